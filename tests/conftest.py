@@ -1,0 +1,33 @@
+"""Fixtures every test may use: where the optional reference material lies."""
+from pathlib import Path
+
+import pytest
+
+import cosam_mm  # noqa: F401  (registers the plugin before any test builds it)
+
+REPO = Path(__file__).resolve().parents[1]
+SHARED = REPO.parent / 'shared'
+
+
+@pytest.fixture(scope='session')
+def repo() -> Path:
+    """Root of the checkout."""
+    return REPO
+
+
+@pytest.fixture(scope='session')
+def golden_dir() -> Path:
+    """Folder of reference values; tests that need it are skipped without."""
+    path = SHARED / 'golden'
+    if not path.is_dir():
+        pytest.skip('reference values are not at hand')
+    return path
+
+
+@pytest.fixture(scope='session')
+def real_data_dir() -> Path:
+    """Folder of real clips and split lists; tests are skipped without."""
+    path = SHARED / 'data'
+    if not path.is_dir():
+        pytest.skip('real clips are not at hand')
+    return path
