@@ -1,4 +1,5 @@
 """Fixtures every test may use: where the optional reference material lies."""
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,12 @@ def real_data_dir() -> Path:
     if not path.is_dir():
         pytest.skip('real clips are not at hand')
     return path
+
+
+@pytest.fixture(scope='session')
+def reference_fill(golden_dir):
+    """The module that derives reference weights and inputs from names."""
+    spec = importlib.util.spec_from_file_location('fill', golden_dir / 'fill.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Pure functions of tensors and arrays: no registry, no files, no state."""

@@ -1,0 +1,150 @@
+"""Classification heads over a backbone's sequence of tokens.
+
+Kalfaoglu et al., ECCVW 2020: the backbone's feature maps are averaged over
+space, one token is left per step of time, a temporal encoder makes one feature
+of them, and a linear layer scores the classes::
+
+    feature maps (N, C, T, H, W)
+        | spatial average
+    tokens (N, T, C)
+        | temporal encoder: mean, LSTM or BERT
+    feature (N, D)
+        | dropout, linear
+    scores (N, num_classes)
+
+The heads differ in the encoder only. They fit ``Recognizer3D`` as any head of
+MMAction2 does: losses, clip averaging and predictions are its ``BaseHead``'s.
+"""
+from collections.abc import Sequence
+from typing import Optional, Union
+
+from mmaction.models.heads.base import BaseHead
+from mmaction.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from cosam_mm.layers import TemporalBERT, TemporalLSTM, TemporalMean
+
+__all__ = ['BERTHead', 'LSTMHead', 'MeanHead']
+
+
+class LateTemporalHead(BaseHead):
+    """Spatial average, temporal encoder, dropout, linear classifier.
+
+    Args:
+        temporal: The encoder, (N, T, C) to (N, ``temporal.out_channels``).
+        num_classes: Classes to score.
+        in_channels: Channels C of the backbone's output.
+        dropout_ratio: Before the classifier.
+        loss_cls: Config of the loss.
+        topk: Accuracies logged in training.
+        average_clips: How the scores of several clips or crops of a video
+            become one: ``'score'`` averages raw scores, as the paper does,
+            ``'prob'`` probabilities, None keeps them apart.
+        label_smooth_eps: Label smoothing of the loss.
+        multi_class: Whether a video has several labels.
+    """
+
+    def __init__(self,
+                 temporal: BaseModule,
+                 num_classes: int,
+                 in_channels: int,
+                 dropout_ratio: float = 0.8,
+                 loss_cls: Optional[dict] = None,
+                 topk: Union[int, Sequence[int]] = (1, 3),
+                 average_clips: Optional[str] = 'score',
+                 label_smooth_eps: float = 0.0,
+                 multi_class: bool = False) -> None:
+        super().__init__(
+            num_classes=num_classes,
+            in_channels=in_channels,
+            loss_cls=loss_cls or dict(type='CrossEntropyLoss'),
+            topk=topk if isinstance(topk, int) else tuple(topk),
+            average_clips=average_clips,
+            label_smooth_eps=label_smooth_eps,
+            multi_class=multi_class)
+        self.temporal = temporal
+        self.dropout = nn.Dropout(dropout_ratio)
+        self.fc_cls = nn.Linear(temporal.out_channels, num_classes)
+
+    def init_weights(self) -> None:
+        """Xavier-uniform classifier with zero bias; encoders did their own."""
+        nn.init.xavier_uniform_(self.fc_cls.weight)
+        nn.init.zeros_(self.fc_cls.bias)
+
+    def forward(self, x: Tensor, **kwargs) -> Tensor:
+        """Score the classes.
+
+        Args:
+            x: Features of the backbone, (N, C, T, H, W).
+            kwargs: What recognisers hand to every head; not used.
+
+        Returns:
+            Raw scores, (N, num_classes).
+
+        Raises:
+            ValueError: ``x`` has another number of channels than
+                ``in_channels``.
+        """
+        if x.dim() != 5 or x.shape[1] != self.in_channels:
+            raise ValueError(
+                f'{type(self).__name__} was built for features of shape (N, '
+                f'{self.in_channels}, T, H, W), got {tuple(x.shape)}: set '
+                'in_channels of the head to the channels of the backbone, '
+                'or its feature_reduction.')
+        tokens = x.mean(dim=(3, 4)).transpose(1, 2)   # (N, T, C)
+        feature = self.temporal(tokens)               # (N, D)
+        return self.fc_cls(self.dropout(feature))     # (N, num_classes)
+
+
+@MODELS.register_module()
+class MeanHead(LateTemporalHead):
+    """The plain pooled head: the average over time and space.
+
+    Args:
+        num_classes: Classes to score.
+        in_channels: Channels of the backbone's output.
+        kwargs: Further settings of :class:`LateTemporalHead`.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int, **kwargs) -> None:
+        super().__init__(TemporalMean(in_channels), num_classes, in_channels,
+                         **kwargs)
+
+
+@MODELS.register_module()
+class LSTMHead(LateTemporalHead):
+    """An LSTM reads the tokens; its last output is classified.
+
+    Args:
+        num_classes: Classes to score.
+        in_channels: Channels of the backbone's output.
+        hidden_channels: Size of the LSTM's state.
+        num_layers: Layers of the LSTM.
+        kwargs: Further settings of :class:`LateTemporalHead`.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int,
+                 hidden_channels: int = 450, num_layers: int = 2,
+                 **kwargs) -> None:
+        super().__init__(TemporalLSTM(in_channels, hidden_channels, num_layers),
+                         num_classes, in_channels, **kwargs)
+
+
+@MODELS.register_module()
+class BERTHead(LateTemporalHead):
+    """A BERT encoder reads the tokens; its class token is classified.
+
+    Args:
+        num_classes: Classes to score.
+        in_channels: Channels of the backbone's output.
+        num_tokens: Temporal size of the backbone's output.
+        temporal: Further settings of :class:`~cosam_mm.layers.TemporalBERT`.
+        kwargs: Further settings of :class:`LateTemporalHead`.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int, num_tokens: int,
+                 temporal: Optional[dict] = None, **kwargs) -> None:
+        super().__init__(
+            TemporalBERT(in_channels, num_tokens, **(temporal or {})),
+            num_classes, in_channels, **kwargs)

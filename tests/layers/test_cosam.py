@@ -1,0 +1,171 @@
+"""The COSAM module against the reference's values and a naive oracle."""
+import json
+
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import MODELS
+
+from cosam_mm.layers import COSAM
+from tests.reference.naive_cosam import naive_cosam
+
+REFERENCE_NAMES = {
+    'dim_reduction': 'reduction',
+    'spatial_mask_summary': 'summary',
+    'channelwise_attention': 'channel_attention',
+}
+
+
+def from_reference(name):
+    root, rest = name.split('.', 1)
+    return f'{REFERENCE_NAMES[root]}.{rest}'
+
+
+def randomized(module, seed=0):
+    """The module with no parameter or statistic at a special value."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in module.state_dict().items():
+        if name.endswith('num_batches_tracked'):
+            continue
+        noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype)
+        tensor.copy_(0.5 + noise if name.endswith('running_var') else noise - 0.5)
+    return module
+
+
+@pytest.mark.parametrize('name', ['cosam_c64_t4_8x4_eval', 'cosam_c64_t4_8x4_train',
+                                  'cosam_c320_t8_7x7_eval'])
+@pytest.mark.parametrize('layout', ['NTCHW', 'NCTHW'])
+def test_equals_the_reference_implementation(golden_dir, reference_fill, name, layout):
+    card = json.loads((golden_dir / f'{name}.json').read_text())
+    golden = np.load(golden_dir / f'{name}.npz')
+    cosam = COSAM(card['in_channels'], card['num_frames'], card['spatial_size'])
+    cosam.load_state_dict({
+        from_reference(key): torch.from_numpy(
+            np.asarray(reference_fill.fill(key, tuple(shape))))
+        for key, shape in card['state_dict'].items()}, strict=True)
+    cosam.train(card['train'])
+
+    shape, t = tuple(card['input']['shape']), card['num_frames']
+    images = torch.from_numpy(reference_fill.clip(card['input']['seed'], shape))
+    images.requires_grad_()
+    grad = torch.from_numpy(reference_fill.clip(card['input']['grad_seed'], shape))
+    x = images
+    if layout == 'NCTHW':
+        x = images.unflatten(0, (-1, t)).transpose(1, 2).contiguous()
+    out, spatial, channel = cosam(x, return_masks=True)
+    if layout == 'NCTHW':
+        out = out.transpose(1, 2).flatten(0, 1)
+    out.backward(grad)
+
+    def check(value, key):
+        torch.testing.assert_close(value.detach(), torch.from_numpy(golden[key]),
+                                   rtol=1e-4, atol=1e-5)
+
+    check(out, 'output')
+    check(spatial.flatten(0, 1)[:, None], 'spatial')
+    check(channel.repeat_interleave(t, 0), 'channel')
+    check(images.grad, 'input_grad')
+    compared = 0
+    for key, parameter in cosam.named_parameters():
+        for theirs in card['state_dict']:
+            if from_reference(theirs) == key:
+                norm = float(golden[f'grad/{theirs}'])
+                assert float(parameter.grad.norm()) == pytest.approx(
+                    norm, rel=1e-3, abs=1e-4), key
+                compared += 1
+    assert compared == len(list(cosam.parameters()))
+
+
+@pytest.mark.parametrize('switches', [{}, dict(with_spatial=False),
+                                      dict(with_channel=False)])
+@pytest.mark.parametrize('shape', [(2, 6, 2, 3, 2), (1, 5, 4, 2, 3), (3, 4, 3, 1, 1)])
+@pytest.mark.parametrize('train', [True, False])
+def test_equals_the_naive_oracle(switches, shape, train):
+    n, c, t, h, w = shape
+    if train and n * t * h * w < 4:
+        pytest.skip('batch norm needs several values')
+    cosam = randomized(COSAM(c, t, (h, w), reduction_channels=7, summary_channels=5,
+                             **switches).double()).train(train)
+    torch.manual_seed(1)
+    x = torch.randn(shape, dtype=torch.float64)
+    for value, expected in zip(cosam(x, return_masks=True), naive_cosam(cosam, x)):
+        if expected is None:
+            assert value is None
+        else:
+            torch.testing.assert_close(value, expected)
+
+
+def test_both_layouts_agree():
+    cosam = randomized(COSAM(8, 3, (4, 2))).eval()
+    x = torch.randn(2, 8, 3, 4, 2)
+    flat = x.transpose(1, 2).flatten(0, 1)
+    torch.testing.assert_close(cosam(flat),
+                               cosam(x).transpose(1, 2).flatten(0, 1))
+    assert torch.equal(cosam(x), cosam(x, return_masks=True)[0])
+
+
+def test_channels_last_gives_the_same():
+    cosam = randomized(COSAM(8, 3, (4, 2))).eval()
+    x = torch.randn(2, 8, 3, 4, 2)
+    torch.testing.assert_close(
+        cosam(x.contiguous(memory_format=torch.channels_last_3d)), cosam(x))
+
+
+def test_identical_frames_get_identical_masks():
+    """With one frame repeated, frame order carries no information."""
+    cosam = randomized(COSAM(8, 4, (3, 2))).eval()
+    x = torch.randn(1, 8, 1, 3, 2).expand(-1, -1, 4, -1, -1)
+    _, spatial, _ = cosam(x, return_masks=True)
+    torch.testing.assert_close(spatial, spatial[:, :1].expand_as(spatial))
+
+
+def test_constant_features_stay_finite():
+    cosam = COSAM(8, 2, (3, 2))
+    x = torch.zeros(2, 8, 2, 3, 2, requires_grad=True)
+    cosam(x).sum().backward()
+    assert torch.isfinite(x.grad).all()
+    assert all(torch.isfinite(p.grad).all() for p in cosam.parameters())
+
+
+@pytest.mark.parametrize(('channels', 'frames', 'size', 'expected'), [
+    (1024, 8, (7, 7), 810_689), (832, 8, 7, 663_041),
+    (1024, 4, (16, 8), 813_313), (2048, 4, (16, 8), 1_600_769)])
+def test_parameter_counts_of_the_paper(channels, frames, size, expected):
+    cosam = MODELS.build(dict(type='COSAM', in_channels=channels, num_frames=frames,
+                              spatial_size=size))
+    assert sum(p.numel() for p in cosam.parameters()) == expected
+
+
+def test_reduction_default_follows_the_width():
+    assert COSAM(256, 2, 2).reduction_channels == 64
+    assert COSAM(257, 2, 2).reduction_channels == 256
+
+
+@pytest.mark.parametrize(('shape', 'message'), [
+    ((1, 5, 3, 4, 2), r'built for 8 channels, got 5 .*set in_channels=5'),
+    ((1, 8, 5, 4, 2), r'built for 3 frames, got 5 .*set num_frames=5.*clip_len'),
+    ((1, 8, 3, 4, 4), r'of 4x2, got 4x4 .*set spatial_size=\(4, 4\)'),
+    ((4, 8, 4, 2), r'clips of 3 frames, got 4 .*no multiple of 3.*num_frames'),
+    ((3, 8, 8), r'takes features of shape .*got \(3, 8, 8\)'),
+])
+def test_wrong_shapes_say_what_to_change(shape, message):
+    with pytest.raises(ValueError, match=message):
+        COSAM(8, 3, (4, 2))(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(('settings', 'message'), [
+    (dict(num_frames=1), 'num_frames must be at least 2, got 1'),
+    (dict(num_frames=0, with_spatial=False), 'num_frames must be at least 1, got 0'),
+    (dict(with_spatial=False, with_channel=False), 'leave COSAM nothing'),
+    (dict(in_channels=0), 'in_channels must be at least 1, got 0'),
+    (dict(spatial_size=(0, 2)), r'spatial_size .* got \(0, 2\)'),
+    (dict(spatial_size=(1, 2, 3)), r'spatial_size must be \(H, W\).*\(1, 2, 3\)'),
+])
+def test_wrong_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        COSAM(**{**dict(in_channels=8, num_frames=2, spatial_size=2), **settings})
+
+
+def test_channel_only_takes_any_size():
+    cosam = COSAM(8, 2, 4, with_spatial=False)
+    assert cosam(torch.zeros(1, 8, 2, 5, 3)).shape == (1, 8, 2, 5, 3)
