@@ -238,3 +238,17 @@ def test_pretrained_init_loads_a_bare_backbone(tmp_path):
 def test_two_channels_for_flow():
     net = small_resnext(in_channels=2).eval()
     assert net(torch.zeros(1, 2, 16, 32, 32)).shape[1] == 256
+
+
+def test_pretrained_init_leaves_new_layers_with_the_default(tmp_path):
+    """A reduction that the checkpoint does not hold is drawn as if without it."""
+    save_checkpoint(dict(state_dict=small_resnext().state_dict()),
+                    str(tmp_path / 'bare.pth'))
+    net = small_resnext(feature_reduction='FRAB', reduced_channels=64,
+                        init_cfg=dict(type='Pretrained',
+                                      checkpoint=str(tmp_path / 'bare.pth')))
+    net.init_weights()
+    weight = net.reduction.conv3.weight
+    fan_out = weight.shape[0]
+    assert weight.std().item() == pytest.approx((2 / fan_out)**0.5, rel=0.1)
+    assert net.reduction.bn3.weight.min() == 1

