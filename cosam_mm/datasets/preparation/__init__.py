@@ -1,0 +1,45 @@
+"""From a data set as downloaded to what the configs read.
+
+    split files -> splits --+
+                            +-> videos -> annotations  (lists of videos)
+    videos on disk ---------+      |
+                                   +----> extraction   (frames, flow, their lists)
+                                            = processes x frames (decoding, flow)
+
+Needs neither mmaction nor torch; OpenCV, decord and tqdm only once frames are
+extracted. `tools/prepare_data.py` is its command line.
+"""
+from .annotations import (
+    annotation_path,
+    link_videos,
+    write_classes,
+    write_lines,
+    write_rawframe_lists,
+    write_video_lists,
+)
+from .extraction import ExtractionResult, extract_frames
+from .flow import FLOW_ESTIMATORS
+from .frames import DEFAULT_SHORT_SIDE, FrameSettings
+from .processes import default_num_workers
+from .splits import (
+    OFFICIAL_COUNTS,
+    PARSERS,
+    SPLITS,
+    SUBSETS,
+    ListedClip,
+    OfficialCounts,
+    SplitLists,
+    check_counts,
+    parse_hmdb51_splits,
+    parse_ucf101_splits,
+)
+from .videos import LocatedClips, index_videos, locate_clips
+
+__all__ = [
+    'DEFAULT_SHORT_SIDE', 'FLOW_ESTIMATORS', 'OFFICIAL_COUNTS', 'PARSERS', 'SPLITS',
+    'SUBSETS', 'ExtractionResult', 'FrameSettings', 'ListedClip', 'LocatedClips',
+    'OfficialCounts', 'SplitLists', 'annotation_path', 'check_counts',
+    'default_num_workers', 'extract_frames', 'index_videos', 'link_videos',
+    'locate_clips', 'parse_hmdb51_splits', 'parse_ucf101_splits', 'write_classes',
+    'write_lines', 'write_rawframe_lists', 'write_video_lists',
+]

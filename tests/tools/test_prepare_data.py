@@ -1,0 +1,331 @@
+"""The command `tools/prepare_data.py`, on real lists and real encoded videos."""
+import importlib.util
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from cosam_mm.datasets import preparation
+from cosam_mm.datasets.preparation import OfficialCounts
+
+NAMES = ('w (1) [x]&b!;#+@-.avi', 'w2.avi', 'w3.avi')
+
+
+@pytest.fixture(scope='module')
+def tool(repo):
+    """The tool as a module."""
+    spec = importlib.util.spec_from_file_location(
+        'prepare_data', repo / 'tools' / 'prepare_data.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """HMDB51 with two classes of three clips: 1 for training, 1 for testing."""
+    splits, videos = tmp_path / 'splits', tmp_path / 'my videos'
+    splits.mkdir()
+    for folder in ('clap', 'wave'):
+        (videos / folder).mkdir(parents=True)
+        for name in NAMES:
+            write_video(videos / folder / name)
+        lines = ''.join(f'{name} {use} \n' for name, use in zip(NAMES, '120'))
+        for split in (1, 2, 3):
+            (splits / f'{folder}_test_split{split}.txt').write_text(lines)
+    monkeypatch.setitem(
+        preparation.OFFICIAL_COUNTS, 'hmdb51',
+        OfficialCounts(2, {split: (2, 2) for split in (1, 2, 3)}))
+    return tmp_path
+
+
+def write_video(path, num_frames=3):
+    writer = cv2.VideoWriter(
+        str(path), cv2.VideoWriter_fourcc(*'MJPG'), 25, (64, 48))
+    assert writer.isOpened()
+    for k in range(num_frames):
+        writer.write(np.full((48, 64, 3), 20 * k, np.uint8))
+    writer.release()
+
+
+def small_args(root, *more):
+    return ['hmdb51', '--videos', str(root / 'my videos'), '--splits',
+            str(root / 'splits'), '--out', str(root / 'out dir'), *more]
+
+
+def test_complete_data_set(tool, small, capsys):
+    out = small / 'out dir'
+
+    for _ in range(2):  # it can be run again
+        assert tool.main(small_args(small)) == 0
+
+    assert (out / 'hmdb51_classes.txt').read_text() == 'clap\nwave\n'
+    for split in (1, 2, 3):
+        train = out / f'hmdb51_train_split_{split}_videos.txt'
+        assert train.read_text() == f'clap/{NAMES[0]} 0\nwave/{NAMES[0]} 1\n'
+        val = out / f'hmdb51_val_split_{split}_videos.txt'
+        assert val.read_text() == f'clap/{NAMES[1]} 0\nwave/{NAMES[1]} 1\n'
+    assert (out / 'videos').samefile(small / 'my videos')
+    assert len(list(out.iterdir())) == 8
+    printed = capsys.readouterr().out
+    assert '2 classes, 4 of 4 listed videos found, 0 videos in no list' in printed
+    assert 'videos split 3 val: 2/2' in printed
+    assert printed.endswith(
+        'next: python tools/train.py configs/resnext101_cosam_bert_hmdb51.py '
+        f"--data-root '{out}' --split 1\n")
+
+
+def test_a_gap_is_named_and_stops(tool, small, capsys):
+    (small / 'my videos' / 'wave' / NAMES[0]).unlink()
+    (small / 'my videos' / 'wave' / 'unlisted.avi').write_bytes(b'x')
+    (small / 'my videos' / 'clap' / NAMES[2]).unlink()  # in no split: no gap
+    out = small / 'out dir'
+
+    assert tool.main(small_args(small)) == 1
+
+    printed = capsys.readouterr()
+    assert '3 of 4 listed videos found, 1 videos in no list' in printed.out
+    assert '1 videos are missing:\n  wave: 1 of 2\n' in printed.out
+    assert f'  wave/{NAMES[0]}\n' in printed.out
+    assert 'error: videos are missing, no annotation was written' in printed.err
+    assert (out / 'missing_videos.txt').read_text() == f'wave/{NAMES[0]}\n'
+    assert os.listdir(out) == ['missing_videos.txt']
+
+
+def test_a_gap_may_be_allowed_and_be_filled_later(tool, small, capsys):
+    for name in NAMES[:2]:
+        (small / 'my videos' / 'clap' / name).unlink()
+    (small / 'my videos' / 'wave' / NAMES[1]).unlink()
+    out = small / 'out dir'
+
+    assert tool.main(small_args(small, '--allow-missing')) == 0
+
+    assert (out / 'hmdb51_train_split_1_videos.txt').read_text() == (
+        f'wave/{NAMES[0]} 1\n')
+    assert (out / 'hmdb51_val_split_1_videos.txt').read_text() == ''
+    printed = capsys.readouterr().out
+    assert 'videos split 1 train: 1/2' in printed
+    assert 'videos split 1 val: 0/2' in printed
+    assert 'next: ' in printed
+
+    for folder, name in (('clap', NAMES[0]), ('clap', NAMES[1]), ('wave', NAMES[1])):
+        write_video(small / 'my videos' / folder / name)
+    assert tool.main(small_args(small)) == 0
+    assert not (out / 'missing_videos.txt').exists()
+    assert (out / 'hmdb51_val_split_1_videos.txt').read_text().count('\n') == 2
+
+
+def test_no_video_at_all_says_where_they_are_expected(tool, small, capsys):
+    empty = small / 'empty'
+    empty.mkdir()
+    args = small_args(small)
+    args[args.index('--videos') + 1] = str(empty)
+
+    assert tool.main(args) == 1
+    assert f'expected {empty / "clap"}/<clip>.avi and so on' in capsys.readouterr().out
+
+
+def test_long_lists_of_gaps_are_cut_on_screen(
+        tool, real_data_dir, tmp_path, capsys):
+    folder = real_data_dir / 'hmdb51'
+
+    assert tool.main(['hmdb51', '--videos', str(folder / 'videos'), '--splits',
+                      str(folder / 'splits'), '--out', str(tmp_path)]) == 1
+
+    printed = capsys.readouterr().out
+    assert '51 classes, 6 of 6371 listed videos found, 1 videos in no list' in printed
+    assert '  brush_hair: 106 of 107\n' in printed
+    assert '  climb_stairs: 110 of 112\n' in printed
+    assert f'the first 20 (all 6365: {tmp_path / "missing_videos.txt"})' in printed
+    assert printed.count('.avi\n') == 20
+    assert (tmp_path / 'missing_videos.txt').read_text().count('\n') == 6365
+
+
+@pytest.mark.parametrize(('name', 'num_listed', 'counts'), [
+    ('hmdb51', 6, {(1, 'train'): 2, (1, 'val'): 2, (2, 'train'): 3, (2, 'val'): 2,
+                   (3, 'train'): 5, (3, 'val'): 1}),
+    ('ucf101', 13, {(1, 'train'): 0, (1, 'val'): 13, (2, 'train'): 13, (2, 'val'): 0,
+                    (3, 'train'): 13, (3, 'val'): 0}),
+])
+def test_real_clips(tool, real_data_dir, tmp_path, capsys, name, num_listed, counts):
+    folder = real_data_dir / name
+
+    assert tool.main([name, '--videos', str(folder / 'videos'), '--splits',
+                      str(folder / 'splits'), '--out', str(tmp_path),
+                      '--allow-missing']) == 0
+
+    official = preparation.OFFICIAL_COUNTS[name].clips
+    printed = capsys.readouterr().out
+    paths = set()
+    for (split, subset), count in counts.items():
+        lines = (tmp_path / f'{name}_{subset}_split_{split}_videos.txt'
+                 ).read_text().splitlines()
+        assert len(lines) == count
+        total = official[split][subset == 'val']
+        assert f'videos split {split} {subset}: {count}/{total}\n' in printed
+        classes = (tmp_path / f'{name}_classes.txt').read_text().splitlines()
+        for line in lines:
+            path, label = line.rsplit(' ', 1)
+            assert path.split('/')[0] == classes[int(label)]
+            assert (tmp_path / 'videos' / path).is_file()
+            paths.add(path)
+    assert len(paths) == num_listed
+    if name == 'hmdb51':
+        assert any(path.endswith('dog!!!!_climb_stairs_f_cm_np1_fr_med_0.mp4')
+                   for path in paths)
+
+
+def test_frames_and_flow(tool, small, capsys):
+    out = small / 'out dir'
+
+    status = tool.main(small_args(
+        small, '--flow', 'farneback', '--short-side', '24', '--num-workers', '0'))
+
+    assert status == 0
+    stem = NAMES[0][:-4]
+    assert (out / 'hmdb51_train_split_2_rawframes.txt').read_text() == (
+        f'clap/{stem} 3 0\nwave/{stem} 3 1\n')
+    folder = out / 'rawframes' / 'wave' / stem
+    assert sorted(os.listdir(folder)) == sorted(
+        f'{kind}_{k:05d}.jpg' for k in (1, 2, 3)
+        for kind in ('img', 'flow_x', 'flow_y'))
+    assert cv2.imread(str(folder / 'img_00003.jpg')).shape == (24, 32, 3)
+    assert not (out / 'rawframes' / 'wave' / NAMES[2][:-4]).exists(), 'in no split'
+    printed = capsys.readouterr().out
+    assert 'frames of 4 videos in' in printed
+    assert 'configs/resnext101_bert_hmdb51_flow.py' in printed
+
+    tool.main(small_args(small, '--frames', '--short-side', '24', '--num-workers', '0'))
+    assert '4 of them from before' in capsys.readouterr().out
+
+
+def test_unreadable_clips(tool, small, capsys):
+    (small / 'my videos' / 'wave' / NAMES[1]).write_bytes(b'RIFF but no more')
+    out = small / 'out dir'
+    args = small_args(small, '--frames', '--num-workers', '0')
+
+    assert tool.main(args) == 1
+    printed = capsys.readouterr()
+    assert f'1 videos cannot be read:\nthe first 1 (all 1: {out}' in printed.out
+    assert f'  wave/{NAMES[1]}\t' in printed.out
+    assert 'error: videos cannot be read, no list of frames was written' in printed.err
+    named = (out / 'unreadable_videos.txt').read_text()
+    assert named.startswith(f'wave/{NAMES[1]}\tdecord: ')
+    assert 'OpenCV: ' in named
+    assert not list(out.glob('*rawframes.txt'))
+
+    assert tool.main([*args, '--allow-missing']) == 0
+    lists = (out / 'hmdb51_val_split_1_rawframes.txt').read_text()
+    assert lists == f'clap/{NAMES[1][:-4]} 3 0\n'
+    assert 'rawframes split 1 val: 1/2' in capsys.readouterr().out
+
+    write_video(small / 'my videos' / 'wave' / NAMES[1])
+    assert tool.main(args) == 0
+    assert not (out / 'unreadable_videos.txt').exists()
+
+
+@pytest.mark.parametrize(('option', 'folder', 'page'), [
+    ('--videos', 'gone', 'hmdb51_org.rar'), ('--splits', 'gone', 'Serre Lab')])
+def test_missing_folders_say_where_to_get_the_data(
+        tool, small, capsys, option, folder, page):
+    args = small_args(small)
+    args[args.index(option) + 1] = str(small / folder)
+
+    assert tool.main(args) == 2
+
+    error = capsys.readouterr().err
+    assert error.startswith(f'error: {option} {small / folder} is not a folder; ')
+    assert page in error
+    assert error.count('\n') == 1
+    assert not (small / 'out dir').exists()
+
+
+def test_wrong_lists_are_errors(tool, small, capsys):
+    path = small / 'splits' / 'wave_test_split3.txt'
+
+    path.write_text(f'{NAMES[0]} 1\n')
+    assert tool.main(small_args(small, '--allow-missing')) == 2
+    assert capsys.readouterr().err == (
+        'error: the split files of hmdb51 list 1 val clips in split 3, expected 2: get '
+        'the official files again\n')
+
+    path.write_text(f'{NAMES[0]} 1\nnonsense\n')
+    assert tool.main(small_args(small)) == 2
+    assert f"error: {path}, line 2: 'nonsense': expected" in capsys.readouterr().err
+    assert not (small / 'out dir').exists()
+
+
+def test_another_videos_folder_is_never_replaced(tool, small, capsys):
+    mine = small / 'out dir' / 'videos' / 'mine.avi'
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b'mine')
+
+    assert tool.main(small_args(small)) == 2
+    assert 'move it away, or choose another folder' in capsys.readouterr().err
+    assert mine.read_bytes() == b'mine'
+
+
+@pytest.mark.parametrize('args', [
+    [], ['kinetics'], ['hmdb51'], ['demo'], ['hmdb51', '--num-workers', '-1'],
+    ['ucf101', '--flow', 'raft']])
+def test_wrong_arguments(tool, args, capsys):
+    with pytest.raises(SystemExit) as info:
+        tool.main(args)
+    assert info.value.code == 2
+    assert 'error: ' in capsys.readouterr().err
+
+
+def test_demo_is_drawn_and_annotated(tool, tmp_path, capsys):
+    for _ in range(2):
+        assert tool.main(['demo', '--out', str(tmp_path), '--num-videos-per-class',
+                          '3', '--seed', '5']) == 0
+
+    classes = (tmp_path / 'demo_classes.txt').read_text().splitlines()
+    assert len(classes) >= 8
+    lists = [(tmp_path / f'demo_{subset}_split_1_videos.txt').read_text().splitlines()
+             for subset in ('train', 'val')]
+    assert len(set(lists[0]) | set(lists[1])) == 3 * len(classes)
+    assert not set(lists[0]) & set(lists[1])
+    for line in lists[0]:
+        path, label = line.rsplit(' ', 1)
+        assert path.startswith(f'{classes[int(label)]}/')
+        assert (tmp_path / 'videos' / path).is_file()
+    assert '--split 1' in capsys.readouterr().out
+
+
+def test_as_a_program(repo, tmp_path):
+    """A mistake is one line and a status, no traceback."""
+    run = subprocess.run(
+        [sys.executable, str(repo / 'tools' / 'prepare_data.py'), 'ucf101', '--videos',
+         str(tmp_path / 'gone'), '--splits', str(tmp_path), '--out', str(tmp_path)],
+        capture_output=True, text=True, cwd=repo, check=False,
+        env={**os.environ, 'PYTHONPATH': str(repo)})
+
+    assert run.returncode == 2
+    assert run.stdout == ''
+    lines = run.stderr.strip().splitlines()
+    assert lines[-1].startswith(f'error: --videos {tmp_path / "gone"} is not a folder;')
+    assert 'Center for Research in Computer Vision' in lines[-1]
+    assert 'Traceback' not in run.stderr
+
+
+def test_preparation_needs_no_heavy_package(repo):
+    """Loaded on its own, as its parent packages may import what they like."""
+    code = (
+        'import importlib.util, sys\n'
+        'for name in ("mmaction", "mmengine", "torch", "decord", "cv2", "tqdm"):\n'
+        '    sys.modules[name] = None\n'
+        'spec = importlib.util.spec_from_file_location("preparation", sys.argv[1])\n'
+        'module = importlib.util.module_from_spec(spec)\n'
+        'sys.modules["preparation"] = module\n'
+        'spec.loader.exec_module(module)\n'
+        'print(len(module.parse_ucf101_splits.__doc__) > 0)\n')
+    path = repo / 'cosam_mm' / 'datasets' / 'preparation' / '__init__.py'
+
+    run = subprocess.run([sys.executable, '-c', code, str(path)], capture_output=True,
+                         text=True, check=False)
+
+    assert run.stdout.strip() == 'True', run.stderr

@@ -1,0 +1,282 @@
+"""Turn a data set as downloaded, or a drawn one, into what the configs read.
+
+    python tools/prepare_data.py hmdb51 --videos DIR --splits DIR --out data/hmdb51
+    python tools/prepare_data.py ucf101 --videos DIR --splits DIR --out data/ucf101
+    python tools/prepare_data.py demo --out data/demo
+
+Exit status: 0 done; 1 videos are missing or unreadable and --allow-missing was not
+given; 2 the input is wrong. It can be run again: what is finished stays.
+"""
+import argparse
+import shlex
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Callable, NamedTuple, Optional
+
+from cosam_mm.datasets import preparation
+
+NUM_NAMES_SHOWN = 20
+
+SOURCES = {
+    'hmdb51': (
+        "videos (hmdb51_org.rar, a .rar per class in it) and split files "
+        "(test_train_splits.rar) are on the HMDB51 page of the Serre Lab, Brown "
+        'University'),
+    'ucf101': (
+        'videos (UCF101.rar) and split files '
+        '(UCF101TrainTestSplits-RecognitionTask.zip) are on the UCF101 page of the '
+        'Center for Research in Computer Vision, University of Central Florida'),
+}
+
+
+class Subcommand(NamedTuple):
+    """Everything the command line knows of one data set."""
+
+    name: str
+    help: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+def add_official_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of a data set that the user has on disk."""
+    parser.add_argument(
+        '--videos', type=Path, required=True, metavar='DIR',
+        help='folder that holds a folder of videos per class')
+    parser.add_argument(
+        '--splits', type=Path, required=True, metavar='DIR',
+        help='folder of the official split files (testTrainMulti_7030_splits of '
+        'HMDB51, ucfTrainTestlist of UCF101)')
+    add_out_argument(parser)
+    parser.add_argument(
+        '--allow-missing', action='store_true',
+        help='go on without videos that are missing or unreadable; the lists then '
+        'hold only what is there, and scores compare with nothing published')
+    add_frame_arguments(parser)
+
+
+def add_out_argument(parser: argparse.ArgumentParser) -> None:
+    """The folder that configs know as data root."""
+    parser.add_argument(
+        '--out', type=Path, required=True, metavar='DIR',
+        help='where annotation files, the link to the videos and frames go: the '
+        '--data-root of tools/train.py')
+
+
+def add_frame_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of frame extraction."""
+    parser.add_argument(
+        '--frames', action='store_true',
+        help='extract RGB frames to OUT/rawframes and write lists of them')
+    parser.add_argument(
+        '--flow', choices=tuple(preparation.FLOW_ESTIMATORS),
+        help='extract optical flow as well (implies --frames); tvl1 is what '
+        'two-stream networks use and takes about a second a frame and core, '
+        'farneback a fiftieth of it')
+    parser.add_argument(
+        '--short-side', type=zero_or_more, default=preparation.DEFAULT_SHORT_SIDE,
+        metavar='PIXELS',
+        help='shrink frames whose short side is longer to this, never enlarge; 0 '
+        'keeps every size (default: %(default)s, which the crops, 224 at most, fit '
+        'into; the official videos of both data sets are 240 high and stay so)')
+    parser.add_argument(
+        '--num-workers', type=zero_or_more, default=preparation.default_num_workers(),
+        metavar='N',
+        help='processes that extract frames; 0 works in this one (default: four, or '
+        'as many as there are CPUs; here %(default)s)')
+
+
+def zero_or_more(text: str) -> int:
+    """Reads a number that may be 0 but not negative."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f'must be 0 or more, got {number}')
+    return number
+
+
+def run_official(args: argparse.Namespace) -> int:
+    """Prepares HMDB51 or UCF101."""
+    for option, folder in (('--videos', args.videos), ('--splits', args.splits)):
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f'{option} {folder} is not a folder; {SOURCES[args.dataset]}')
+    lists = preparation.PARSERS[args.dataset](args.splits)
+    preparation.check_counts(lists, preparation.OFFICIAL_COUNTS[args.dataset])
+    found = annotate(lists, args.videos, args.out, args.allow_missing)
+    if found is None:
+        return 1
+    complete = True
+    if args.frames or args.flow:
+        settings = preparation.FrameSettings(args.short_side, args.flow)
+        complete = annotate_frames(
+            lists, found, args.out, settings, args.num_workers, args.allow_missing)
+    if not complete:
+        return 1
+    print_next_command(f'resnext101_cosam_bert_{lists.name}', args.out)
+    if args.flow:
+        print_next_command(f'resnext101_bert_{lists.name}_flow', args.out)
+    return 0
+
+
+def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the drawn action data set."""
+    add_out_argument(parser)
+    parser.add_argument(
+        '--num-videos-per-class', type=int, default=60, metavar='N',
+        help='clips to draw for each class (default: %(default)s)')
+    parser.add_argument(
+        '--seed', type=int, default=0, metavar='S',
+        help='the same seed draws the same data set (default: %(default)s)')
+
+
+def run_demo(args: argparse.Namespace) -> int:
+    """Draws the demo data set and prepares it as if it had been downloaded."""
+    from cosam_mm.datasets.demo_action import draw_action_dataset
+    draw_action_dataset(args.out, args.num_videos_per_class, args.seed)
+    lists = preparation.parse_hmdb51_splits(args.out / 'splits', name='demo')
+    if annotate(lists, args.out / 'videos', args.out, allow_missing=False) is None:
+        return 1
+    print_next_command('resnext14_cosam_bert_demo', args.out)
+    return 0
+
+
+# A new data set is one more line here and its two functions above.
+SUBCOMMANDS = (
+    Subcommand('hmdb51', 'HMDB51, 51 classes, 6,766 clips', add_official_arguments,
+               run_official),
+    Subcommand('ucf101', 'UCF101, 101 classes, 13,320 clips', add_official_arguments,
+               run_official),
+    Subcommand('demo', 'draw a small action data set, nothing to download',
+               add_demo_arguments, run_demo),
+)
+
+
+def annotate(
+    lists: preparation.SplitLists, videos_dir: Path, out_dir: Path,
+    allow_missing: bool,
+) -> Optional[dict[preparation.ListedClip, str]]:
+    """Writes the lists of videos; returns what was found, or None at a gap."""
+    located = preparation.locate_clips(lists, preparation.index_videos(videos_dir))
+    out_dir.mkdir(parents=True, exist_ok=True)
+    gaps = [clip.path for clip in located.missing]
+    write_names(out_dir / 'missing_videos.txt', gaps)
+    print(f'{lists.name}: {len(lists.classes)} classes, {len(located.found)} of '
+          f'{len(located.found) + len(gaps)} listed videos found, '
+          f'{located.num_unlisted} videos in no list')
+    if gaps:
+        report_missing(lists, located, videos_dir, out_dir)
+        if not allow_missing:
+            print('error: videos are missing, no annotation was written; get them, or '
+                  'pass --allow-missing to go on without', file=sys.stderr)
+            return None
+    preparation.link_videos(videos_dir, out_dir)
+    preparation.write_classes(out_dir, lists)
+    counts = preparation.write_video_lists(out_dir, lists, located.found)
+    report_counts(lists, counts, 'videos')
+    return located.found
+
+
+def annotate_frames(
+    lists: preparation.SplitLists, found: dict[preparation.ListedClip, str],
+    out_dir: Path, settings: preparation.FrameSettings, num_workers: int,
+    allow_missing: bool,
+) -> bool:
+    """Extracts frames and writes their lists; returns whether that succeeded."""
+    result = preparation.extract_frames(
+        found.values(), out_dir / 'videos', out_dir / 'rawframes', settings,
+        num_workers)
+    print(f'frames of {len(result.num_frames)} videos in {out_dir / "rawframes"}, '
+          f'{result.num_skipped} of them from before')
+    unreadable = [f'{video}\t{why}' for video, why in result.unreadable.items()]
+    write_names(out_dir / 'unreadable_videos.txt', unreadable)
+    if unreadable:
+        print(f'{len(unreadable)} videos cannot be read:')
+        print_first(unreadable, out_dir / 'unreadable_videos.txt')
+        if not allow_missing:
+            print('error: videos cannot be read, no list of frames was written; get '
+                  'them again, or pass --allow-missing to go on without',
+                  file=sys.stderr)
+            return False
+    counts = preparation.write_rawframe_lists(
+        out_dir, lists, found, result.num_frames)
+    report_counts(lists, counts, 'rawframes')
+    return True
+
+
+def write_names(path: Path, names: list[str]) -> None:
+    """Writes a list of problems, or removes the one of an earlier run."""
+    if names:
+        preparation.write_lines(path, names)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def report_missing(
+    lists: preparation.SplitLists, located: preparation.LocatedClips,
+    videos_dir: Path, out_dir: Path,
+) -> None:
+    """Prints the gaps: how many in each class, and the first names."""
+    if not located.found:
+        print(f'no listed video lies in {videos_dir}: expected '
+              f'{videos_dir / lists.classes[0]}/<clip>.avi and so on')
+    per_class = Counter(clip.label for clip in located.missing)
+    listed = Counter(clip.label for clip in lists.used_clips())
+    print(f'{len(located.missing)} videos are missing:')
+    for label in sorted(per_class):
+        print(f'  {lists.classes[label]}: {per_class[label]} of {listed[label]}')
+    print_first([clip.path for clip in located.missing], out_dir / 'missing_videos.txt')
+
+
+def print_first(names: list[str], path: Path) -> None:
+    """Prints as many names as one can look through, and where all of them are."""
+    shown = names[:NUM_NAMES_SHOWN]
+    print(f'the first {len(shown)} (all {len(names)}: {path}):')
+    for name in shown:
+        print(f'  {name}')
+
+
+def report_counts(
+    lists: preparation.SplitLists, counts: dict[tuple[int, str], int], kind: str
+) -> None:
+    """Prints found/official of every list."""
+    for (split, subset), count in counts.items():
+        print(f'{kind} split {split} {subset}: '
+              f'{count}/{len(lists.clips[split, subset])}')
+
+
+def print_next_command(config: str, out_dir: Path) -> None:
+    """Prints what to run now."""
+    print(f'next: python tools/train.py configs/{config}.py --data-root '
+          f'{shlex.quote(str(out_dir))} --split 1')
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Builds the command line from `SUBCOMMANDS`."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    subparsers = parser.add_subparsers(dest='dataset', required=True, metavar='DATASET')
+    for command in SUBCOMMANDS:
+        subparser = subparsers.add_parser(
+            command.name, help=command.help, description=command.help)
+        command.add_arguments(subparser)
+        subparser.set_defaults(run=command.run)
+    return parser
+
+
+def main(argv: Optional[list[str]] = None) -> int:
+    """Runs one subcommand; a user's mistake is one line and status 2."""
+    args = make_parser().parse_args(argv)
+    try:
+        return args.run(args)
+    except (OSError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('interrupted: the same command goes on where it stopped',
+              file=sys.stderr)
+        return 130
+
+
+if __name__ == '__main__':
+    sys.exit(main())
