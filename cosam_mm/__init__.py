@@ -18,7 +18,8 @@ __all__ = ['__version__']
 
 for _theirs, _ours in (
     ('mmaction.models', 'cosam_mm.models.heads'),
-    ('mmaction.datasets', 'cosam_mm.datasets'),
+    ('mmaction.datasets', 'cosam_mm.datasets.action'),
+    ('mmaction.datasets', 'cosam_mm.datasets.transforms'),
     ('mmaction.evaluation', 'cosam_mm.evaluation'),
 ):
     compat.on_import(

@@ -156,30 +156,36 @@ def _use_multimodal_placeholders(dependency: ModuleType) -> None:
         dependency.WITH_MULTIMODAL = False
 
 
-def _history_statistic(owner, name: str):
-    """The only attributes a checkpoint may ask for: a buffer's statistics."""
+def _plain_attribute(owner, name: str):
+    """What a checkpoint may ask ``getattr`` for: functions it refers to by name."""
     from mmengine.logging import HistoryBuffer
-    allowed = ('min', 'max', 'current', 'mean')
-    if owner is HistoryBuffer and name in allowed:
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+    allowed = {
+        HistoryBuffer: ('min', 'max', 'current', 'mean'),
+        OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
+    }
+    if name in allowed.get(owner, ()):
         return getattr(owner, name)
     raise ValueError(
-        f'The checkpoint asks for {name!r} of {owner!r}. A checkpoint may name '
-        f'only {allowed} of HistoryBuffer: this file was not written by mmengine.')
+        f'The checkpoint asks for {name!r} of {owner!r}, which no checkpoint of '
+        'mmengine does: do not trust this file.')
 
 
 def _allow_mmengine_checkpoints() -> None:
     """Name the classes of an mmengine checkpoint as safe to load.
 
     A checkpoint's message hub holds ``HistoryBuffer`` objects, which are made
-    of numpy arrays and scalars: plain data. They refer to their own statistics
-    through ``getattr``, which is allowed for exactly that. Loading stays
-    restricted to ``weights_only``.
+    of numpy arrays and scalars: plain data. They refer to their own statistics,
+    and a one-cycle schedule to its annealing function, through ``getattr``,
+    which is allowed for exactly that. Loading stays restricted to
+    ``weights_only``.
     """
     import torch
-    if not hasattr(torch.serialization, 'add_safe_globals'):  # torch < 2.4
+    if torch.__version__ < '2.6':  # these load without the restriction
         return
     import numpy as np
     from mmengine.logging import HistoryBuffer
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
     core = importlib.import_module(
         'numpy._core.multiarray' if np.lib.NumpyVersion(np.__version__) >= '2.0.0'
         else 'numpy.core.multiarray')
@@ -187,8 +193,9 @@ def _allow_mmengine_checkpoints() -> None:
               ('bool', 'int32', 'int64', 'uint8', 'uint32', 'uint64',
                'float16', 'float32', 'float64')}
     torch.serialization.add_safe_globals(
-        [HistoryBuffer, np.ndarray, np.dtype, core._reconstruct, core.scalar,
-         *dtypes, (_history_statistic, 'builtins.getattr')])
+        [HistoryBuffer, OneCycleParamScheduler, np.ndarray, np.dtype,
+         core._reconstruct, core.scalar, *dtypes,
+         (_plain_attribute, 'builtins.getattr')])
 
 
 def install() -> None:

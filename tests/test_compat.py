@@ -6,6 +6,7 @@ import textwrap
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.optim import OneCycleLR
 
 from cosam_mm import compat
 
@@ -26,7 +27,7 @@ def test_import_needs_torch_and_mmengine_only():
         class Refuse:
             def find_spec(self, name, path=None, target=None):
                 if name.split('.')[0] in ('mmaction', 'mmcv', 'transformers', 'decord',
-                                          'cv2', 'scipy', 'tqdm'):
+                                          'scipy', 'tqdm'):
                     raise ModuleNotFoundError(name)
         sys.meta_path.insert(0, Refuse())
         import cosam_mm
@@ -151,6 +152,18 @@ def test_mmengine_checkpoint_loads_with_weights_only(tmp_path):
     assert loaded['message_hub']['runtime_info']['epoch'] == 3
 
 
+@pytest.mark.parametrize('strategy', ['cos', 'linear'])
+def test_one_cycle_schedule_loads_with_weights_only(tmp_path, strategy):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = OneCycleLR(optimizer, eta_max=0.1, total_steps=5,
+                          anneal_strategy=strategy)
+    schedule.step()
+    torch.save(schedule.state_dict(), tmp_path / 'a.pth')
+    state = torch.load(tmp_path / 'a.pth', weights_only=True)
+    assert state['last_step'] == schedule.last_step
+    assert state['anneal_func'] is schedule.anneal_func
+
+
 class _Malicious:
 
     def __init__(self, marker):
@@ -177,5 +190,5 @@ def test_a_malicious_pickle_is_refused_and_does_nothing(tmp_path):
 
 def test_getattr_is_allowed_for_statistics_only(tmp_path):
     torch.save(_Walker(), tmp_path / 'walk.pth')
-    with pytest.raises(Exception, match='may name only'):
+    with pytest.raises(Exception, match='do not trust this file'):
         torch.load(tmp_path / 'walk.pth')

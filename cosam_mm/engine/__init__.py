@@ -1,2 +1,2 @@
 """What happens around a run: hooks."""
-from .hooks import *  # noqa: F401, F403
+from .hooks import *  # noqa: F403

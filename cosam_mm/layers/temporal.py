@@ -163,7 +163,8 @@ def _pre_norm_encoder(channels: int, num_layers: int, num_heads: int,
     try:
         from transformers import RobertaPreLayerNormConfig
         from transformers.models.roberta_prelayernorm import (
-            modeling_roberta_prelayernorm as roberta)
+            modeling_roberta_prelayernorm as roberta,
+        )
     except ImportError as error:
         raise ImportError(
             'The BERT head takes its encoder from the package transformers: '

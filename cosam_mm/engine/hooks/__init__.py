@@ -1,1 +1,4 @@
-"""TODO."""
+"""Hooks of training and test runs."""
+from .guard import CheckpointGuardHook
+
+__all__ = ['CheckpointGuardHook']

@@ -10,7 +10,7 @@ Plugins live under ``plugins.<position>.<index>``, apart from the backbone's own
 modules, so that a checkpoint of the bare backbone keeps fitting.
 """
 from collections.abc import Sequence
-from typing import Optional
+from typing import Optional, Union
 
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
@@ -59,7 +59,9 @@ class SteppedBackbone(BaseModule):
         with_cp: Whether to trade time for memory in training: each
             :class:`Block` that is a step, or directly inside one, is
             checkpointed.
-        init_cfg: As in any mmengine module.
+        init_cfg: As in any mmengine module; by default Kaiming for convolutions
+            and 1 for norms. ``Pretrained`` comes on top of that default, which
+            is then left to what the checkpoint does not hold.
     """
 
     def __init__(self,
@@ -68,7 +70,7 @@ class SteppedBackbone(BaseModule):
                  norm_eval: bool,
                  with_cp: bool,
                  init_cfg: Optional[dict]) -> None:
-        super().__init__(init_cfg=init_cfg)
+        super().__init__(init_cfg=_on_default_init(init_cfg))
         self._plugin_cfgs = list(plugins or ())
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
@@ -126,6 +128,17 @@ class SteppedBackbone(BaseModule):
                     if name != 'plugins':
                         _norms_to_eval(child)
         return self
+
+
+def _on_default_init(init_cfg: Optional[dict]) -> Union[dict, list]:
+    """The default initialisation, followed by a ``Pretrained`` one."""
+    if init_cfg and init_cfg['type'] != 'Pretrained':
+        return init_cfg
+    return [
+        dict(type='Kaiming', layer='Conv3d', mode='fan_out'),
+        dict(type='Constant', layer='BatchNorm3d', val=1),
+        *([init_cfg] if init_cfg else []),
+    ]
 
 
 def _norms_to_eval(module: nn.Module) -> None:

@@ -129,7 +129,7 @@ class I3D(SteppedBackbone):
             Mixed_3, 3 also Mixed_4, 4 also Mixed_5.
         norm_eval: See :class:`SteppedBackbone`.
         with_cp: Checkpoints each convolution unit and inception block.
-        init_cfg: By default Kaiming for convolutions and 1 for norms.
+        init_cfg: See :class:`SteppedBackbone`.
 
     Raises:
         ValueError: A setting is none of those allowed.
@@ -177,7 +177,7 @@ class I3D(SteppedBackbone):
                  init_cfg: Optional[dict] = None) -> None:
         check_feature_reduction(feature_reduction)
         super().__init__(plugins, frozen_stages, norm_eval, with_cp,
-                         init_cfg or _DEFAULT_INIT)
+                         init_cfg)
         inceptions = dict(self._inceptions)
         names = self.endpoints
         if feature_reduction == 'FRMB':
@@ -211,9 +211,3 @@ class I3D(SteppedBackbone):
         for step in self.steps:
             x = self._plug(getattr(self, step)(x), step)
         return x
-
-
-_DEFAULT_INIT = [
-    dict(type='Kaiming', layer='Conv3d', mode='fan_out'),
-    dict(type='Constant', layer='BatchNorm3d', val=1),
-]

@@ -84,7 +84,7 @@ class ResNeXt3D(SteppedBackbone):
         frozen_stages: 0 freezes the stem, k also layer1 to layer k.
         norm_eval: See :class:`SteppedBackbone`.
         with_cp: Checkpoints each bottleneck.
-        init_cfg: By default Kaiming for convolutions and 1 for norms.
+        init_cfg: See :class:`SteppedBackbone`.
 
     Raises:
         ValueError: A setting is none of those allowed.
@@ -119,7 +119,7 @@ class ResNeXt3D(SteppedBackbone):
                              f'got {depth!r}.')
         check_feature_reduction(feature_reduction)
         super().__init__(plugins, frozen_stages, norm_eval, with_cp,
-                         init_cfg or _DEFAULT_INIT)
+                         init_cfg)
         self.depth = depth
         self.groups = groups
         self.conv1 = nn.Conv3d(in_channels, base_channels, 7, (1, 2, 2),
@@ -168,12 +168,6 @@ class ResNeXt3D(SteppedBackbone):
         for step in self.steps[1:]:
             x = self._plug(getattr(self, step)(x), step)
         return x
-
-
-_DEFAULT_INIT = [
-    dict(type='Kaiming', layer='Conv3d', mode='fan_out'),
-    dict(type='Constant', layer='BatchNorm3d', val=1),
-]
 
 
 def check_feature_reduction(mode: Optional[str]) -> None:

@@ -1,0 +1,188 @@
+"""Frames of clips out of files that may be broken.
+
+Three transforms take the place of MMAction2's loaders of the same names:
+
+    filename -> SafeDecordInit -> SampleFrames -> SafeDecordDecode -> imgs
+    frame_dir --------------------> SampleFrames -> SafeRawFrameDecode -> imgs
+
+A video is read with decord; what decord refuses is read with OpenCV. A file that
+neither reads is logged once, and the policy of the transform decides: ``skip``
+(training: the data set draws another sample) or ``blank`` (validation and test: a
+black clip marked ``unreadable``, which the metrics leave out).
+"""
+import logging
+import os
+
+import cv2
+import numpy as np
+from mmaction.datasets.transforms import (
+    DecordDecode,
+    DecordInit,
+    RawFrameDecode,
+)
+from mmaction.registry import TRANSFORMS
+
+from .video_reader import FallbackReader, UnreadableVideo, one_line, report_once
+
+__all__ = ['SafeDecordDecode', 'SafeDecordInit', 'SafeRawFrameDecode']
+
+POLICIES = ('skip', 'blank')
+
+
+class _BlankReader:
+    """A video of black frames."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
+
+    def get_batch(self, indices) -> np.ndarray:
+        return np.zeros((len(indices), *self.size, 3), dtype=np.uint8)
+
+
+def _check_policy(on_unreadable: str, blank_size) -> None:
+    if on_unreadable not in POLICIES:
+        raise ValueError(
+            f'on_unreadable must be one of {POLICIES}, got {on_unreadable!r}.')
+    if len(blank_size) != 2 or min(blank_size) < 1:
+        raise ValueError(
+            f'blank_size must be (height, width) in pixels, got {blank_size!r}.')
+
+
+def _report_unreadable(filename: str, reason, on_unreadable: str) -> None:
+    action = {'skip': 'another sample takes its place',
+              'blank': 'a black clip stands in and is left out of the figures'}
+    report_once(
+        filename, f'Unreadable: {filename} ({reason}); {action[on_unreadable]}.',
+        logging.WARNING)
+
+
+@TRANSFORMS.register_module()
+class SafeDecordInit(DecordInit):
+    """Open a local video for :class:`SafeDecordDecode`.
+
+    Adds ``video_reader``, ``total_frames`` and ``avg_fps``, as
+    :class:`DecordInit` does; a ``filename`` without extension means ``.mp4``.
+
+    Args:
+        num_threads: Threads that decord decodes with.
+        on_unreadable: What becomes of a sample that cannot be read, here or by
+            the decoding later: ``'skip'`` gives None in its place, ``'blank'``
+            gives black frames and sets ``unreadable=True``.
+        blank_size: (height, width) of black frames in pixels.
+    """
+
+    def __init__(self, num_threads: int = 1, on_unreadable: str = 'skip',
+                 blank_size: tuple[int, int] = (240, 320)) -> None:
+        super().__init__(num_threads=num_threads)
+        _check_policy(on_unreadable, blank_size)
+        self.on_unreadable = on_unreadable
+        self.blank_size = tuple(blank_size)
+
+    def _get_video_reader(self, filename: str) -> FallbackReader:
+        if not os.path.splitext(filename)[1]:
+            filename += '.mp4'
+        return FallbackReader(filename, self.num_threads)
+
+    def transform(self, results: dict):
+        results['on_unreadable'] = self.on_unreadable
+        results['blank_size'] = self.blank_size
+        try:
+            return super().transform(results)
+        except UnreadableVideo as error:
+            _report_unreadable(results['filename'], error, self.on_unreadable)
+        if self.on_unreadable == 'skip':
+            return None
+        results.update(
+            video_reader=_BlankReader(self.blank_size), total_frames=1,
+            avg_fps=0.0, unreadable=True)
+        return results
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(num_threads={self.num_threads}, '
+                f'on_unreadable={self.on_unreadable!r}, '
+                f'blank_size={self.blank_size})')
+
+
+@TRANSFORMS.register_module()
+class SafeDecordDecode(DecordDecode):
+    """Decode ``frame_inds`` of what :class:`SafeDecordInit` opened.
+
+    Adds ``imgs`` (a list of (H, W, 3) uint8 arrays, RGB), ``img_shape`` and
+    ``original_shape``. Frames that cannot be decoded meet the policy that
+    :class:`SafeDecordInit` was given.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(mode='accurate')
+
+    def _decord_load_frames(self, container, frame_inds) -> list[np.ndarray]:
+        return list(container.get_batch(frame_inds))
+
+    def transform(self, results: dict):
+        try:
+            results = super().transform(results)
+        except UnreadableVideo as error:
+            policy = results['on_unreadable']
+            _report_unreadable(results['filename'], error, policy)
+            if policy == 'skip':
+                return None
+            results.update(
+                video_reader=_BlankReader(results['blank_size']), unreadable=True)
+            results = super().transform(results)
+        del results['video_reader']
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
+
+
+@TRANSFORMS.register_module()
+class SafeRawFrameDecode(RawFrameDecode):
+    """Read extracted frames, RGB or flow; a missing or broken one is no crash.
+
+    Adds what :class:`RawFrameDecode` adds: ``imgs`` (a list of (H, W, 3) RGB or
+    (H, W, 2) flow arrays, uint8), ``img_shape`` and ``original_shape``.
+
+    Args:
+        on_unreadable, blank_size: As for :class:`SafeDecordInit`.
+    """
+
+    def __init__(self, on_unreadable: str = 'skip',
+                 blank_size: tuple[int, int] = (240, 320)) -> None:
+        super().__init__()
+        _check_policy(on_unreadable, blank_size)
+        self.on_unreadable = on_unreadable
+        self.blank_size = tuple(blank_size)
+
+    def transform(self, results: dict):
+        channels = 2 if results['modality'] == 'Flow' else 3
+        try:
+            results = super().transform(results)
+            self._check_frames(results['imgs'], channels)
+            return results
+        except (OSError, UnreadableVideo, cv2.error, AttributeError,
+                ValueError) as error:
+            # Of an image that does not decode, mmcv makes None, and numpy and
+            # OpenCV stumble over that in ways of their own.
+            _report_unreadable(
+                results['frame_dir'], one_line(error), self.on_unreadable)
+        if self.on_unreadable == 'skip':
+            return None
+        shape = (len(results['frame_inds']), *self.blank_size, channels)
+        results.update(
+            imgs=list(np.zeros(shape, np.uint8)), unreadable=True,
+            img_shape=self.blank_size, original_shape=self.blank_size)
+        return results
+
+    @staticmethod
+    def _check_frames(imgs: list[np.ndarray], channels: int) -> None:
+        shapes = {getattr(img, 'shape', None) for img in imgs}
+        shape = next(iter(shapes))
+        if len(shapes) > 1:
+            raise UnreadableVideo('its frames differ in size or do not decode')
+        if shape is None or len(shape) != 3 or shape[2] != channels:
+            raise UnreadableVideo('a frame does not decode')
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(on_unreadable={self.on_unreadable!r}, '
+                f'blank_size={self.blank_size})')

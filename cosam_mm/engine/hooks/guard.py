@@ -1,0 +1,199 @@
+"""Refuse to test a checkpoint that would give a meaningless figure.
+
+Two mistakes are silent in mmengine: it loads what fits of a checkpoint and goes on
+with random weights for the rest, and it does not mind which data a model was trained
+on. HMDB51 and UCF101 come in three splits, and most test clips of one are training
+clips of another, so a model tested on another split than its own is rated on clips
+that it learnt.
+
+What a checkpoint was trained on is in its ``meta['dataset_meta']``: the ``metainfo``
+of the training data set, which mmengine's runner writes. The hook adds the data sets
+of earlier trainings, for a model that was fine-tuned or resumed on other data.
+"""
+import logging
+import re
+from typing import Optional
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.registry import HOOKS
+
+__all__ = ['CheckpointGuardHook', 'describe_misfit', 'trained_on_test_clips']
+
+_MAX_NAMED = 5
+# Key of a checkpoint's meta: all data sets and splits its weights have seen.
+_HISTORY = 'trained_on'
+
+
+def _name_some(lines: list[str]) -> str:
+    rest = len(lines) - _MAX_NAMED
+    return '; '.join(lines[:_MAX_NAMED]) + (f'; and {rest} more' if rest > 0 else '')
+
+
+def describe_misfit(found: dict[str, tuple], wanted: dict[str, tuple]
+                    ) -> Optional[str]:
+    """Say why parameters do not fit a model.
+
+    Args:
+        found: Name -> shape of what the checkpoint holds.
+        wanted: Name -> shape of what the model of the config holds.
+
+    Returns:
+        None when every parameter of the model is there in its shape, else what
+        differs and what to do. BatchNorm's ``num_batches_tracked`` may be absent.
+    """
+    differ = [name for name in wanted if found.get(name, wanted[name]) != wanted[name]]
+    missing = [name for name in wanted
+               if name not in found and not name.endswith('num_batches_tracked')]
+    if not differ and not missing:
+        return None
+    parts = []
+    for name in differ:
+        if re.search(r'(^|\.)fc_cls\.(weight|bias)$', name):
+            parts.append(
+                f'the checkpoint has {found[name][0]} classes, the config '
+                f'{wanted[name][0]}: set model.cls_head.num_classes and num_classes '
+                'of the data sets, or use the matching config')
+            break
+    if differ:
+        parts.append(f'{len(differ)} parameter(s) differ in shape (checkpoint, model): '
+                     + _name_some([f'{name} {found[name]}, {wanted[name]}'
+                                   for name in differ]))
+    if missing:
+        parts.append(f'{len(missing)} parameter(s) of the model are not in the '
+                     f'checkpoint: {_name_some(missing)}')
+    return ('The checkpoint does not fit the model of the config: '
+            + '. '.join(parts) + '.')
+
+
+def trained_on_test_clips(trained: dict, tested: dict) -> Optional[str]:
+    """Say why a test would rate clips that were trained on.
+
+    Args:
+        trained: ``metainfo`` of the training data set: ``dataset`` and ``split``.
+        tested: ``metainfo`` of the test data set.
+
+    Returns:
+        None when the two are the same split or different data sets, or do not say;
+        else the reason.
+    """
+    name, splits = trained.get('dataset'), (trained.get('split'), tested.get('split'))
+    if name is None or name != tested.get('dataset') or None in splits:
+        return None
+    if str(splits[0]) == str(splits[1]):
+        return None
+    return (f'The model was trained on split {splits[0]} of {name} and would be tested '
+            f'on split {splits[1]}: the training set of split {splits[0]} holds test '
+            f'clips of split {splits[1]}, so the figure would mean nothing. Test on '
+            f'split {splits[0]} (--split {splits[0]})')
+
+
+def _first_other_class(trained: dict, tested: dict) -> Optional[str]:
+    """Say where class names of the same data set part, if they do."""
+    if trained.get('dataset') != tested.get('dataset'):
+        return None
+    pairs = zip(trained.get('classes') or (), tested.get('classes') or ())
+    for label, (old, new) in enumerate(pairs):
+        if old != new:
+            return (f'Label {label} is {old!r} in the checkpoint and {new!r} in the '
+                    'test set: scores go to other classes than were trained.')
+    return None
+
+
+def _distinct(check, trainings: list[dict], tested: dict) -> list[str]:
+    """What a check says of each training, without repetitions."""
+    reasons = (check(trained, tested) for trained in trainings)
+    return list(dict.fromkeys(reason for reason in reasons if reason))
+
+
+def _shapes(state_dict) -> dict[str, tuple]:
+    """Names without a wrapper's ``module.`` and shapes, of tensors only."""
+    return {re.sub(r'^module\.', '', name): tuple(value.shape)
+            for name, value in state_dict.items() if hasattr(value, 'shape')}
+
+
+def _bare_model(model):
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
+
+
+@HOOKS.register_module()
+class CheckpointGuardHook(Hook):
+    """Stop a test, or the resuming of a training, with a checkpoint unfit for it.
+
+    - Test: a RuntimeError when a parameter of the model is missing from the
+      checkpoint or has another shape there; and, unless ``force``, when checkpoint
+      or training belong to another split of the same data set.
+    - Resume: a RuntimeError when the checkpoint does not fit the model.
+    - Training from ``load_from`` (fine-tuning) and validation: nothing.
+
+    A checkpoint that does not say what it was trained on, such as a converted one,
+    passes with a line in the log.
+
+    Args:
+        force: Test on another split all the same, with a warning.
+    """
+
+    # Before hooks that keep copies of the checkpoint's parameters.
+    priority = 'VERY_HIGH'
+
+    def __init__(self, force: bool = False) -> None:
+        self.force = force
+        self._misfit: Optional[str] = None
+        self._trained_on: list[dict] = []
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Note what the checkpoint holds; stop if it is to be resumed and unfit."""
+        self._misfit = describe_misfit(
+            _shapes(checkpoint.get('state_dict', checkpoint)),
+            _shapes(_bare_model(runner.model).state_dict()))
+        if self._misfit and runner._resume:
+            raise RuntimeError(
+                f'{self._misfit} Resume with the config of that training, or start '
+                'a new one from these weights: load_from without resume.')
+        meta = checkpoint.get('meta') or {}
+        self._trained_on = [
+            dict(entry) for entry in
+            (meta.get('dataset_meta') or {}, *meta.get(_HISTORY, ()))]
+        if self._trained_on[0].get('dataset') is None:
+            print_log(
+                'The checkpoint does not say which data it was trained on: whether '
+                'it has seen test clips is not checked.', logger='current')
+
+    def before_train(self, runner) -> None:
+        """Note what is trained on; parameters that did not fit are trained now."""
+        self._misfit = None
+        metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', None) or {}
+        self._trained_on.append(dict(metainfo))
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Hand down what was trained on before, which mmengine forgets."""
+        seen = {(entry.get('dataset'), entry.get('split'))
+                for entry in self._trained_on if entry.get('dataset') is not None}
+        checkpoint['meta'][_HISTORY] = [
+            dict(dataset=name, split=split) for name, split in sorted(seen, key=str)]
+
+    def before_test(self, runner) -> None:
+        """Stop the test of an unfit checkpoint."""
+        if self._misfit:
+            raise RuntimeError(self._misfit)
+        tested = getattr(runner.test_dataloader.dataset, 'metainfo', None) or {}
+        for reason in _distinct(trained_on_test_clips, self._trained_on, tested):
+            self._refuse(runner, reason)
+        for reason in _distinct(_first_other_class, self._trained_on, tested):
+            print_log(reason, logger='current', level=logging.WARNING)
+
+    def _refuse(self, runner, reason: str) -> None:
+        if self.force:
+            print_log(f'{reason}. Going on, as forced.', logger='current',
+                      level=logging.WARNING)
+            return
+        place = next(
+            (i for i, hook in enumerate(runner.cfg.get('custom_hooks') or ())
+             if isinstance(hook, dict) and hook.get('type') == 'CheckpointGuardHook'),
+            '<i>')
+        raise RuntimeError(
+            f'{reason}, or insist with --force '
+            f'(--cfg-options custom_hooks.{place}.force=True).')

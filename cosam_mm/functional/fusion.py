@@ -1,0 +1,231 @@
+"""Late fusion: class scores of several models, averaged clip by clip.
+
+Two-stream networks (Simonyan, Zisserman, NeurIPS 2014) are the common case: one
+model sees RGB, one sees optical flow, and their scores for the same clip are
+averaged. Models may have gone through the clips in different orders, so clips
+are matched by name, never by position.
+"""
+from collections.abc import Sequence
+from typing import Optional
+
+import numpy as np
+
+__all__ = ['align_by_id', 'class_probabilities', 'fuse_scores', 'top_k_accuracy']
+
+_MAX_NAMED = 5
+
+
+def _name_some(items: Sequence) -> str:
+    """The first few items in words, and how many were left out."""
+    named = ', '.join(repr(item) for item in items[:_MAX_NAMED])
+    rest = len(items) - _MAX_NAMED
+    return f'{named} and {rest} more' if rest > 0 else named
+
+
+def class_probabilities(score: np.ndarray) -> np.ndarray:
+    """Softmax of scores along the last axis, safe for large ones.
+
+    Args:
+        score: (..., K) of any real type.
+
+    Returns:
+        (..., K), float64.
+
+    Example:
+        >>> class_probabilities([[1000., 1000.]])
+        array([[0.5, 0.5]])
+    """
+    score = np.asarray(score, dtype=np.float64)
+    exp = np.exp(score - score.max(axis=-1, keepdims=True))
+    return exp / exp.sum(axis=-1, keepdims=True)
+
+
+def _check_scores(scores: Sequence[np.ndarray]) -> None:
+    if not scores:
+        raise ValueError('There is nothing to fuse: the list of scores is empty.')
+    shape = scores[0].shape
+    for i, score in enumerate(scores):
+        if score.ndim != 2:
+            raise ValueError(
+                f'Score array {i} has shape {score.shape}; expected '
+                '(number of clips, number of classes).')
+        if score.shape != shape:
+            raise ValueError(
+                f'Score array {i} has shape {score.shape}, array 0 has {shape}: '
+                'all must hold the same clips and classes.')
+        rows = np.flatnonzero(~np.isfinite(score).all(axis=1))
+        if len(rows):
+            raise ValueError(
+                f'Score array {i} is not finite in row(s) '
+                f'{_name_some(rows.tolist())}.')
+
+
+def _check_weights(weights: Optional[Sequence[float]], count: int) -> np.ndarray:
+    if weights is None:
+        return np.full(count, 1 / count)
+    values = np.asarray(weights, dtype=np.float64)
+    if values.shape != (count,):
+        raise ValueError(
+            f'{count} score arrays need {count} weights, got {list(weights)}.')
+    if not np.isfinite(values).all() or (values < 0).any() or values.sum() == 0:
+        raise ValueError(
+            'Weights must be finite, none below zero and one above it, '
+            f'got {list(weights)}.')
+    return values / values.sum()
+
+
+def fuse_scores(scores: Sequence[np.ndarray],
+                weights: Optional[Sequence[float]] = None,
+                softmax: bool = True) -> np.ndarray:
+    """Weighted mean of the scores of several models for the same clips.
+
+    Args:
+        scores: Arrays of shape (N, K), row i of each for the same clip
+            (see :func:`align_by_id`).
+        weights: One number >= 0 an array; only their ratio counts. Default: equal.
+        softmax: Turn each array into probabilities before averaging. Say
+            False for arrays that hold probabilities already, or to average
+            raw scores.
+
+    Returns:
+        (N, K), float64.
+
+    Raises:
+        ValueError: Shapes differ, a score is not finite, or weights do not fit.
+
+    Example:
+        >>> fuse_scores([[[0., 4.]], [[2., 0.]]], softmax=False)
+        array([[1., 2.]])
+    """
+    scores = [np.asarray(score, dtype=np.float64) for score in scores]
+    _check_scores(scores)
+    weights = _check_weights(weights, len(scores))
+    if softmax:
+        scores = [class_probabilities(score) for score in scores]
+    return sum(weight * score for weight, score in zip(weights, scores))
+
+
+def _positions(ids: np.ndarray, stream: int) -> dict[str, int]:
+    positions = {name: row for row, name in enumerate(ids.tolist())}
+    if len(positions) != len(ids):
+        names, counts = np.unique(ids, return_counts=True)
+        raise ValueError(
+            f'Stream {stream} names the same clip twice: '
+            f'{_name_some(names[counts > 1].tolist())}.')
+    return positions
+
+
+def _order_like(reference: dict[str, int], positions: dict[str, int],
+                stream: int) -> np.ndarray:
+    missing = [name for name in reference if name not in positions]
+    if missing:
+        raise ValueError(
+            f'Stream {stream} lacks {len(missing)} clip(s) of stream 0: '
+            f'{_name_some(missing)}.')
+    extra = [name for name in positions if name not in reference]
+    if extra:
+        raise ValueError(
+            f'Stream {stream} has {len(extra)} clip(s) that stream 0 lacks: '
+            f'{_name_some(extra)}.')
+    return np.array([positions[name] for name in reference], dtype=np.int64)
+
+
+def _check_labels(sample_ids: list[np.ndarray], labels: Sequence,
+                  orders: list[np.ndarray]) -> None:
+    if len(labels) != len(sample_ids):
+        raise ValueError(
+            f'{len(sample_ids)} streams came with {len(labels)} label arrays.')
+    labels = [np.asarray(label) for label in labels]
+    for stream, (label, ids) in enumerate(zip(labels, sample_ids)):
+        if label.shape != ids.shape:
+            raise ValueError(
+                f'Stream {stream} has {len(ids)} clip names and labels of shape '
+                f'{label.shape}.')
+        rows = np.flatnonzero(label[orders[stream]] != labels[0])
+        if len(rows):
+            row = rows[0]
+            raise ValueError(
+                f'Streams 0 and {stream} disagree on the label of {len(rows)} '
+                f'clip(s): {_name_some(sample_ids[0][rows].tolist())} (label '
+                f'{labels[0][row]} against {label[orders[stream]][row]}).')
+
+
+def align_by_id(sample_ids: Sequence[Sequence[str]],
+                labels: Optional[Sequence[Sequence[int]]] = None
+                ) -> list[np.ndarray]:
+    """Row orders that put the clips of all streams into the order of the first.
+
+    Args:
+        sample_ids: For each stream, the names of its N clips.
+        labels: For each stream, the N labels; compared when given.
+
+    Returns:
+        For each stream, N row numbers: ``score[i][order[i]]`` is aligned.
+
+    Raises:
+        ValueError: A stream names a clip twice, lacks one, has one too many, or
+            disagrees on a label. The first offenders are named.
+
+    Example:
+        >>> align_by_id([['a', 'b'], ['b', 'a']])[1].tolist()
+        [1, 0]
+    """
+    sample_ids = [np.asarray(ids, dtype=str) for ids in sample_ids]
+    if not sample_ids:
+        raise ValueError('There is nothing to align: no stream came.')
+    positions = [_positions(ids, i) for i, ids in enumerate(sample_ids)]
+    orders = [_order_like(positions[0], own, i) for i, own in enumerate(positions)]
+    if labels is not None:
+        _check_labels(sample_ids, labels, orders)
+    return orders
+
+
+def _check_labelled(score: np.ndarray, label: np.ndarray) -> None:
+    if score.ndim != 2 or label.shape != score.shape[:1]:
+        raise ValueError(
+            f'Scores of shape {score.shape} and labels of shape {label.shape} do '
+            'not fit: expected (N, K) and (N,).')
+    if not len(label):
+        raise ValueError('There is no sample to rate.')
+    if label.dtype.kind not in 'iu':
+        raise ValueError(f'Labels must be integers, got {label.dtype}.')
+    rows = np.flatnonzero((label < 0) | (label >= score.shape[1]))
+    if len(rows):
+        raise ValueError(
+            f'Label {label[rows[0]]} in row {rows[0]} is outside '
+            f'[0, {score.shape[1]}): the scores have {score.shape[1]} classes '
+            f'({len(rows)} such row(s)).')
+
+
+def top_k_accuracy(score: np.ndarray, label: np.ndarray,
+                   ks: Sequence[int] = (1, 3)) -> dict[int, float]:
+    """Share of samples whose label is among the k highest scores.
+
+    Classes of equal score rank by class number, the lower first, so that k = 1
+    agrees with ``argmax`` and a model that scores all classes alike is at
+    chance. A sample with a NaN among its scores is a miss.
+
+    Args:
+        score: (N, K).
+        label: (N,) integers in [0, K).
+        ks: The k to rate, each at least 1.
+
+    Returns:
+        ``{k: share in [0, 1]}``.
+
+    Raises:
+        ValueError: Shapes, labels or ks are not as above.
+
+    Example:
+        >>> top_k_accuracy([[.1, .6, .3], [.1, .6, .3]], [1, 2], ks=(1, 2))
+        {1: 0.5, 2: 1.0}
+    """
+    score, label = np.asarray(score), np.asarray(label)
+    _check_labelled(score, label)
+    if any(not isinstance(k, (int, np.integer)) or k < 1 for k in ks):
+        raise ValueError(f'Each k must be an integer of at least 1, got {list(ks)}.')
+    own = np.take_along_axis(score, label[:, None], axis=1)
+    lower = np.arange(score.shape[1])[None] < label[:, None]
+    rank = ((score > own) | ((score == own) & lower)).sum(axis=1)
+    rank = np.where(np.isnan(score).any(axis=1), score.shape[1] + max(ks), rank)
+    return {int(k): float(np.mean(rank < k)) for k in ks}

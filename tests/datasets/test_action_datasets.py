@@ -1,0 +1,339 @@
+"""Annotation lists, what data sets say about themselves, and epochs over bad files."""
+import os
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmaction.datasets import RawframeDataset, VideoDataset
+from mmaction.registry import DATASETS
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DefaultScope
+from torch.utils.data import DataLoader
+
+from cosam_mm.datasets.action import ActionFrameDataset, ActionVideoDataset
+
+NAMES = ['wave/a b&[c]!;#(d).avi', 'wave/plain.avi', 'brush hair/x.y.avi', 'run/r.avi']
+LABELS = [1, 1, 0, 2]
+
+
+@pytest.fixture(autouse=True)
+def _mmaction_scope():
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        yield
+
+
+def write_video(path, num_frames=12):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(
+        str(path), cv2.VideoWriter_fourcc(*'MJPG'), 25, (64, 32))
+    rng = np.random.default_rng(num_frames)
+    for _ in range(num_frames):
+        writer.write(rng.integers(0, 255, (32, 64, 3), dtype=np.uint8))
+    writer.release()
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A prepared data set of four clips as videos and as frames."""
+    root = tmp_path / 'toy'
+    for name in NAMES:
+        write_video(root / 'videos' / name)
+        folder = root / 'rawframes' / os.path.splitext(name)[0]
+        folder.mkdir(parents=True)
+        for number in range(1, 7):
+            for kind in ('img', 'flow_x', 'flow_y'):
+                image = np.full((32, 48, 3), 9 * number, np.uint8)
+                cv2.imwrite(str(folder / f'{kind}_{number:05}.jpg'), image)
+    (root / 'toy_classes.txt').write_text('brush hair\nwave\nrun\n')
+    for split in (1, 2):
+        for subset, chosen in (('train', slice(0, 3)), ('val', slice(3, 4))):
+            pairs = list(zip(NAMES, LABELS))[chosen]
+            stem = f'toy_{subset}_split_{split}'
+            (root / f'{stem}_videos.txt').write_text(
+                ''.join(f'{name} {label}\n' for name, label in pairs))
+            (root / f'{stem}_rawframes.txt').write_text(
+                ''.join(f'{os.path.splitext(name)[0]} 6 {label}\n'
+                        for name, label in pairs))
+    return root
+
+
+def video_pipeline(on_unreadable='skip', clip_len=8):
+    return [
+        dict(type='SafeDecordInit', on_unreadable=on_unreadable),
+        dict(type='SampleFrames', clip_len=clip_len, test_mode=True),
+        dict(type='SafeDecordDecode'),
+        dict(type='Resize', scale=(24, 16), keep_ratio=False),
+        dict(type='FormatShape', input_format='NCTHW'),
+        dict(type='PackActionInputs',
+             meta_keys=('img_shape', 'sample_id', 'unreadable'))]
+
+
+def frame_pipeline():
+    return [
+        dict(type='SampleFrames', clip_len=8, test_mode=True),
+        dict(type='RawFrameDecode'),
+        dict(type='FormatShape', input_format='NCTHW'),
+        dict(type='PackActionInputs', meta_keys=('img_shape', 'sample_id'))]
+
+
+def build(root, kind='Video', **kwargs):
+    config = dict(
+        type=f'Action{kind}Dataset', data_root=str(root), name='toy', num_classes=3,
+        pipeline=video_pipeline() if kind == 'Video' else frame_pipeline())
+    return DATASETS.build({**config, **kwargs})
+
+
+class TestItems:
+
+    def test_videos(self, root):
+        dataset = build(root)
+        assert isinstance(dataset, ActionVideoDataset)
+        assert isinstance(dataset, VideoDataset)
+        assert len(dataset) == 3
+        for k in range(3):
+            info = dataset.get_data_info(k)
+            assert info['filename'] == str(root / 'videos' / NAMES[k])
+            assert info['label'] == LABELS[k]
+            assert info['start_index'] == 0
+            sample = dataset[k]
+            assert sample['inputs'].shape == (1, 3, 8, 16, 24)
+            assert sample['data_samples'].gt_label.item() == LABELS[k]
+            assert sample['data_samples'].sample_id == os.path.splitext(NAMES[k])[0]
+
+    @pytest.mark.parametrize(('modality', 'channels'), [('RGB', 3), ('Flow', 2)])
+    def test_frames(self, root, modality, channels):
+        dataset = build(root, 'Frame', modality=modality)
+        assert isinstance(dataset, ActionFrameDataset)
+        assert isinstance(dataset, RawframeDataset)
+        for k in range(3):
+            info = dataset.get_data_info(k)
+            assert info['total_frames'] == 6
+            assert info['start_index'] == 1
+            inputs = dataset[k]['inputs']
+            assert inputs.shape == (1, channels, 8, 32, 48)
+            # Six frames of grey 9, 18, …, looped.
+            levels = inputs[0, 0].float().mean((1, 2))
+            expected = 9. * (torch.arange(8) % 6 + 1)
+            assert torch.allclose(levels, expected, atol=1)
+
+    def test_ids_of_videos_and_frames_agree(self, root):
+        videos, frames = build(root), build(root, 'Frame')
+        assert [videos.get_data_info(k)['sample_id'] for k in range(3)] == [
+            frames.get_data_info(k)['sample_id'] for k in range(3)]
+
+    def test_other_template_and_folder(self, root):
+        os.rename(root / 'rawframes', root / 'elsewhere')
+        dataset = build(root, 'Frame', data_prefix=dict(img='elsewhere'),
+                        filename_tmpl='flow_x_{:05}.jpg')
+        assert dataset[0]['inputs'].shape == (1, 3, 8, 32, 48)
+
+    def test_subset_and_own_list(self, root, tmp_path):
+        assert len(build(root, subset='val')) == 1
+        (root / 'mine.txt').write_text('run/r.avi 2\n\n')
+        assert len(build(root, ann_file='mine.txt')) == 1
+        assert len(build(root, ann_file=str(root / 'mine.txt'))) == 1
+
+    def test_relative_data_root(self, root, monkeypatch):
+        monkeypatch.chdir(root.parent)
+        assert build('toy')[0]['inputs'].shape == (1, 3, 8, 16, 24)
+
+    def test_indices_and_lazy_init(self, root):
+        assert len(build(root, indices=2)) == 2
+        dataset = build(root, lazy_init=True)
+        assert dataset.metainfo['classes'] == ('brush hair', 'wave', 'run')
+        assert len(dataset) == 3
+
+    def test_list_with_byte_order_mark_and_dos_lines(self, root):
+        (root / 'dos.txt').write_bytes(
+            b'\xef\xbb\xbfwave/plain.avi 1\r\nrun/r.avi   2 \r\n')
+        dataset = build(root, ann_file='dos.txt')
+        assert [dataset.get_data_info(k)['sample_id'] for k in range(2)] == [
+            'wave/plain', 'run/r']
+
+
+class TestMetainfo:
+
+    def test_says_data_set_split_and_classes(self, root):
+        for subset in ('train', 'val'):
+            assert build(root, split=2, subset=subset).metainfo == dict(
+                dataset='toy', split=2, classes=('brush hair', 'wave', 'run'))
+
+    def test_without_class_names(self, root):
+        os.remove(root / 'toy_classes.txt')
+        assert build(root).metainfo == dict(dataset='toy', split=1)
+
+
+class TestErrors:
+
+    @pytest.mark.parametrize(('line', 'reason'), [
+        ('wave/a.avi', 'expected "PATH LABEL"'),
+        ('wave/a.avi one', "the label must be an integer, got 'one'"),
+        ('wave/a.avi 1.0', "the label must be an integer, got '1.0'"),
+        ('wave/a.avi 3', r'label 3 is outside \[0, 3\)'),
+        ('wave/a.avi -1', r'label -1 is outside \[0, 3\)'),
+        ('../a.avi 1', 'the path must stay inside the data root'),
+        ('wave/../../a.avi 1', 'the path must stay inside the data root'),
+        ('/etc/a.avi 1', 'the path must stay inside the data root'),
+    ])
+    def test_video_line(self, root, line, reason):
+        (root / 'bad.txt').write_text(f'wave/plain.avi 1\n\n{line}\n')
+        with pytest.raises(ValueError, match=rf'bad\.txt:3: {reason}.*{line[:7]}'):
+            build(root, ann_file='bad.txt')
+
+    @pytest.mark.parametrize(('line', 'reason'), [
+        ('wave/a 1', 'expected "PATH NUM_FRAMES LABEL"'),
+        ('wave/a 0 1', 'number of frames must be at least 1, got 0'),
+        ('wave/a -5 1', 'number of frames must be at least 1, got -5'),
+        ('wave/a b 1', "number of frames must be an integer, got 'b'"),
+        ('wave/a 6 7', r'label 7 is outside \[0, 3\)'),
+        ('../a 6 1', 'the path must stay inside the data root'),
+    ])
+    def test_frame_line(self, root, line, reason):
+        (root / 'bad.txt').write_text(f'wave/plain 6 1\n{line}\n')
+        with pytest.raises(ValueError, match=rf'bad\.txt:2: .*{reason}'):
+            build(root, 'Frame', ann_file='bad.txt')
+
+    def test_errors_in_a_list_say_how_to_prepare(self, root):
+        for text in ('', '\n \n'):
+            (root / 'empty.txt').write_text(text)
+            with pytest.raises(
+                    ValueError, match=r'empty\.txt is empty.*prepare_data\.py'):
+                build(root, ann_file='empty.txt')
+
+    def test_list_that_is_not_utf8(self, root):
+        (root / 'latin.txt').write_bytes('wave/ü.avi 1\n'.encode('latin-1'))
+        with pytest.raises(ValueError, match=r'latin\.txt is not UTF-8'):
+            build(root, ann_file='latin.txt')
+
+    def test_missing_data_root(self, tmp_path):
+        missing = str(tmp_path / 'nothing')
+        with pytest.raises(
+                FileNotFoundError,
+                match=r'data root .*nothing.* does not exist.*prepare_data\.py hmdb51 '
+                      rf'--videos DIR --splits DIR --out {missing}$'):
+            build(missing, name='hmdb51')
+        with pytest.raises(FileNotFoundError, match='--out .* --frames'):
+            build(missing, 'Frame', name='ucf101')
+        with pytest.raises(FileNotFoundError, match='--out .* --flow tvl1'):
+            build(missing, 'Frame', name='ucf101', modality='Flow')
+        with pytest.raises(
+                FileNotFoundError, match=r'prepare_data\.py demo --out'):
+            build(missing, name='demo')
+        with pytest.raises(FileNotFoundError, match='hmdb51|ucf101'):
+            build('', name='mine')
+
+    def test_missing_list_and_folder(self, root):
+        with pytest.raises(
+                FileNotFoundError,
+                match=r'annotation file .*toy_train_split_3_videos.txt.*Prepare it'):
+            build(root, split=3)
+        with pytest.raises(FileNotFoundError, match=r'folder of videos .*nowhere'):
+            build(root, data_prefix=dict(video='nowhere'))
+
+    def test_number_of_classes(self, root):
+        with pytest.raises(
+                ValueError, match=r'toy_classes\.txt names 3 classes, but num_classes '
+                                  r'is 51.*cls_head'):
+            build(root, num_classes=51)
+
+    @pytest.mark.parametrize(('kwargs', 'message'), [
+        (dict(subset='test'), r"'train', 'val'.*official test list.*got 'test'"),
+        (dict(split=0), 'split must be an integer of at least 1, got 0'),
+        (dict(split='1'), "split must be an integer of at least 1, got '1'"),
+        (dict(num_classes=0), 'num_classes must be .* got 0'),
+        (dict(modality='Flow'), 'use ActionFrameDataset'),
+        (dict(data_prefix=dict(img='x')), "the one key 'video', got {'img': 'x'}"),
+    ])
+    def test_arguments(self, root, kwargs, message):
+        with pytest.raises(ValueError, match=message):
+            build(root, **kwargs)
+
+    def test_frame_modality(self, root):
+        with pytest.raises(ValueError, match="'RGB', 'Flow'.*got 'Depth'"):
+            build(root, 'Frame', modality='Depth')
+
+    def test_misspelt_argument(self, root):
+        with pytest.raises(TypeError, match='test_modes'):
+            build(root, test_modes=True)
+
+
+@pytest.fixture
+def broken_root(root):
+    """Two of the three training clips of split 1 and the test clip are broken."""
+    (root / 'videos' / NAMES[0]).write_bytes(b'')
+    (root / 'videos' / NAMES[1]).write_text('no video')
+    os.remove(root / 'videos' / NAMES[3])
+    return root
+
+
+class TestBrokenFiles:
+
+    @pytest.mark.parametrize('num_workers', [0, 2])
+    @pytest.mark.filterwarnings('ignore:This process .* is multi-threaded')
+    def test_training_epochs_go_on(self, broken_root, num_workers):
+        loader = DataLoader(
+            build(broken_root), batch_size=3, collate_fn=pseudo_collate,
+            num_workers=num_workers)
+        for batch in loader:
+            assert len(batch['inputs']) == 3
+            ids = {sample.sample_id for sample in batch['data_samples']}
+            assert ids == {'brush hair/x.y'}
+
+    def test_test_epoch_marks_what_is_broken(self, broken_root):
+        dataset = build(
+            broken_root, subset='val', test_mode=True,
+            pipeline=video_pipeline('blank'))
+        sample, = (dataset[k] for k in range(len(dataset)))
+        assert sample['inputs'].shape == (1, 3, 8, 16, 24)
+        assert not sample['inputs'].any()
+        assert sample['data_samples'].unreadable is True
+        assert sample['data_samples'].sample_id == 'run/r'
+
+    def test_nothing_readable_in_training(self, broken_root):
+        os.remove(broken_root / 'videos' / NAMES[2])
+        dataset = build(broken_root)
+        with pytest.raises(RuntimeError) as error:
+            dataset[0]
+        message = str(error.value)
+        assert 'in 101 attempt(s)' in message
+        for name in NAMES[:3]:
+            assert repr(os.path.splitext(name)[0]) in message
+        assert 'Check data_root and the files. Prepare it: python' in message
+
+    def test_max_refetch(self, broken_root):
+        os.remove(broken_root / 'videos' / NAMES[2])
+        with pytest.raises(RuntimeError, match=r'in 3 attempt\(s\)'):
+            build(broken_root, max_refetch=2)[0]
+
+    def test_skipping_in_a_test_is_refused(self, broken_root):
+        dataset = build(broken_root, subset='val', test_mode=True)
+        with pytest.raises(RuntimeError, match=r"'run/r'.*on_unreadable='blank'"):
+            dataset[0]
+
+    def test_shorter_than_a_clip(self, root):
+        write_video(root / 'videos' / NAMES[0], num_frames=5)
+        dataset = build(root, pipeline=video_pipeline(clip_len=64))
+        inputs = dataset[0]['inputs'][0]
+        assert inputs.shape == (3, 64, 16, 24)
+        assert torch.equal(inputs[:, :59], inputs[:, 5:])
+
+
+class TestRealClips:
+
+    @pytest.mark.parametrize('name', ['hmdb51', 'ucf101'])
+    def test_every_clip_is_read(self, real_data_dir, tmp_path, name):
+        folder = real_data_dir / name / 'videos'
+        clips = sorted(str(path.relative_to(folder)) for path in folder.glob('*/*'))
+        os.symlink(folder, tmp_path / 'videos')
+        (tmp_path / f'{name}_val_split_1_videos.txt').write_text(
+            ''.join(f'{clip} {k % 51}\n' for k, clip in enumerate(clips)))
+        dataset = build(
+            tmp_path, name=name, num_classes=51, subset='val', test_mode=True,
+            pipeline=video_pipeline('blank', clip_len=64))
+        assert len(dataset) == len(clips) > 5
+        for k in range(len(dataset)):
+            sample = dataset[k]
+            assert sample['inputs'].shape == (1, 3, 64, 16, 24)
+            assert sample['inputs'].float().std() > 1
+            assert 'unreadable' not in sample['data_samples']
