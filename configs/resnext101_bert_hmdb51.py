@@ -1,0 +1,7 @@
+_base_ = [
+    './_base_/models/resnext101_bert.py',
+    './_base_/datasets/hmdb51_rgb_112.py',
+    './_base_/schedules/late_temporal.py',
+    './_base_/default_runtime.py',
+]
+model = dict(cls_head=dict(num_classes=51))

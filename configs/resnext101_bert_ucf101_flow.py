@@ -1,0 +1,10 @@
+_base_ = [
+    './_base_/models/resnext101_bert.py',
+    './_base_/datasets/ucf101_flow_112.py',
+    './_base_/schedules/late_temporal.py',
+    './_base_/default_runtime.py',
+]
+model = dict(
+    backbone=dict(in_channels=2),
+    cls_head=dict(num_classes=101),
+    data_preprocessor=dict(mean=[127.5, 127.5], std=[1.0, 1.0]))

@@ -1,0 +1,10 @@
+_base_ = [
+    './_base_/models/resnext101_lstm.py',
+    './_base_/datasets/ucf101_rgb_112.py',
+    './_base_/schedules/late_temporal.py',
+    './_base_/default_runtime.py',
+]
+cosam = dict(type='COSAM', num_frames=8, spatial_size=(7, 7))
+model = dict(
+    backbone=dict(plugins=[dict(cfg=cosam, position='after_layer3')]),
+    cls_head=dict(num_classes=101))
