@@ -1,0 +1,41 @@
+"""Parameters and multiply-adds of a model: ``get_flops.py CONFIG``."""
+import argparse
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import MODELS, init_default_scope
+
+import cosam_mm  # noqa: F401
+from cosam_mm.engine.complexity import measure_complexity
+from cosam_mm.engine.config import input_shape
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description='Count the parameters and multiply-adds of a model for one clip.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--shape', type=int, nargs=4, metavar=('C', 'T', 'H', 'W'),
+                        help="one clip (default: what the config's test pipeline "
+                        'gives)')
+    parser.add_argument('--table', action='store_true', help='print them by module')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
+                        metavar='KEY=VALUE', help='settings of the config to override')
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    init_default_scope(cfg.get('default_scope', 'mmaction'))
+    shape = tuple(args.shape or input_shape(cfg))
+    cost = measure_complexity(MODELS.build(cfg.model), shape, args.table)
+    if args.table:
+        print(cost.table)
+    print(f'clip        {" x ".join(map(str, shape))} (C x T x H x W)')
+    print(f'parameters  {cost.parameters / 1e6:.2f} M ({cost.parameters:,})')
+    print(f'FLOPs       {cost.multiply_adds / 1e9:.2f} G (a multiply-add counts one)')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,54 @@
+"""Name the action in a video file.
+
+Examples:
+    python tools/demo.py work_dirs/resnet/best_acc_top1_epoch_30.pth walk.mp4
+    python tools/demo.py configs/resnext101_cosam_bert_hmdb51.py walk.mp4
+"""
+import argparse
+import pickle
+import sys
+
+import torch
+from mmengine.config import Config
+
+import cosam_mm  # noqa: F401
+from cosam_mm.engine.inference import classify, find_checkpoint, load_recognizer
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        'model', metavar='CHECKPOINT_OR_CONFIG',
+        help='checkpoint, which holds its config; or config file, whose newest best '
+        'checkpoint below work_dirs is taken')
+    parser.add_argument('video', nargs='+', help='video files')
+    parser.add_argument('--checkpoint', help='checkpoint to go with a config file')
+    parser.add_argument('--topk', type=int, default=5,
+                        help='classes to print (default: 5)')
+    parser.add_argument('--device',
+                        default='cuda' if torch.cuda.is_available() else 'cpu',
+                        help='where to compute (default: the GPU, if there is one)')
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    try:
+        config, checkpoint = None, args.model
+        if args.model.endswith('.py'):
+            config = Config.fromfile(args.model)
+            checkpoint = args.checkpoint or find_checkpoint(args.model)
+            print(f'checkpoint {checkpoint}')
+        model = load_recognizer(str(checkpoint), config, args.device)
+        for video in args.video:
+            print(video)
+            for name, probability in classify(model, video, args.topk):
+                print(f'  {probability:7.2%}  {name}')
+    except (FileNotFoundError, ValueError, pickle.UnpicklingError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,85 @@
+"""Late fusion of several streams' scores, such as RGB and optical flow.
+
+Example:
+    python tools/test.py CONFIG RGB.pth --dump rgb.npz
+    python tools/test.py CONFIG_FLOW FLOW.pth --dump flow.npz
+    python tools/fuse_scores.py rgb.npz flow.npz
+"""
+import argparse
+import sys
+
+import cosam_mm  # noqa: F401
+from cosam_mm.evaluation import load_scores, save_scores
+from cosam_mm.functional.fusion import align_by_id, fuse_scores, top_k_accuracy
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('scores', nargs='+', metavar='SCORES.npz',
+                        help='score files of the same videos (tools/test.py --dump)')
+    parser.add_argument('--weights', type=float, nargs='+',
+                        help='weight of each file (default: all equal)')
+    parser.add_argument('--raw', action='store_true',
+                        help='average the scores as they are (default: average class '
+                        'probabilities)')
+    parser.add_argument('--topk', type=int, nargs='+', default=[1, 3],
+                        help='accuracies to print (default: 1 3)')
+    parser.add_argument('--out', metavar='FILE.npz', help='write the fused scores')
+    return parser.parse_args()
+
+
+def fuse(args):
+    """Read, align, fuse, print and write.
+
+    Raises:
+        FileNotFoundError: A score file is missing.
+        ValueError: The files do not belong together, or an argument is wrong.
+    """
+    if args.out and not args.out.endswith('.npz'):
+        raise ValueError(f'--out writes an .npz file, got {args.out}.')
+    streams = [load_scores(path) for path in args.scores]
+    check_same_test(args.scores, streams)
+    orders = align_by_id([s['sample_id'] for s in streams],
+                         [s['label'] for s in streams])
+    scores = [s['score'][order] for s, order in zip(streams, orders)]
+    unreadable = sum(s['unreadable'][order] for s, order in zip(streams, orders)) > 0
+    already = streams[0]['score_type'] == 'prob'
+    fused = fuse_scores(scores, args.weights, softmax=not (args.raw or already))
+    first, readable = streams[0], ~unreadable
+    if not readable.any():
+        raise ValueError('No clip could be read in every stream.')
+    label = first['label'][orders[0]]
+    for name, score in (*zip(args.scores, scores), ('fused', fused)):
+        figures = top_k_accuracy(score[readable], label[readable], args.topk)
+        print(f'{name:24}' + '  '.join(f'top{k} {v:.4f}' for k, v in figures.items()))
+    if unreadable.any():
+        print(f'{int(unreadable.sum())} of {len(label)} clips could not be read in '
+              'some stream and are left out')
+    if args.out:
+        kind = 'logit' if args.raw and not already else 'prob'
+        save_scores(args.out, dict(
+            first, score=fused, unreadable=unreadable, score_type=kind))
+        print(f'written to {args.out}')
+
+
+def check_same_test(paths, streams):
+    """Raise ``ValueError`` unless all files rate the same split in the same way."""
+    for key in ('dataset', 'split', 'score_type'):
+        for path, stream in zip(paths, streams):
+            if stream[key] != streams[0][key]:
+                raise ValueError(
+                    f'{paths[0]} has {key} {streams[0][key]!r}, {path} has '
+                    f'{stream[key]!r}: only scores of one test can be fused.')
+
+
+def main():
+    try:
+        fuse(parse_args())
+    except (FileNotFoundError, ValueError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,98 @@
+"""Train a model: ``python tools/train.py CONFIG``."""
+import argparse
+import os
+
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+import cosam_mm  # noqa: F401
+from cosam_mm.engine.config import (
+    default_work_dir,
+    set_data_root,
+    set_split,
+    use_amp,
+    use_available_backend,
+)
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description='Train a model.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument(
+        '--work-dir',
+        help='folder for logs and checkpoints (default: work_dirs/<config>, with '
+        '--split work_dirs/<config>/split<k>)')
+    parser.add_argument('--split', type=int, choices=(1, 2, 3),
+                        help="official split of the data set (default: the config's)")
+    parser.add_argument('--data-root',
+                        help="folder that tools/prepare_data.py wrote to (default: "
+                        "the config's)")
+    parser.add_argument(
+        '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+        help='go on from CHECKPOINT, or from the latest one in the work dir')
+    parser.add_argument('--amp', action='store_true',
+                        help='train in automatic mixed precision')
+    parser.add_argument('--no-validate', action='store_true',
+                        help='do not validate during training')
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true',
+        help='scale the learning rate by the batch size over all processes')
+    parser.add_argument('--seed', type=int, help='seed of all random numbers')
+    parser.add_argument('--diff-rank-seed', action='store_true',
+                        help='give each process a seed of its own')
+    parser.add_argument('--deterministic', action='store_true',
+                        help='use deterministic algorithms on the GPU')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+        help='settings of the config to override, e.g. '
+        'train_cfg.max_epochs=50 train_dataloader.batch_size=4; lists as '
+        'key="[a,b]" or key=a,b')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'],
+                        default='none', help='how processes were started')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
+                        help='set by the launcher')
+    args = parser.parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
+    """The config with what the command line says."""
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or default_work_dir(cfg, args.config, args.split)
+    if args.split is not None:
+        set_split(cfg, args.split)
+    if args.data_root is not None:
+        set_data_root(cfg, args.data_root)
+    if args.amp:
+        use_amp(cfg)
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        # Both look at validation figures, which there will be none of.
+        cfg.param_scheduler = [s for s in cfg.get('param_scheduler') or []
+                               if 'Plateau' not in s.type]
+        cfg.default_hooks.checkpoint.pop('save_best', None)
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+    if args.auto_scale_lr:
+        cfg.auto_scale_lr.enable = True
+    if args.seed is not None or args.diff_rank_seed or args.deterministic:
+        cfg.randomness = dict(seed=args.seed, diff_rank_seed=args.diff_rank_seed,
+                              deterministic=args.deterministic)
+    use_available_backend(cfg)
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    return cfg
+
+
+def main():
+    args = parse_args()
+    cfg = merge_args(Config.fromfile(args.config), args)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.train()
+
+
+if __name__ == '__main__':
+    main()
