@@ -5,8 +5,6 @@ import cv2
 import numpy as np
 import pytest
 
-from cosam_mm.datasets.preparation import decoding
-from cosam_mm.datasets.preparation.decoding import UnreadableVideoError
 from cosam_mm.datasets.preparation.extraction import extract_frames
 from cosam_mm.datasets.preparation.frames import (
     FrameSettings,
@@ -15,6 +13,7 @@ from cosam_mm.datasets.preparation.frames import (
     shrunk_size,
     write_images,
 )
+from cosam_mm.datasets.video_file import UnreadableVideo, frames_with_decord
 
 STEP = 7
 
@@ -38,32 +37,6 @@ def reds(frames):
 
 def names(folder):
     return sorted(path.name for path in folder.iterdir())
-
-
-@pytest.mark.parametrize('read', decoding.READERS)
-@pytest.mark.parametrize('name', ['a.avi', 'b (1)&;!#+@- %02d.avi', 'c:d.avi'])
-def test_readers_give_all_frames_in_rgb_and_in_order(tmp_path, monkeypatch, read, name):
-    write_video(tmp_path / 'plain.avi').rename(tmp_path / name)
-    monkeypatch.chdir(tmp_path)
-
-    frames = list(read(name))
-
-    assert [frame.shape for frame in frames] == [(48, 64, 3)] * 6
-    np.testing.assert_allclose(
-        reds(frames), 20 + STEP * np.arange(6), atol=3)
-    assert max(int(frame[..., 2].max()) for frame in frames) < 20
-
-
-@pytest.mark.parametrize('read', decoding.READERS)
-def test_readers_refuse_what_is_no_video(tmp_path, read):
-    path = tmp_path / 'noise.avi'
-    path.write_bytes(np.random.default_rng(0).bytes(5000))
-
-    with pytest.raises(UnreadableVideoError, match='^(decord|OpenCV): .') as info:
-        list(read(path))
-    assert '\n' not in str(info.value)
-    with pytest.raises(UnreadableVideoError):
-        list(read(tmp_path / 'gone.avi'))
 
 
 @pytest.mark.parametrize(('size', 'short_side', 'expected'), [
@@ -129,7 +102,7 @@ def test_one_frame_alone_has_no_motion(tmp_path):
 
 
 def test_no_frame_at_all(tmp_path):
-    with pytest.raises(UnreadableVideoError, match='no frame'):
+    with pytest.raises(UnreadableVideo, match='no frame'):
         write_images([], tmp_path, FrameSettings())
 
 
@@ -145,8 +118,8 @@ def test_opencv_takes_over_where_decord_stops_in_the_middle(tmp_path):
     whole = write_video(tmp_path / 'whole.avi', num_frames=30).read_bytes()
     cut = tmp_path / 'cut.avi'
     cut.write_bytes(whole[:int(len(whole) * 0.9)])
-    with pytest.raises(UnreadableVideoError, match='decord'):
-        list(decoding.frames_with_decord(cut))
+    with pytest.raises(UnreadableVideo, match='decord'):
+        list(frames_with_decord(cut))
 
     count = extract_clip(cut, tmp_path / 'out', 'wave/cut', FrameSettings())
 

@@ -1,21 +1,12 @@
-"""Decoding of real video files, whole and broken.
-
-The files are written here with OpenCV's encoder: frame k of a video is red at the left
-and shows k in binary, as six bright or dark bars, so a decoded frame tells its number.
-"""
+"""Clips out of real video files, whole and broken, by the steps of a pipeline."""
 import logging
 import os
-import struct
-import subprocess
-import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from mmaction.registry import TRANSFORMS
 from mmengine.dataset import Compose
-from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 from cosam_mm.datasets.transforms import (
@@ -23,107 +14,7 @@ from cosam_mm.datasets.transforms import (
     SafeDecordInit,
     SafeRawFrameDecode,
 )
-from cosam_mm.datasets.transforms.video_reader import (
-    DecordReader,
-    FallbackReader,
-    OpenCVReader,
-    UnreadableVideo,
-)
-
-SIZE = (64, 96)  # height, width
-
-
-def picture(number):
-    image = np.zeros((*SIZE, 3), np.uint8)
-    for bit in range(6):
-        if number >> bit & 1:
-            image[:, 32 + 10 * bit:42 + 10 * bit] = 220
-    image[:, :24] = (0, 0, 255)  # red, as OpenCV orders channels
-    return image
-
-
-def number_of(frame):
-    """The number that the upper half of a frame shows."""
-    bars = frame[:32, 32:92].astype(float).mean(axis=(0, 2)).reshape(6, 10).mean(1)
-    return sum(1 << bit for bit in range(6) if bars[bit] > 110)
-
-
-def write_video(path, num_frames, fourcc='mp4v'):
-    writer = cv2.VideoWriter(
-        str(path), cv2.VideoWriter_fourcc(*fourcc), 25, SIZE[::-1])
-    assert writer.isOpened()
-    for number in range(num_frames):
-        writer.write(picture(number))
-    writer.release()
-    return str(path)
-
-
-def boxes(data, start, end):
-    while start < end:
-        size, kind = struct.unpack('>I4s', data[start:start + 8])
-        if size == 1:  # a 64-bit size follows
-            size, = struct.unpack('>Q', data[start + 8:start + 16])
-        yield kind, start, start + size
-        start += size
-
-
-def index_first(data):
-    """An mp4 with its index before the frames, so that a cut leaves the index."""
-    parts = {kind: data[a:b] for kind, a, b in boxes(data, 0, len(data))}
-    index = bytearray(parts.pop(b'moov'))
-
-    def move_offsets(start, end):
-        for kind, a, b in boxes(bytes(index), start, end):
-            if kind in (b'moov', b'trak', b'mdia', b'minf', b'stbl'):
-                move_offsets(a + 8, b)
-            elif kind == b'stco':
-                count, = struct.unpack('>I', index[a + 12:a + 16])
-                offsets = struct.unpack(f'>{count}I', index[a + 16:a + 16 + 4 * count])
-                index[a + 16:a + 16 + 4 * count] = struct.pack(
-                    f'>{count}I', *(offset + len(index) for offset in offsets))
-
-    move_offsets(0, len(index))
-    return parts.pop(b'ftyp') + bytes(index) + b''.join(parts.values())
-
-
-@pytest.fixture
-def good(tmp_path):
-    return write_video(tmp_path / 'good.mp4', 40)
-
-
-@pytest.fixture
-def cut(tmp_path, good):
-    """decord does not open it; OpenCV reads about two thirds of 40 frames."""
-    data = index_first(Path(good).read_bytes())
-    path = tmp_path / 'cut.mp4'
-    path.write_bytes(data[:len(data) * 2 // 3])
-    return str(path)
-
-
-@pytest.fixture
-def zeroed(tmp_path, good):
-    """decord opens it, counts 40 frames and fails in the later ones."""
-    data = index_first(Path(good).read_bytes())
-    path = tmp_path / 'zeroed.mp4'
-    half = len(data) * 2 // 3
-    path.write_bytes(data[:half] + bytes(len(data) - half))
-    return str(path)
-
-
-@pytest.fixture
-def log(tmp_path):
-    """The lines of the log file so far, without their head."""
-    name = f'test {tmp_path}'
-    logger = MMLogger.get_instance(name, log_file=str(tmp_path / 'run.log'))
-
-    def lines(level):
-        return [line for line in (tmp_path / 'run.log').read_text().splitlines()
-                if f' {logging.getLevelName(level)} ' in line]
-
-    yield lines
-    for handler in logger.handlers:
-        handler.close()
-    MMLogger._instance_dict.pop(name)
+from tests.video_data import SIZE, make_unreadable, number_of, picture, write_video
 
 
 @pytest.fixture(autouse=True)
@@ -151,62 +42,6 @@ def assert_clip(results, num_frames):
     assert 'video_reader' not in results
 
 
-class TestOpenCVReader:
-
-    def test_frames_by_number(self, good):
-        reader = OpenCVReader(good)
-        assert len(reader) == 40
-        wanted = [39, 3, 3, 0, 17]
-        frames = reader.get_batch(wanted)
-        assert frames.shape == (5, *SIZE, 3)
-        assert frames.dtype == np.uint8
-        assert [number_of(frame) for frame in frames] == wanted
-
-    def test_colours_are_rgb(self, good):
-        red, green, blue = OpenCVReader(good).get_batch([20])[0, 32, 8].astype(int)
-        assert red > 200 > 60 > max(green, blue)
-
-    def test_past_the_end_comes_the_last_frame(self, good):
-        frames = OpenCVReader(good).get_batch([39, 40, 10_000])
-        assert [number_of(frame) for frame in frames] == [39, 39, 39]
-
-    def test_counts_what_decodes(self, cut):
-        header = cv2.VideoCapture(cut, cv2.CAP_FFMPEG)
-        assert header.get(cv2.CAP_PROP_FRAME_COUNT) == 40
-        header.release()
-        reader = OpenCVReader(cut)
-        assert 20 < len(reader) < 32
-        last, past = reader.get_batch([len(reader) - 1, 39])
-        np.testing.assert_array_equal(last, past)
-        # Of the packet that was cut through, not every part decodes.
-        assert number_of(last) in (len(reader) - 1, len(reader) - 2)
-
-    def test_count_is_bounded(self, good, monkeypatch):
-        module = sys.modules[OpenCVReader.__module__]
-        monkeypatch.setattr(module, 'MAX_FRAMES', 7)
-        assert len(OpenCVReader(good)) == 7
-
-    def test_negative_number(self, good):
-        with pytest.raises(IndexError, match='start at 0, got -1'):
-            OpenCVReader(good).get_batch([3, -1])
-
-    def test_file_that_shrinks_after_it_was_counted(self, good, cut):
-        reader = OpenCVReader(good)
-        os.replace(cut, good)
-        with pytest.raises(UnreadableVideo, match='does not decode frame 39'):
-            reader.get_batch([39])
-
-    @pytest.mark.skipif(not os.path.isdir('/proc/self/fd'), reason='needs /proc')
-    def test_leaves_no_handle_open(self, good, tmp_path):
-        before = os.listdir('/proc/self/fd')
-        reader = OpenCVReader(good)
-        reader.get_batch([1])
-        (tmp_path / 'text.avi').write_text('no video')
-        with pytest.raises(UnreadableVideo, match='decodes no frame'):
-            OpenCVReader(tmp_path / 'text.avi')
-        assert len(os.listdir('/proc/self/fd')) == len(before)
-
-
 class TestGoodFiles:
 
     @pytest.mark.parametrize('fourcc', ['mp4v', 'MJPG', 'XVID'])
@@ -222,32 +57,6 @@ class TestGoodFiles:
     def test_colours_are_rgb(self, good):
         red, green, blue = load(good)['imgs'][0][32, 8].astype(int)
         assert red > 200 > 60 > max(green, blue)
-
-    def test_both_readers_agree(self, good):
-        wanted = np.arange(0, 40, 3)
-        first = DecordReader(good).get_batch(wanted)
-        second = OpenCVReader(good).get_batch(wanted)
-        assert np.abs(first.astype(int) - second).max() <= 3
-
-    @pytest.mark.parametrize('size', [(30, 34), (48, 32), (100, 18), (340, 256)])
-    def test_any_width(self, tmp_path, size):
-        path = str(tmp_path / 'a.avi')
-        writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*'MJPG'), 25, size)
-        noise = np.random.default_rng(0).integers(0, 255, (9, 3, 3), dtype=np.uint8)
-        for image in noise:
-            writer.write(cv2.resize(image[:, None], size))
-        writer.release()
-        # Of rows of 48 pixels decord mistakes the padding for a channel and fails.
-        found = FallbackReader(path).get_batch([0, 1]).astype(int)
-        assert found.shape == (2, *size[::-1], 3)
-        expected = OpenCVReader(path).get_batch([0, 1])
-        assert np.abs(found - expected).max() <= 3
-
-    def test_a_reader_can_be_asked_again(self, good):
-        reader = DecordReader(good)
-        for wanted in ([5, 30], [4], [39, 38, 38]):
-            frames = reader.get_batch(wanted)
-            assert [number_of(frame) for frame in frames] == wanted
 
     def test_video_shorter_than_a_clip_is_looped(self, tmp_path):
         path = write_video(tmp_path / 'short.avi', 5, 'MJPG')
@@ -321,40 +130,6 @@ class TestFallback:
         assert results['img_shape'] == (256, 340)
         assert len({image.tobytes() for image in results['imgs']}) > 32
 
-    def test_header_of_hmdb51_counts_one_frame_too_many(self, real_data_dir):
-        folder = real_data_dir / 'hmdb51/videos/brush_hair'
-        path = str(folder / 'April_09_brush_hair_u_nm_np1_ba_goo_0.avi')
-        reader, opencv = FallbackReader(path), OpenCVReader(path)
-        assert (len(reader), len(opencv)) == (409, 408)
-        for one in (reader, opencv):
-            last, past = one.get_batch([407, 408])
-            np.testing.assert_array_equal(last, past)
-
-    def test_real_clips_give_the_frames_asked_for(self, real_data_dir):
-        """decord's own seeking is up to 87 frames off in these files."""
-        paths = [*real_data_dir.glob('hmdb51/videos/*/*'),
-                 *real_data_dir.glob('ucf101/videos/*/*_g01_c01.avi')]
-        for path in paths:
-            reader = FallbackReader(str(path))
-            for wanted in ([len(reader) // 2, 5], [len(reader) - 1]):
-                found = reader.get_batch(wanted).astype(int)
-                expected = OpenCVReader(path).get_batch(wanted)
-                assert np.abs(found - expected).max() <= 2, path
-
-
-def make_unreadable(folder, kind):
-    path = folder / f'{kind} (1).mp4'
-    if kind == 'empty':
-        path.touch()
-    elif kind == 'text':
-        path.write_text('not a video\n' * 100)
-    elif kind == 'folder':
-        path.mkdir()
-    elif kind == 'headless':
-        data = Path(write_video(folder / 'whole.mp4', 40)).read_bytes()
-        path.write_bytes(data[:len(data) // 2])
-    return str(path)
-
 
 KINDS = ['empty', 'text', 'folder', 'headless', 'missing']
 
@@ -380,13 +155,6 @@ class TestUnreadable:
         assert_clip(results, 64)
         assert not np.any(results['imgs'])
         assert path in log(logging.WARNING)[0]
-
-    @pytest.mark.parametrize(('kind', 'reason'), [
-        ('empty', 'the file is empty'), ('missing', 'there is no such file'),
-        ('text', 'decord: .*; OpenCV decodes no frame')])
-    def test_reason(self, tmp_path, kind, reason):
-        with pytest.raises(UnreadableVideo, match=reason):
-            FallbackReader(make_unreadable(tmp_path, kind))
 
     def test_decoding_that_fails_late(self, good, log):
         """The file goes away between opening and decoding."""
@@ -428,46 +196,6 @@ class TestUnreadable:
             SafeDecordInit(blank_size=(0, 3))
         with pytest.raises(TypeError, match='io_backend'):
             TRANSFORMS.build(dict(type='SafeDecordInit', io_backend='disk'))
-
-    def test_damaged_files_take_no_time(self, tmp_path):
-        """A process of its own, so that a decoder that hangs fails this test."""
-        sources = [write_video(tmp_path / 'a.mp4', 40),
-                   write_video(tmp_path / 'b.avi', 40, 'XVID'),
-                   write_video(tmp_path / 'c.avi', 40, 'MJPG')]
-        folder = tmp_path / 'damaged'
-        folder.mkdir()
-        for k in range(30):
-            rng = np.random.default_rng(k)
-            source = sources[k % 3]
-            data = Path(source).read_bytes()
-            data = bytearray(index_first(data) if source.endswith('4') else data)
-            start = int(rng.integers(100, len(data)))
-            if k < 10:
-                data = data[:start]
-            elif k < 20:
-                data[start:start + 2000] = rng.bytes(len(data[start:start + 2000]))
-            else:
-                for place in rng.integers(0, len(data), 40):
-                    data[place] = rng.integers(256)
-            (folder / f'{k}{os.path.splitext(source)[1]}').write_bytes(data)
-        code = (
-            'import os, sys, cosam_mm, numpy as np\n'
-            'from cosam_mm.datasets.transforms.video_reader import *\n'
-            'for name in sorted(os.listdir(sys.argv[1])):\n'
-            '    try:\n'
-            '        reader = FallbackReader(os.path.join(sys.argv[1], name))\n'
-            '        shape = reader.get_batch(np.arange(64) % len(reader)).shape\n'
-            '        print(shape[0], shape[3])\n'
-            '    except UnreadableVideo:\n'
-            '        print("unreadable")\n')
-        done = subprocess.run(
-            [sys.executable, '-c', code, str(folder)], timeout=120,
-            capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        lines = [line for line in done.stdout.splitlines() if ' - mmengine' not in line]
-        assert len(lines) == 30
-        assert set(lines) <= {'64 3', 'unreadable'}
-        assert lines.count('64 3') > 15
 
 
 class TestFrames:

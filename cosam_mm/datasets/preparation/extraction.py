@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple, Optional, Union
 
 from .annotations import clip_folder, write_lines
-from .decoding import UnreadableVideoError
 from .flow import make_flow_estimator
 from .frames import PARTIAL, FrameSettings, count_finished_frames, extract_clip
 from .processes import run_jobs
@@ -145,11 +144,12 @@ def _run(jobs: list[_Job], num_workers: int) -> Iterable[tuple[str, _Outcome]]:
 
 
 def _extract(job: _Job) -> _Outcome:
+    from ..video_file import UnreadableVideo
     try:
         return _Outcome(num_frames=extract_clip(
             job.videos_dir / job.video, job.rawframes_dir, clip_folder(job.video),
             job.settings))
-    except UnreadableVideoError as error:
+    except UnreadableVideo as error:
         return _Outcome(reason=str(error))
 
 

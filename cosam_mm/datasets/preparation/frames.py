@@ -10,13 +10,13 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Union
 
 import numpy as np
 
-from .decoding import READERS, UnreadableVideoError
 from .flow import make_flow_estimator, quantize_flow
 
 PARTIAL = '.partial'
@@ -104,24 +104,26 @@ def extract_clip(
         Number of frames.
 
     Raises:
-        UnreadableVideoError: No decoder reads the file; no image is left behind.
+        UnreadableVideo: No decoder reads the file; no image is left behind.
         FileExistsError: The clip's folder holds files of another origin.
     """
+    from ..video_file import UnreadableVideo, frames_with_decord, frames_with_opencv
     partial = Path(rawframes_dir) / PARTIAL / folder
     reasons = []
     try:
-        for read in READERS:
+        for read in (frames_with_decord, frames_with_opencv):
             _make_empty(partial)
             try:
-                num_frames = write_images(read(video), partial, settings)
-            except UnreadableVideoError as error:
+                with closing(read(video)) as frames:
+                    num_frames = write_images(frames, partial, settings)
+            except UnreadableVideo as error:
                 reasons.append(str(error))
             else:
                 _move_into_place(partial, Path(rawframes_dir) / folder)
                 return num_frames
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    raise UnreadableVideoError('; '.join(reasons))
+    raise UnreadableVideo('; '.join(reasons))
 
 
 def write_images(
@@ -141,9 +143,11 @@ def write_images(
         Number of frames.
 
     Raises:
-        UnreadableVideoError: There is no frame.
+        UnreadableVideo: There is no frame.
     """
     import cv2
+
+    from ..video_file import UnreadableVideo
     folder = Path(folder)
     estimate = make_flow_estimator(settings.flow) if settings.flow else None
     size, previous, flow, number = None, None, None, 0
@@ -158,7 +162,7 @@ def write_images(
                 _save_flow(folder, number - 1, flow)
             previous = grey
     if number == 0:
-        raise UnreadableVideoError('no frame')
+        raise UnreadableVideo('no frame')
     if estimate is not None:
         still = np.zeros((*previous.shape, 2), np.float32)
         _save_flow(folder, number, still if flow is None else flow)

@@ -22,7 +22,7 @@ from mmaction.datasets.transforms import (
 )
 from mmaction.registry import TRANSFORMS
 
-from .video_reader import FallbackReader, UnreadableVideo, one_line, report_once
+from ..video_file import FallbackReader, UnreadableVideo, one_line, report_once
 
 __all__ = ['SafeDecordDecode', 'SafeDecordInit', 'SafeRawFrameDecode']
 

@@ -1,4 +1,4 @@
-"""What the 3-D backbones share: plugins, freezing and checkpointing.
+"""What the backbones share: plugins, freezing and checkpointing.
 
 A backbone is a sequence of named steps. After each step the plugins configured
 for it run, in mm's plugin style::
@@ -135,8 +135,8 @@ def _on_default_init(init_cfg: Optional[dict]) -> Union[dict, list]:
     if init_cfg and init_cfg['type'] != 'Pretrained':
         return init_cfg
     return [
-        dict(type='Kaiming', layer='Conv3d', mode='fan_out'),
-        dict(type='Constant', layer='BatchNorm3d', val=1),
+        dict(type='Kaiming', layer=['Conv2d', 'Conv3d'], mode='fan_out'),
+        dict(type='Constant', layer=['BatchNorm2d', 'BatchNorm3d'], val=1),
         *([init_cfg] if init_cfg else []),
     ]
 
