@@ -20,7 +20,7 @@ for _theirs, _ours in (
     ('mmaction.models', 'cosam_mm.models.heads'),
     ('mmaction.datasets', 'cosam_mm.datasets.action'),
     ('mmaction.datasets', 'cosam_mm.datasets.transforms'),
-    ('mmaction.evaluation', 'cosam_mm.evaluation'),
+    ('mmaction.evaluation', 'cosam_mm.evaluation.action'),
 ):
     compat.on_import(
         _theirs, lambda _, name=_ours: importlib.import_module(name))

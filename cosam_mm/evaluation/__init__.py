@@ -1,4 +1,5 @@
-"""Metrics; importing this needs MMAction2."""
-from .action import ActionMetric, DumpScores, load_scores, save_scores
+"""Metrics and the files they write.
 
-__all__ = ['ActionMetric', 'DumpScores', 'load_scores', 'save_scores']
+``action`` builds on MMAction2 and registers itself with it; ``reid`` does without,
+so nothing is imported here.
+"""

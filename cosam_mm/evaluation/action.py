@@ -6,8 +6,6 @@ fusion. Clips that could not be read (``unreadable`` in the sample's metainfo) a
 left out of the figures, and said to be.
 """
 import logging
-import os
-import zipfile
 from collections.abc import Sequence
 from typing import Optional
 
@@ -19,6 +17,7 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS as ROOT_METRICS
 
 from ..functional.fusion import top_k_accuracy
+from .array_file import read_arrays, write_arrays
 
 __all__ = [
     'ActionMetric',
@@ -154,7 +153,8 @@ class ActionMetric(AccMetric):
         figures = self.calculate([result['score'] for result in readable],
                                  [result['label'] for result in readable])
         if unreadable:
-            figures['num_unreadable'] = len(unreadable)
+            # A float: mmengine's JSON file of a test holds null for whole numbers.
+            figures['num_unreadable'] = float(len(unreadable))
             print_log(
                 f'{len(unreadable)} of {len(results)} clips cannot be read and are '
                 f'left out of the figures: {names}.', logger='current',
@@ -189,15 +189,7 @@ def save_scores(path: str, scores: dict) -> None:
         dataset=np.asarray(scores['dataset'], dtype=str),
         split=np.asarray(scores['split'], dtype=np.int64),
         score_type=np.asarray(scores['score_type'], dtype=str))
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    partial = f'{path}.{os.getpid()}.partial'
-    try:
-        with open(partial, 'wb') as file:
-            np.savez_compressed(file, **arrays)
-        os.replace(partial, path)
-    finally:
-        if os.path.exists(partial):
-            os.remove(partial)
+    write_arrays(path, arrays)
 
 
 def _check_arrays(path: str, arrays: dict) -> None:
@@ -235,16 +227,7 @@ def load_scores(path: str) -> dict:
         FileNotFoundError: There is no such file.
         ValueError: It is no score file, or its arrays do not fit each other.
     """
-    if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f'The score file {path!r} does not exist. Write one with tools/test.py.')
-    try:
-        # np.load leaves a file open that it opened and found broken.
-        with open(path, 'rb') as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, AttributeError, TypeError,
-            zipfile.BadZipFile) as error:
-        raise ValueError(f'{path} is not a score file: {error}') from error
+    arrays = read_arrays(path, 'score file')
     _check_arrays(path, arrays)
     arrays.update({key: arrays[key].item()
                    for key in ('dataset', 'split', 'score_type')})

@@ -15,7 +15,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import METRICS as ROOT_METRICS
 from mmengine.registry import DefaultScope
 
-from cosam_mm.evaluation import ActionMetric, DumpScores, load_scores, save_scores
+from cosam_mm.evaluation.action import ActionMetric, DumpScores, load_scores, save_scores
 from cosam_mm.evaluation.action import cross_entropy, mean_class_accuracy
 
 
@@ -306,7 +306,7 @@ class TestScoreFiles:
 RANK_CODE = '''
 import sys, torch, cosam_mm, mmaction.evaluation
 from mmengine.evaluator import Evaluator
-from cosam_mm.evaluation import ActionMetric, DumpScores
+from cosam_mm.evaluation.action import ActionMetric, DumpScores
 rank, store, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 torch.distributed.init_process_group(
     'gloo', init_method='file://' + store, rank=rank, world_size=2)

@@ -1,0 +1,90 @@
+"""DukeMTMC-VideoReID: 4,832 tracklets of 1,404 persons and 408 distractors, 8 cameras.
+
+Ristani et al., *Performance Measures and a Data Set for Multi-Target, Multi-Camera
+Tracking*, ECCVW 2016; Wu et al., *Exploit the Unknown Gradually*, CVPR 2018. 702 pids
+train in 2,196 tracklets; 702 others are queries, and the gallery has 2,636 tracklets.
+Its owners have withdrawn the data set; this reads it for those who hold it.
+
+Layout (the camera is the number after C):
+
+    <data_root>/{train,query,gallery}/<pid>/<tracklet>/0001_C6_F0001_X30823.jpg
+"""
+import os
+import re
+
+from mmengine.registry import DATASETS
+
+from .base import TrackletDataset
+from .tracklet import Tracklet, list_folders, list_images, name_some
+
+__all__ = ['DukeMTMCVideoReID', 'camera_of']
+
+
+def camera_of(image_name: str) -> int:
+    """Camera number in an image name.
+
+    >>> camera_of('0001_C6_F0001_X30823.jpg')
+    6
+
+    Raises:
+        ValueError: There is none.
+    """
+    match = re.search(r'(?<![A-Za-z])C([0-9]+)', image_name)
+    if not match:
+        raise ValueError(
+            f'{image_name!r} does not tell its camera: expected C and a number, as in '
+            '0001_C6_F0001_X30823.jpg.')
+    return int(match.group(1))
+
+
+def read_tracklet(folder: str, pid: int, tracklet_id: str) -> Tracklet:
+    """The tracklet of the images in a folder; camera 0 where there is no image.
+
+    Raises:
+        ValueError: The images are of several cameras, or do not tell.
+    """
+    names = list_images(folder)
+    try:
+        cameras = {camera_of(name) for name in names}
+    except ValueError as error:
+        raise ValueError(f'{folder}: {error}') from None
+    if len(cameras) > 1:
+        raise ValueError(
+            f'{folder}: images of several cameras, {sorted(cameras)}, in one tracklet.')
+    paths = [os.path.join(folder, name) for name in names]
+    return Tracklet(pid, cameras.pop() if cameras else 0, tracklet_id, paths)
+
+
+@DATASETS.register_module()
+class DukeMTMCVideoReID(TrackletDataset):
+    """DukeMTMC-VideoReID; arguments and errors are those of :class:`TrackletDataset`.
+
+    Args:
+        data_root: Folder with ``train``, ``query`` and ``gallery``.
+    """
+
+    default_name = 'dukemtmc'
+    hint = 'It must hold train/, query/ and gallery/ of DukeMTMC-VideoReID.'
+
+    @property
+    def protocol(self) -> str:
+        return 'published query and gallery'
+
+    def official_counts(self) -> dict:
+        return dict(train=dict(num_tracklets=2196, num_pids=702),
+                    query=dict(num_pids=702),
+                    gallery=dict(num_tracklets=2636))[self.subset]
+
+    def list_tracklets(self) -> list[Tracklet]:
+        root = os.path.join(self.data_root, self.subset)
+        if not os.path.isdir(root):
+            raise FileNotFoundError(f'{root!r} does not exist. {self.hint}')
+        names = list_folders(root)
+        odd = [name for name in names if not re.fullmatch('-?[0-9]+', name)]
+        if odd:
+            raise ValueError(
+                f'{root!r}: folders must be numbers of persons, got {name_some(odd)}.')
+        return [
+            read_tracklet(os.path.join(root, name, tracklet), int(name),
+                          f'{self.subset}/{name}/{tracklet}')
+            for name in names for tracklet in list_folders(os.path.join(root, name))]

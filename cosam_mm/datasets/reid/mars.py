@@ -1,0 +1,243 @@
+"""MARS: tracklets that a tracker found of persons, and of other things, in six cameras.
+
+Zheng et al., *MARS: A Video Benchmark for Large-Scale Person Re-Identification*,
+ECCV 2016. 625 pids train in 8,298 tracklets; the test set has 12,180, of which 870
+are junk (pid -1: never in a gallery) and 3,248 distractors (pid 0: they stay). 1,980
+of the test tracklets, of 626 pids, are queries.
+
+Two protocols are in use, and their figures cannot be compared:
+
+- ``query_in_gallery=False``: the queries leave the gallery, 9,330 tracklets are
+  left; 140 queries then have no truth in another camera;
+- ``query_in_gallery=True``: the gallery is all 11,310 tracklets, and every query
+  has a truth.
+
+Layout:
+
+    <data_root>/bbox_train/0001/0001C1T0001F001.jpg      pid, camera, tracklet, frame
+    <data_root>/bbox_test/0000/…, 00-1/… (junk)
+    <data_root>/info/train_name.txt, test_name.txt       one image a line (or .txt.gz)
+    <data_root>/info/tracks_{train,test}_info.mat        first and last image, from 1,
+                                                         pid, camera
+    <data_root>/info/query_IDX.mat                       rows of the test tracklets,
+                                                         from 1
+"""
+import gzip
+import logging
+import os
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple, Optional, Union
+
+import numpy as np
+from mmengine.registry import DATASETS
+
+from .base import TrackletDataset
+from .image_check import check_image_files, check_mode
+from .matfile import read_integer_matrix
+from .tracklet import Tracklet, is_in_folder, name_some
+
+__all__ = ['MARS', 'MarsIndex', 'read_mars_index', 'read_names']
+
+# Digits of the pid, which is the folder as well, and up to the tracklet's number.
+_PID_CHARS, _TRACKLET_CHARS = 4, 11
+
+
+class MarsIndex(NamedTuple):
+    """Image names, (m, 4) rows of first, last, pid, camera, and where they are from."""
+    names: list[str]
+    rows: np.ndarray
+    source: str
+
+
+def read_names(path: str) -> list[str]:
+    """Read a list of image names, one a line, or its gzipped form ``path + '.gz'``.
+
+    Raises:
+        FileNotFoundError: Neither file is there.
+        ValueError: It is no such list.
+    """
+    if os.path.isfile(path):
+        opened = open
+    elif os.path.isfile(f'{path}.gz'):
+        opened, path = gzip.open, f'{path}.gz'
+    else:
+        raise FileNotFoundError(
+            f'{path!r} does not exist, nor does {path + ".gz"!r}: expected a list of '
+            'image names, one a line.')
+    try:
+        with opened(path, 'rt', encoding='utf-8') as file:
+            names = file.read().split()
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(
+            f'{path!r}: expected a list of image names, one a line; got '
+            f'{type(error).__name__}: {error}.') from error
+    bad = [name for name in names if not is_in_folder(name)]
+    if not names or bad:
+        raise ValueError(
+            f'{path!r}: expected a list of image names, one a line; got '
+            f'{name_some([repr(name) for name in bad]) if bad else "an empty file"}.')
+    return names
+
+
+def read_mars_index(info_dir: str, part: str) -> MarsIndex:
+    """Read names and tracklets of MARS.
+
+    Args:
+        info_dir: The folder ``info``.
+        part: 'train' or 'test'.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A file is malformed, or a row does not fit the list of names.
+    """
+    names = read_names(os.path.join(info_dir, f'{part}_name.txt'))
+    source = os.path.join(info_dir, f'tracks_{part}_info.mat')
+    rows = read_integer_matrix(source, f'track_{part}_info', num_columns=4)
+    first, last = rows[:, 0], rows[:, 1]
+    bad = np.flatnonzero((first < 1) | (last < first) | (last > len(names)))
+    if bad.size:
+        raise ValueError(
+            f'{source!r}, row {bad[0] + 1}: images {first[bad[0]]} to {last[bad[0]]} '
+            f'are no range of the {len(names):,} images of {part}_name.txt.')
+    return MarsIndex(names, rows, source)
+
+
+def read_query_rows(info_dir: str, num_rows: int) -> np.ndarray:
+    """Rows of the queries among the ``num_rows`` test tracklets, from 0.
+
+    Raises:
+        FileNotFoundError, ValueError: The file is missing or malformed.
+    """
+    path = os.path.join(info_dir, 'query_IDX.mat')
+    rows = read_integer_matrix(path, 'query_IDX').ravel() - 1
+    if rows.min() < 0 or rows.max() >= num_rows or len(np.unique(rows)) < len(rows):
+        raise ValueError(
+            f'{path!r}: expected different rows, 1 to {num_rows:,}, of '
+            f'tracks_test_info.mat; got {len(rows):,} from {rows.min() + 1} to '
+            f'{rows.max() + 1}.')
+    return rows
+
+
+def _pid_of(name: str) -> Optional[int]:
+    """Pid that an image name tells: '00-1…' is -1; None where it tells none."""
+    digits = name[:_PID_CHARS].lstrip('0') or '0'
+    try:
+        return int(digits)
+    except ValueError:
+        return None
+
+
+def make_tracklets(
+    index: MarsIndex, chosen: Sequence[int], image_dir: str
+) -> list[Tracklet]:
+    """Tracklets of chosen rows of an index.
+
+    Raises:
+        ValueError: The images of a row are not of one tracklet of the row's pid.
+    """
+    tracklets = []
+    for row in chosen:
+        first, last, pid, camid = index.rows[row].tolist()
+        names = index.names[first - 1:last]
+        tracklet_ids = {name[:_TRACKLET_CHARS] for name in names}
+        if len(tracklet_ids) > 1 or _pid_of(names[0]) != pid:
+            raise ValueError(
+                f'{index.source!r}, row {row + 1}: images {names[0]} to {names[-1]} '
+                f'are not one tracklet of pid {pid}. Names and tracklets belong to '
+                'different versions of the data set.')
+        folder = os.path.join(image_dir, names[0][:_PID_CHARS])
+        tracklets.append(Tracklet(
+            pid, camid, tracklet_ids.pop(),
+            [os.path.join(folder, name) for name in names]))
+    return tracklets
+
+
+@DATASETS.register_module()
+class MARS(TrackletDataset):
+    """MARS or a data set in its layout.
+
+    Args:
+        data_root: Folder with ``bbox_train``, ``bbox_test`` and ``info``.
+        query_in_gallery: Protocol: leave the queries in the gallery, see above.
+        check_images: Whether the listed images are looked for, see
+            ``image_check.py``. Missing folders are an error; missing images are
+            counted and named in the log, and are left to ``LoadTrackletFrames``.
+
+    The other arguments, and errors, are those of :class:`TrackletDataset`; a data
+    set of one's own in this layout sets ``name`` and ``expected_counts=None``.
+    """
+
+    default_name = 'mars'
+    hint = ('It must hold bbox_train/, bbox_test/ and info/ of MARS; "python '
+            'tools/prepare_data.py reid-demo --out DIR" draws small data like it.')
+
+    def __init__(self,
+                 data_root: str,
+                 subset: str = 'train',
+                 pipeline: Sequence = (),
+                 query_in_gallery: bool = False,
+                 check_images: Union[bool, str] = 'sample',
+                 test_mode: Optional[bool] = None,
+                 name: Optional[str] = None,
+                 min_frames: int = 1,
+                 expected_counts: Union[str, dict, None] = 'official',
+                 indices: Union[int, Sequence[int], None] = None,
+                 serialize_data: bool = True,
+                 lazy_init: bool = False,
+                 max_refetch: int = 100) -> None:
+        check_mode(check_images)
+        self.query_in_gallery = query_in_gallery
+        self.check_images = check_images
+        super().__init__(
+            data_root=data_root, subset=subset, pipeline=pipeline,
+            test_mode=test_mode, name=name, min_frames=min_frames,
+            expected_counts=expected_counts, indices=indices,
+            serialize_data=serialize_data, lazy_init=lazy_init,
+            max_refetch=max_refetch)
+
+    @property
+    def protocol(self) -> str:
+        return f'gallery {"with" if self.query_in_gallery else "without"} queries'
+
+    def official_counts(self) -> dict:
+        if self.subset == 'train':
+            return dict(num_tracklets=8298, num_pids=625)
+        if self.subset == 'query':
+            return dict(num_tracklets=1980, num_pids=626)
+        if self.query_in_gallery:
+            return dict(num_tracklets=11310, num_pids=635)
+        return dict(num_tracklets=9330, num_pids=621)
+
+    def list_tracklets(self) -> list[Tracklet]:
+        info_dir = os.path.join(self.data_root, 'info')
+        part = 'train' if self.subset == 'train' else 'test'
+        index = read_mars_index(info_dir, part)
+        tracklets = make_tracklets(
+            index, self._choose_rows(info_dir, len(index.rows)),
+            os.path.join(self.data_root, f'bbox_{part}'))
+        self._look_for_images(tracklets)
+        return tracklets
+
+    def _choose_rows(self, info_dir: str, num_rows: int) -> Sequence[int]:
+        if self.subset == 'train' or (
+                self.subset == 'gallery' and self.query_in_gallery):
+            return range(num_rows)
+        query_rows = read_query_rows(info_dir, num_rows)
+        if self.subset == 'query':
+            return query_rows.tolist()
+        return sorted(set(range(num_rows)).difference(query_rows.tolist()))
+
+    def _look_for_images(self, tracklets: list[Tracklet]) -> None:
+        try:
+            num_checked, missing = check_image_files(
+                # Junk is left out of every subset, so its images are not needed.
+                [tracklet for tracklet in tracklets if tracklet.pid >= 0],
+                self.check_images)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f'{self.title}: {error} {self.hint}') from None
+        if missing:
+            self._log(
+                f'{len(missing):,} of {num_checked:,} images looked for are missing: '
+                f'{name_some(missing)}. Other frames of their tracklets take their '
+                'places.', logging.WARNING)

@@ -1,0 +1,75 @@
+"""Matrices of whole numbers out of MATLAB files, nothing else.
+
+The lists of MARS and iLIDS-VID are plain matrices. Structures, cells and functions,
+which a .mat file can hold as well, are refused before they are read.
+"""
+import os
+from typing import Optional
+
+import numpy as np
+
+__all__ = ['read_integer_matrix']
+
+_PLAIN = ('double', 'single', 'logical', *(
+    f'{sign}int{bits}' for sign in ('', 'u') for bits in (8, 16, 32, 64)))
+# Far above any list of tracklets; it bounds what a broken header can ask for.
+_MAX_ELEMENTS = 50_000_000
+
+
+def read_integer_matrix(
+    path: str, variable: str, num_columns: Optional[int] = None
+) -> np.ndarray:
+    """Read one matrix of whole numbers from a .mat file (MATLAB 4 to 7.2).
+
+    Args:
+        path: The file.
+        variable: Name of the matrix. Where the file holds one variable only, its
+            name does not matter.
+        num_columns: Columns that the matrix must have; None allows any number.
+
+    Returns:
+        (rows, columns) int64.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no .mat file, or holds no such matrix; the message
+            names the file and what was expected.
+    """
+    columns = 'n' if num_columns is None else num_columns
+    expected = (f'expected a MATLAB file (version 7.2 or older) with a matrix '
+                f'{variable!r} of whole numbers, m x {columns}')
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'{path!r} does not exist: {expected}.')
+    try:
+        matrix = _as_integers(_read_variable(path, variable))
+        if num_columns is not None and matrix.shape[1] != num_columns:
+            raise ValueError(f'the matrix is {matrix.shape[0]} x {matrix.shape[1]}')
+    except Exception as error:
+        # What scipy raises for a damaged file depends on where the damage lies.
+        lines = str(error).splitlines() or ['']
+        raise ValueError(f'{path!r}: {expected}; got {type(error).__name__}: '
+                         f'{lines[0][:200]}.') from error
+    return matrix
+
+
+def _read_variable(path: str, variable: str) -> np.ndarray:
+    from scipy.io import loadmat, whosmat  # only these data sets need scipy
+    contents = {name: (shape, kind) for name, shape, kind in whosmat(path)}
+    if variable not in contents and len(contents) == 1:
+        variable = next(iter(contents))
+    if variable not in contents:
+        raise ValueError(f'variables {sorted(contents)}')
+    shape, kind = contents[variable]
+    if kind not in _PLAIN:
+        raise ValueError(f'{variable!r} is a {kind}')
+    if len(shape) != 2 or not 0 < np.prod(shape, dtype=float) <= _MAX_ELEMENTS:
+        raise ValueError(f'{variable!r} has shape {tuple(shape)}')
+    return loadmat(path, variable_names=[variable])[variable]
+
+
+def _as_integers(matrix: np.ndarray) -> np.ndarray:
+    if matrix.dtype.kind not in 'iufb':
+        raise ValueError(f'a matrix of {matrix.dtype}')
+    if not np.isfinite(matrix).all() or (matrix != np.floor(matrix)).any():
+        raise ValueError('numbers that are not whole')
+    return matrix.astype(np.int64)

@@ -1,0 +1,160 @@
+"""Query and gallery in one data set, for one test loader.
+
+    items 0 … Q - 1            the queries, subset='query'
+    items Q … Q + G - 1        the gallery, subset='gallery'
+
+Before anything is computed it is known, and logged, for how many queries the gallery
+has no truth: no tracklet of the same pid in another camera. Such queries cannot be
+rated, and metrics leave them out. Tracklets of unknown cameras (negative ``camid``)
+are compared with all but themselves.
+"""
+import logging
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple, Union
+
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+from mmengine.registry import DATASETS
+from torch.utils.data import Dataset
+
+from .tracklet import name_some
+
+__all__ = ['QueriesWithoutTruth', 'QueryGalleryDataset', 'queries_without_truth']
+
+_SHARED = ('dataset', 'protocol', 'split')
+
+
+class QueriesWithoutTruth(NamedTuple):
+    """Numbers of queries that the gallery has no truth for."""
+    absent: list[int]
+    same_camera_only: list[int]
+
+
+def queries_without_truth(
+    query: Sequence[tuple[int, Hashable]], gallery: Sequence[tuple[int, Hashable]]
+) -> QueriesWithoutTruth:
+    """Queries whose pid the gallery lacks, or has in the query's own camera only.
+
+    Args:
+        query, gallery: (pid, camera) of each tracklet.
+
+    >>> queries_without_truth([(1, 1), (2, 1), (3, 1)], [(1, 2), (2, 1)])
+    QueriesWithoutTruth(absent=[2], same_camera_only=[1])
+    """
+    cameras = defaultdict(set)
+    for pid, camera in gallery:
+        cameras[pid].add(camera)
+    absent = [number for number, (pid, _) in enumerate(query) if pid not in cameras]
+    alone = [number for number, (pid, camera) in enumerate(query)
+             if cameras.get(pid) == {camera}]
+    return QueriesWithoutTruth(absent, alone)
+
+
+def _pids_and_cameras(part: BaseDataset) -> list[tuple[int, Hashable]]:
+    """An unknown camera goes by the name of its tracklet: it is like no other."""
+    items = map(part.get_data_info, range(len(part)))
+    return [(item['pid'], item['tracklet_id'] if item['camid'] < 0 else item['camid'])
+            for item in items]
+
+
+def _build(part: Union[dict, BaseDataset], subset: str) -> BaseDataset:
+    if isinstance(part, Mapping):
+        part = DATASETS.build({'subset': subset, 'test_mode': True, **part})
+    found = part.metainfo.get('subset')
+    if found != subset:
+        raise ValueError(f'{subset} must be a data set of subset={subset!r}, got one '
+                         f'of subset={found!r}.')
+    return part
+
+
+@DATASETS.register_module()
+class QueryGalleryDataset(Dataset):
+    """The queries, then the gallery, each with the pipeline of its own.
+
+    ``metainfo`` holds ``dataset``, ``protocol`` and ``split`` of the two and, once
+    initialised, ``num_queries``, ``num_gallery`` and ``num_queries_without_truth``.
+
+    Args:
+        query: Tracklet data set, or config of one; ``subset='query'`` and
+            ``test_mode=True`` go without saying.
+        gallery: The same for the gallery.
+        lazy_init: List the tracklets at the first use.
+
+    Raises:
+        ValueError: The two are of other subsets, of different data sets, splits or
+            protocols, or no query has a truth in the gallery.
+    """
+
+    def __init__(self, query: Union[dict, BaseDataset],
+                 gallery: Union[dict, BaseDataset], lazy_init: bool = False) -> None:
+        self.query = _build(query, 'query')
+        self.gallery = _build(gallery, 'gallery')
+        theirs = [{key: part.metainfo.get(key) for key in _SHARED}
+                  for part in (self.query, self.gallery)]
+        if theirs[0] != theirs[1]:
+            raise ValueError(
+                'Query and gallery must be of one data set, protocol and split, got '
+                f'{theirs[0]} and {theirs[1]}. Give both the same arguments but subset '
+                'and pipeline.')
+        self._metainfo = theirs[0]
+        self._fully_initialized = False
+        if not lazy_init:
+            self.full_init()
+
+    def full_init(self) -> None:
+        """List the tracklets of both and look which queries have a truth."""
+        if self._fully_initialized:
+            return
+        self.query.full_init()
+        self.gallery.full_init()
+        self._look_for_truth()
+        self._fully_initialized = True
+
+    def _look_for_truth(self) -> None:
+        query, gallery = map(_pids_and_cameras, (self.query, self.gallery))
+        absent, alone = queries_without_truth(query, gallery)
+        name, without = self._metainfo['dataset'], sorted(absent + alone)
+        self._metainfo.update(
+            num_queries=len(query), num_gallery=len(gallery),
+            num_queries_without_truth=len(without))
+        if not without:
+            return
+        names = [self.query.get_data_info(number)['tracklet_id'] for number in without]
+        message = (
+            f'{name}: {len(without):,} of {len(query):,} queries have no truth in the '
+            f'gallery: {len(absent):,} pids of queries are not in it, '
+            f'{len(alone):,} only in the camera of the query: {name_some(names)}.')
+        if len(without) == len(query):
+            raise ValueError(f'{message} Nothing can be rated: check that query and '
+                             'gallery number persons and cameras alike.')
+        print_log(f'{message} They are not rated.', logger='current',
+                  level=logging.WARNING)
+
+    @property
+    def metainfo(self) -> dict:
+        """What the figures of a test are about."""
+        return dict(self._metainfo)
+
+    def _locate(self, idx: int) -> tuple[BaseDataset, int]:
+        self.full_init()
+        num_queries, total = len(self.query), len(self)
+        if not -total <= idx < total:
+            raise IndexError(f'Item {idx} of {total}.')
+        idx %= total
+        if idx < num_queries:
+            return self.query, idx
+        return self.gallery, idx - num_queries
+
+    def get_data_info(self, idx: int) -> dict:
+        """Item ``idx`` as it is before the pipeline."""
+        part, number = self._locate(idx)
+        return {**part.get_data_info(number), 'sample_idx': idx % len(self)}
+
+    def __getitem__(self, idx: int) -> dict:
+        part, number = self._locate(idx)
+        return part[number]
+
+    def __len__(self) -> int:
+        self.full_init()
+        return len(self.query) + len(self.gallery)

@@ -1,0 +1,251 @@
+"""Tracklets of one's own, as folders of images.
+
+    <root>/<pid>/<camid>/<tracklet>/*.jpg      or, where cameras are not known,
+    <root>/<pid>/<tracklet>/*.jpg
+
+Names of folders are free. Persons keep their numbers where every name is a different
+whole number (a negative one is junk and is left out), else they are numbered from 0
+in natural order of the names; cameras likewise. Without cameras ``camid`` is -1,
+unknown: a test compares such a query with every tracklet but itself.
+
+Which tracklets make a subset:
+
+- <data_root> holds a folder ``train``, ``query`` or ``gallery``: each subset is the
+  folder of its name, laid out as above.
+- It holds none of them: persons are split by a seed into training and test persons.
+  Queries are the first tracklet (in natural order) of each test person in each camera,
+  or of each test person where cameras are not known; the gallery is every tracklet of
+  the test persons, queries included, since a test leaves out what the query's own
+  camera saw of its person.
+"""
+import logging
+import os
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Optional, Union
+
+import numpy as np
+from mmengine.logging import print_log
+from mmengine.registry import DATASETS
+
+from .base import SUBSETS, TrackletDataset
+from .tracklet import (
+    UNKNOWN_CAMERA,
+    Tracklet,
+    list_folders,
+    list_images,
+    name_some,
+    natural_key,
+)
+
+__all__ = ['TrackletFolder', 'first_of_each_camera', 'number_names', 'split_pids']
+
+
+class FoundTracklet(NamedTuple):
+    """A folder of images; ``camera`` is None where there is no camera level."""
+    person: str
+    camera: Optional[str]
+    folder: str
+    images: list[str]
+
+
+def number_names(names: Iterable[str]) -> dict[str, int]:
+    """Numbers of names: their own where all are different numbers, else 0, 1, ….
+
+    >>> number_names(['7', '003']), number_names(['cam10', 'cam2'])
+    ({'003': 3, '7': 7}, {'cam2': 0, 'cam10': 1})
+    """
+    ordered = sorted(set(names), key=natural_key)
+    if all(re.fullmatch('-?[0-9]+', name) for name in ordered):
+        numbers = {name: int(name) for name in ordered}
+        if len(set(numbers.values())) == len(numbers):
+            return numbers
+    return {name: number for number, name in enumerate(ordered)}
+
+
+def split_pids(
+    pids: Iterable[int], train_fraction: float, seed: int
+) -> tuple[set[int], set[int]]:
+    """Training and test pids; the same for the same pids, fraction and seed."""
+    ordered = sorted(set(pids))
+    num_train = int(len(ordered) * train_fraction + 0.5)
+    # RandomState: its stream is the same in every version of numpy.
+    shuffled = np.random.RandomState(seed).permutation(ordered).tolist()
+    return set(shuffled[:num_train]), set(shuffled[num_train:])
+
+
+def first_of_each_camera(tracklets: Iterable[Tracklet]) -> list[Tracklet]:
+    """The first tracklet of each pid in each camera."""
+    first = {}
+    for tracklet in tracklets:
+        first.setdefault((tracklet.pid, tracklet.camid), tracklet)
+    return list(first.values())
+
+
+def find_tracklets(root: str) -> tuple[list[FoundTracklet], list[str]]:
+    """Walk a folder of persons.
+
+    Returns:
+        The tracklets in natural order of person, camera and name, and the folders
+        that hold no image.
+
+    Raises:
+        ValueError: Images lie where folders should be.
+    """
+    found, empty = [], []
+    for person in list_folders(root):
+        folder = os.path.join(root, person)
+        if list_images(folder):
+            raise ValueError(
+                f'{folder!r} is a person and holds images. Put the images of each '
+                'tracklet into a folder: <pid>/<camid>/<tracklet>/*.jpg.')
+        for name in list_folders(folder):
+            _look_into(os.path.join(folder, name), person, name, found, empty)
+    return found, empty
+
+
+def _look_into(folder: str, person: str, name: str, found: list, empty: list) -> None:
+    """Note the tracklet that a person's folder is, or those of the camera it is."""
+    images, subfolders = list_images(folder), list_folders(folder)
+    if images and subfolders:
+        raise ValueError(
+            f'{folder!r} holds images and folders: it must be a tracklet (images) or '
+            'a camera (folders).')
+    if images:
+        found.append(FoundTracklet(person, None, folder, images))
+    for subfolder in subfolders:
+        path = os.path.join(folder, subfolder)
+        images = list_images(path)
+        if images:
+            found.append(FoundTracklet(person, name, path, images))
+        else:
+            empty.append(path)
+    if not images and not subfolders:
+        empty.append(folder)
+
+
+def _number_cameras(found: Sequence[FoundTracklet]) -> list[int]:
+    """Camera numbers of tracklets, over all subsets of a data set; -1 is unknown.
+
+    Raises:
+        ValueError: Some have a camera and some have none.
+    """
+    without = [tracklet for tracklet in found if tracklet.camera is None]
+    if without and len(without) < len(found):
+        other = next(tracklet for tracklet in found if tracklet.camera is not None)
+        raise ValueError(
+            f'{without[0].folder!r} is <pid>/<tracklet> and {other.folder!r} is '
+            '<pid>/<camid>/<tracklet>: all tracklets must have a camera, or none.')
+    if without:
+        return [UNKNOWN_CAMERA] * len(found)
+    numbers = number_names(tracklet.camera for tracklet in found)
+    return [numbers[tracklet.camera] for tracklet in found]
+
+
+@DATASETS.register_module()
+class TrackletFolder(TrackletDataset):
+    """A folder of tracklets, see above.
+
+    ``metainfo`` names the seed and the fraction in ``split`` where they made it.
+
+    Args:
+        data_root: The folder.
+        train_fraction: Part of the persons that trains, 0 to 1; of no use where the
+            subsets have folders.
+        seed: Makes the split of the persons.
+        name: Data set in ``metainfo`` and items. Default: the folder's name.
+
+    The other arguments, and errors, are those of :class:`TrackletDataset`.
+    """
+
+    hint = ('It must hold <pid>/<camid>/<tracklet>/*.jpg (the camera may be left out), '
+            'or that in each of train/, query/ and gallery/.')
+
+    def __init__(self,
+                 data_root: str,
+                 subset: str = 'train',
+                 pipeline: Sequence = (),
+                 train_fraction: float = 0.5,
+                 seed: int = 0,
+                 test_mode: Optional[bool] = None,
+                 name: Optional[str] = None,
+                 min_frames: int = 1,
+                 expected_counts: Optional[dict] = None,
+                 indices: Union[int, Sequence[int], None] = None,
+                 serialize_data: bool = True,
+                 lazy_init: bool = False,
+                 max_refetch: int = 100) -> None:
+        if not 0 <= train_fraction <= 1:
+            raise ValueError(
+                f'train_fraction must lie in [0, 1], got {train_fraction!r}.')
+        self.train_fraction = train_fraction
+        self.seed = seed
+        super().__init__(
+            data_root=data_root, subset=subset, pipeline=pipeline,
+            test_mode=test_mode, name=name, min_frames=min_frames,
+            expected_counts=expected_counts, indices=indices,
+            serialize_data=serialize_data, lazy_init=lazy_init,
+            max_refetch=max_refetch)
+
+    @property
+    def subset_folders(self) -> list[str]:
+        """Those of the three subsets that have a folder."""
+        return [subset for subset in SUBSETS
+                if os.path.isdir(os.path.join(self.data_root, subset))]
+
+    @property
+    def protocol(self) -> str:
+        if self.subset_folders:
+            return 'query and gallery folders'
+        return 'gallery with queries (first tracklet of each person and camera)'
+
+    @property
+    def split_name(self) -> Optional[str]:
+        if self.subset_folders:
+            return None
+        return f'seed {self.seed}, {self.train_fraction:g} of the persons train'
+
+    def list_tracklets(self) -> list[Tracklet]:
+        subsets = self.subset_folders
+        if subsets and self.subset not in subsets:
+            raise FileNotFoundError(
+                f'{self.data_root!r} has folders of {subsets}, but none of '
+                f'{self.subset!r}. {self.hint}')
+        # Numbers of persons and cameras must agree between the subsets.
+        found = [(subset, tracklet) for subset in subsets or ['']
+                 for tracklet in self._find(subset)]
+        tracklets = self._number([tracklet for _, tracklet in found])
+        if not subsets:
+            return self._choose(tracklets)
+        return [tracklet for (subset, _), tracklet in zip(found, tracklets)
+                if subset == self.subset]
+
+    def _find(self, subset: str) -> list[FoundTracklet]:
+        found, empty = find_tracklets(os.path.join(self.data_root, subset))
+        if empty and subset in ('', self.subset):
+            print_log(
+                f'{self.title}: {len(empty):,} folders without an image are left out: '
+                f'{name_some(empty)}.', logger='current', level=logging.WARNING)
+        return found
+
+    def _number(self, found: Sequence[FoundTracklet]) -> list[Tracklet]:
+        pids = number_names(tracklet.person for tracklet in found)
+        return [
+            Tracklet(
+                pids[tracklet.person], camid,
+                os.path.relpath(tracklet.folder, self.data_root).replace(os.sep, '/'),
+                [os.path.join(tracklet.folder, image) for image in tracklet.images])
+            for tracklet, camid in zip(found, _number_cameras(found))]
+
+    def _choose(self, tracklets: list[Tracklet]) -> list[Tracklet]:
+        train, test = split_pids(
+            (tracklet.pid for tracklet in tracklets if tracklet.pid >= 0),
+            self.train_fraction, self.seed)
+        wanted = train if self.subset == 'train' else test
+        chosen = [tracklet for tracklet in tracklets if tracklet.pid in wanted]
+        if self.subset != 'query':
+            return chosen
+        # A tracklet that is left out as too short must not be the query.
+        return first_of_each_camera(
+            tracklet for tracklet in chosen
+            if len(tracklet.img_paths) >= self.min_frames)

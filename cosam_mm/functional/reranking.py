@@ -1,0 +1,281 @@
+"""Re-ranking by shared neighbours, in memory that grows with the neighbours.
+
+Zhong, Zheng, Cao, Li, *Re-ranking Person Re-identification with k-reciprocal
+Encoding*, CVPR 2017, section 3: two items are alike when their neighbourhoods are. A
+neighbourhood holds some dozens of items, so all of it lives in sparse rows; the
+distance matrix of all items with each other passes by in blocks and is never kept.
+
+Where the paper leaves a choice, the one of its authors' published code is taken:
+
+* neighbours of an item are looked for among all Q + G items, itself included and
+  always first: N(p, k) is p and its k nearest others;
+* d is the squared Euclidean distance, each row divided by its largest value;
+* the rows of V sum to 1 before the local query expansion;
+* k1/2 is rounded to the nearest integer, halves to the even one.
+
+Where both are clear and differ, the paper is followed: a neighbour's set is joined
+when *at least* two thirds of it are shared (that code asks for more than two thirds).
+Among equal distances, the item with the lower number is the nearer one.
+"""
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from .distance import Features, distance_blocks, feature_array, paired_distance
+
+if TYPE_CHECKING:
+    from scipy.sparse import csc_matrix, csr_matrix
+
+__all__ = ['check_rerank_options', 'rerank_blocks', 'rerank_distance']
+
+_BLOCK_BYTES = 2**25
+
+
+class _Neighbours(NamedTuple):
+    """(N, k + 1) item numbers, the item itself first, and (N,) largest distances."""
+    index: np.ndarray
+    row_max: np.ndarray
+
+
+# -- neighbours --------------------------------------------------------------
+
+
+def _nearest(block: np.ndarray, first: int, k: int) -> np.ndarray:
+    """The item itself and its k nearest others, (b, k + 1), nearest first.
+
+    Args:
+        block: (b, N) distances; the one to itself is overwritten.
+        first: Number of the item in row 0.
+        k: Below N.
+    """
+    own = np.arange(len(block))
+    block[own, first + own] = -1
+    nearest = np.argpartition(block, k, axis=1)[:, :k + 1]
+    limit = np.take_along_axis(block, nearest, axis=1).max(axis=1, keepdims=True)
+    tied = np.count_nonzero(block <= limit, axis=1) > k + 1
+    nearest[tied] = np.argsort(block[tied], axis=1, kind='stable')[:, :k + 1]
+    nearest.sort(axis=1)
+    order = np.argsort(np.take_along_axis(block, nearest, axis=1), axis=1,
+                       kind='stable')
+    return np.take_along_axis(nearest, order, axis=1)
+
+
+def _find_neighbours(items: np.ndarray, k: int, distance: str, bar) -> _Neighbours:
+    count = len(items)
+    index, row_max = np.empty((count, k + 1), np.int32), np.empty(count)
+    for rows, block in distance_blocks(items, items, distance, _BLOCK_BYTES):
+        row_max[rows] = block.max(axis=1)
+        index[rows] = _nearest(block, rows.start, k)
+        bar.update(len(block))
+    row_max[row_max == 0] = 1  # all items are one point: every distance stays 0
+    return _Neighbours(index, row_max)
+
+
+# -- reciprocal neighbourhoods, as sparse rows -------------------------------
+
+
+def _membership(index: np.ndarray) -> 'csr_matrix':
+    """(N, N) with 1 where the column is among the neighbours of the row."""
+    from scipy.sparse import csr_matrix
+    count, width = index.shape
+    ones = np.ones(index.size, np.int32)
+    return csr_matrix((ones, index.ravel(), np.arange(count + 1) * width),
+                      shape=(count, count))
+
+
+def _reciprocal(index: np.ndarray, k: int) -> 'csr_matrix':
+    """R(p, k): those among the k nearest of p that have p among theirs."""
+    members = _membership(index[:, :k + 1])
+    return members.multiply(members.T).tocsr()
+
+
+def _expanded(index: np.ndarray, k1: int) -> 'csr_matrix':
+    """R*(p, k1): R(p, k1) and the sets R(q, k1/2) of its members that overlap enough.
+
+    Enough is: R(p, k1) holds at least two thirds of R(q, k1/2).
+    """
+    whole = _reciprocal(index, k1)
+    half = _reciprocal(index, round(k1 / 2))
+    # half is symmetric, so column q of it is the set of q; that set is never empty.
+    shared = (whole @ half).multiply(whole).tocoo()
+    size = np.diff(half.indptr)
+    joined = shared.copy()
+    joined.data = (3 * shared.data >= 2 * size[shared.col]).astype(np.int32)
+    joined = joined.tocsr()
+    joined.eliminate_zeros()
+    expanded = (whole + joined @ half).tocsr()
+    expanded.sort_indices()
+    return expanded
+
+
+def _encode(items: np.ndarray, neighbours: _Neighbours, k1: int,
+            distance: str) -> 'csr_matrix':
+    """V: exp(-d) where the column is in R* of the row, rows divided by their sum."""
+    encoded = _expanded(neighbours.index, k1).astype(np.float64)
+    row = np.repeat(np.arange(len(items)), np.diff(encoded.indptr))
+    step = max(1, _BLOCK_BYTES // (16 * items.shape[1]))
+    for start in range(0, len(row), step):
+        part = slice(start, start + step)
+        encoded.data[part] = paired_distance(
+            items[row[part]], items[encoded.indices[part]], distance)
+    encoded.data = np.exp(-encoded.data / neighbours.row_max[row])
+    encoded.data /= np.bincount(row, encoded.data)[row]
+    return encoded
+
+
+def _expand_queries(encoded: 'csr_matrix', index: np.ndarray,
+                    k2: int) -> 'csr_matrix':
+    """Mean of the rows of an item and of its k2 - 1 nearest others."""
+    members = _membership(index[:, :k2]).astype(np.float64)
+    members.data /= min(k2, index.shape[1])
+    return (members @ encoded).tocsr()
+
+
+def _jaccard_distance(row: 'csr_matrix', gallery: 'csc_matrix') -> np.ndarray:
+    """1 - sum of minima / sum of maxima, of one row with each gallery row, (G,).
+
+    Only gallery rows that share a column with the row are touched. Both rows sum to
+    1, so the maxima sum to 2 less the minima.
+    """
+    columns = gallery[:, row.indices]
+    own = np.repeat(row.data, np.diff(columns.indptr))
+    minima = np.bincount(columns.indices, np.minimum(columns.data, own),
+                         gallery.shape[0])
+    return np.maximum(1 - minima / (2 - minima), 0)
+
+
+# -- public ------------------------------------------------------------------
+
+
+def check_rerank_options(k1: int, k2: int, lambda_value: float) -> None:
+    """Refuse what :func:`rerank_blocks` would, before features are at hand.
+
+    Raises:
+        ValueError: An option is out of range.
+        ImportError: scipy is not installed.
+    """
+    for name, value in (('k1', k1), ('k2', k2)):
+        if not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError(f'{name} must be an integer of at least 1, got {value!r}.')
+    if not 0 <= lambda_value <= 1:
+        raise ValueError(f'lambda_value must lie in [0, 1], got {lambda_value!r}.')
+    try:
+        import scipy.sparse  # noqa: F401
+    except ImportError as error:
+        raise ImportError('Re-ranking needs scipy: pip install scipy.') from error
+
+
+def rerank_blocks(q_features: Features, g_features: Features, k1: int = 20,
+                  k2: int = 6, lambda_value: float = 0.3,
+                  distance: str = 'squared_euclidean', progress: bool = False
+                  ) -> Iterator[tuple[slice, np.ndarray]]:
+    """Iterate over the rows of the re-ranked distance matrix.
+
+    Needs scipy. Memory beside the features and one copy of them: about
+    N (k1 + 1) 4 bytes for the neighbours of the N = Q + G items, 24 bytes for each
+    entry of the sparse V (N k2 k1 of them are usual), and about 200 MiB.
+
+    Args:
+        q_features: (Q, D).
+        g_features: (G, D).
+        k1: Size of the neighbourhoods; k1 >= Q + G takes all items.
+        k2: Items averaged in the local query expansion, the item itself among them;
+            1 switches it off.
+        lambda_value: Weight of the original distance; the rest is the Jaccard
+            distance's.
+        distance: The original distance, one of
+            :data:`cosam_mm.functional.distance.DISTANCES`.
+        progress: Show a bar (needs tqdm; silent where no terminal looks on).
+
+    Returns:
+        Iterator over (slice of queries, re-ranked distances (b, G) in [0, 1]). The
+        neighbours are found at its first step.
+
+    Raises:
+        ValueError: There is no query or no gallery feature, shapes do not fit, a row
+            is not finite, or an option is out of range. It is raised by this call.
+        ImportError: scipy is not installed.
+    """
+    check_rerank_options(k1, k2, lambda_value)
+    queries, gallery = feature_array(q_features), feature_array(g_features)
+    originals = distance_blocks(queries, gallery, distance, _BLOCK_BYTES)
+    if not len(queries) or not len(gallery):
+        raise ValueError(
+            f'Query features have shape {queries.shape}, gallery features '
+            f'{gallery.shape}: re-ranking needs at least one of each.')
+    items = np.concatenate([queries, gallery])
+    return _reranked(items, originals, len(queries), k1, k2, lambda_value, distance,
+                     progress)
+
+
+def _reranked(items: np.ndarray, originals: Iterator[tuple[slice, np.ndarray]],
+              num_query: int, k1: int, k2: int, lambda_value: float, distance: str,
+              progress: bool) -> Iterator[tuple[slice, np.ndarray]]:
+    with _bar(progress, len(items) + num_query) as bar:
+        k = min(max(k1, k2 - 1), len(items) - 1)
+        neighbours = _find_neighbours(items, k, distance, bar)
+        encoded = _encode(items, neighbours, k1, distance)
+        encoded = _expand_queries(encoded, neighbours.index, k2)
+        gallery = encoded[num_query:].tocsc()
+        encoded = encoded[:num_query]
+        for rows, block in originals:
+            block *= (lambda_value / neighbours.row_max[rows, None]).astype(block.dtype)
+            for i, query in enumerate(range(rows.start, rows.stop)):
+                jaccard = _jaccard_distance(encoded[query], gallery)
+                block[i] += (1 - lambda_value) * jaccard
+                bar.update(1)
+            yield rows, block
+
+
+class _NoBar:
+    """Stands in for a progress bar that nobody asked for."""
+
+    def __enter__(self) -> '_NoBar':
+        return self
+
+    def __exit__(self, *error) -> None:
+        pass
+
+    def update(self, count: int) -> None:
+        """Do nothing."""
+
+
+def _bar(progress: bool, total: int):
+    if not progress:
+        return _NoBar()
+    from tqdm import tqdm
+
+    # disable=None is tqdm's word for "quiet when no terminal looks on".
+    return tqdm(total=total, desc='re-ranking', unit='tracklet', disable=None)
+
+
+def rerank_distance(q_features: Features, g_features: Features, k1: int = 20,
+                    k2: int = 6, lambda_value: float = 0.3,
+                    distance: str = 'squared_euclidean',
+                    progress: bool = False) -> np.ndarray:
+    """Re-ranked distances as a whole matrix; see :func:`rerank_blocks`.
+
+    Args:
+        q_features: (Q, D).
+        g_features: (G, D).
+        k1: Size of the neighbourhoods.
+        k2: Items averaged in the local query expansion.
+        lambda_value: Weight of the original distance.
+        distance: The original distance.
+        progress: Show a bar.
+
+    Returns:
+        (Q, G) in [0, 1].
+
+    Raises:
+        ValueError: As for :func:`rerank_blocks`.
+        ImportError: scipy is not installed.
+
+    Example:
+        >>> rerank_distance([[0.]], [[4.], [1.]], k1=1, k2=1, lambda_value=1.)
+        array([[1.    , 0.0625]])
+    """
+    blocks = rerank_blocks(q_features, g_features, k1, k2, lambda_value, distance,
+                           progress)
+    return np.concatenate([block for _, block in blocks])

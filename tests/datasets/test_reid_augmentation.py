@@ -1,0 +1,211 @@
+"""Sizes and random changes: right pixels, right odds, one draw for a clip."""
+import cv2
+import numpy as np
+import pytest
+from mmengine.registry import TRANSFORMS
+
+from cosam_mm.datasets.reid import (
+    RandomErasingFrames,
+    RandomFlipFrames,
+    RandomTranslation2D,
+    ResizeFrames,
+)
+from cosam_mm.datasets.reid.transforms.augmentation import draw_box, resize
+
+RANDOM = [dict(type='RandomTranslation2D', size=(32, 16)),
+          dict(type='RandomFlipFrames'), dict(type='RandomErasingFrames')]
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    np.random.seed(0)
+
+
+def picture(seed=0, size=(32, 16)):
+    return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+def apply(transform, imgs, clip_len=None):
+    if isinstance(transform, dict):
+        transform = TRANSFORMS.build(transform)
+    return transform(dict(imgs=list(imgs), clip_len=clip_len or len(imgs)))['imgs']
+
+
+@pytest.mark.parametrize('config', RANDOM, ids=lambda config: config['type'])
+class TestEveryRandomTransform:
+
+    def test_one_draw_for_all_frames_of_a_clip(self, config):
+        """Equal frames stay equal within a clip, and do not between clips."""
+        image, between = picture(), []
+        for _ in range(30):
+            clips = np.array(apply(config, [image.copy() for _ in range(12)], 4))
+            clips = clips.reshape(3, 4, 32, 16, 3)
+            assert (clips == clips[:, :1]).all()
+            between.append((clips == clips[:1]).all())
+        assert not all(between)
+
+    def test_frames_stay_different(self, config):
+        """Each frame goes through what it would go through alone."""
+        frames = [picture(seed) for seed in range(4)]
+        for seed in range(20):
+            np.random.seed(seed)
+            together = apply(config, frames)
+            for frame, result in zip(frames, together):
+                np.random.seed(seed)
+                np.testing.assert_array_equal(apply(config, [frame])[0], result)
+
+    def test_what_came_in_is_not_changed(self, config):
+        frames = [picture(seed) for seed in range(4)]
+        for _ in range(10):
+            apply(config, frames)
+        for seed, frame in enumerate(frames):
+            np.testing.assert_array_equal(frame, picture(seed))
+
+    @pytest.mark.parametrize('prob', [0.0, 0.5, 1.0])
+    def test_odds(self, config, prob):
+        image = picture()
+        changed = sum(
+            not np.array_equal(apply(dict(config, prob=prob), [image])[0], image)
+            for _ in range(400))
+        # Of draws of a shift some are none; 4.5 standard deviations.
+        assert changed == pytest.approx(400 * prob, abs=0 if prob in (0, 1) else 45)
+
+    def test_result(self, config):
+        for _ in range(10):
+            result, = apply(config, [picture()])
+            assert result.shape == (32, 16, 3)
+            assert result.dtype == np.uint8
+
+    def test_draws_follow_the_seed_of_numpy(self, config):
+        results = []
+        for _ in range(2):
+            np.random.seed(3)
+            results.append([apply(config, [picture()])[0] for _ in range(5)])
+        np.testing.assert_array_equal(*results)
+
+    @pytest.mark.parametrize('prob', [-0.1, 1.5])
+    def test_prob(self, config, prob):
+        with pytest.raises(ValueError, match=rf'prob must lie in \[0, 1\], got {prob}'):
+            TRANSFORMS.build(dict(config, prob=prob))
+
+
+class TestResize:
+
+    def test_bilinear(self):
+        """Against interpolation written out, at pixel centres."""
+        image = picture(size=(9, 5))
+        height, width = 13, 8
+        expected = np.zeros((height, width, 3))
+        padded = np.pad(image.astype(float), ((1, 1), (1, 1), (0, 0)), mode='edge')
+        for row in range(height):
+            for column in range(width):
+                y = (row + 0.5) * 9 / height - 0.5 + 1
+                x = (column + 0.5) * 5 / width - 0.5 + 1
+                i, j = int(np.floor(y)), int(np.floor(x))
+                v, u = y - i, x - j
+                expected[row, column] = (
+                    (1 - v) * (1 - u) * padded[i, j] + (1 - v) * u * padded[i, j + 1]
+                    + v * (1 - u) * padded[i + 1, j] + v * u * padded[i + 1, j + 1])
+        np.testing.assert_allclose(resize(image, (height, width)), expected, atol=1)
+
+    def test_any_sizes_become_one(self):
+        frames = [picture(0, (40, 11)), picture(1, (256, 128)), picture(2, (2, 300))]
+        results = apply(ResizeFrames((256, 128)), frames, 1)
+        assert {result.shape for result in results} == {(256, 128, 3)}
+        np.testing.assert_array_equal(results[1], frames[1])
+
+    @pytest.mark.parametrize('transform', [ResizeFrames, RandomTranslation2D])
+    @pytest.mark.parametrize('size', [(256,), (0, 128), (2.5, 3), (3, 4, 5)])
+    def test_size(self, transform, size):
+        with pytest.raises(ValueError, match=r'size must be \(height, width\) in '):
+            transform(size=size)
+
+
+class TestTranslation:
+
+    def test_window_of_the_larger_image(self):
+        image = picture(size=(64, 24))
+        larger = cv2.resize(image, (18, 36), interpolation=cv2.INTER_LINEAR)
+        windows = {larger[y:y + 32, x:x + 16].tobytes(): (y, x)
+                   for y in range(5) for x in range(3)}
+        transform = RandomTranslation2D((32, 16), prob=1)
+        found = {windows[np.ascontiguousarray(apply(transform, [image])[0]).tobytes()]
+                 for _ in range(300)}
+        assert found == set(windows.values())
+
+    def test_paper_size(self):
+        transform = RandomTranslation2D(prob=1)
+        assert apply(transform, [picture(size=(100, 50))])[0].shape == (256, 128, 3)
+
+    def test_plain_resize(self):
+        image = picture(size=(64, 24))
+        result, = apply(RandomTranslation2D((32, 16), prob=0), [image])
+        np.testing.assert_array_equal(result, resize(image, (32, 16)))
+
+    def test_scale(self):
+        image = picture()
+        result, = apply(RandomTranslation2D((32, 16), prob=1, scale=1), [image])
+        np.testing.assert_array_equal(result, image)
+        with pytest.raises(ValueError, match=r'scale must be at least 1, got 0\.9'):
+            RandomTranslation2D(scale=0.9)
+
+
+def test_flip_mirrors_left_and_right():
+    image = picture()
+    result, = apply(RandomFlipFrames(prob=1), [image])
+    for column in range(16):
+        np.testing.assert_array_equal(result[:, column], image[:, 15 - column])
+    assert result.flags.c_contiguous
+
+
+class TestErasing:
+
+    def test_one_box_of_the_colour(self):
+        for seed in range(50):
+            np.random.seed(seed)
+            image = np.full((64, 32, 3), 255, np.uint8)
+            result, = apply(RandomErasingFrames(prob=1, fill=(1, 2, 3)), [image])
+            erased = (result == (1, 2, 3)).all(-1)
+            rows, columns = np.flatnonzero(erased.any(1)), np.flatnonzero(erased.any(0))
+            box = erased[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
+            assert box.all()
+            assert (result[~erased] == 255).all()
+            assert 0.015 < box.size / image[..., 0].size < 0.42
+            # Rounding to pixels moves the aspect of thin boxes.
+            assert 0.2 < box.shape[0] / box.shape[1] < 5
+
+    def test_boxes_cover_the_whole_image(self):
+        covered = np.zeros((20, 10), int)
+        for _ in range(500):
+            box = draw_box((20, 10), (0.02, 0.4), (0.3, 3.3))
+            assert box.top + box.height <= 20
+            assert box.left + box.width <= 10
+            covered[box.top:box.top + box.height, box.left:box.left + box.width] += 1
+        assert covered.min() > 0
+
+    def test_no_box_fits(self):
+        assert draw_box((10, 10), (1, 1), (1, 1)) is None
+        image = picture()
+        transform = RandomErasingFrames(prob=1, area_range=(1, 1), aspect_range=(9, 9))
+        assert apply(transform, [image])[0] is image
+
+    def test_frames_of_several_sizes(self):
+        with pytest.raises(ValueError, match=(
+                r'needs frames of one size, got \[\(16, 8\), \(32, 16\)\]\. Put ')):
+            apply(RandomErasingFrames(prob=1), [picture(), picture(size=(16, 8))])
+
+    @pytest.mark.parametrize(('kwargs', 'match'), [
+        (dict(area_range=(0.5, 0.1)), 'area_range must be .smallest, largest., above'),
+        (dict(area_range=(0.1, 1.1)), 'area_range must be .* at most 1, got'),
+        (dict(aspect_range=(0, 1)), 'aspect_range must be'),
+        (dict(aspect_range=(1,)), 'aspect_range must be'),
+        (dict(fill=(0, 0)), 'fill must be three values in 0 … 255'),
+        (dict(fill=(0, 0, 256)), 'fill must be')])
+    def test_arguments(self, kwargs, match):
+        with pytest.raises(ValueError, match=match):
+            RandomErasingFrames(**kwargs)
+
+
+def test_repr():
+    assert repr(RandomTranslation2D((8, 4))) == (
+        'RandomTranslation2D(size=(8, 4), prob=0.5, scale=1.125)')

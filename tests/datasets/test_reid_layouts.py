@@ -1,0 +1,211 @@
+"""DukeMTMC-VideoReID and iLIDS-VID: small trees in their layouts, whole and not."""
+import os
+import shutil
+
+import numpy as np
+import pytest
+from mmengine.registry import DATASETS
+from scipy.io import savemat
+
+from cosam_mm.datasets.reid import ILIDSVID, DukeMTMCVideoReID
+from cosam_mm.datasets.reid.dukemtmc import camera_of
+from cosam_mm.datasets.reid.ilids import split_persons
+
+
+def touch(folder, *names):
+    """Empty files: the images are only listed here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+
+
+def infos(dataset):
+    return [dataset.get_data_info(k) for k in range(len(dataset))]
+
+
+def seen(dataset):
+    return [(info['pid'], info['camid'], info['tracklet_id'])
+            for info in infos(dataset)]
+
+
+class TestDuke:
+
+    @pytest.fixture
+    def root(self, tmp_path):
+        for subset, pid, tracklet, camid in (
+                ('train', '0002', '0010', 6), ('train', '0002', '0009', 2),
+                ('train', '0014', '0009', 1), ('query', '0003', '0001', 5),
+                ('gallery', '0003', '0002', 12), ('gallery', '0100', '0001', 2)):
+            touch(tmp_path / 'duke' / subset / pid / tracklet,
+                  *(f'{pid}_C{camid}_F{frame:04}_X{29 * frame}.jpg'
+                    for frame in (1, 2, 11)))
+        return tmp_path / 'duke'
+
+    def build(self, root, subset='train', **kwargs):
+        return DATASETS.build(dict(
+            type='DukeMTMCVideoReID', data_root=str(root), subset=subset,
+            serialize_data=False, **{'expected_counts': None, **kwargs}))
+
+    def test_items(self, root):
+        train = self.build(root)
+        assert isinstance(train, DukeMTMCVideoReID)
+        assert seen(train) == [
+            (2, 2, 'train/0002/0009'), (2, 6, 'train/0002/0010'),
+            (14, 1, 'train/0014/0009')]
+        assert [info['label'] for info in infos(train)] == [0, 0, 1]
+        assert train.get_data_info(1)['img_paths'] == [
+            str(root / 'train/0002/0010' / f'0002_C6_F{frame:04}_X{29 * frame}.jpg')
+            for frame in (1, 2, 11)]
+        assert seen(self.build(root, 'query')) == [(3, 5, 'query/0003/0001')]
+        assert seen(self.build(root, 'gallery')) == [
+            (3, 12, 'gallery/0003/0002'), (100, 2, 'gallery/0100/0001')]
+        assert train.metainfo['dataset'] == 'dukemtmc'
+        assert train.metainfo['protocol'] == 'published query and gallery'
+
+    @pytest.mark.parametrize(('subset', 'match'), [
+        ('train', 'num_tracklets is 3, expected 2,196; num_pids is 2, expected 702'),
+        ('query', 'num_pids is 1, expected 702'),
+        ('gallery', 'num_tracklets is 2, expected 2,636')])
+    def test_official_counts(self, root, subset, match):
+        with pytest.raises(ValueError, match=match):
+            self.build(root, subset, expected_counts='official')
+
+    def test_missing_folder(self, root):
+        shutil.rmtree(root / 'query')
+        with pytest.raises(FileNotFoundError, match=(
+                r"query' does not exist. It must hold train/, query/ and gallery/")):
+            self.build(root, 'query')
+
+    def test_empty_gallery(self, root):
+        shutil.rmtree(root / 'gallery')
+        (root / 'gallery').mkdir()
+        with pytest.raises(ValueError, match='dukemtmc gallery .* holds no tracklet'):
+            self.build(root, 'gallery')
+
+    def test_empty_tracklet_leaves(self, root):
+        (root / 'train/0014/0011').mkdir()
+        assert len(self.build(root)) == 3
+
+    def test_two_cameras_in_a_tracklet(self, root):
+        touch(root / 'train/0002/0009', '0002_C7_F0012_X1.jpg')
+        with pytest.raises(ValueError, match=(
+                r'0009: images of several cameras, \[2, 7\], in one tracklet')):
+            self.build(root)
+
+    def test_name_without_camera(self, root):
+        touch(root / 'train/0002/0009', 'cover.jpg')
+        with pytest.raises(ValueError, match=r"0009: 'cover.jpg' does not tell its "):
+            self.build(root)
+
+    def test_folder_that_is_no_person(self, root):
+        touch(root / 'train/backup')
+        with pytest.raises(ValueError, match='must be numbers of persons, got backup'):
+            self.build(root)
+
+    @pytest.mark.parametrize(('name', 'camid'), [
+        ('0001_C6_F0001_X30823.jpg', 6), ('C12_x.png', 12), ('0001C3T0001F001.jpg', 3)])
+    def test_camera_of(self, name, camid):
+        assert camera_of(name) == camid
+
+    @pytest.mark.parametrize('name', ['0001_c6.jpg', 'DISC2_a.jpg', '0001_C.jpg'])
+    def test_no_camera(self, name):
+        with pytest.raises(ValueError, match=f"'{name}' does not tell its camera"):
+            camera_of(name)
+
+
+# Not in order, and with gaps, as the persons of iLIDS-VID.
+PERSONS = [2, 7, 10, 11, 101, 319]
+SPLITS = np.array([[6, 1, 3, 2, 4, 5], [1, 2, 3, 4, 5, 6]])
+
+
+class TestILIDS:
+
+    @pytest.fixture
+    def root(self, tmp_path):
+        root = tmp_path / 'ilids'
+        for camid in (1, 2):
+            for pid in PERSONS:
+                touch(root / f'i-LIDS-VID/sequences/cam{camid}/person{pid:03}',
+                      *(f'cam{camid}_person{pid:03}_{frame:05}.png'
+                        for frame in (100, 20, 3)))
+        self.write_splits(root, SPLITS)
+        return root
+
+    @staticmethod
+    def write_splits(root, splits):
+        folder = root / 'train-test people splits'
+        folder.mkdir(exist_ok=True)
+        savemat(folder / 'train_test_splits_ilidsvid.mat', {'ls_set': splits})
+
+    def build(self, root, subset='train', **kwargs):
+        return DATASETS.build(dict(
+            type='ILIDSVID', data_root=str(root), subset=subset,
+            serialize_data=False, **{'expected_counts': None, **kwargs}))
+
+    @pytest.mark.parametrize(('split', 'train', 'test'), [
+        (1, [2, 10, 319], [7, 11, 101]), (2, [2, 7, 10], [11, 101, 319])])
+    def test_splits(self, root, split, train, test):
+        assert [item[:2] for item in seen(self.build(root, split=split))] == [
+            (pid, camid) for pid in train for camid in (1, 2)]
+        query = self.build(root, 'query', split=split)
+        assert seen(query) == [(pid, 1, f'cam1/person{pid:03}') for pid in test]
+        gallery = self.build(root, 'gallery', split=split)
+        assert seen(gallery) == [(pid, 2, f'cam2/person{pid:03}') for pid in test]
+        assert query.metainfo == dict(
+            dataset='ilids', subset='query', protocol='camera 1 against camera 2',
+            split=split, num_tracklets=3, num_pids=3)
+
+    def test_items(self, root):
+        train = self.build(root)
+        assert isinstance(train, ILIDSVID)
+        assert [info['label'] for info in infos(train)] == [0, 0, 1, 1, 2, 2]
+        assert [os.path.basename(path) for path in
+                train.get_data_info(2)['img_paths']] == [
+            f'cam1_person010_{frame:05}.png' for frame in (3, 20, 100)]
+
+    def test_official_counts(self, root):
+        with pytest.raises(ValueError, match=(
+                'num_tracklets is 6, expected 300; num_pids is 3, expected 150')):
+            self.build(root, expected_counts='official')
+
+    def test_every_official_sized_split(self):
+        rng = np.random.default_rng(0)
+        ls_set = np.stack([rng.permutation(300) + 1 for _ in range(10)])
+        persons = [f'person{k:03}' for k in range(300)]
+        for split in range(1, 11):
+            train, test = split_persons(ls_set, split, persons)
+            assert len(train) == len(test) == 150
+            assert sorted(train + test) == persons
+            assert set(train) == {persons[k - 1] for k in ls_set[split - 1, :150]}
+
+    @pytest.mark.parametrize('split', [0, -1, 'a', 1.0])
+    def test_no_number_of_a_split(self, root, split):
+        with pytest.raises(ValueError, match='split must be an integer of at least 1'):
+            self.build(root, split=split)
+
+    def test_no_such_split(self, root):
+        with pytest.raises(ValueError, match=r"mat': there is no split 3, only 1 to 2"):
+            self.build(root, split=3)
+
+    @pytest.mark.parametrize('row', [
+        [1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 5], [0, 1, 2, 3, 4, 5], [2, 3, 4, 5, 6, 7]])
+    def test_row_does_not_fit_the_persons(self, root, row):
+        self.write_splits(root, np.array([row]))
+        with pytest.raises(ValueError, match=r'row 1 must hold each of 1 to 6 \(the '):
+            self.build(root)
+
+    def test_person_in_one_camera(self, root):
+        shutil.rmtree(root / 'i-LIDS-VID/sequences/cam2/person011')
+        with pytest.raises(ValueError, match=r'1 person\(s\) of .* only: person011\.'):
+            self.build(root)
+
+    def test_missing_camera(self, root):
+        shutil.rmtree(root / 'i-LIDS-VID/sequences/cam2')
+        with pytest.raises(FileNotFoundError, match=r"cam2' does not exist. It must "):
+            self.build(root)
+
+    def test_missing_split_file(self, root):
+        shutil.rmtree(root / 'train-test people splits')
+        with pytest.raises(FileNotFoundError, match=(
+                r"train_test_splits_ilidsvid.mat' does not exist: expected a MATLAB")):
+            self.build(root)

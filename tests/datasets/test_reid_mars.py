@@ -1,0 +1,312 @@
+"""MARS: the counts of the real index files, and trees in its layout, whole and not."""
+import gzip
+import logging
+import os
+import shutil
+from collections import defaultdict
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.registry import DATASETS
+from scipy.io import savemat
+
+from cosam_mm.datasets.reid import MARS
+from cosam_mm.datasets.reid.mars import read_names
+
+# (pid, camera, frames) of the tracklets of a small data set in MARS's layout.
+TRAIN = [(3, 1, 3), (3, 2, 2), (8, 1, 4), (11, 4, 2), (11, 4, 2)]
+TEST = [(-1, 1, 2), (0, 2, 3), (5, 1, 3), (5, 2, 2), (7, 6, 4), (7, 6, 2), (9, 3, 2)]
+QUERY = [3, 5, 7]  # rows of TEST, from 1
+
+
+def folder_of(pid):
+    return '00-1' if pid == -1 else f'{pid:04}'
+
+
+def write_part(root, part, tracklets, images=True):
+    names, rows = [], []
+    for number, (pid, camid, frames) in enumerate(tracklets, 1):
+        rows.append([len(names) + 1, len(names) + frames, pid, camid])
+        names += [f'{folder_of(pid)}C{camid}T{number:04}F{frame:03}.jpg'
+                  for frame in range(1, frames + 1)]
+    for name in names if images else ():
+        path = root / f'bbox_{part}' / name[:4] / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.full((8, 4, 3), 99, np.uint8))
+    (root / f'info/{part}_name.txt').write_text('\n'.join(names) + '\n')
+    savemat(root / f'info/tracks_{part}_info.mat',
+            {f'track_{part}_info': np.array(rows)})
+    return names
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / 'small'
+    (root / 'info').mkdir(parents=True)
+    write_part(root, 'train', TRAIN)
+    write_part(root, 'test', TEST)
+    savemat(root / 'info/query_IDX.mat', {'query_IDX': np.array([QUERY])})
+    return root
+
+
+def build(root, subset='train', **kwargs):
+    return MARS(str(root), subset, serialize_data=False,
+                **{'expected_counts': None, **kwargs})
+
+
+def infos(dataset):
+    return [dataset.get_data_info(k) for k in range(len(dataset))]
+
+
+def seen(dataset):
+    """(pid, camid, number of images) of every item."""
+    return [(info['pid'], info['camid'], len(info['img_paths']))
+            for info in infos(dataset)]
+
+
+@pytest.fixture(scope='module')
+def real(real_data_dir):
+    """Items of each subset of the official index files, read once."""
+    root = str(real_data_dir / 'mars')
+    arguments = dict(train={}, query={}, gallery={},
+                     both=dict(subset='gallery', query_in_gallery=True))
+    return {key: infos(DATASETS.build(dict(
+        type='MARS', data_root=root, check_images=False,
+        **{'subset': key, **kwargs}))) for key, kwargs in arguments.items()}
+
+
+class TestRealIndex:
+    """The counts; no image is needed for them."""
+
+    def test_counts(self, real):
+        assert len(real['train']) == 8298
+        assert {info['label'] for info in real['train']} == set(range(625))
+        assert len({info['pid'] for info in real['train']}) == 625
+        assert len(real['query']) == 1980
+        assert len(real['gallery']) == 9330
+        assert len(real['both']) == 11310
+
+    def test_junk_and_distractors(self, real):
+        for key in ('query', 'gallery', 'both'):
+            assert -1 not in {info['pid'] for info in real[key]}
+            assert {info['label'] for info in real[key]} == {-1}
+        for key in ('gallery', 'both'):
+            assert sum(info['pid'] == 0 for info in real[key]) == 3248
+
+    @pytest.mark.parametrize(('gallery', 'expected'), [('gallery', 140), ('both', 0)])
+    def test_queries_without_truth(self, real, gallery, expected):
+        cameras = defaultdict(set)
+        for info in real[gallery]:
+            cameras[info['pid']].add(info['camid'])
+        without = [info for info in real['query']
+                   if not cameras[info['pid']] - {info['camid']}]
+        assert len(without) == expected
+
+    def test_protocols_differ_by_the_queries(self, real):
+        names = {key: {info['tracklet_id'] for info in items}
+                 for key, items in real.items()}
+        assert all(len(names[key]) == len(real[key]) for key in real)
+        assert names['gallery'] | names['query'] == names['both']
+        assert not names['gallery'] & names['query']
+
+    def test_images_tell_the_same_as_the_index(self, real):
+        for info in (item for items in real.values() for item in items[::97]):
+            names = [os.path.basename(path) for path in info['img_paths']]
+            assert names == sorted(names)
+            assert {(int(name[:4]), int(name[5])) for name in names} == {
+                (info['pid'], info['camid'])}
+            assert {name[:11] for name in names} == {info['tracklet_id']}
+            assert [int(name[12:15]) for name in names] == list(
+                range(1, len(names) + 1))
+
+    def test_images_are_looked_for_unless_told_otherwise(self, real_data_dir):
+        with pytest.raises(FileNotFoundError, match=(
+                r'mars query: 626 of 626 folders of images do not exist: .*bbox_test.* '
+                r'It must hold bbox_train/, bbox_test/ and info/ of MARS')):
+            MARS(str(real_data_dir / 'mars'), 'query')
+
+
+class TestItems:
+
+    def test_train(self, root):
+        dataset = build(root)
+        assert seen(dataset) == TRAIN
+        assert [info['label'] for info in infos(dataset)] == [0, 0, 1, 2, 2]
+        info = dataset.get_data_info(1)
+        assert info['img_paths'] == [
+            str(root / 'bbox_train/0003' / name)
+            for name in ('0003C2T0002F001.jpg', '0003C2T0002F002.jpg')]
+        assert all(os.path.isfile(path) for path in info['img_paths'])
+        assert info['tracklet_id'] == '0003C2T0002'
+        assert (info['subset'], info['dataset']) == ('train', 'mars')
+
+    def test_test_subsets(self, root):
+        assert seen(build(root, 'query')) == [(5, 1, 3), (7, 6, 4), (9, 3, 2)]
+        assert seen(build(root, 'gallery')) == [(0, 2, 3), (5, 2, 2), (7, 6, 2)]
+        assert seen(build(root, 'gallery', query_in_gallery=True)) == TEST[1:]
+
+    def test_metainfo(self, root):
+        assert build(root).metainfo == dict(
+            dataset='mars', subset='train', protocol='gallery without queries',
+            split=None, num_tracklets=5, num_pids=3)
+        dataset = build(root, 'gallery', query_in_gallery=True, name='mine')
+        assert dataset.metainfo == dict(
+            dataset='mine', subset='gallery', protocol='gallery with queries',
+            split=None, num_tracklets=6, num_pids=4)
+        assert dataset.get_data_info(0)['dataset'] == 'mine'
+
+    def test_test_mode_goes_with_the_subset(self, root):
+        assert [build(root, subset).test_mode
+                for subset in ('train', 'query', 'gallery')] == [False, True, True]
+        assert not build(root, 'query', test_mode=False).test_mode
+
+    def test_gzipped_list(self, root):
+        before = seen(build(root))
+        path = root / 'info/train_name.txt'
+        (root / 'info/train_name.txt.gz').write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+        assert seen(build(root)) == before
+
+    def test_dos_lines(self, root):
+        path = root / 'info/train_name.txt'
+        path.write_bytes(path.read_bytes().replace(b'\n', b'\r\n'))
+        assert seen(build(root)) == TRAIN
+
+    def test_lazy(self, root):
+        dataset = build(root, lazy_init=True)
+        assert 'num_pids' not in dataset.metainfo
+        dataset.full_init()
+        assert dataset.metainfo['num_pids'] == 3
+        MARS(str(root / 'nowhere'), lazy_init=True)
+
+
+class TestImageCheck:
+
+    @pytest.fixture
+    def gaps(self, root):
+        """Missing: the first image of a tracklet, and one in the middle of another."""
+        for name in ('0003/0003C1T0001F001.jpg', '0008/0008C1T0003F002.jpg'):
+            (root / 'bbox_train' / name).unlink()
+        return root
+
+    @pytest.mark.parametrize(('check_images', 'expected'), [
+        ('sample', '1 of 10 images looked for are missing: '),
+        (True, '2 of 13 images looked for are missing: ')])
+    def test_missing_images_are_counted_and_named(
+            self, gaps, log, check_images, expected):
+        assert len(build(gaps, check_images=check_images)) == 5
+        line, = log(logging.WARNING)
+        assert 'mars train: ' + expected in line
+        assert '0003C1T0001F001.jpg' in line
+        assert ('0008C1T0003F002.jpg' in line) == (check_images is True)
+
+    def test_no_look(self, gaps, log):
+        shutil.rmtree(gaps / 'bbox_train')
+        assert len(build(gaps, check_images=False)) == 5
+        assert not log(logging.WARNING)
+
+    @pytest.mark.parametrize('check_images', [True, 'sample'])
+    def test_missing_folder(self, root, check_images):
+        shutil.rmtree(root / 'bbox_train/0008')
+        with pytest.raises(FileNotFoundError, match=(
+                r'mars train: 1 of 3 folders of images do not exist: \S*0008\.')):
+            build(root, check_images=check_images)
+
+    def test_junk_needs_no_images(self, root):
+        shutil.rmtree(root / 'bbox_test/00-1')
+        assert len(build(root, 'gallery', check_images=True)) == 3
+
+    def test_no_image_at_all(self, root):
+        for path in root.glob('bbox_train/*/*.jpg'):
+            path.unlink()
+        with pytest.raises(FileNotFoundError, match=r'None of 10 images looked for'):
+            build(root)
+
+    @pytest.mark.parametrize('check_images', ['all', None, 1])
+    def test_other_modes(self, root, check_images):
+        with pytest.raises(ValueError, match=r"check_images must be one of \(True"):
+            build(root, check_images=check_images)
+
+
+class TestCounts:
+
+    @pytest.mark.parametrize(('subset', 'kwargs', 'match'), [
+        ('train', {}, r'_tracklets is 5, expected 8,298; num_pids is 3, expected 625'),
+        ('query', {}, r'_tracklets is 3, expected 1,980; num_pids is 3, expected 626'),
+        ('gallery', {}, r'num_tracklets is 3, expected 9,330'),
+        ('gallery', dict(query_in_gallery=True), r'is 6, expected 11,310')])
+    def test_official(self, root, subset, kwargs, match):
+        with pytest.raises(ValueError, match=match + '.*Set expected_counts=None'):
+            MARS(str(root), subset, **kwargs)
+
+    def test_own(self, root):
+        build(root, expected_counts=dict(num_tracklets=5, num_pids=3))
+        with pytest.raises(ValueError, match=r'num_pids is 3, expected 4\.'):
+            build(root, expected_counts=dict(num_pids=4))
+        for bad in (dict(pids=4), 3, 'some'):
+            with pytest.raises(ValueError, match='expected_counts must be'):
+                build(root, expected_counts=bad)
+
+
+class TestBrokenIndex:
+
+    def test_missing_root(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=(
+                r"The data root '.*absent' of mars does not exist\. It must hold")):
+            build(tmp_path / 'absent')
+
+    @pytest.mark.parametrize(('name', 'subset'), [
+        ('train_name.txt', 'train'), ('tracks_train_info.mat', 'train'),
+        ('test_name.txt', 'query'), ('tracks_test_info.mat', 'gallery'),
+        ('query_IDX.mat', 'gallery')])
+    def test_missing_file(self, root, name, subset):
+        (root / 'info' / name).unlink()
+        with pytest.raises(FileNotFoundError, match=f'{name}\' does not exist'):
+            build(root, subset)
+
+    def test_query_file_is_not_needed_for_the_rest(self, root):
+        (root / 'info/query_IDX.mat').unlink()
+        assert len(build(root)) == 5
+        assert len(build(root, 'gallery', query_in_gallery=True)) == 6
+
+    @pytest.mark.parametrize(('row', 'match'), [
+        ([1, 99, 3, 1], 'images 1 to 99 are no range of the 13 images'),
+        ([0, 3, 3, 1], 'images 0 to 3 are no range'),
+        ([3, 2, 3, 1], 'images 3 to 2 are no range'),
+        ([1, 3, 4, 1], r'0003C1T0001F001\.jpg to 0003C1T0001F003\.jpg are not one '
+                       'tracklet of pid 4'),
+        ([1, 4, 3, 1], 'are not one tracklet of pid 3')])
+    def test_row(self, root, row, match):
+        savemat(root / 'info/tracks_train_info.mat', {'track_train_info': [row]})
+        with pytest.raises(ValueError, match=f"_train_info.mat', row 1: .*{match}"):
+            build(root)
+
+    def test_too_few_columns(self, root):
+        savemat(root / 'info/tracks_train_info.mat', {'track_train_info': [[1, 2, 3]]})
+        with pytest.raises(ValueError, match=r"'track_train_info' .* m x 4.*is 1 x 3"):
+            build(root)
+
+    @pytest.mark.parametrize('rows', [[0, 1], [3, 3], [8], [-1]])
+    def test_query_rows(self, root, rows):
+        savemat(root / 'info/query_IDX.mat', {'query_IDX': [rows]})
+        with pytest.raises(ValueError, match=(
+                r"query_IDX.mat': expected different rows, 1 to 7, of tracks_test")):
+            build(root, 'query')
+
+    @pytest.mark.parametrize(('text', 'match'), [
+        (b'', 'an empty file'), (b'../../x.jpg\n', r'\.\./\.\./x\.jpg'),
+        (b'\xff\xfe\n', 'UnicodeDecodeError')], ids=['empty', 'path', 'binary'])
+    def test_names(self, tmp_path, text, match):
+        path = tmp_path / 'names.txt'
+        path.write_bytes(text)
+        with pytest.raises(ValueError, match=f'expected a list of image .*{match}'):
+            read_names(str(path))
+
+    @pytest.mark.parametrize('data', [
+        b'no gzip', gzip.compress(b'a.jpg\n' * 99)[:-12],
+        b'\x1f\x8b\x08\x00' + bytes(99)], ids=['none', 'cut', 'damaged'])
+    def test_broken_gzip(self, tmp_path, data):
+        (tmp_path / 'names.txt.gz').write_bytes(data)
+        with pytest.raises(ValueError, match=r"names.txt.gz': expected a list of "):
+            read_names(str(tmp_path / 'names.txt'))

@@ -1,0 +1,95 @@
+"""Matrices out of .mat files: plain ones pass, everything else is named and refused."""
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from cosam_mm.datasets.reid.matfile import read_integer_matrix
+
+MATRIX = np.array([[1, 2, -3], [4, 5, 6]])
+
+
+@pytest.mark.parametrize('dtype', [np.float64, np.int32, np.int16, np.float32])
+@pytest.mark.parametrize('options', [{}, dict(format='4'), dict(do_compression=True)])
+def test_plain_matrix(tmp_path, dtype, options):
+    path = str(tmp_path / 'a.mat')
+    savemat(path, {'m': MATRIX.astype(dtype)}, **options)
+    read = read_integer_matrix(path, 'm', num_columns=3)
+    assert read.dtype == np.int64
+    np.testing.assert_array_equal(read, MATRIX)
+
+
+def test_booleans(tmp_path):
+    path = str(tmp_path / 'a.mat')
+    savemat(path, {'m': MATRIX > 0})
+    np.testing.assert_array_equal(read_integer_matrix(path, 'm'), MATRIX > 0)
+
+
+def test_the_only_variable_may_have_another_name(tmp_path):
+    path = str(tmp_path / 'a.mat')
+    savemat(path, {'other': MATRIX})
+    np.testing.assert_array_equal(read_integer_matrix(path, 'm'), MATRIX)
+    savemat(path, {'other': MATRIX, 'third': MATRIX})
+    with pytest.raises(ValueError, match=r"got ValueError: variables \['other', 'thi"):
+        read_integer_matrix(path, 'm')
+
+
+def test_what_else_lies_in_the_file_does_not_matter(tmp_path):
+    path = str(tmp_path / 'a.mat')
+    savemat(path, {'cells': np.array([1, 'x'], object), 's': {'a': 1}, 'm': MATRIX})
+    np.testing.assert_array_equal(read_integer_matrix(path, 'm'), MATRIX)
+
+
+@pytest.mark.parametrize(('value', 'match'), [
+    (np.array([1, 'x'], object), "'m' is a cell"),
+    ({'a': 1}, "'m' is a struct"),
+    ('text', "'m' is a char"),
+    (np.zeros((2, 2, 2)), r"'m' has shape \(2, 2, 2\)"),
+    (np.zeros((0, 4)), r"'m' has shape \(0, 4\)"),
+    (MATRIX + 0.5, 'not whole'),
+    (np.array([[np.nan, 1, 2]]), 'not whole'),
+    (MATRIX + 1j, 'a matrix of complex'),
+    (MATRIX.T, 'the matrix is 3 x 2')])
+def test_refused(tmp_path, value, match):
+    path = str(tmp_path / 'a.mat')
+    savemat(path, {'m': value})
+    with pytest.raises(ValueError, match=(
+            rf"a.mat': expected a MATLAB file .* 'm' of whole .* m x 3.*{match}")):
+        read_integer_matrix(path, 'm', num_columns=3)
+
+
+def test_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"a.mat' does not exist: expected a "):
+        read_integer_matrix(str(tmp_path / 'a.mat'), 'm')
+
+
+@pytest.mark.parametrize('data', [
+    b'', b'hello', b'MATLAB 7.3 MAT-file'.ljust(124) + b'\x00\x02IM' + bytes(400),
+    b'MATLAB 5.0 MAT-file'.ljust(124) + b'\x00\x01IM' + bytes(range(256)) * 4],
+    ids=['empty', 'text', 'hdf5', 'garbage'])
+def test_no_mat_file(tmp_path, data):
+    path = tmp_path / 'a.mat'
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"a.mat': expected a MATLAB file"):
+        read_integer_matrix(str(path), 'm')
+
+
+def test_damage_never_gets_out_as_another_error(tmp_path):
+    """Cut or changed anywhere, the file gives a matrix or a ValueError."""
+    path = tmp_path / 'a.mat'
+    savemat(path, {'m': MATRIX}, do_compression=True)
+    data = path.read_bytes()
+    rng = np.random.default_rng(0)
+    damaged = [data[:k] for k in range(0, len(data), 13)]
+    for place in range(100, len(data), 3):
+        changed = bytearray(data)
+        changed[place] ^= int(rng.integers(1, 256))
+        damaged.append(bytes(changed))
+    refused = 0
+    for content in damaged:
+        path.write_bytes(content)
+        try:
+            read_integer_matrix(str(path), 'm')
+        except ValueError as error:
+            assert "a.mat': expected a MATLAB file" in str(error)  # noqa: PT017
+            refused += 1
+    assert refused > len(damaged) / 2

@@ -1,0 +1,224 @@
+"""From real image files to batches: packing, and loaders with workers."""
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import DefaultSampler, pseudo_collate, worker_init_fn
+from mmengine.registry import DATASETS, TRANSFORMS
+from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
+from torch.utils.data import DataLoader
+
+from cosam_mm.datasets.reid import (
+    PackTrackletInputs,
+    PKSampler,
+    TrackletDataSample,
+)
+from cosam_mm.datasets.reid.transforms.packing import stack_clips
+
+SIZE = (32, 16)
+RESULTS = dict(pid=7, label=2, camid=3, subset='train', tracklet_id='7/3/a',
+               dataset='own', num_frames=9, num_clips=2, clip_len=3,
+               clip_sampling='all_clips, 3 frames')
+TRAIN = [
+    dict(type='SampleTrackletFrames', num_frames=4, mode='consecutive'),
+    dict(type='LoadTrackletFrames'),
+    dict(type='RandomTranslation2D', size=SIZE),
+    dict(type='RandomFlipFrames'),
+    dict(type='RandomErasingFrames'),
+    dict(type='PackTrackletInputs')]
+
+
+def whole_tracklets(on_unreadable='skip'):
+    return [dict(type='SampleTrackletFrames', num_frames=4, mode='all_clips'),
+            dict(type='LoadTrackletFrames', on_unreadable=on_unreadable),
+            dict(type='ResizeFrames', size=SIZE),
+            dict(type='PackTrackletInputs', extra_keys=['frame_inds'])]
+
+
+def num_frames_of(pid, camid, tracklet):
+    return 1 + (5 * pid + 3 * camid + 2 * tracklet) % 11
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    """Six persons; grey 30 * pid + 2 * frame, of many sizes."""
+    root = tmp_path_factory.mktemp('own')
+    for pid in range(1, 7):
+        for camid in (1, 2):
+            for tracklet in range(1 + pid % 3):
+                folder = root / f'{pid}/{camid}/t{tracklet}'
+                folder.mkdir(parents=True)
+                for frame in range(num_frames_of(pid, camid, tracklet)):
+                    image = np.full(
+                        (30 + frame, 12 + pid, 3), 30 * pid + 2 * frame, np.uint8)
+                    cv2.imwrite(str(folder / f'{frame}.png'), image)
+    return root
+
+
+def build(root, subset='train', pipeline=TRAIN, **kwargs):
+    fraction = 1 if subset == 'train' else 0
+    return DATASETS.build(dict(
+        type='TrackletFolder', data_root=str(root), subset=subset, pipeline=pipeline,
+        **{'train_fraction': fraction, **kwargs}))
+
+
+class TestPack:
+
+    def pack(self, frames=None, **kwargs):
+        frames = frames or [np.full((5, 4, 3), k, np.uint8) for k in range(6)]
+        return TRANSFORMS.build(dict(type='PackTrackletInputs', **kwargs))(
+            dict(RESULTS, imgs=frames, mask='m'))
+
+    def test_inputs(self):
+        rng = np.random.default_rng(0)
+        frames = [rng.integers(0, 256, (5, 4, 3), dtype=np.uint8) for _ in range(6)]
+        inputs = self.pack(frames)['inputs']
+        assert inputs.shape == (2, 3, 3, 5, 4)
+        assert inputs.dtype == torch.uint8
+        assert inputs.is_contiguous()
+        for clip in range(2):
+            for frame in range(3):
+                for channel in range(3):
+                    np.testing.assert_array_equal(
+                        inputs[clip, channel, frame].numpy(),
+                        frames[3 * clip + frame][..., channel])
+
+    def test_data_sample(self):
+        sample = self.pack(extra_keys=('mask',))['data_samples']
+        assert isinstance(sample, TrackletDataSample)
+        assert isinstance(sample, BaseDataElement)
+        for key, value in RESULTS.items():
+            assert sample.get(key) == value
+        assert (sample.mask, sample.num_replaced, sample.unreadable) == ('m', 0, False)
+        assert set(sample.metainfo_keys()) == {
+            *RESULTS, 'mask', 'num_replaced', 'unreadable'}
+        sample.feature = torch.ones(8)
+        assert sample.cpu().feature.shape == (8,)
+        assert sample.to_dict()['pid'] == 7
+        assert pickle.loads(pickle.dumps(sample)).tracklet_id == '7/3/a'
+
+    def test_missing_keys(self):
+        with pytest.raises(ValueError, match=r"needs \['imgs', 'camid', 'mask'\], "):
+            PackTrackletInputs(extra_keys=['mask'])(
+                {key: value for key, value in RESULTS.items() if key != 'camid'})
+
+    def test_sizes_differ(self):
+        with pytest.raises(ValueError, match=(
+                r'differ in size: \[\(4, 4, 3\), \(5, 4, 3\)\]\. Put ResizeFrames')):
+            stack_clips([np.zeros((5, 4, 3)), np.zeros((4, 4, 3))], 1)
+
+
+def pid_of(clips):
+    """The person whose grey a clip without erasing shows."""
+    return set((clips.float().mean((1, 3, 4)) // 30).long().flatten().tolist())
+
+
+class TestItems:
+
+    def test_all_frames_in_test(self, root):
+        dataset = build(root, 'gallery', whole_tracklets())
+        for k in range(len(dataset)):
+            sample = dataset[k]['data_samples']
+            count = num_frames_of(
+                sample.pid, sample.camid, int(sample.tracklet_id[-1]))
+            assert sample.num_frames == count
+            clips = dataset[k]['inputs']
+            assert clips.shape == (sample.num_clips, 3, 4, *SIZE)
+            assert sample.num_clips == -(-count // 4)
+            # Every frame, in order: the grey tells which one it is.
+            greys = clips[:, 0, :, 0, 0].long().flatten()[:count]
+            assert greys.tolist() == [30 * sample.pid + 2 * k for k in range(count)]
+            assert sample.frame_inds.shape == (sample.num_clips, 4)
+
+    def test_train(self, root):
+        dataset = build(root, pipeline=[TRAIN[0], TRAIN[1], TRAIN[2], TRAIN[-1]])
+        for k in range(len(dataset)):
+            data = dataset[k]
+            assert data['inputs'].shape == (1, 3, 4, *SIZE)
+            assert pid_of(data['inputs']) == {data['data_samples'].pid}
+            assert data['data_samples'].label == data['data_samples'].pid - 1
+
+    @pytest.fixture
+    def broken(self, tmp_path):
+        """Person 1 whole, person 2 with no readable frame."""
+        for pid, content in ((1, None), (2, b'broken')):
+            for camid in (1, 2):
+                folder = tmp_path / f'{pid}/{camid}/t'
+                folder.mkdir(parents=True)
+                if content is None:
+                    cv2.imwrite(str(folder / '1.png'), np.zeros((9, 9, 3), np.uint8))
+                else:
+                    (folder / '1.png').write_bytes(content)
+        return tmp_path
+
+    def test_broken_tracklet_in_training(self, broken):
+        dataset = build(broken)
+        assert {dataset[k]['data_samples'].pid for k in range(4)} == {1}
+
+    def test_broken_tracklet_in_test(self, broken):
+        dataset = build(broken, 'query', whole_tracklets())
+        with pytest.raises(RuntimeError, match=r"2/1/t in .*Set on_unreadable='blank'"):
+            dataset[2]
+        dataset = build(broken, 'query', whole_tracklets(on_unreadable='blank'))
+        samples = [dataset[k]['data_samples'] for k in range(4)]
+        assert [sample.unreadable for sample in samples] == [False, False, True, True]
+        assert dataset[2]['inputs'].shape == (1, 3, 4, *SIZE)
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+class TestLoaders:
+
+    def test_train(self, root, num_workers):
+        dataset = build(root)
+        sampler = PKSampler(dataset, 3, 4, seed=0)
+        loader = DataLoader(
+            dataset, batch_size=12, sampler=sampler, num_workers=num_workers,
+            collate_fn=pseudo_collate, worker_init_fn=lambda worker: worker_init_fn(
+                worker, num_workers, 0, 0))
+        steps = list(loader)
+        assert len(steps) == len(loader) == 2
+        seen = []
+        for step in steps:
+            assert len(step['inputs']) == 12
+            assert {clips.shape for clips in step['inputs']} == {(1, 3, 4, *SIZE)}
+            pids = [sample.pid for sample in step['data_samples']]
+            assert pids == [pid for pid in pids[::4] for _ in range(4)]
+            seen += pids[::4]
+        assert sorted(seen) == [1, 2, 3, 4, 5, 6]
+
+    def test_workers_draw_differently(self, root, num_workers):
+        """The same items twice: other starts, shifts, mirrors and boxes."""
+        dataset = build(root)
+        loader = DataLoader(
+            dataset, batch_size=1, sampler=[0] * 12, num_workers=num_workers,
+            collate_fn=pseudo_collate, worker_init_fn=lambda worker: worker_init_fn(
+                worker, num_workers, 0, 0))
+        clips = {step['inputs'][0].numpy().tobytes() for step in loader}
+        assert len(clips) > 4
+
+    def test_query_and_gallery(self, root, num_workers):
+        part = dict(type='TrackletFolder', data_root=str(root), train_fraction=0,
+                    pipeline=whole_tracklets())
+        dataset = DATASETS.build(dict(
+            type='QueryGalleryDataset', query=part, gallery=part))
+        loader = DataLoader(
+            dataset, batch_size=5, sampler=DefaultSampler(dataset, shuffle=False),
+            num_workers=num_workers, collate_fn=pseudo_collate)
+        samples = [sample for step in loader for sample in step['data_samples']]
+        assert [sample.subset for sample in samples] == (
+            ['query'] * 12 + ['gallery'] * (len(dataset) - 12))
+        assert {sample.pid for sample in samples} == {1, 2, 3, 4, 5, 6}
+
+
+def test_loader_of_a_runner(root):
+    """As a config has it; the sampler gets the data set and the seed."""
+    config = dict(
+        batch_size=8, num_workers=0, sampler=dict(type='PKSampler', batch_size=8),
+        dataset=dict(type='TrackletFolder', data_root=str(root), train_fraction=1.,
+                     pipeline=TRAIN))
+    loader = Runner.build_dataloader(config, seed=3)
+    assert loader.sampler.seed == 3
+    assert len(list(loader)) == len(loader) == 3

@@ -1,0 +1,165 @@
+"""Query and gallery as one data set: order, protocol, queries without a truth."""
+import logging
+
+import numpy as np
+import pytest
+from mmengine.registry import DATASETS
+
+from cosam_mm.datasets.reid import QueryGalleryDataset
+from cosam_mm.datasets.reid.query_gallery import queries_without_truth
+
+QUERY = ['1/c1/a', '2/c1/a', '3/c2/a']
+GALLERY = ['1/c2/a', '2/c2/a', '2/c2/b', '3/c1/a', '9/c1/a']
+
+
+def write(root, query=QUERY, gallery=GALLERY):
+    for subset, folders in (('query', query), ('gallery', gallery)):
+        for folder in folders:
+            path = root / subset / folder
+            path.mkdir(parents=True)
+            (path / '1.jpg').touch()
+    return root
+
+
+def config(root, **kwargs):
+    return dict(type='TrackletFolder', data_root=str(root), serialize_data=False,
+                **kwargs)
+
+
+def build(root, query=None, gallery=None, **kwargs):
+    return DATASETS.build(dict(
+        type='QueryGalleryDataset', query=config(root, **query or {}),
+        gallery=config(root, **gallery or {}), **kwargs))
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write(tmp_path / 'own')
+
+
+def test_queries_come_first(root):
+    dataset = build(root)
+    assert isinstance(dataset, QueryGalleryDataset)
+    assert len(dataset) == 8
+    items = [dataset.get_data_info(k) for k in range(8)]
+    assert [item['tracklet_id'] for item in items] == [
+        *(f'query/{name}' for name in QUERY), *(f'gallery/{name}' for name in GALLERY)]
+    assert [item['subset'] for item in items] == ['query'] * 3 + ['gallery'] * 5
+    assert [item['sample_idx'] for item in items] == list(range(8))
+    # Without a pipeline an item is what the parts say.
+    assert [dataset[k]['tracklet_id'] for k in range(8)] == [
+        item['tracklet_id'] for item in items]
+    assert dataset[-8] == dataset[0]
+    assert dataset[-1] == dataset[7]
+    for index in (8, -9):
+        with pytest.raises(IndexError, match=f'Item {index} of 8'):
+            dataset[index]
+
+
+def test_each_has_its_pipeline(root):
+    dataset = build(root, query=dict(pipeline=[lambda results: 'q']),
+                    gallery=dict(pipeline=[lambda results: 'g']))
+    assert [dataset[k] for k in range(8)] == list('qqqggggg')
+
+
+def test_parts_are_in_test_mode(root):
+    dataset = build(root)
+    assert dataset.query.test_mode
+    assert dataset.gallery.test_mode
+
+
+def test_data_sets_in_place_of_configs(root):
+    parts = [DATASETS.build(config(root, subset=subset))
+             for subset in ('query', 'gallery')]
+    assert len(QueryGalleryDataset(*parts)) == 8
+
+
+def test_metainfo(root):
+    expected = dict(dataset='own', protocol='query and gallery folders', split=None)
+    assert build(root, lazy_init=True).metainfo == expected
+    assert build(root).metainfo == dict(
+        expected, num_queries=3, num_gallery=5, num_queries_without_truth=0)
+
+
+def test_queries_without_truth_are_counted_and_named(tmp_path, log):
+    write(tmp_path, gallery=['1/c2/a', '2/c1/a'])
+    dataset = build(tmp_path, query=dict(name='own'), gallery=dict(name='own'))
+    assert dataset.metainfo['num_queries_without_truth'] == 2
+    line, = log(logging.WARNING)
+    assert ('own: 2 of 3 queries have no truth in the gallery: 1 pids of queries are '
+            'not in it, 1 only in the camera of the query: query/2/c1/a, query/3/c2/a. '
+            'They are not rated.') in line
+
+
+def test_no_query_has_a_truth(tmp_path):
+    write(tmp_path, gallery=['1/c1/a', '7/c1/a'])
+    with pytest.raises(ValueError, match=(
+            '3 of 3 queries have no truth .* Nothing can be rated: check that query')):
+        build(tmp_path)
+
+
+def test_all_have_one(root, log):
+    build(root)
+    assert not log(logging.WARNING)
+
+
+def test_unknown_cameras(tmp_path):
+    """Split by a seed without cameras: the query itself is in the gallery."""
+    for folder in ('1/a', '1/b', '2/a'):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / '1.jpg').touch()
+    split = dict(train_fraction=0)
+    dataset = build(tmp_path, split, split)
+    # 1/a finds 1/b; 2/a finds only itself.
+    assert dataset.metainfo['num_queries'] == 2
+    assert dataset.metainfo['num_queries_without_truth'] == 1
+
+
+def test_against_a_slow_search():
+    rng = np.random.default_rng(0)
+    query = [tuple(pair) for pair in rng.integers(0, 12, (60, 2)).tolist()]
+    gallery = [tuple(pair) for pair in rng.integers(0, 12, (20, 2)).tolist()]
+    found = queries_without_truth(query, gallery)
+    absent, alone = [], []
+    for number, (pid, camera) in enumerate(query):
+        of_pid = [other for other in gallery if other[0] == pid]
+        if not of_pid:
+            absent.append(number)
+        elif all(other[1] == camera for other in of_pid):
+            alone.append(number)
+    assert found == (absent, alone)
+    assert absent
+    assert alone
+
+
+def test_real_protocol(real_data_dir):
+    part = dict(type='MARS', data_root=str(real_data_dir / 'mars'), check_images=False)
+    assert QueryGalleryDataset(part, part).metainfo == dict(
+        dataset='mars', protocol='gallery without queries', split=None,
+        num_queries=1980, num_gallery=9330, num_queries_without_truth=140)
+
+
+@pytest.mark.parametrize(('query', 'gallery', 'match'), [
+    (dict(subset='gallery'), {}, "query must be a data set of subset='query', got one"),
+    ({}, dict(subset='query'), "gallery must be a data set of subset='gallery', got"),
+    (dict(name='a'), dict(name='b'), "of one data set, protocol and split, got .*'a'.*"
+                                     "'b'.*Give both the same arguments"),
+])
+def test_parts_that_do_not_belong_together(root, query, gallery, match):
+    with pytest.raises(ValueError, match=match):
+        build(root, query, gallery)
+
+
+def test_two_splits(tmp_path):
+    for pid in range(4):
+        (tmp_path / f'{pid}/c/t').mkdir(parents=True)
+        (tmp_path / f'{pid}/c/t/1.jpg').touch()
+    with pytest.raises(ValueError, match=r"split.*seed 1.*split.*seed 2"):
+        build(tmp_path, dict(seed=1), dict(seed=2))
+
+
+def test_empty_gallery(tmp_path):
+    write(tmp_path, gallery=[])
+    (tmp_path / 'gallery').mkdir()
+    with pytest.raises(ValueError, match='gallery in .* holds no tracklet of at '):
+        build(tmp_path)

@@ -1,0 +1,245 @@
+"""P x K batches: what every batch, epoch and rank must hold, whatever the numbers."""
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from mmengine.registry import DATA_SAMPLERS
+from torch.utils.data import DataLoader, Dataset
+
+from cosam_mm.datasets.reid import PKSampler, sampler
+
+
+class Pids(Dataset):
+    """A data set that knows pids only."""
+
+    def __init__(self, counts):
+        self.pids = [pid for pid, count in counts.items() for _ in range(count)]
+        # As tracklets of a pid do not lie side by side everywhere.
+        order = torch.randperm(
+            len(self.pids), generator=torch.Generator().manual_seed(0)).tolist()
+        self.pids = [self.pids[k] for k in order]
+
+    def __len__(self):
+        return len(self.pids)
+
+    def get_data_info(self, index):
+        return dict(pid=self.pids[index])
+
+    def __getitem__(self, index):
+        return index
+
+
+def as_rank(monkeypatch, rank, world_size):
+    monkeypatch.setattr(sampler, 'get_dist_info', lambda: (rank, world_size))
+
+
+def epoch_of(monkeypatch, dataset, world_size=1, epoch=0, **kwargs):
+    """Batches of all ranks: [rank][step] -> indices."""
+    batches = []
+    for rank in range(world_size):
+        as_rank(monkeypatch, rank, world_size)
+        mine = PKSampler(dataset, seed=7, **kwargs)
+        mine.set_epoch(epoch)
+        indices = list(mine)
+        assert len(indices) == len(mine)
+        size = mine.batch_size
+        batches.append([indices[k:k + size] for k in range(0, len(indices), size)])
+    return batches
+
+
+CASES = [
+    # tracklets of each pid, P, K, ranks
+    ([4] * 8, 4, 4, 1),
+    ([1, 2, 3, 4, 5, 9, 30], 3, 4, 1),
+    ([1] * 10, 4, 4, 1),
+    ([6, 1, 2, 8, 3, 3, 1, 1, 7, 5, 2], 2, 3, 2),
+    ([2, 5, 5, 9, 1, 4, 4], 1, 2, 3),
+    ([3] * 12, 4, 2, 3),
+    ([5, 1], 2, 4, 1),
+    ([5, 6, 7], 1, 1, 1),
+]
+
+
+@pytest.mark.parametrize('epoch', [0, 3])
+@pytest.mark.parametrize(('counts', 'num_pids', 'num_tracklets', 'world_size'), CASES)
+class TestEveryEpoch:
+
+    @pytest.fixture
+    def dataset(self, counts):
+        return Pids({100 + 7 * k: count for k, count in enumerate(counts)})
+
+    @pytest.fixture
+    def batches(self, monkeypatch, dataset, num_pids, num_tracklets, world_size, epoch):
+        return epoch_of(monkeypatch, dataset, world_size, epoch,
+                        num_pids_per_batch=num_pids,
+                        num_tracklets_per_pid=num_tracklets)
+
+    def test_a_batch_is_p_groups_of_k(
+            self, batches, dataset, num_pids, num_tracklets):
+        for batch in (batch for rank in batches for batch in rank):
+            assert len(batch) == num_pids * num_tracklets
+            groups = [[dataset.pids[index] for index in batch[k:k + num_tracklets]]
+                      for k in range(0, len(batch), num_tracklets)]
+            assert all(len(set(group)) == 1 for group in groups)
+            assert len({group[0] for group in groups}) == num_pids
+
+    def test_tracklets_repeat_evenly(self, batches, dataset, num_tracklets):
+        available = Counter(dataset.pids)
+        for batch in (batch for rank in batches for batch in rank):
+            counts = Counter(batch)
+            for pid in {dataset.pids[index] for index in batch}:
+                times = [counts[index] for index in range(len(dataset))
+                         if dataset.pids[index] == pid]
+                assert max(times) - min(times) <= 1
+                assert sum(count > 0 for count in times) == min(
+                    available[pid], num_tracklets)
+
+    def test_ranks_step_together_with_different_pids(
+            self, batches, dataset, num_pids, num_tracklets, world_size):
+        assert len({len(rank) for rank in batches}) == 1
+        for step in zip(*batches):
+            pids = [{dataset.pids[index] for index in batch} for batch in step]
+            assert len(set().union(*pids)) == num_pids * world_size
+
+    def test_every_pid_once_an_epoch(
+            self, batches, dataset, num_pids, num_tracklets, world_size):
+        times = Counter(
+            dataset.pids[batch[k]] for rank in batches for batch in rank
+            for k in range(0, len(batch), num_tracklets))
+        pids, per_step = set(dataset.pids), num_pids * world_size
+        steps = (len(pids) + per_step - 1) // per_step
+        assert set(times) == pids
+        assert max(times.values()) <= 2
+        assert sum(times.values()) == steps * per_step
+        assert len(batches[0]) == steps
+
+
+class TestSeeds:
+
+    @pytest.fixture
+    def dataset(self):
+        return Pids(dict.fromkeys(range(40), 6))
+
+    def test_epochs_differ_and_come_again(self, dataset):
+        mine = PKSampler(dataset, 8, seed=1)
+        first, again = list(mine), list(mine)
+        mine.set_epoch(1)
+        second = list(mine)
+        mine.set_epoch(0)
+        assert first == again == list(mine)
+        assert first != second
+        assert list(PKSampler(dataset, 8, seed=2)) == second
+        assert list(PKSampler(dataset, 8, seed=3)) != first
+
+    def test_own_generator(self, dataset):
+        mine = PKSampler(dataset, 8, seed=1)
+        expected, state = list(mine), torch.get_rng_state()
+        torch.manual_seed(123)
+        assert list(mine) == expected
+        torch.set_rng_state(state)
+        list(mine)
+        assert torch.equal(torch.get_rng_state(), state)
+
+    def test_two_epochs_at_once(self, dataset):
+        mine = PKSampler(dataset, 8, seed=1)
+        pairs = list(zip(mine, mine))
+        assert all(a == b for a, b in pairs)
+
+    def test_all_tracklets_and_partners_come_some_time(self, dataset):
+        mine = PKSampler(dataset, 8, seed=0)
+        drawn, partners = set(), set()
+        for epoch in range(60):
+            mine.set_epoch(epoch)
+            indices = list(mine)
+            drawn.update(indices)
+            for k in range(0, len(indices), 32):
+                pids = {dataset.pids[index] for index in indices[k:k + 32]}
+                partners.update(pids if 0 in pids else ())
+        assert drawn == set(range(len(dataset)))
+        assert partners == set(range(40))
+
+    def test_no_seed_is_one_seed_nevertheless(self, dataset):
+        mine = PKSampler(dataset, 8)
+        assert list(mine) == list(mine)
+
+
+class TestArguments:
+
+    @pytest.fixture
+    def dataset(self):
+        return Pids(dict.fromkeys(range(10), 5))
+
+    def test_registered_with_the_defaults_of_a_runner(self, dataset):
+        mine = DATA_SAMPLERS.build(
+            dict(type='PKSampler', num_pids_per_batch=8),
+            default_args=dict(dataset=dataset, seed=3))
+        assert mine.batch_size == 32
+        assert len(mine) == 64
+
+    def test_batch_size_in_place_of_pids(self, dataset):
+        mine = PKSampler(dataset, batch_size=12, num_tracklets_per_pid=3, seed=0)
+        assert mine.num_pids_per_batch == 4
+        assert mine.batch_size == 12
+        PKSampler(dataset, 4, 3, batch_size=12)
+
+    @pytest.mark.parametrize(('kwargs', 'match'), [
+        ({}, r'Give num_pids_per_batch \(P\), or batch_size \(P \* K\)\.'),
+        (dict(batch_size=30), 'batch_size=30 is no multiple of num_tracklets_per_pid='
+                              '4: every pid fills 4 .* Use a batch size of 28 or 32'),
+        (dict(batch_size=3), r'Use a batch size of 4\.'),
+        (dict(batch_size=32, num_pids_per_batch=4),
+         'batch_size=32 is not num_pids_per_batch=4 times .* Leave one of them out'),
+        (dict(num_pids_per_batch=0), 'num_pids_per_batch must be .* at least 1, got 0'),
+        (dict(num_pids_per_batch=2.), r'num_pids_per_batch must be an integer .* 2\.0'),
+        (dict(num_pids_per_batch=2, num_tracklets_per_pid=-1), 'num_tracklets_per_p'),
+        (dict(num_pids_per_batch=11), '11 pids a batch on 1 rank.* make 11 different '
+                                      'pids a step, but the data set has 10'),
+    ])
+    def test_refused(self, dataset, kwargs, match):
+        with pytest.raises(ValueError, match=match):
+            PKSampler(dataset, **kwargs)
+
+    def test_too_few_pids_for_all_ranks(self, dataset, monkeypatch):
+        as_rank(monkeypatch, 0, 3)
+        with pytest.raises(ValueError, match=(
+                r'4 pids a batch on 3 rank\(s\) make 12 different .* has 10')):
+            PKSampler(dataset, 4)
+
+    def test_loader_batches(self, dataset):
+        mine = PKSampler(dataset, 3, 2, seed=0)
+        loader = DataLoader(dataset, batch_size=mine.batch_size, sampler=mine)
+        batches = [batch.tolist() for batch in loader]
+        assert [index for batch in batches for index in batch] == list(mine)
+        assert [len(batch) for batch in batches] == [6] * 4 == [6] * len(loader)
+
+
+def draw_on_rank(rank, group_file):
+    """What a rank of a real group of two draws; they have to agree on the seed."""
+    dist.init_process_group(
+        'gloo', init_method=f'file://{group_file}', rank=rank, world_size=2,
+        timeout=timedelta(seconds=120))
+    try:
+        mine = PKSampler(Pids(dict.fromkeys(range(9), 3)), 2, 2)
+        drawn = [None, None]
+        dist.all_gather_object(drawn, (mine.seed, list(mine)))
+        return drawn
+    finally:
+        dist.destroy_process_group()
+
+
+def test_two_processes_agree(tmp_path):
+    other = mp.get_context('spawn').Process(
+        target=draw_on_rank, args=(1, tmp_path / 'group'))
+    other.start()
+    (seed, first), (other_seed, second) = draw_on_rank(0, tmp_path / 'group')
+    other.join(timeout=60)
+    assert other.exitcode == 0
+    assert seed == other_seed
+    pids = Pids(dict.fromkeys(range(9), 3)).pids
+    assert {pids[index] for index in first + second} == set(range(9))
+    for step in range(0, len(first), 4):
+        places = slice(step, step + 4)
+        assert len({pids[index] for index in first[places] + second[places]}) == 4

@@ -1,0 +1,581 @@
+"""The re-ID metric: figures, their circumstances, feature files, attribute tables."""
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmengine.evaluator import Evaluator
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModel
+from mmengine.registry import METRICS
+from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
+from torch.utils.data import Dataset
+
+from cosam_mm.evaluation.reid import (
+    ReIDMetric,
+    ReIDResult,
+    evaluate_features,
+    load_features,
+    read_attributes,
+    save_features,
+)
+from tests.reference.naive_retrieval import (
+    naive_distances,
+    naive_rerank,
+    naive_retrieval,
+)
+
+META = dict(dataset='mars', protocol='gallery without queries', split=None, num_pids=5)
+
+
+@pytest.fixture
+def features():
+    """Seven queries and forty gallery tracklets of five persons, two distractors."""
+    rng = np.random.default_rng(0)
+    pid = np.concatenate([[1, 2, 3, 4, 5, 1, 9], rng.integers(6, size=40)])
+    feature = rng.normal(size=(10, 4))[pid] + .8 * rng.normal(size=(47, 4))
+    return dict(
+        feature=feature.astype(np.float32), pid=pid,
+        camid=np.concatenate([[1] * 7, rng.integers(1, 4, size=40)]),
+        subset=np.array(['query'] * 7 + ['gallery'] * 40),
+        tracklet_id=np.array([f'tracklet {k}' for k in range(47)]),
+        unreadable=np.zeros(47, bool), dataset='mars',
+        protocol='gallery without queries', split='', clip_sampling='all clips of 4')
+
+
+@pytest.fixture
+def log(tmp_path):
+    """Reads what went to the current logger."""
+    path = tmp_path / 'log.txt'
+    MMLogger.get_instance(f'reid {tmp_path.name}', log_file=str(path))
+
+    def read():
+        return path.read_text()
+    return read
+
+
+def make_samples(features, **extra):
+    samples = []
+    for k in range(len(features['pid'])):
+        sample = BaseDataElement(metainfo=dict(
+            {key: features[key][k].item() for key in (
+                'pid', 'camid', 'subset', 'tracklet_id', 'unreadable')},
+            num_clips=3, **extra))
+        sample.feature = torch.from_numpy(features['feature'][k])
+        samples.append(sample)
+    return samples
+
+
+def evaluate(metric, samples, meta=None, batch=5):
+    evaluator = Evaluator([metric])
+    evaluator.dataset_meta = META if meta is None else meta
+    for start in range(0, len(samples), batch):
+        evaluator.process(data_samples=samples[start:start + batch])
+    return evaluator.evaluate(len(samples))
+
+
+def expected_figures(features, distance='euclidean', prefix='', rows=None, matrix=None):
+    """What the oracle says, for some of the queries."""
+    query = np.flatnonzero(features['subset'] == 'query')
+    gallery = np.flatnonzero(features['subset'] == 'gallery')
+    if matrix is None:
+        matrix = naive_distances(features['feature'][query],
+                                 features['feature'][gallery], distance)
+    rows = range(len(query)) if rows is None else rows
+    ids = (features['pid'][query[rows]], features['pid'][gallery],
+           features['camid'][query[rows]], features['camid'][gallery])
+    _, cmc, mean_ap, mean_inp = naive_retrieval([matrix[i] for i in rows], *ids, 20)
+    figures = dict(mAP=mean_ap, mINP=mean_inp,
+                   **{f'R{k}': cmc[k - 1] for k in (1, 5, 10, 20)})
+    return {prefix + key: pytest.approx(value) for key, value in figures.items()}
+
+
+class TestEvaluateFeatures:
+
+    @pytest.mark.parametrize('distance', ['euclidean', 'cosine'])
+    def test_figures(self, features, distance):
+        result = evaluate_features(features, distance)
+        assert isinstance(result, ReIDResult)
+        assert result.figures == expected_figures(features, distance)
+        assert list(result.figures) == ['mAP', 'R1', 'R5', 'R10', 'R20', 'mINP']
+        assert (result.num_queries, result.num_gallery) == (7, 40)
+        assert result.num_valid_queries == 6
+        assert result.queries_without_truth == ('tracklet 6',)
+
+    @pytest.mark.parametrize(('rerank', 'options', 'distance'), [
+        (True, (20, 6, .3), 'euclidean'), (dict(k1=5, k2=2), (5, 2, .3), 'euclidean'),
+        (dict(lambda_value=.1), (20, 6, .1), 'cosine')])
+    def test_rerank(self, features, rerank, options, distance):
+        result = evaluate_features(features, distance, rerank)
+        subset, x = features['subset'], features['feature']
+        matrix = naive_rerank(
+            x[subset == 'query'], x[subset == 'gallery'], *options,
+            'squared_euclidean' if distance == 'euclidean' else 'cosine')
+        assert result.figures == {
+            **expected_figures(features, distance),
+            **expected_figures(features, prefix='rerank_', matrix=matrix)}
+        assert list(result.rerank.values()) == list(options)
+
+    def test_order_of_items_does_not_matter(self, features):
+        order = np.random.default_rng(1).permutation(47)
+        mixed = {key: value[order] if isinstance(value, np.ndarray) else value
+                 for key, value in features.items()}
+        assert evaluate_features(mixed).figures == pytest.approx(
+            evaluate_features(features).figures)
+
+    def test_unreadable_tracklets_are_left_out(self, features):
+        bad = [2, 10, 11]
+        features['unreadable'][bad] = True
+        features['feature'][10] = np.nan
+        result = evaluate_features(features)
+        kept = {key: np.delete(value, bad, axis=0) if isinstance(value, np.ndarray)
+                else value for key, value in features.items()}
+        assert result.figures == expected_figures(kept)
+        assert result.unreadable == ('tracklet 2', 'tracklet 10', 'tracklet 11')
+        assert (result.num_queries, result.num_gallery) == (6, 38)
+
+    def test_other_ranks(self, features):
+        figures = evaluate_features(features, ranks=(3,)).figures
+        assert list(figures) == ['mAP', 'R3', 'mINP']
+
+    def test_unknown_cameras(self):
+        """Everything is compared but a tracklet with itself, whatever its subset."""
+        features = dict(
+            feature=[[0.], [0.], [2.], [1.], [3.]], pid=[7, 7, 7, 8, 7],
+            camid=[-1, -1, -1, -1, 2],
+            subset=['query', 'gallery', 'gallery', 'gallery', 'gallery'],
+            tracklet_id=['a', 'a', 'b', 'c', 'd'])
+        result = evaluate_features(features)
+        # Ranked: c (wrong), b, d.
+        assert result.figures['mAP'] == pytest.approx((1 / 2 + 2 / 3) / 2)
+        features['camid'] = [1, 1, 1, 1, 1]
+        with pytest.raises(ValueError, match='None of the 1 queries'):
+            evaluate_features(features)
+
+    @pytest.mark.parametrize(('key', 'value', 'message'), [
+        ('subset', np.array(['gallery'] * 47), 'No readable query tracklet .* 47'),
+        ('subset', np.array(['query'] * 47), 'No readable gallery tracklet .* 47'),
+        ('subset', np.array(['train'] * 47), "('query', 'gallery').*got 'train'"),
+        ('unreadable', np.ones(47, bool), 'No readable query'),
+        ('unreadable', np.ones(3, bool), r"'unreadable' is bool of shape \(3,\)"),
+        ('pid', np.full(47, -1), "47 tracklets have a negative pid, which means junk.*"
+         "'tracklet 0', .*'tracklet 4' and 42 more"),
+        ('pid', np.arange(47.), "'pid' is float64"),
+        ('camid', np.arange(3), r"'camid' is int64 of shape \(3,\).*\(47, 4\)"),
+        ('feature', np.full((47, 4), np.nan), 'NaN or infinity .*has diverged'),
+        ('feature', np.zeros(47), r"'feature' has shape \(47,\)"),
+        ('feature', np.zeros((0, 4)), r"'feature' has shape \(0, 4\)"),
+        ('pid', np.arange(47), 'None of the 7 queries has a gallery entry'),
+    ])
+    def test_bad_features(self, features, key, value, message):
+        with pytest.raises(ValueError, match=message):
+            evaluate_features({**features, key: value})
+
+    def test_missing_and_unknown_keys(self, features):
+        features['pids'] = features.pop('pid')
+        with pytest.raises(ValueError, match=r"\['pid'\] are missing, \['pids'\] are"):
+            evaluate_features(features)
+
+    @pytest.mark.parametrize(('options', 'message'), [
+        (dict(distance='l2'), r"\('euclidean', 'cosine'\), got 'l2'"),
+        (dict(rerank='yes'), "True, False or a dict of options, got 'yes'"),
+        (dict(rerank=dict(k3=1)), r"unknown options \['k3'\].*'k1', 'k2', 'lambda_v"),
+        (dict(rerank=dict(k1=0)), 'k1 must be an integer of at least 1, got 0'),
+        (dict(ranks=()), r'ranks must hold integers of at least 1, got \(\)'),
+        (dict(ranks=[0]), r'got \[0\]'),
+        (dict(attributes={}), 'either pids .* or names'),
+        (dict(attributes={1: {'hat'}, 'a': {'hat'}}), 'either pids .* or names'),
+        (dict(attributes={1: 'hat'}), "attributes of 1 must be a set .*string 'hat'"),
+        (dict(attributes={77: {'hat'}}), 'None of the 7 queries has its pid among'),
+    ])
+    def test_bad_options(self, features, options, message):
+        with pytest.raises(ValueError, match=message):
+            evaluate_features(features, **options)
+
+
+class TestAttributes:
+
+    def test_by_pid(self, features):
+        attributes = {1: {'hat', 'bag'}, 2: {'bag'}, 3: set(), 4: set(),
+                      9: {'umbrella'}}
+        result = evaluate_features(features, rerank=True, attributes=attributes)
+        plain = evaluate_features(features, rerank=True)
+        assert result.figures == plain.figures
+        assert list(result.attributes) == ['bag', 'hat', 'umbrella']
+        bag = result.attributes['bag']
+        assert bag.pop('num_valid_queries') == 3
+        expected = expected_figures(features, rows=[0, 1, 5])
+        assert {k: v for k, v in bag.items() if not k.startswith('rerank')} == expected
+        assert {k for k in bag if k.startswith('rerank')} == {
+            f'rerank_{key}' for key in expected}
+        assert result.attributes['hat']['num_valid_queries'] == 2
+        # The one query with an umbrella has no truth.
+        assert result.attributes['umbrella'] == dict(num_valid_queries=0)
+        assert result.num_queries_without_attributes == 1  # pid 5
+
+    def test_by_tracklet(self, features):
+        result = evaluate_features(
+            features, attributes={'tracklet 1': {'hat'}, 'tracklet 3': ['hat']})
+        hat = result.attributes['hat']
+        assert hat == {'num_valid_queries': 2,
+                       **expected_figures(features, rows=[1, 3])}
+        assert result.as_dict()['hat_mAP'] == hat['mAP']
+        assert result.num_queries_without_attributes == 5
+
+    @pytest.mark.parametrize(('text', 'expected'), [
+        ('pid,hat,bag\n1,0,1\n7,1,1\n\n9,0,0\n',
+         {1: {'bag'}, 7: {'hat', 'bag'}, 9: set()}),
+        ('\ufefftracklet_id, hat\r\n"a,b", 1 \r\n7,0', {'a,b': {'hat'}, '7': set()}),
+    ])
+    def test_file(self, tmp_path, text, expected):
+        path = tmp_path / 'a.csv'
+        path.write_bytes(text.encode())
+        assert read_attributes(str(path)) == expected
+
+    @pytest.mark.parametrize(('text', 'message'), [
+        ('', r'first line must be .*got \[\]'),
+        ('pid\n1\n', r"got \['pid'\]"),
+        ('id,hat\n1,1\n', r"got \['id', 'hat'\]"),
+        ('pid,hat,hat\n1,1,1\n', 'different names'),
+        ('pid,hat,\n1,1,1\n', 'different names'),
+        ('pid,hat\n', 'no line beneath the first'),
+        ('pid,hat\n1,1\n2,yes\n', "a.csv, line 3: attributes .* 0 or 1, got 'yes'"),
+        ('pid,hat\n1,1,0\n', 'line 2: 3 fields, the first line has 2'),
+        ('pid,hat\nx,1\n', "line 2: pid must be an integer, got 'x'"),
+        ('pid,hat\n1,1\n01,0\n', 'line 3: pid 1 comes twice'),
+    ])
+    def test_bad_file(self, tmp_path, text, message):
+        path = tmp_path / 'a.csv'
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_attributes(str(path))
+
+    def test_missing_file(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"none\.csv' does not exist"):
+            read_attributes(str(tmp_path / 'none.csv'))
+
+
+class TestResult:
+
+    def test_paragraph(self, features):
+        result = evaluate_features(features, rerank=True, attributes={
+            1: {'hat'}, 9: {'bag'}})
+        text = str(result)
+        assert '\n' not in text
+        figures = result.figures
+        for part in (
+                'mars, protocol: gallery without queries; clips: all clips of 4; '
+                f'euclidean distance: mAP {100 * figures["mAP"]:.1f} %, R1 ',
+                'Re-ranked (k1=20, k2=6, lambda_value=0.3): '
+                f'mAP {100 * figures["rerank_mAP"]:.1f} %',
+                'Means over 6 of 7 queries against 40 gallery tracklets; 1 queries '
+                'have no true match',
+                'With bag: no valid query', 'With hat (2 queries): mAP '):
+            assert part in text
+
+    def test_unknown_circumstances_are_said_to_be(self, features):
+        for key in ('dataset', 'protocol', 'clip_sampling'):
+            del features[key]
+        features['split'] = 3
+        assert str(evaluate_features(features)).startswith(
+            'Data set not stated, split 3, protocol: not stated; clips: not stated; ')
+
+    def test_unreadable_in_paragraph(self, features):
+        features['unreadable'][0] = True
+        assert '1 unreadable tracklets are left out' in str(evaluate_features(features))
+
+    def test_as_dict_is_json(self, features):
+        features['unreadable'][20] = True
+        found = evaluate_features(features, rerank=True, attributes={
+            1: {'hat'}, 9: {'bag'}}).as_dict()
+        assert json.loads(json.dumps(found)) == found
+        assert all(isinstance(value, (str, int, float)) for value in found.values())
+        assert next(iter(found)) == 'mAP'  # what save_best='auto' would take
+        expected = dict(
+            dataset='mars', protocol='gallery without queries', split='',
+            clip_sampling='all clips of 4', distance='euclidean',
+            rerank='k1=20, k2=6, lambda_value=0.3', num_queries=7, num_gallery=39,
+            num_valid_queries=6, num_queries_without_truth=1, num_unreadable=1,
+            num_queries_without_attributes=4, bag_num_valid_queries=0)
+        assert {key: found[key] for key in expected} == expected
+
+
+class TestFeatureFiles:
+
+    def test_round_trip_without_pickle(self, features, tmp_path):
+        path = str(tmp_path / 'new folder' / 'a.npz')
+        save_features(path, features)
+        with np.load(path, allow_pickle=False) as file:
+            assert all(file[key].dtype != object for key in file.files)
+        read = load_features(path)
+        assert set(read) == set(features)
+        for key in features:
+            np.testing.assert_array_equal(read[key], features[key])
+        assert read['feature'].dtype == np.float32
+        assert evaluate_features(read) == evaluate_features(features)
+        assert os.listdir(tmp_path / 'new folder') == ['a.npz']
+
+    def test_optional_keys(self, features, tmp_path):
+        path = str(tmp_path / 'a.npz')
+        for key in ('unreadable', 'dataset', 'protocol', 'split', 'clip_sampling'):
+            del features[key]
+        features['feature'] = features['feature'].astype(np.float64)
+        save_features(path, features)
+        read = load_features(path)
+        assert read['feature'].dtype == np.float32
+        assert not read['unreadable'].any()
+        assert (read['dataset'], read['split']) == ('', '')
+
+    def test_mistakes_in_writing(self, features, tmp_path):
+        with pytest.raises(ValueError, match=r"end in \.npz, got 'a\.pkl'"):
+            save_features('a.pkl', features)
+        features['camid'] = features['camid'][:3]
+        with pytest.raises(ValueError, match=r"'camid' .* shape \(3,\)"):
+            save_features(str(tmp_path / 'a.npz'), features)
+        assert os.listdir(tmp_path) == []
+
+    def test_missing_file(self, tmp_path):
+        with pytest.raises(FileNotFoundError,
+                           match=r"feature file '.*none\.npz' does not exist"):
+            load_features(str(tmp_path / 'none.npz'))
+
+    @pytest.mark.parametrize('content', [b'', b'no archive', b'PK\x03\x04 torn'])
+    def test_other_file(self, tmp_path, content):
+        path = tmp_path / 'a.npz'
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r'a\.npz is not a feature file'):
+            load_features(str(path))
+
+    def test_damaged_file(self, features, tmp_path):
+        path = tmp_path / 'a.npz'
+        save_features(str(path), features)
+        content = bytearray(path.read_bytes())
+        content[200:260] = b'x' * 60
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match='not a feature file'):
+            load_features(str(path))
+
+    @pytest.mark.parametrize(('key', 'value', 'message'), [
+        ('pid', np.arange(3), r"not a feature file: 'pid' .* shape \(3,\)"),
+        ('feature', np.array('x'), 'not a feature file'),
+        ('subset', np.array(['x'] * 47), "not a feature file: 'subset' must be"),
+        ('tracklet_id', np.array(['a', None], object), 'allow_pickle=False'),
+        ('extra', np.zeros(3), r"\['extra'\] are unknown"),
+    ])
+    def test_bad_arrays(self, features, tmp_path, key, value, message):
+        path = str(tmp_path / 'a.npz')
+        np.savez(path, **{**features, key: value})
+        with pytest.raises(ValueError, match=message):
+            load_features(path)
+
+
+class TestReIDMetric:
+
+    def test_figures_and_circumstances(self, features, log):
+        metric = METRICS.build(dict(
+            type='ReIDMetric', clip_sampling='all clips of 4', rerank=dict(k1=5)))
+        assert isinstance(metric, ReIDMetric)
+        found = evaluate(metric, make_samples(features))
+        result = evaluate_features(features, rerank=dict(k1=5))
+        assert metric.result == result
+        assert found == {f'reid/{key}': value
+                         for key, value in result.as_dict().items()}
+        assert {f'reid/{key}' for key in (
+            'mAP', 'R1', 'R5', 'R10', 'R20', 'mINP', 'rerank_mAP', 'rerank_R1',
+            'num_valid_queries', 'dataset', 'protocol', 'clip_sampling')} <= set(found)
+        assert str(result) in log()
+        assert 'WARNING - 1 queries have no true match' in log()
+        assert "'tracklet 6'" in log()
+
+    @pytest.mark.parametrize(('options', 'meta', 'sample', 'expected'), [
+        (dict(clip_sampling='a'), dict(clip_sampling='b'), 'c', 'a'),
+        ({}, dict(clip_sampling='b'), 'c', 'b'),
+        ({}, {}, 'c', 'c'),
+        ({}, {}, None, ''),
+    ])
+    def test_who_states_the_clips(self, features, options, meta, sample, expected):
+        metric = ReIDMetric(**options)
+        extra = {} if sample is None else dict(clip_sampling=sample)
+        evaluate(metric, make_samples(features, **extra), meta)
+        assert metric.result.clip_sampling == expected
+
+    def test_data_set_named_by_the_samples(self, features):
+        metric = ReIDMetric()
+        evaluate(metric, make_samples(features, dataset='own'), {})
+        assert (metric.result.dataset, metric.result.protocol) == ('own', '')
+        metric = ReIDMetric()
+        evaluate(metric, make_samples(features), dict(META, split=4))
+        assert (metric.result.dataset, metric.result.split) == ('mars', '4')
+
+    def test_feature_file(self, features, tmp_path):
+        path = str(tmp_path / 'a.npz')
+        metric = ReIDMetric(feature_file=path, clip_sampling='all clips of 4')
+        evaluate(metric, make_samples(features))
+        read = load_features(path)
+        for key in features:
+            np.testing.assert_array_equal(read[key], features[key])
+        assert evaluate_features(read) == metric.result
+
+    def test_feature_file_survives_bad_features(self, features, tmp_path):
+        path = str(tmp_path / 'a.npz')
+        features['feature'][3] = np.nan
+        with pytest.raises(ValueError, match="NaN or infinity.*'tracklet 3'"):
+            evaluate(ReIDMetric(feature_file=path), make_samples(features))
+        assert np.isnan(load_features(path)['feature'][3]).all()
+
+    def test_attribute_file(self, features, tmp_path, log):
+        path = tmp_path / 'a.csv'
+        path.write_text('pid,hat\n1,1\n2,0\n')
+        metric = ReIDMetric(attributes=str(path))
+        found = evaluate(metric, make_samples(features))
+        assert found['reid/hat_mAP'] == expected_figures(features, rows=[0, 5])['mAP']
+        assert found['reid/hat_num_valid_queries'] == 2
+        assert '4 queries are not in the attribute table' in log()
+
+    def test_unreadable(self, features, log):
+        features['unreadable'][[8, 9]] = True
+        found = evaluate(ReIDMetric(), make_samples(features))
+        assert found['reid/num_unreadable'] == 2
+        assert ("2 tracklets cannot be read and are left out of the figures: "
+                "'tracklet 8', 'tracklet 9'.") in log()
+
+    @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+    def test_half_precision(self, features, dtype):
+        samples = make_samples(features)
+        for sample in samples:
+            sample.feature = sample.feature.to(dtype)
+        rounded = torch.from_numpy(features['feature']).to(dtype).float().numpy()
+        assert evaluate(ReIDMetric(), samples)['reid/mAP'] == evaluate_features(
+            {**features, 'feature': rounded}).figures['mAP']
+
+    def test_metric_can_be_used_again(self, features):
+        metric, samples = ReIDMetric(), make_samples(features)
+        assert evaluate(metric, samples) == evaluate(metric, samples)
+
+    def test_no_tracklet(self):
+        with pytest.raises(ValueError, match='no tracklet to rate'):
+            ReIDMetric().compute_metrics([])
+
+    @pytest.mark.parametrize('key', ['feature', 'pid', 'camid', 'subset'])
+    def test_sample_that_lacks_something(self, features, key):
+        sample = make_samples(features)[0].to_dict()
+        del sample[key]
+        with pytest.raises(ValueError, match=rf"lacks \['{key}'\]: VideoReID sets"):
+            ReIDMetric().process(None, [sample])
+
+    def test_feature_of_each_clip(self, features):
+        sample = make_samples(features)[0]
+        sample.feature = torch.zeros(3, 4)
+        with pytest.raises(ValueError, match=r"'tracklet 0' has shape \(3, 4\)"):
+            ReIDMetric().process(None, [sample.to_dict()])
+
+    def test_features_of_several_lengths(self, features):
+        samples = make_samples(features)
+        samples[4].feature = torch.zeros(7)
+        with pytest.raises(ValueError, match=r'lengths \[4, 7\] came in one test'):
+            evaluate(ReIDMetric(), samples)
+
+    @pytest.mark.parametrize(('options', 'message'), [
+        (dict(feature_file='a.pkl'), r"end in \.npz, got 'a\.pkl'"),
+        (dict(distance='x'), "got 'x'"),
+        (dict(rerank=dict(k1=-1)), 'k1 .* got -1'),
+    ])
+    def test_bad_options_are_refused_before_the_test(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            ReIDMetric(**options)
+
+    def test_attribute_file_is_missed_before_the_test(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match='attribute file'):
+            ReIDMetric(attributes=str(tmp_path / 'none.csv'))
+
+
+class _Tracklets(Dataset):
+    """Feature numbers stand in for tracklets; the model looks the feature up."""
+
+    metainfo = META
+
+    def __len__(self):
+        return 47
+
+    def __getitem__(self, index):
+        return index
+
+
+class _LookUp(BaseModel):
+    """Predicts the data samples of the fixture."""
+
+    def __init__(self, samples):
+        super().__init__()
+        self.samples = samples
+
+    def forward(self, inputs, mode='predict'):
+        return [self.samples[k] for k in inputs]
+
+    def test_step(self, data):
+        return self(data)
+
+    val_step = test_step
+
+
+@pytest.mark.parametrize('loop', ['test', 'val'])
+def test_log_and_json_of_a_runner(features, tmp_path, loop):
+    runner = Runner(
+        _LookUp(make_samples(features)), str(tmp_path), experiment_name=tmp_path.name,
+        default_scope='mmengine', **{
+            f'{loop}_cfg': {},
+            f'{loop}_evaluator': dict(
+                type='ReIDMetric', clip_sampling='all clips of 4'),
+            f'{loop}_dataloader': dict(
+                dataset=_Tracklets(), batch_size=8, collate_fn=dict(
+                    type='pseudo_collate'), sampler=dict(
+                        type='DefaultSampler', shuffle=False))})
+    result = evaluate_features(features)
+    found = getattr(runner, loop)()
+    assert found['reid/mAP'] == result.figures['mAP']
+    logged = next(tmp_path.glob('*/*.log')).read_text()
+    assert str(result) in logged
+    if loop == 'test':
+        written = json.loads(next(tmp_path.glob('*/*.json')).read_text())
+        assert {key: written[key] for key in found} == found
+        assert written['reid/protocol'] == 'gallery without queries'
+
+
+RANK_CODE = '''
+import sys, torch, cosam_mm
+from mmengine.evaluator import Evaluator
+from cosam_mm.evaluation.reid import ReIDMetric, evaluate_features, load_features
+rank, store, source, out = int(sys.argv[1]), *sys.argv[2:5]
+torch.distributed.init_process_group(
+    'gloo', init_method='file://' + store, rank=rank, world_size=2)
+features = load_features(source)
+evaluator = Evaluator([ReIDMetric(feature_file=out)])
+evaluator.dataset_meta = dict(dataset='mars', protocol='p')
+# 47 tracklets over two ranks: the second repeats the first to have as many.
+for k in [*range(rank, 47, 2)] + ([0] if rank else []):
+    evaluator.process([dict(
+        feature=torch.from_numpy(features['feature'][k]), pid=features['pid'][k],
+        camid=features['camid'][k], subset=features['subset'][k],
+        tracklet_id=features['tracklet_id'][k])])
+assert evaluator.evaluate(47)['reid/mAP'] == evaluate_features(features).figures['mAP']
+torch.distributed.destroy_process_group()
+'''
+
+
+def test_two_processes_rate_each_tracklet_once(features, tmp_path):
+    source, out = str(tmp_path / 'source.npz'), str(tmp_path / 'out.npz')
+    save_features(source, features)
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, '-c', RANK_CODE, str(rank), str(tmp_path / 'store'),
+             source, out], stderr=subprocess.PIPE, text=True)
+        for rank in range(2)]
+    for process in ranks:
+        _, stderr = process.communicate(timeout=120)
+        assert process.returncode == 0, stderr
+    read = load_features(out)
+    for key in ('feature', 'pid', 'camid', 'subset', 'tracklet_id'):
+        np.testing.assert_array_equal(read[key], features[key])
