@@ -3,6 +3,8 @@
     python tools/prepare_data.py hmdb51 --videos DIR --splits DIR --out data/hmdb51
     python tools/prepare_data.py ucf101 --videos DIR --splits DIR --out data/ucf101
     python tools/prepare_data.py demo --out data/demo
+    python tools/prepare_data.py reid-demo --out data/reid_demo
+    python tools/prepare_data.py crop --video FILE --tracks FILE --out DIR --camid 1
 
 Exit status: 0 done; 1 videos are missing or unreadable and --allow-missing was not
 given; 2 the input is wrong. It can be run again: what is finished stays.
@@ -141,6 +143,94 @@ def run_demo(args: argparse.Namespace) -> int:
     return 0
 
 
+def add_reid_demo_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the drawn re-ID data set."""
+    parser.add_argument(
+        '--out', type=Path, required=True, metavar='DIR',
+        help='where bbox_train, bbox_test and info go: the --data-root of '
+        'tools/train.py')
+    parser.add_argument(
+        '--num-pids', type=int, default=60, metavar='N',
+        help='identities to draw, half of them to train on (default: %(default)s)')
+    parser.add_argument(
+        '--num-cameras', type=int, default=3, metavar='N',
+        help='cameras, 2 to 9 (default: %(default)s)')
+    parser.add_argument(
+        '--size', type=int, nargs=2, default=(64, 32), metavar=('H', 'W'),
+        help='height and width of the images (default: 64 32)')
+    parser.add_argument(
+        '--seed', type=int, default=0, metavar='S',
+        help='the same seed draws the same data set (default: %(default)s)')
+
+
+def run_reid_demo(args: argparse.Namespace) -> int:
+    """Draws walking persons in MARS's layout."""
+    from cosam_mm.datasets.demo_reid import draw_reid_dataset
+    if args.num_pids < 2:
+        raise ValueError(f'--num-pids is {args.num_pids}; allowed: 2 and above')
+    num_train = args.num_pids // 2
+    num_test = args.num_pids - num_train
+    draw_reid_dataset(args.out, num_train, num_test, args.num_cameras, args.seed,
+                      tuple(args.size))
+    print(f'{args.out}: {num_train} identities to train on, {num_test} to test on, '
+          f'{args.num_cameras} cameras')
+    print('next: python tools/train.py configs/reid/resnet14_cosam45_tp_demo.py '
+          f'--data-root {shlex.quote(str(args.out))}')
+    return 0
+
+
+def add_crop_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the cutting of tracklets."""
+    parser.add_argument(
+        '--video', type=Path, required=True, metavar='FILE', help='what a camera saw')
+    parser.add_argument(
+        '--tracks', type=Path, required=True, metavar='FILE',
+        help='what a tracker found in it, in MOT format: lines frame,id,x,y,w,h[,...], '
+        'frames from 1. The ids become the pids: several cameras must agree on them')
+    parser.add_argument(
+        '--out', type=Path, required=True, metavar='DIR',
+        help='where <pid>/<camid>/<tracklet>/*.jpg goes, the layout of TrackletFolder')
+    parser.add_argument(
+        '--camid', type=zero_or_more, default=1, metavar='K',
+        help='number of the camera (default: %(default)s); run again with the video, '
+        'the tracks and the number of the next one')
+    parser.add_argument(
+        '--padding', type=float, default=0.0, metavar='SHARE',
+        help="share of a box's width and height to add on each side (default: 0)")
+    parser.add_argument(
+        '--min-height', type=int, default=32, metavar='PIXELS',
+        help='leave out boxes lower than this (default: %(default)s)')
+    parser.add_argument(
+        '--max-gap', type=int, default=10, metavar='FRAMES',
+        help='start a new tracklet where a track is lost for longer (default: '
+        '%(default)s)')
+    parser.add_argument(
+        '--min-frames', type=int, default=4, metavar='N',
+        help='leave out tracklets of fewer images (default: %(default)s)')
+
+
+def run_crop(args: argparse.Namespace) -> int:
+    """Cuts tracklets out of a video."""
+    from cosam_mm.datasets.crop import CropSettings, crop_tracklets
+    from cosam_mm.datasets.video_file import UnreadableVideo
+    settings = CropSettings(args.camid, args.padding, args.min_height, args.max_gap,
+                            args.min_frames)
+    try:
+        report = crop_tracklets(args.video, args.tracks, args.out, settings)
+    except UnreadableVideo as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    print(f'camera {args.camid}: {report.num_tracklets} tracklets, '
+          f'{report.num_images} images in {args.out}')
+    print(f'boxes cut off at the edge of the picture: {report.num_clipped}\n'
+          f'left out: {report.num_empty} boxes outside the picture or empty, '
+          f'{report.num_low} lower than {args.min_height} pixels, '
+          f'{report.num_after_end} after the last frame, '
+          f'{report.num_short_tracklets} tracklets of fewer than {args.min_frames} '
+          'images')
+    return 0
+
+
 # A new data set is one more line here and its two functions above.
 SUBCOMMANDS = (
     Subcommand('hmdb51', 'HMDB51, 51 classes, 6,766 clips', add_official_arguments,
@@ -149,6 +239,10 @@ SUBCOMMANDS = (
                run_official),
     Subcommand('demo', 'draw a small action data set, nothing to download',
                add_demo_arguments, run_demo),
+    Subcommand('reid-demo', 'draw walking persons in the layout of MARS, nothing to '
+               'download', add_reid_demo_arguments, run_reid_demo),
+    Subcommand('crop', 'cut tracklets out of a video by the boxes of a tracker',
+               add_crop_arguments, run_crop),
 )
 
 

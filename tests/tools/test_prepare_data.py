@@ -270,7 +270,8 @@ def test_another_videos_folder_is_never_replaced(tool, small, capsys):
 
 @pytest.mark.parametrize('args', [
     [], ['kinetics'], ['hmdb51'], ['demo'], ['hmdb51', '--num-workers', '-1'],
-    ['ucf101', '--flow', 'raft']])
+    ['ucf101', '--flow', 'raft'], ['reid-demo'], ['reid-demo', '--size', '64'],
+    ['crop', '--out', 'x'], ['crop', '--camid', '-1']])
 def test_wrong_arguments(tool, args, capsys):
     with pytest.raises(SystemExit) as info:
         tool.main(args)
@@ -294,6 +295,77 @@ def test_demo_is_drawn_and_annotated(tool, tmp_path, capsys):
         assert path.startswith(f'{classes[int(label)]}/')
         assert (tmp_path / 'videos' / path).is_file()
     assert '--split 1' in capsys.readouterr().out
+
+
+def test_reid_demo_is_drawn(tool, tmp_path, capsys):
+    out = tmp_path / 'my people'
+    for _ in range(2):
+        assert tool.main(['reid-demo', '--out', str(out), '--num-pids', '3',
+                          '--num-cameras', '2', '--size', '48', '24', '--seed', '2']
+                         ) == 0
+
+    assert os.listdir(out / 'bbox_train') == ['0001']
+    assert {'0002', '0003'} < set(os.listdir(out / 'bbox_test'))
+    image = cv2.imread(str(out / 'bbox_train' / '0001' / '0001C2T0001F001.jpg'))
+    assert image.shape == (48, 24, 3)
+    printed = capsys.readouterr().out
+    assert f'{out}: 1 identities to train on, 2 to test on, 2 cameras\n' in printed
+    assert printed.endswith(f"--data-root '{out}'\n")
+
+    assert tool.main(['reid-demo', '--out', str(out)]) == 2
+    assert 'holds a drawn re-ID data set with other param' in capsys.readouterr().err
+    assert tool.main(['reid-demo', '--out', str(out), '--num-pids', '1']) == 2
+    assert capsys.readouterr().err == 'error: --num-pids is 1; allowed: 2 and above\n'
+
+
+def test_the_next_command_names_a_config(tool, tmp_path, capsys, repo):
+    tool.main(['reid-demo', '--out', str(tmp_path / 'x'), '--num-pids', '2',
+               '--num-cameras', '2', '--size', '32', '16'])
+    config = next(word for word in capsys.readouterr().out.split()
+                  if word.startswith('configs/'))
+    assert (repo / config).is_file()
+
+
+def test_tracklets_are_cut_out(tool, tmp_path, capsys):
+    video, tracks, out = (tmp_path / name for name in ('a.avi', 'gt.txt', 'out'))
+    write_video(video, 12)
+    boxes = [f'{frame},{track},{x},4,20,40,1' for frame in range(1, 11)
+             for track, x in ((1, 10), (2, 30 + 2 * frame))]
+    tracks.write_text('\n'.join([*boxes, '13,1,0,0,9,40', '2,3,70,0,20,40']))
+    args = ['crop', '--video', str(video), '--tracks', str(tracks), '--out', str(out),
+            '--camid', '4', '--padding', '0.1', '--max-gap', '1', '--min-frames', '5',
+            '--min-height', '40']
+
+    assert tool.main(args) == 0
+
+    assert len(list(out.glob('*/4/0001/*.jpg'))) == 20
+    assert capsys.readouterr().out == (
+        f'camera 4: 2 tracklets, 20 images in {out}\n'
+        'boxes cut off at the edge of the picture: 4\n'
+        'left out: 1 boxes outside the picture or empty, 0 lower than 40 pixels, 1 '
+        'after the last frame, 0 tracklets of fewer than 5 images\n')
+    assert tool.main(args) == 2
+    assert 'holds tracklets of camera 4 already' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(('name', 'content', 'message'), [
+    ('gt.txt', 'x', "gt.txt, line 1: 'x': 1 fields; expected frame,id,x,y,w,h[,...]"),
+    ('a.avi', 'x', 'a.avi cannot be read: decord: '),
+])
+def test_wrong_input_of_crop_is_one_line(
+        tool, tmp_path, capsys, name, content, message):
+    write_video(tmp_path / 'a.avi', 6)
+    (tmp_path / 'gt.txt').write_text('1,1,0,0,20,40\n')
+    (tmp_path / name).write_text(content)
+
+    assert tool.main(['crop', '--video', str(tmp_path / 'a.avi'), '--tracks',
+                      str(tmp_path / 'gt.txt'), '--out', str(tmp_path / 'out')]) == 2
+
+    error = capsys.readouterr().err
+    assert error.startswith('error: ')
+    assert message in error
+    assert error.count('\n') == 1
+    assert not (tmp_path / 'out').exists()
 
 
 def test_as_a_program(repo, tmp_path):

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from .motion import MOTIONS, PoseRange, draw_poses, smooth_noise
+from ..noise import cloud_tile, smooth_noise
+from .motion import MOTIONS, PoseRange, draw_poses
 from .sprite import lay_over, make_sprite, place
 
 _MIN_SIDE = 32
@@ -100,24 +101,11 @@ def _backdrop_range(size: tuple, drift: float) -> PoseRange:
         wobble=(0.02 * height, 0.02 * height, 0.05, 0.03))
 
 
-def _texture_tile(rng: np.random.Generator, size: tuple) -> np.ndarray:
-    """Cloudy, faintly coloured noise (H, W, 3) that wraps around; mean 0, std 1."""
-    width, height = size
-    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
-    falloff = 1 / np.maximum(frequency, 2 / height)**2
-    falloff[0, 0] = 0
-    noise = rng.standard_normal((height, width, 1)) + 0.5 * rng.standard_normal(
-        (height, width, 3))
-    noise = np.fft.rfft2(noise, axes=(0, 1))
-    tile = np.fft.irfft2(noise * falloff[..., None], (height, width), axes=(0, 1))
-    return (tile / tile.std()).astype(np.float32)
-
-
 def _draw_background(rng: np.random.Generator, num_frames: int, size: tuple,
                      clutter: ClutterConfig) -> np.ndarray:
     """Drifting texture around a random colour, float32 (T, H, W, 3)."""
     colour = rng.uniform(50, 205, 3)
-    tile = colour + 60 * clutter.texture * _texture_tile(rng, size)
+    tile = colour + 60 * clutter.texture * cloud_tile(rng, size)
     way = rng.uniform(-1, 1, (2, 1)) * clutter.drift * size[1]
     sway = 0.015 * size[1] * smooth_noise(rng, 2, num_frames)
     offsets = way * np.linspace(0, 1, num_frames) + sway

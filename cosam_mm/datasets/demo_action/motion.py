@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..noise import smooth_noise
+
 # Angles grow from the x axis towards the y axis, which points down: clockwise.
 _COORDINATES = ('x', 'y', 'angle', 'log_radius')
 
@@ -62,24 +64,6 @@ class PoseRange(NamedTuple):
     spread: tuple
     travel: tuple
     wobble: tuple
-
-
-def smooth_noise(rng: np.random.Generator, rows: int, num_frames: int) -> np.ndarray:
-    """Slow random swaying: two sine waves with random phases.
-
-    Args:
-        rng: Source of randomness.
-        rows: Number of independent curves.
-        num_frames: Length of the curves.
-
-    Returns:
-        Array (rows, num_frames) within [-1, 1], in distribution the same when
-        played backwards.
-    """
-    cycles = rng.uniform(0.7, 3, (2, rows, 1))
-    phase = rng.uniform(0, 2 * np.pi, (2, rows, 1))
-    time = np.linspace(0, 2 * np.pi, num_frames)
-    return np.sin(cycles * time + phase).mean(axis=0)
 
 
 def draw_poses(coordinate: int, pose_range: PoseRange, rng: np.random.Generator,

@@ -8,18 +8,15 @@ Every clip has a generator of its own, derived from (seed, class, clip), so that
 file does not depend on which others are drawn, or when. A data set appears under
 its name only when all of it is there.
 """
-import json
-import shutil
-from contextlib import contextmanager
 from dataclasses import asdict
 from operator import index
 from pathlib import Path
-from uuid import uuid4
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from ..finished_folder import check_finished, write_marker, written_at_once
 from .clip import DEFAULT_CLUTTER, ClutterConfig, draw_clip
 from .motion import MOTIONS
 
@@ -121,44 +118,6 @@ def _write_class(out_dir: Path, motion: str, parameters: dict, bar: tqdm) -> Non
         path.write_text(''.join(lines), encoding='utf-8')
 
 
-@contextmanager
-def _written_at_once(out_dir: Path):
-    """Give a folder beside ``out_dir`` that takes its name when all went well."""
-    out_dir = out_dir.resolve()  # a link stays, what it points at is replaced
-    partial = out_dir.with_name(f'.{out_dir.name}.partial-{uuid4().hex[:8]}')
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if out_dir.is_dir():
-            out_dir.rmdir()  # only an empty folder gets this far
-        partial.rename(out_dir)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _is_finished(out_dir: Path, parameters: dict) -> bool:
-    """Whether the data set lies there already; ValueError if something else does."""
-    advice = 'delete the folder or choose another'
-    marker = out_dir / MARKER
-    if not marker.is_file():
-        if out_dir.exists() and not (out_dir.is_dir() and not any(out_dir.iterdir())):
-            raise ValueError(f'{out_dir} exists and is no finished demo data set (it '
-                             f'has no {MARKER}); {advice}')
-        return False
-    found = json.loads(marker.read_text(encoding='utf-8'))
-    if found != parameters:
-        differing = ', '.join(
-            f'{key} {found.get(key)!r} instead of {value!r}'
-            for key, value in parameters.items() if found.get(key) != value)
-        raise ValueError(f'{out_dir} holds a demo data set with other parameters '
-                         f'({differing}); {advice}')
-    missing = [path for path in _video_paths(out_dir, parameters) if not path.is_file()]
-    if missing:
-        raise ValueError(f'{out_dir} lacks {len(missing)} of its clips, {missing[0]} '
-                         f'for one; {advice}')
-    return True
-
-
 def _video_paths(out_dir: Path, parameters: dict) -> list:
     """Every clip the data set should have."""
     return [
@@ -214,15 +173,15 @@ def draw_action_dataset(out_dir, clips_per_class: int = 60, seed: int = 0,
         format=_FORMAT, motions=list(MOTIONS), clips_per_class=index(clips_per_class),
         seed=index(seed), num_frames=index(num_frames),
         size=[index(side) for side in size], clutter=asdict(clutter))
-    if _is_finished(out_dir, parameters):
+    if check_finished(out_dir / MARKER, parameters, 'demo data set',
+                      _video_paths(out_dir, parameters), 'clips'):
         return out_dir
-    with _written_at_once(out_dir) as partial:
+    with written_at_once(out_dir) as partial:
         (partial / 'splits').mkdir()
         # disable=None is tqdm's word for "quiet when no terminal looks on".
         with tqdm(total=len(MOTIONS) * clips_per_class, desc='drawing clips',
                   unit='clip', disable=None if progress else True) as bar:
             for motion in MOTIONS:
                 _write_class(partial, motion, parameters, bar)
-        (partial / MARKER).write_text(
-            json.dumps(parameters, indent=2) + '\n', encoding='utf-8')
+        write_marker(partial / MARKER, parameters)
     return out_dir
