@@ -17,6 +17,14 @@ def read_version() -> str:
     return scope['__version__']
 
 
+def copy_part(source: Path, target: Path) -> None:
+    """Copy a file, or a folder without what Python left in it."""
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns('__pycache__'))
+    else:
+        shutil.copy2(source, target)
+
+
 class BuildWithMim(build_py):
     """Puts configs, tools and the model index where mim looks: ``.mim``.
 
@@ -26,21 +34,19 @@ class BuildWithMim(build_py):
 
     def run(self) -> None:
         """Build the package and add ``.mim``."""
-        super().run()
         editable = getattr(self, 'editable_mode', False)
-        base = ROOT if editable else Path(self.build_lib)
-        target = base / 'cosam_mm' / '.mim'
-        shutil.rmtree(target, ignore_errors=True)
+        package = (ROOT if editable else Path(self.build_lib).resolve()) / 'cosam_mm'
+        target = package / '.mim'
+        # A module that is no more would be packed from an earlier build.
+        in_place = package == ROOT / 'cosam_mm'
+        shutil.rmtree(target if in_place else package, ignore_errors=True)
+        super().run()
         target.mkdir(parents=True)
         for part in MIM_PARTS:
-            source = ROOT / part
             if editable:
-                (target / part).symlink_to(os.path.relpath(source, target))
-            elif source.is_dir():
-                shutil.copytree(source, target / part,
-                                ignore=shutil.ignore_patterns('__pycache__'))
+                (target / part).symlink_to(os.path.relpath(ROOT / part, target))
             else:
-                shutil.copy2(source, target / part)
+                copy_part(ROOT / part, target / part)
 
 
 ACTION = [
@@ -59,11 +65,12 @@ setup(
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
+    license_files=['LICENSE'],
     packages=find_packages(include=['cosam_mm', 'cosam_mm.*']),
     python_requires='>=3.9',
     install_requires=[
-        'torch>=2.1',
-        'mmengine>=0.10.4,<1',
+        'torch>=2.6',
+        'mmengine>=0.10.6,<1',
         'numpy>=1.23',
     ],
     extras_require={
@@ -71,11 +78,12 @@ setup(
         # Only for environments without mmcv: both fill the same folder, so this
         # would overwrite a full mmcv.
         'mmcv-lite': ['mmcv-lite>=2.0.0,<2.2'],
-        'tests': [*ACTION, 'pytest>=7.4', 'ruff>=0.4'],
+        'tests': [
+            *ACTION, 'packaging>=21', 'pytest>=7.4', 'ruff>=0.4', 'setuptools>=70.1'
+        ],
     },
     cmdclass={'build_py': BuildWithMim},
     classifiers=[
-        'License :: OSI Approved :: Apache Software License',
         'Programming Language :: Python :: 3',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
     ],

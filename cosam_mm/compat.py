@@ -13,8 +13,9 @@ seen with                   what is amended
 ==========================  ===================================================
 mmaction2 1.2.0 (wheel)     ``mmaction.models.localizers.drn`` was not packed
 mmaction2 1.2.0             imports ``importlib_metadata``, required by nothing
-mmaction2 1.2.0 with        its multimodal models import names that
-transformers >= 5           transformers moved; they become its placeholders
+mmaction2 1.2.0 with        its multimodal models import what is not there;
+transformers >= 5, or       they become the placeholders it has for that
+without timm
 mmengine <= 0.10.7 with     ``torch.load`` refuses mmengine's checkpoints
 torch >= 2.6
 ==========================  ===================================================
@@ -151,8 +152,13 @@ def _major_version(package: str) -> int:
 
 
 def _use_multimodal_placeholders(dependency: ModuleType) -> None:
-    """Make MMAction2 register placeholders for its multimodal models."""
-    if _major_version('transformers') >= 5:
+    """Make MMAction2 register placeholders for its multimodal models.
+
+    They import timm, which MMAction2 does not require, and names that
+    transformers 5 moved.
+    """
+    has_timm = importlib.util.find_spec('timm') is not None
+    if _major_version('transformers') >= 5 or not has_timm:
         dependency.WITH_MULTIMODAL = False
 
 

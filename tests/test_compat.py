@@ -110,13 +110,16 @@ def test_multimodal_models_become_placeholders_with_new_transformers():
     assert (status, out) == (0, 'True'), err
 
 
-@pytest.mark.parametrize('version', [4, 5])
-def test_multimodal_switch_follows_the_version(monkeypatch, version):
+@pytest.mark.parametrize(('version', 'has_timm', 'kept'), [
+    (4, True, True), (4, False, False), (5, True, False)])
+def test_multimodal_switch_follows_what_is_there(monkeypatch, version, has_timm, kept):
     monkeypatch.setattr(compat, '_major_version', lambda package: version)
+    monkeypatch.setattr(compat.importlib.util, 'find_spec',
+                        lambda name: object() if has_timm else None)
     dependency = type(sys)('dependency')
     dependency.WITH_MULTIMODAL = True
     compat._use_multimodal_placeholders(dependency)
-    assert dependency.WITH_MULTIMODAL is (version < 5)
+    assert dependency.WITH_MULTIMODAL is kept
 
 
 def test_install_twice_changes_nothing():

@@ -1,39 +1,82 @@
 #!/usr/bin/env bash
-# The whole thing in minutes: draws a small action data set, trains a small
-# COSAM + BERT model on it, tests it and says where everything lies.
-#   bash tools/demo.sh
-# Run again, it goes on where it was; DEMO_DIR names another folder for data and
-# results (default: work_dirs/demo).
+# The whole thing in minutes, nothing to download:
+#   bash tools/demo.sh          action recognition: draws clips, trains a small
+#                               COSAM + BERT model, tests it, names a clip
+#   bash tools/demo.sh reid     person re-identification: draws walking persons,
+#                               trains a small COSAM model, rates it with and
+#                               without re-ranking
+# Run again, it goes on where it was. DEMO_DIR names another folder for data and
+# results (default: work_dirs/demo and work_dirs/demo_reid).
 set -euo pipefail
 cd "$(dirname "$0")/.."
-dir=${DEMO_DIR:-work_dirs/demo}
-config=configs/resnext14_cosam_bert_demo.py
+kind=${1:-action}
+case $kind in
+action)
+    config=configs/resnext14_cosam_bert_demo.py
+    dir=${DEMO_DIR:-work_dirs/demo}
+    draw=demo
+    best='best_acc_top1_*.pth'
+    figures='acc/top1: .*acc/cross_entropy: [0-9.]*'
+    ;;
+reid)
+    config=configs/reid/resnet14_cosam45_tp_demo.py
+    dir=${DEMO_DIR:-work_dirs/demo_reid}
+    draw=reid-demo
+    best='best_reid_mAP_*.pth'
+    figures='reid/[a-zA-Z_]*\(mAP\|R1\): [0-9.]*'
+    ;;
+*)
+    echo "usage: bash tools/demo.sh [action|reid]" >&2
+    exit 2
+    ;;
+esac
 bash tools/setup_env.sh action
 py=.venv/bin/python
 start=$SECONDS
 
-echo "== 1/4 drawing clips =="
-"$py" tools/prepare_data.py demo --out "$dir/data"
+# Runs a step with its output in a log; of that, shows what matters, and all of
+# the end if the step fails.
+logged() {
+    local log=$1
+    shift
+    if ! "$@" 2>&1 | tee "$log" |
+            { grep --line-buffered -oE 'Epoch\((train|val)\).*' || true; } |
+            cut -c 1-110; then
+        tail -n 20 "$log" >&2
+        exit 1
+    fi
+}
 
-echo "== 2/4 training (log: $dir/train.log) =="
-"$py" tools/train.py "$config" --data-root "$dir/data" --work-dir "$dir/run" \
-    --seed 0 --resume 2>&1 | tee "$dir/train.log" |
-    grep --line-buffered -E 'Epoch\((train|val)\)|[Ee]rror' | cut -c 1-150
+echo "== drawing =="
+"$py" tools/prepare_data.py "$draw" --out "$dir/data"
 
-echo "== 3/4 testing =="
-checkpoint=$(ls -t "$dir"/run/best_acc_top1_*.pth | head -n 1)
-"$py" tools/test.py "$config" "$checkpoint" --data-root "$dir/data" \
-    --work-dir "$dir/test" --dump "$dir/scores.npz" > "$dir/test.log" 2>&1 ||
-    { tail -n 20 "$dir/test.log" >&2; exit 1; }
+echo "== training (log: $dir/train.log) =="
+logged "$dir/train.log" "$py" tools/train.py "$config" --data-root "$dir/data" \
+    --work-dir "$dir/run" --seed 0 --resume
 
-echo "== 4/4 naming one clip =="
-clip=$(find "$dir/data/videos/rotate_clockwise/" -name '*.avi' | sort | tail -n 1)
-"$py" tools/demo.py "$checkpoint" "$clip" --topk 3
+echo "== testing (log: $dir/test.log) =="
+checkpoint=$(find "$dir/run" -maxdepth 1 -name "$best" | sort -V | tail -n 1)
+if [ "$kind" = action ]; then
+    results=$dir/scores.npz
+    options=(--dump "$results")
+else
+    results=$dir/features.npz
+    options=(--rerank --dump "$results")
+fi
+if ! "$py" tools/test.py "$config" "$checkpoint" --data-root "$dir/data" \
+        --work-dir "$dir/test" "${options[@]}" > "$dir/test.log" 2>&1; then
+    tail -n 20 "$dir/test.log" >&2
+    exit 1
+fi
+if [ "$kind" = action ]; then
+    clip=$(find "$dir/data/videos/rotate_clockwise/" -name '*.avi' | sort | tail -n 1)
+    "$py" tools/demo.py "$checkpoint" "$clip" --topk 3
+fi
 
 echo
-grep -o 'acc/top1: .*acc/cross_entropy: [0-9.]*' "$dir/test.log" | tail -n 1
-echo "clips        $dir/data/videos"
+grep 'Epoch(test)' "$dir/test.log" | tail -n 1 | grep -o "$figures"
+echo "data         $dir/data"
 echo "checkpoint   $checkpoint"
-echo "scores       $dir/scores.npz"
+echo "results      $results"
 echo "logs         $dir/train.log, $dir/test.log"
 echo "time         $((SECONDS - start)) s, set-up aside"

@@ -264,9 +264,10 @@ def evaluate_features(features: Mapping, distance: str = 'euclidean',
            for rows in (query, gallery)]
     rankings = {'': rank_features(*vectors, *ids, distance)}
     if options:
-        rankings['rerank_'] = rank_blocks(rerank_blocks(
-            *vectors, **options, distance=_RERANK_DISTANCE[distance],
-            progress=progress), *ids)
+        with _bar(progress, 2 * len(query) + len(gallery)) as bar:
+            rankings['rerank_'] = rank_blocks(rerank_blocks(
+                *vectors, **options, distance=_RERANK_DISTANCE[distance],
+                report=bar.update), *ids)
     figures = {}
     for prefix, ranking in rankings.items():
         figures.update(_figures(ranking, ranks, prefix))
@@ -279,3 +280,12 @@ def evaluate_features(features: Mapping, distance: str = 'euclidean',
         queries_without_truth=tuple(names[query[~valid]].tolist()),
         num_queries_without_attributes=num_unknown,
         unreadable=tuple(names[features['unreadable']].tolist()))
+
+
+def _bar(progress: bool, total: int):
+    """A bar with the remaining time; quiet where no terminal looks on."""
+    from tqdm import tqdm
+
+    # disable=None is tqdm's word for "quiet when no terminal looks on".
+    return tqdm(total=total, desc='re-ranking', unit='tracklet',
+                disable=None if progress else True)

@@ -18,7 +18,7 @@ when *at least* two thirds of it are shared (that code asks for more than two th
 Among equal distances, the item with the lower number is the nearer one.
 """
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Callable, NamedTuple, Optional
 
 import numpy as np
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ['check_rerank_options', 'rerank_blocks', 'rerank_distance']
 
 _BLOCK_BYTES = 2**25
+
+Report = Callable[[int], object]
 
 
 class _Neighbours(NamedTuple):
@@ -61,13 +63,14 @@ def _nearest(block: np.ndarray, first: int, k: int) -> np.ndarray:
     return np.take_along_axis(nearest, order, axis=1)
 
 
-def _find_neighbours(items: np.ndarray, k: int, distance: str, bar) -> _Neighbours:
+def _find_neighbours(items: np.ndarray, k: int, distance: str,
+                     report: Report) -> _Neighbours:
     count = len(items)
     index, row_max = np.empty((count, k + 1), np.int32), np.empty(count)
     for rows, block in distance_blocks(items, items, distance, _BLOCK_BYTES):
         row_max[rows] = block.max(axis=1)
         index[rows] = _nearest(block, rows.start, k)
-        bar.update(len(block))
+        report(len(block))
     row_max[row_max == 0] = 1  # all items are one point: every distance stays 0
     return _Neighbours(index, row_max)
 
@@ -168,7 +171,8 @@ def check_rerank_options(k1: int, k2: int, lambda_value: float) -> None:
 
 def rerank_blocks(q_features: Features, g_features: Features, k1: int = 20,
                   k2: int = 6, lambda_value: float = 0.3,
-                  distance: str = 'squared_euclidean', progress: bool = False
+                  distance: str = 'squared_euclidean',
+                  report: Optional[Report] = None
                   ) -> Iterator[tuple[slice, np.ndarray]]:
     """Iterate over the rows of the re-ranked distance matrix.
 
@@ -186,7 +190,8 @@ def rerank_blocks(q_features: Features, g_features: Features, k1: int = 20,
             distance's.
         distance: The original distance, one of
             :data:`cosam_mm.functional.distance.DISTANCES`.
-        progress: Show a bar (needs tqdm; silent where no terminal looks on).
+        report: Called with the number of steps just done, 2 Q + G in all, as a
+            progress bar's ``update`` is.
 
     Returns:
         Iterator over (slice of queries, re-ranked distances (b, G) in [0, 1]). The
@@ -206,54 +211,34 @@ def rerank_blocks(q_features: Features, g_features: Features, k1: int = 20,
             f'{gallery.shape}: re-ranking needs at least one of each.')
     items = np.concatenate([queries, gallery])
     return _reranked(items, originals, len(queries), k1, k2, lambda_value, distance,
-                     progress)
+                     report or _ignore)
+
+
+def _ignore(steps: int) -> None:
+    """Stands in for a report that nobody asked for."""
 
 
 def _reranked(items: np.ndarray, originals: Iterator[tuple[slice, np.ndarray]],
               num_query: int, k1: int, k2: int, lambda_value: float, distance: str,
-              progress: bool) -> Iterator[tuple[slice, np.ndarray]]:
-    with _bar(progress, len(items) + num_query) as bar:
-        k = min(max(k1, k2 - 1), len(items) - 1)
-        neighbours = _find_neighbours(items, k, distance, bar)
-        encoded = _encode(items, neighbours, k1, distance)
-        encoded = _expand_queries(encoded, neighbours.index, k2)
-        gallery = encoded[num_query:].tocsc()
-        encoded = encoded[:num_query]
-        for rows, block in originals:
-            block *= (lambda_value / neighbours.row_max[rows, None]).astype(block.dtype)
-            for i, query in enumerate(range(rows.start, rows.stop)):
-                jaccard = _jaccard_distance(encoded[query], gallery)
-                block[i] += (1 - lambda_value) * jaccard
-                bar.update(1)
-            yield rows, block
-
-
-class _NoBar:
-    """Stands in for a progress bar that nobody asked for."""
-
-    def __enter__(self) -> '_NoBar':
-        return self
-
-    def __exit__(self, *error) -> None:
-        pass
-
-    def update(self, count: int) -> None:
-        """Do nothing."""
-
-
-def _bar(progress: bool, total: int):
-    if not progress:
-        return _NoBar()
-    from tqdm import tqdm
-
-    # disable=None is tqdm's word for "quiet when no terminal looks on".
-    return tqdm(total=total, desc='re-ranking', unit='tracklet', disable=None)
+              report: Report) -> Iterator[tuple[slice, np.ndarray]]:
+    k = min(max(k1, k2 - 1), len(items) - 1)
+    neighbours = _find_neighbours(items, k, distance, report)
+    encoded = _encode(items, neighbours, k1, distance)
+    encoded = _expand_queries(encoded, neighbours.index, k2)
+    gallery = encoded[num_query:].tocsc()
+    encoded = encoded[:num_query]
+    for rows, block in originals:
+        block *= (lambda_value / neighbours.row_max[rows, None]).astype(block.dtype)
+        for i, query in enumerate(range(rows.start, rows.stop)):
+            jaccard = _jaccard_distance(encoded[query], gallery)
+            block[i] += (1 - lambda_value) * jaccard
+            report(1)
+        yield rows, block
 
 
 def rerank_distance(q_features: Features, g_features: Features, k1: int = 20,
                     k2: int = 6, lambda_value: float = 0.3,
-                    distance: str = 'squared_euclidean',
-                    progress: bool = False) -> np.ndarray:
+                    distance: str = 'squared_euclidean') -> np.ndarray:
     """Re-ranked distances as a whole matrix; see :func:`rerank_blocks`.
 
     Args:
@@ -263,7 +248,6 @@ def rerank_distance(q_features: Features, g_features: Features, k1: int = 20,
         k2: Items averaged in the local query expansion.
         lambda_value: Weight of the original distance.
         distance: The original distance.
-        progress: Show a bar.
 
     Returns:
         (Q, G) in [0, 1].
@@ -276,6 +260,5 @@ def rerank_distance(q_features: Features, g_features: Features, k1: int = 20,
         >>> rerank_distance([[0.]], [[4.], [1.]], k1=1, k2=1, lambda_value=1.)
         array([[1.    , 0.0625]])
     """
-    blocks = rerank_blocks(q_features, g_features, k1, k2, lambda_value, distance,
-                           progress)
+    blocks = rerank_blocks(q_features, g_features, k1, k2, lambda_value, distance)
     return np.concatenate([block for _, block in blocks])

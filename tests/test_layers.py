@@ -1,0 +1,220 @@
+"""Who may import whom, and what stands where: the rules of DESIGN read from the source.
+
+                functional <- layers <- models <- tools
+    datasets, evaluation, visualization, models: none imports another
+    engine may import all of them; compat.py alone works around other packages
+"""
+import ast
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+PACKAGE = REPO / 'cosam_mm'
+
+# Part of the package -> the other parts it may import.
+ALLOWED = {
+    'functional': set(),
+    'layers': {'functional'},
+    'models': {'functional', 'layers'},
+    'datasets': {'functional'},
+    'evaluation': {'functional'},
+    'visualization': {'functional', 'layers'},
+    'engine': {'functional', 'layers', 'models', 'datasets', 'evaluation',
+               'visualization'},
+    'compat': set(),
+    'version': set(),
+}
+# What functional/ may import from elsewhere: nothing that reads, registers or logs.
+PURE = {'collections', 'dataclasses', 'functools', 'itertools', 'math', 'typing',
+        'warnings', 'numpy', 'scipy', 'torch'}
+
+
+def sources(*folders):
+    """Every Python file below folders of the checkout, without links and caches."""
+    return sorted(path for folder in folders for path in (REPO / folder).rglob('*.py')
+                  if not {'.mim', '__pycache__'} & set(path.parts))
+
+
+MODULES = sources('cosam_mm')
+
+
+def module_name(path):
+    parts = path.relative_to(REPO).with_suffix('').parts
+    return '.'.join(parts[:-1] if parts[-1] == '__init__' else parts)
+
+
+def part_of(name):
+    """'layers' of 'cosam_mm.layers.cosam', '' of 'cosam_mm' itself."""
+    return [*name.split('.'), ''][1]
+
+
+def name_id(path):
+    return path.relative_to(REPO).as_posix()
+
+
+def imported_names(source, name, is_package):
+    """Full names of all that a module imports, wherever in it the statement stands.
+
+    ``from a import b`` counts as ``a.b``, since ``b`` may be a module.
+    """
+    found = set()
+    package = name.split('.') if is_package else name.split('.')[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[:len(package) - node.level + 1] if node.level else []
+            base = '.'.join([*base, *filter(None, [node.module])])
+            found |= {f'{base}.{alias.name}' for alias in node.names}
+        elif (isinstance(node, ast.Call) and node.args
+              and isinstance(node.args[0], ast.Constant)
+              and ast.unparse(node.func).endswith('import_module')):
+            found.add(node.args[0].value)
+    return found
+
+
+def imports_of(path):
+    return imported_names(path.read_text(encoding='utf-8'), module_name(path),
+                          path.name == '__init__.py')
+
+
+def workarounds(source):
+    """Lines that change what belongs to other packages or to the import system."""
+    tree = ast.parse(source)
+    imported = {(alias.asname or alias.name).split('.')[0]
+                for node in ast.walk(tree)
+                if isinstance(node, (ast.Import, ast.ImportFrom))
+                and not (isinstance(node, ast.ImportFrom) and node.level)
+                for alias in node.names}
+    found = []
+    for node in ast.walk(tree):
+        text = ast.unparse(node) if isinstance(node, (ast.Attribute, ast.Call)) else ''
+        if text in ('sys.modules', 'sys.meta_path', 'sys.path', 'sys.path_hooks'):
+            found.append((node.lineno, text))
+        elif (isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load)
+              and text.split('.')[0] in imported):
+            found.append((node.lineno, f'{text} = ...'))
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func).split('.')[-1]
+            patched = node.args and ast.unparse(node.args[0]).split('.')[0] in imported
+            forced = any(k.arg == 'force' and getattr(k.value, 'value', None) is True
+                         for k in node.keywords)
+            if (called == 'add_safe_globals'
+                    or (called in ('setattr', 'delattr') and patched)
+                    or (called == 'register_module' and forced)):
+                found.append((node.lineno, text))
+    return found
+
+
+# -- the reader itself -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(('source', 'name', 'is_package', 'expected'), [
+    ('import a.b, c', 'cosam_mm.x', False, {'a.b', 'c'}),
+    ('from a.b import c as d', 'cosam_mm.x', False, {'a.b.c'}),
+    ('from . import y', 'cosam_mm.p.x', False, {'cosam_mm.p.y'}),
+    ('from . import y', 'cosam_mm.p', True, {'cosam_mm.p.y'}),
+    ('from ..q.r import y', 'cosam_mm.p.x', False, {'cosam_mm.q.r.y'}),
+    ('from ..q import y', 'cosam_mm.p.x', True, {'cosam_mm.p.q.y'}),
+    ('def f():\n    from cosam_mm import layers', 'cosam_mm.x', False,
+     {'cosam_mm.layers'}),
+    ("importlib.import_module('cosam_mm.models')", 'cosam_mm.x', False,
+     {'cosam_mm.models'}),
+])
+def test_imported_names(source, name, is_package, expected):
+    assert imported_names(source, name, is_package) == expected
+
+
+@pytest.mark.parametrize('source', [
+    'import sys\nsys.modules["a"] = 1',
+    'import sys\nsys.meta_path.append(1)',
+    'import torch\ntorch.load = print',
+    'from mmengine import runner\nrunner.Runner.train = print',
+    'import torch\nsetattr(torch, "load", print)',
+    'import torch\ndel torch.load',
+    'import torch\ntorch.serialization.add_safe_globals([int])',
+    'MODELS.register_module(force=True)(A)',
+])
+def test_workarounds_are_noticed(source):
+    assert workarounds(source)
+
+
+@pytest.mark.parametrize('source', [
+    'import sys\nsys.exit(1)',
+    'import torch\nx = torch.zeros(1)\nx.requires_grad = True',
+    'class A:\n    def __init__(self):\n        self.a = 1',
+    'from .layers import cosam\ncosam.name = 1',
+    'MODELS.register_module()(A)',
+])
+def test_ordinary_code_is_no_workaround(source):
+    assert not workarounds(source)
+
+
+# -- the rules -------------------------------------------------------------------
+
+
+def test_every_part_has_a_rule():
+    parts = {part_of(module_name(path)) for path in MODULES} - {''}
+    assert parts <= set(ALLOWED)
+    assert {'functional', 'layers', 'models', 'datasets', 'engine'} <= parts
+
+
+@pytest.mark.parametrize('path', MODULES, ids=name_id)
+def test_imports_run_downwards(path):
+    part = part_of(module_name(path))
+    ours = {part_of(name) for name in imports_of(path)
+            if name.split('.')[0] == 'cosam_mm'}
+    ours &= set(ALLOWED)
+    if part:
+        assert ours <= ALLOWED[part] | {part}
+        return
+    assert path == PACKAGE / '__init__.py'
+
+
+@pytest.mark.parametrize('path', MODULES, ids=name_id)
+def test_package_imports_no_tools_and_no_tests(path):
+    roots = {name.split('.')[0] for name in imports_of(path)}
+    assert not roots & {'tools', 'tests', 'configs', 'benchmarks'}
+
+
+@pytest.mark.parametrize('path', sources('cosam_mm/functional'), ids=name_id)
+def test_functional_is_pure(path):
+    roots = {name.split('.')[0] for name in imports_of(path)} - {'cosam_mm'}
+    assert roots <= PURE
+
+
+@pytest.mark.parametrize('path', [p for p in MODULES if p.name != 'compat.py'],
+                         ids=name_id)
+def test_workarounds_stand_in_compat_only(path):
+    assert workarounds(path.read_text(encoding='utf-8')) == []
+
+
+@pytest.mark.parametrize('path', MODULES, ids=name_id)
+def test_library_logs_and_does_not_print(path):
+    """A print to a stream that it names, as for a tool's last words, is none."""
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Call)
+                and ast.unparse(node.func) == 'print'
+                and 'file' not in {keyword.arg for keyword in node.keywords}]
+
+
+@pytest.mark.parametrize('path', sources('cosam_mm', 'tools', 'tests'), ids=name_id)
+def test_file_says_what_it_holds(path):
+    source = path.read_text(encoding='utf-8')
+    if path.name == '__init__.py' and not source:
+        assert 'tests' in path.parts, 'a package of the library needs a docstring'
+        return
+    assert ast.get_docstring(ast.parse(source))
+
+
+def test_no_folder_is_named_utils():
+    named = [path for folder in ('cosam_mm', 'tools', 'tests', 'configs')
+             for path in (REPO / folder).rglob('*')
+             if path.stem in ('utils', 'util', 'helpers', 'misc', 'common')]
+    assert named == []
+
+
+def test_names_of_test_files_occur_once():
+    names = [path.name for path in sources('tests') if path.name.startswith('test_')]
+    assert len(names) == len(set(names))

@@ -1,0 +1,315 @@
+"""The wheel as built, the versions it asks for, and the index of its models."""
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email.parser import Parser
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from mmaction.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+from torch.utils.flop_counter import FlopCounterMode
+
+import cosam_mm
+from cosam_mm.engine.config import input_shape
+
+REPO = Path(__file__).resolve().parents[1]
+EXTRAS = {'action', 'mmcv-lite', 'tests'}
+FOLDERS = ('cosam_mm', 'configs', 'requirements', 'tests', 'tools')
+METAFILES = sorted((REPO / 'configs').rglob('metafile.yml'))
+
+
+def copy_sources(target):
+    """The files that a source distribution is made of, without generated ones."""
+    generated = shutil.ignore_patterns('__pycache__', '.mim', '*.pyc')
+    for folder in FOLDERS:
+        shutil.copytree(REPO / folder, target / folder, ignore=generated)
+    for path in REPO.iterdir():
+        if path.is_file() and not path.name.startswith('.'):
+            shutil.copy2(path, target)
+    return target
+
+
+def build(kind, tree, out):
+    """What the build backend makes of a source tree, without isolation or network."""
+    out.mkdir()
+    subprocess.run(
+        [sys.executable, '-c', 'import sys; from setuptools import build_meta; '
+         'getattr(build_meta, sys.argv[1])(sys.argv[2])', f'build_{kind}', str(out)],
+        cwd=tree, check=True, capture_output=True, text=True, timeout=300)
+    (built,) = out.iterdir()
+    return built
+
+
+def files_below(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob('*')
+            if path.is_file() and '__pycache__' not in path.parts}
+
+
+def wheel_contents(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()
+                if not name.endswith('/RECORD')}
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    """A wheel of this checkout, built where an earlier build has left things."""
+    base = tmp_path_factory.mktemp('wheel')
+    tree = copy_sources(base)
+    left_over = tree / 'build' / 'lib' / 'cosam_mm' / 'removed_module.py'
+    left_over.parent.mkdir(parents=True)
+    left_over.touch()
+    return build('wheel', tree, base / 'out')
+
+
+@pytest.fixture(scope='module')
+def wheel_metadata(wheel):
+    contents = wheel_contents(wheel)
+    (name,) = (name for name in contents if name.endswith('.dist-info/METADATA'))
+    return Parser().parsestr(contents[name].decode())
+
+
+@pytest.fixture(scope='module')
+def requirements(wheel_metadata):
+    return [Requirement(line) for line in wheel_metadata.get_all('Requires-Dist')]
+
+
+def extra_of(requirement):
+    """Name of the extra that a requirement belongs to, None for all users."""
+    match = re.search(r'extra == "(.+?)"', str(requirement.marker or ''))
+    return match and match.group(1)
+
+
+# -- files ---------------------------------------------------------------------
+
+
+def test_wheel_holds_the_package_and_what_mim_needs_and_nothing_else(wheel):
+    expected = {f'cosam_mm/{name}' for name in files_below(REPO / 'cosam_mm')
+                if name.endswith('.py') and not name.startswith('.mim')}
+    for folder in ('configs', 'tools'):
+        expected |= {f'cosam_mm/.mim/{folder}/{name}'
+                     for name in files_below(REPO / folder)}
+    expected.add('cosam_mm/.mim/model-index.yml')
+    found = {name for name in wheel_contents(wheel) if '.dist-info/' not in name}
+    assert found == expected
+
+
+def test_wheel_holds_the_licence(wheel):
+    texts = [text for name, text in wheel_contents(wheel).items()
+             if name.endswith('/LICENSE')]
+    assert texts == [(REPO / 'LICENSE').read_bytes()]
+    assert b'Apache License' in texts[0]
+
+
+def test_source_distribution_makes_the_same_wheel(wheel, tmp_path):
+    tree = tmp_path / 'tree'
+    tree.mkdir()
+    archive = build('sdist', copy_sources(tree), tmp_path / 'sdist')
+    safely = {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}
+    with tarfile.open(archive) as tar:
+        tar.extractall(tmp_path / 'unpacked', **safely)
+    (unpacked,) = (tmp_path / 'unpacked').iterdir()
+    assert {'CHANGELOG.md', 'CITATION.cff', 'CONTRIBUTING.md', 'tests/conftest.py',
+            'requirements/constraints.txt'} <= files_below(unpacked)
+    again = build('wheel', unpacked, tmp_path / 'wheel')
+    assert wheel_contents(again) == wheel_contents(wheel)
+
+
+def test_unpacked_wheel_imports_and_its_configs_load(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c',
+         'import sys; sys.path.insert(0, "."); import cosam_mm\n'
+         'from mmengine.config import Config\n'
+         'cfg = Config.fromfile('
+         '"cosam_mm/.mim/configs/resnext101_cosam_bert_hmdb51.py")\n'
+         'print(cosam_mm.__file__, cfg.model.cls_head.num_classes)'],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    file, classes = done.stdout.split()
+    assert (tmp_path / file).samefile(tmp_path / 'cosam_mm' / '__init__.py')
+    assert classes == '51'
+
+
+def test_editable_installation_links_to_the_checkout(tmp_path):
+    tree = tmp_path / 'tree'
+    tree.mkdir()
+    build('editable', copy_sources(tree), tmp_path / 'out')
+    for part in ('configs', 'tools', 'model-index.yml'):
+        link = tree / 'cosam_mm' / '.mim' / part
+        assert link.is_symlink()
+        assert link.resolve() == (tree / part).resolve()
+    # Again, over the links: they are replaced and what they lead to stays.
+    build('editable', tree, tmp_path / 'out2')
+    assert (tree / 'cosam_mm' / '.mim' / 'configs' / 'metafile.yml').is_file()
+
+
+# -- versions ------------------------------------------------------------------
+
+
+def test_version_is_the_same_everywhere(wheel_metadata):
+    version = cosam_mm.__version__
+    assert wheel_metadata['Version'] == version
+    assert f'[{version}]' in (REPO / 'CHANGELOG.md').read_text(encoding='utf-8')
+    citation = yaml.safe_load((REPO / 'CITATION.cff').read_text(encoding='utf-8'))
+    assert citation['version'] == version
+
+
+def test_extras(wheel_metadata, requirements):
+    assert set(wheel_metadata.get_all('Provides-Extra')) == EXTRAS
+    names = {extra: {str(r).split(';')[0] for r in requirements if extra_of(r) == extra}
+             for extra in EXTRAS}
+    assert names['action'] <= names['tests']
+    plain = {r.name for r in requirements if extra_of(r) is None}
+    assert plain == {'torch', 'mmengine', 'numpy'}
+
+
+def test_every_requirement_has_a_lower_bound(requirements):
+    for requirement in requirements:
+        assert any(spec.operator == '>=' for spec in requirement.specifier), requirement
+
+
+def test_constraints_lie_within_the_ranges(requirements):
+    lines = (REPO / 'requirements' / 'constraints.txt').read_text().splitlines()
+    pins = {}
+    for line in lines:
+        if line and not line.startswith('#'):
+            name, version = line.split('==')
+            assert canonicalize_name(name) not in pins, f'{name} is pinned twice'
+            pins[canonicalize_name(name)] = Version(version)
+    for requirement in requirements:
+        name = canonicalize_name(requirement.name)
+        if name == 'setuptools':  # builds the package; whatever is there will do
+            continue
+        assert name in pins, f'{name} is not pinned'
+        assert requirement.specifier.contains(pins[name]), requirement
+    opencv = {version for name, version in pins.items() if name.startswith('opencv')}
+    assert len(opencv) == 1, 'builds of OpenCV share a folder: pin one version'
+
+
+def test_mmcv_is_asked_for_in_an_extra_of_its_own_only(requirements):
+    """Neither full mmcv nor mmcv-lite, which would be laid over a full one."""
+    by_extra = {(canonicalize_name(r.name), extra_of(r)) for r in requirements
+                if 'mmcv' in r.name}
+    assert by_extra == {('mmcv-lite', 'mmcv-lite')}
+
+
+def test_no_requirement_brings_mmcv(requirements):
+    """Not through what it requires in turn either, as far as that is installed."""
+    waiting = [r for r in requirements if extra_of(r) != 'mmcv-lite']
+    seen = set()
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        assert not name.startswith('mmcv')
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            needed = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            continue
+        waiting += [r for r in map(Requirement, needed)
+                    if r.marker is None or r.marker.evaluate({'extra': ''})]
+    assert {'torch', 'mmengine', 'mmaction2', 'opencv-python'} <= seen
+
+
+# -- model index ---------------------------------------------------------------
+
+
+def load_yaml(path):
+    return yaml.safe_load(path.read_text(encoding='utf-8'))
+
+
+def indexed_models(metafile):
+    return {model['Name']: model for model in load_yaml(metafile)['Models']}
+
+
+ACTION_MODELS = indexed_models(REPO / 'configs' / 'metafile.yml')
+
+
+def test_index_imports_every_metafile():
+    imported = load_yaml(REPO / 'model-index.yml')['Import']
+    assert imported == [path.relative_to(REPO).as_posix() for path in METAFILES]
+
+
+@pytest.mark.parametrize('metafile', METAFILES, ids=lambda path: path.parent.name)
+def test_metafile_names_every_config_beside_it(metafile):
+    shipped = {path.stem for path in metafile.parent.glob('*.py')
+               if not path.stem.endswith('_demo')}
+    content = load_yaml(metafile)
+    assert [model['Name'] for model in content['Models']] == list(
+        indexed_models(metafile)), 'a name occurs twice'
+    assert set(indexed_models(metafile)) == shipped
+    collections = {collection['Name'] for collection in content['Collections']}
+    for name, model in indexed_models(metafile).items():
+        assert REPO / model['Config'] == metafile.parent / f'{name}.py'
+        assert model['In Collection'] in collections
+    assert {model['In Collection'] for model in content['Models']} == collections
+
+
+@pytest.mark.parametrize('metafile', METAFILES, ids=lambda path: path.parent.name)
+def test_figures_of_papers_are_marked_and_no_weights_are_promised(metafile):
+    for model in indexed_models(metafile).values():
+        assert 'Weights' not in model
+        for result in model.get('Results', ()):
+            assert result['Reported By'] == 'paper'
+            for metric in result['Metrics']:
+                assert metric.endswith(' (paper)')
+
+
+def test_results_are_those_of_the_paper():
+    """(top-1, top-3) of each row, HMDB51 before UCF101."""
+    rows = {
+        'resnext101_lstm': (73.68, 87.46, 93.90, 98.05),
+        'resnext101_cosam_lstm': (75.16, 89.22, 94.59, 98.52),
+        'resnext101_bert': (76.08, 90.46, 95.50, 98.23),
+        'resnext101_cosam_bert': (77.52, 92.55, 95.96, 98.84),
+        'i3d_bert': (68.63, 87.78, 92.50, 98.26),
+        'i3d_cosam_bert': (69.38, 87.95, 93.05, 98.63),
+    }
+    expected = {}
+    for name, figures in rows.items():
+        expected[f'{name}_hmdb51'] = ('HMDB51', *figures[:2])
+        expected[f'{name}_ucf101'] = ('UCF101', *figures[2:])
+    found = {}
+    for name, model in ACTION_MODELS.items():
+        for result in model.get('Results', ()):
+            found[name] = (result['Dataset'], *result['Metrics'].values())
+    assert found == expected
+
+
+def millions(parameters):
+    return f'{parameters / 1e6:.2f}M'
+
+
+@pytest.mark.parametrize('name', ACTION_MODELS)
+def test_parameters_flops_and_input_in_the_index(name):
+    cfg = Config.fromfile(REPO / 'configs' / f'{name}.py')
+    shape = input_shape(cfg)
+    entry = ACTION_MODELS[name]
+    figures = entry['Metadata']
+    # Nothing is computed on this device: sizes are all that is asked for.
+    with DefaultScope.overwrite_default_scope('mmaction'), torch.device('meta'):
+        model = MODELS.build(cfg.model).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(torch.zeros(1, 1, *shape), mode='tensor', stage='head')
+    assert figures['Parameters'] == millions(sum(p.numel() for p in model.parameters()))
+    # The counter takes two for a multiply-add and leaves normalisation out.
+    giga = counter.get_total_flops() / 2 / 1e9
+    assert float(figures['FLOPs'].rstrip('G')) == pytest.approx(giga, rel=0.01)
+    assert figures['Resolution'] == 'x'.join(map(str, shape[1:]))
+    assert figures['Training Data'].lower() == cfg.train_dataloader.dataset.name
+    assert entry['Modality'] == {3: 'RGB', 2: 'Flow'}[shape[0]]

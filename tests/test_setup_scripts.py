@@ -1,0 +1,276 @@
+"""What the shell scripts decide and say, without installing anything.
+
+``tools/setup_env.sh`` runs in a copy of the files it reads, with an interpreter that
+makes no environment and writes down what pip is asked for. Its questions about Python
+and about installed packages are answered by the real interpreter, which sees a folder
+of made-up packages instead of its own.
+"""
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+SCRIPTS = sorted([*(REPO / 'tools').glob('*.sh'), REPO / '.ci' / 'run'])
+BASH = shutil.which('bash')
+
+# Stands in for both python3 and .venv/bin/python.
+INTERPRETER = '''#!{bash}
+here={base}
+case "$*" in
+    "-m venv "*)
+        [ ! -e "$here/venv_fails" ] || {{ mkdir -p "$3"; exit 1; }}
+        mkdir -p "$3/bin"
+        cp "$0" "$3/bin/python"
+        rm -f "$here/no_pip" ;;
+    "-m pip "*" --version") [ ! -e "$here/no_pip" ] ;;
+    "-m pip "*)
+        echo "${{*:4}}" >> "$here/pip.log"
+        case "$*" in *"-e ."*)
+            mkdir -p "$here/site/opencv_contrib_python-5.0.0.dist-info"
+            printf 'Name: opencv-contrib-python\\nVersion: 5.0.0\\n' \\
+                > "$here/site/opencv_contrib_python-5.0.0.dist-info/METADATA" ;;
+        *headless*) echo "VideoCapture = None" > "$here/site/cv2.py" ;;
+        esac ;;
+    *) PYTHONPATH="$here/site" exec {real} -S "$@" ;;
+esac
+'''
+
+
+class Sandbox:
+    """A checkout that holds only what the set-up script reads."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        self.checkout = base / 'check out'
+        self.venv = self.checkout / '.venv'
+        (self.checkout / 'tools').mkdir(parents=True)
+        (self.checkout / 'requirements').mkdir()
+        for name in ('tools/setup_env.sh', 'setup.py', 'pyproject.toml',
+                     'requirements/constraints.txt'):
+            shutil.copy2(REPO / name, self.checkout / name)
+        (base / 'site').mkdir()
+        self.add_module('cv2', 'VideoCapture = None')
+        (base / 'bin').mkdir()
+        self.write_python(INTERPRETER.format(bash=BASH, base=base, real=sys.executable))
+
+    def write_python(self, text: str) -> None:
+        path = self.base / 'bin' / 'python3'
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def add_module(self, name: str, text: str = '') -> None:
+        (self.base / 'site' / f'{name}.py').write_text(text)
+
+    def add_distribution(self, name: str) -> None:
+        folder = self.base / 'site' / f'{name}-1.0.dist-info'
+        folder.mkdir()
+        (folder / 'METADATA').write_text(f'Name: {name}\nVersion: 1.0\n')
+
+    def run(self, *args: str, **environ: str):
+        """Run the script; PATH leads to the interpreter of the sandbox first."""
+        path = f'{self.base / "bin"}:{os.environ["PATH"]}'
+        environ = {'HOME': str(self.base), 'PATH': path, **environ}
+        return subprocess.run(
+            [BASH, str(self.checkout / 'tools' / 'setup_env.sh'), *args],
+            env=environ, capture_output=True, text=True, timeout=60)
+
+    def pip_calls(self) -> list:
+        """What pip was asked for since the last time this was called."""
+        log = self.base / 'pip.log'
+        calls = log.read_text().splitlines() if log.exists() else []
+        log.unlink(missing_ok=True)
+        return calls
+
+
+@pytest.fixture
+def sandbox(tmp_path):
+    return Sandbox(tmp_path)
+
+
+@pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.name)
+def test_script_parses_and_stops_at_errors(script):
+    assert subprocess.run([BASH, '-n', str(script)], check=False).returncode == 0
+    assert os.access(script, os.X_OK)
+    lines = script.read_text().splitlines()
+    assert lines[0] == '#!/usr/bin/env bash'
+    assert 'set -euo pipefail' in lines
+
+
+def test_ci_runs_the_tests():
+    assert 'bash tools/test.sh' in (REPO / '.ci' / 'run').read_text().splitlines()
+
+
+def test_set_up_installs_the_pinned_set_once(sandbox):
+    done = sandbox.run()
+    assert done.returncode == 0, done.stderr
+    assert 'setting up .venv (action)' in done.stdout
+    (call,) = sandbox.pip_calls()
+    assert call.endswith('-e .[action,mmcv-lite]')
+    pinned = '-c requirements/constraints.txt' in call
+    assert pinned is (sys.version_info >= (3, 11))
+
+    again = sandbox.run()
+    assert (again.returncode, again.stdout, sandbox.pip_calls()) == (0, '', [])
+
+
+def test_environment_for_tests_serves_the_demo(sandbox):
+    sandbox.run('tests')
+    assert sandbox.pip_calls()[0].endswith('-e .[tests,mmcv-lite]')
+    assert sandbox.run('action').returncode == 0
+    assert sandbox.pip_calls() == []
+
+
+def test_environment_for_the_demo_does_not_serve_tests(sandbox):
+    sandbox.run('action')
+    sandbox.pip_calls()
+    sandbox.run('tests')
+    assert len(sandbox.pip_calls()) == 1
+
+
+@pytest.mark.parametrize('name', ['setup.py', 'requirements/constraints.txt'])
+def test_other_requirements_are_installed(sandbox, name):
+    sandbox.run()
+    sandbox.pip_calls()
+    with (sandbox.checkout / name).open('a') as file:
+        file.write('# changed\n')
+    assert sandbox.run().returncode == 0
+    assert len(sandbox.pip_calls()) == 1
+
+
+def test_a_moved_checkout_is_set_up_again(sandbox):
+    """An editable installation knows the folder by its full name."""
+    sandbox.run()
+    sandbox.pip_calls()
+    sandbox.checkout = sandbox.checkout.rename(sandbox.base / 'elsewhere')
+    assert sandbox.run().returncode == 0
+    assert len(sandbox.pip_calls()) == 1
+
+
+def test_an_interrupted_environment_is_completed(sandbox):
+    """One that has Python but not pip, as a stopped ``python -m venv`` leaves it."""
+    (sandbox.venv / 'bin').mkdir(parents=True)
+    shutil.copy2(sandbox.base / 'bin' / 'python3', sandbox.venv / 'bin' / 'python')
+    (sandbox.base / 'no_pip').touch()
+    assert sandbox.run().returncode == 0
+    assert not (sandbox.base / 'no_pip').exists()
+    assert len(sandbox.pip_calls()) == 1
+
+
+def test_a_failed_installation_is_not_taken_for_done(sandbox):
+    text = (sandbox.base / 'bin' / 'python3').read_text()
+    sandbox.write_python(text.replace('*"-e ."*)', '*"-e ."*) exit 1;;\n *never*)'))
+    assert sandbox.run().returncode != 0
+    assert not (sandbox.venv / '.cosam_mm_action').exists()
+    assert len(sandbox.pip_calls()) == 1
+    sandbox.run()
+    assert len(sandbox.pip_calls()) == 1
+
+
+# -- mmcv ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('distribution', ['mmcv', None], ids=['wheel', 'folder'])
+def test_full_mmcv_is_left_alone(sandbox, distribution):
+    sandbox.add_module('mmcv')
+    if distribution:
+        sandbox.add_distribution(distribution)
+    sandbox.run()
+    assert sandbox.pip_calls()[0].endswith('-e .[action]')
+
+
+def test_full_mmcv_beside_mmcv_lite_is_left_alone(sandbox):
+    sandbox.add_module('mmcv')
+    sandbox.add_distribution('mmcv')
+    sandbox.add_distribution('mmcv_lite')
+    sandbox.run()
+    assert sandbox.pip_calls()[0].endswith('-e .[action]')
+
+
+def test_mmcv_lite_of_an_earlier_run_is_kept_up_to_date(sandbox):
+    sandbox.add_module('mmcv')
+    sandbox.add_distribution('mmcv_lite')
+    sandbox.run()
+    assert sandbox.pip_calls()[0].endswith('-e .[action,mmcv-lite]')
+
+
+# -- OpenCV --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('state', ['libGL.so.1 is missing', 'an empty folder is left'])
+def test_headless_opencv_where_graphics_libraries_are_missing(sandbox, state):
+    cv2 = sandbox.base / 'site' / 'cv2.py'
+    if state == 'an empty folder is left':  # which Python imports as a namespace
+        cv2.unlink()
+        (sandbox.base / 'site' / 'cv2').mkdir()
+    else:
+        sandbox.add_module('cv2', 'raise ImportError("libGL.so.1")')
+    done = sandbox.run()
+    assert 'taking the headless OpenCV' in done.stdout
+    _, uninstall, install = sandbox.pip_calls()
+    assert uninstall == ('uninstall --quiet --yes opencv-python '
+                         'opencv-contrib-python')
+    assert install == ('install --quiet --force-reinstall --no-deps '
+                       'opencv-contrib-python-headless==5.0.0')
+    assert done.returncode == 0, done.stderr
+
+
+# -- messages ------------------------------------------------------------------
+
+
+def test_unknown_extra(sandbox):
+    done = sandbox.run('everything')
+    assert done.returncode == 2
+    assert "error: 'everything' is not to be had: EXTRA is action or tests." \
+        in done.stderr
+    assert not sandbox.venv.exists()
+
+
+def test_no_python(sandbox):
+    done = sandbox.run(PYTHON='python0')
+    assert done.returncode == 2
+    assert 'error: there is no python0 here. Install Python 3.9 or newer, or set ' \
+        'PYTHON to one.' in done.stderr
+
+
+def test_python_too_old(sandbox):
+    sandbox.write_python('#!/bin/sh\n'
+                         '[ "$1" = --version ] && echo Python 3.8.1 && exit 0\n'
+                         'exit 1\n')
+    done = sandbox.run()
+    assert done.returncode == 2
+    assert 'error: cosam_mm needs Python 3.9 or newer, and python3 is Python 3.8.1. ' \
+        'Set PYTHON to a newer one.' in done.stderr
+    assert not sandbox.venv.exists()
+
+
+def test_environment_of_a_python_too_old(sandbox):
+    old = ('#!/bin/sh\n'
+           'case "$*" in *--version) echo Python 3.8.1 ;; *) exit 1 ;; esac\n')
+    (sandbox.venv / 'bin').mkdir(parents=True)
+    (sandbox.venv / 'bin' / 'python').write_text(old)
+    (sandbox.venv / 'bin' / 'python').chmod(0o755)
+    done = sandbox.run()
+    assert done.returncode == 2
+    assert 'error: .venv holds Python 3.8.1, and cosam_mm needs 3.9 or newer: remove ' \
+        'that folder' in done.stderr
+
+
+def test_no_venv_module(sandbox):
+    (sandbox.base / 'venv_fails').touch()
+    done = sandbox.run()
+    assert done.returncode == 2
+    assert 'error: python3 cannot make a virtual environment.' in done.stderr
+    assert 'apt-get install python3-venv' in done.stderr
+    assert not sandbox.venv.exists()
+
+
+def test_a_folder_that_was_there_is_not_removed(sandbox):
+    (sandbox.base / 'venv_fails').touch()
+    sandbox.venv.mkdir()
+    (sandbox.venv / 'mine.txt').touch()
+    assert sandbox.run().returncode == 2
+    assert (sandbox.venv / 'mine.txt').exists()
