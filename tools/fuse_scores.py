@@ -6,10 +6,10 @@ Example:
     python tools/fuse_scores.py rgb.npz flow.npz
 """
 import argparse
-import sys
 
 import cosam_mm  # noqa: F401
-from cosam_mm.evaluation import load_scores, save_scores
+from cosam_mm.engine.user_errors import one_line_errors
+from cosam_mm.evaluation.action import load_scores, save_scores
 from cosam_mm.functional.fusion import align_by_id, fuse_scores, top_k_accuracy
 
 
@@ -50,9 +50,10 @@ def fuse(args):
     if not readable.any():
         raise ValueError('No clip could be read in every stream.')
     label = first['label'][orders[0]]
+    width = max(map(len, args.scores))
     for name, score in (*zip(args.scores, scores), ('fused', fused)):
         figures = top_k_accuracy(score[readable], label[readable], args.topk)
-        print(f'{name:24}' + '  '.join(f'top{k} {v:.4f}' for k, v in figures.items()))
+        print(f'{name:{width}}', *(f' top{k} {v:.4f}' for k, v in figures.items()))
     if unreadable.any():
         print(f'{int(unreadable.sum())} of {len(label)} clips could not be read in '
               'some stream and are left out')
@@ -74,11 +75,9 @@ def check_same_test(paths, streams):
 
 
 def main():
-    try:
-        fuse(parse_args())
-    except (FileNotFoundError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
+    args = parse_args()
+    with one_line_errors():
+        fuse(args)
 
 
 if __name__ == '__main__':

@@ -14,11 +14,13 @@ from mmengine.runner import Runner
 import cosam_mm  # noqa: F401
 from cosam_mm.engine.config import (
     default_work_dir,
+    dump_scores,
     force_test,
     set_data_root,
     set_split,
-    use_available_backend,
 )
+from cosam_mm.engine.processes import connect_cpu_processes
+from cosam_mm.engine.user_errors import one_line_errors
 
 SPLITS = (1, 2, 3)
 
@@ -59,6 +61,8 @@ def parse_args():
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
                         help='set by the launcher')
     args = parser.parse_args()
+    if not Path(args.config).is_file():
+        parser.error(f'there is no config {args.config}')
     if args.dump and not args.dump.endswith('.npz'):
         parser.error(f'--dump writes an .npz file, got {args.dump}')
     if args.all_splits:
@@ -79,29 +83,24 @@ def parse_args():
     return args
 
 
-def merge_args(cfg: Config, args: argparse.Namespace, checkpoint: str,
-               split) -> Config:
+def merge_args(cfg: Config, args: argparse.Namespace, checkpoint: str, split,
+               work_dir) -> Config:
     """The config with what the command line says, for one split."""
     cfg.launcher = args.launcher
-    base = args.work_dir or default_work_dir(cfg, args.config)
-    cfg.work_dir = base if split is None else str(Path(base) / f'split{split}')
+    cfg.work_dir = str(work_dir)
     cfg.load_from = checkpoint
+    cfg.resume = False
     if split is not None:
         set_split(cfg, split)
     if args.data_root is not None:
         set_data_root(cfg, args.data_root)
-    if args.dump:
-        evaluators = cfg.test_evaluator
-        if not isinstance(evaluators, (list, tuple)):
-            evaluators = [evaluators]
-        out_file = args.dump.replace('{split}', str(split))
-        cfg.test_evaluator = [*evaluators,
-                              dict(type='DumpScores', out_file=out_file)]
     if args.force:
         force_test(cfg)
-    use_available_backend(cfg)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
+    if args.dump:
+        dump_scores(cfg, args.dump.replace('{split}', str(split)))
+    connect_cpu_processes(cfg)
     return cfg
 
 
@@ -111,35 +110,51 @@ def run(cfg: Config) -> dict:
     return runner.test()
 
 
-def summarize(metrics: list, out_file: Path) -> None:
-    """Print the splits and their mean, and keep them in a file."""
-    names = [name for name in metrics[0] if all(name in m for m in metrics)]
-    rows = {name: [float(m[name]) for m in metrics] for name in names}
-    print(f'{"":16}' + ''.join(f'split {k:<6}' for k in SPLITS) + 'mean')
+def run_all_splits(cfg: Config, args: argparse.Namespace) -> None:
+    """Test every split; print the mean and keep it in the work dir."""
+    base = Path(args.work_dir or default_work_dir(cfg, args.config))
+    metrics = []
+    for split, checkpoint in zip(SPLITS, args.checkpoint):
+        one = merge_args(copy.deepcopy(cfg), args, checkpoint, split,
+                         base / f'split{split}')
+        # mmengine keeps one log for each name.
+        one.experiment_name = f'{Path(args.config).stem}_split{split}'
+        metrics.append(run(one))
+    if is_main_process():
+        summarize(metrics, base / 'all_splits.json')
+
+
+def summarize(metrics: list[dict], out_file: Path) -> None:
+    """Print the splits and their mean, and keep them in a file.
+
+    Args:
+        metrics: Figures by name, for each split. ``acc/num_unreadable`` is there
+            only where clips could not be read: it is 0 elsewhere.
+        out_file: A JSON file; its folder is made if need be.
+    """
+    names = dict.fromkeys(name for figures in metrics for name in figures)
+    rows = {name: [float(figures.get(name, 0)) for figures in metrics]
+            for name in names}
+    print(f'{"":20}' + ''.join(f'split {k:<6}' for k in SPLITS) + 'mean')
     for name, values in rows.items():
-        print(f'{name:16}' + ''.join(f'{v:<12.4f}' for v in values) +
+        print(f'{name:20}' + ''.join(f'{v:<12.4f}' for v in values) +
               f'{statistics.mean(values):.4f}')
     out_file.parent.mkdir(parents=True, exist_ok=True)
     out_file.write_text(json.dumps(
         {name: dict(splits=values, mean=statistics.mean(values))
-         for name, values in rows.items()}, indent=2))
+         for name, values in rows.items()}, indent=2) + '\n', encoding='utf-8')
     print(f'written to {out_file}')
 
 
 def main():
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    if not args.all_splits:
-        run(merge_args(cfg, args, args.checkpoint[0], args.split))
-        return
-    metrics = []
-    for split, checkpoint in zip(SPLITS, args.checkpoint):
-        one = merge_args(copy.deepcopy(cfg), args, checkpoint, split)
-        one.experiment_name = f'{Path(args.config).stem}_split{split}'
-        metrics.append(run(one))
-    if is_main_process():
-        base = args.work_dir or default_work_dir(cfg, args.config)
-        summarize(metrics, Path(base) / 'all_splits.json')
+    with one_line_errors():
+        cfg = Config.fromfile(args.config)
+        if args.all_splits:
+            run_all_splits(cfg, args)
+        else:
+            work_dir = args.work_dir or default_work_dir(cfg, args.config, args.split)
+            run(merge_args(cfg, args, args.checkpoint[0], args.split, work_dir))
 
 
 if __name__ == '__main__':

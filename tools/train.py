@@ -1,6 +1,7 @@
 """Train a model: ``python tools/train.py CONFIG``."""
 import argparse
 import os
+from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
@@ -9,11 +10,15 @@ from mmengine.runner import Runner
 import cosam_mm  # noqa: F401
 from cosam_mm.engine.config import (
     default_work_dir,
+    scale_learning_rate,
     set_data_root,
+    set_randomness,
     set_split,
+    skip_validation,
     use_amp,
-    use_available_backend,
 )
+from cosam_mm.engine.processes import connect_cpu_processes
+from cosam_mm.engine.user_errors import one_line_errors
 
 
 def parse_args():
@@ -53,6 +58,11 @@ def parse_args():
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
                         help='set by the launcher')
     args = parser.parse_args()
+    if not Path(args.config).is_file():
+        parser.error(f'there is no config {args.config}')
+    start = args.resume or 'auto'
+    if start != 'auto' and '://' not in start and not Path(start).is_file():
+        parser.error(f'there is no checkpoint {start}')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
@@ -67,31 +77,28 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         set_data_root(cfg, args.data_root)
     if args.amp:
         use_amp(cfg)
-    if args.no_validate:
-        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-        # Both look at validation figures, which there will be none of.
-        cfg.param_scheduler = [s for s in cfg.get('param_scheduler') or []
-                               if 'Plateau' not in s.type]
-        cfg.default_hooks.checkpoint.pop('save_best', None)
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
-    if args.auto_scale_lr:
-        cfg.auto_scale_lr.enable = True
-    if args.seed is not None or args.diff_rank_seed or args.deterministic:
-        cfg.randomness = dict(seed=args.seed, diff_rank_seed=args.diff_rank_seed,
-                              deterministic=args.deterministic)
-    use_available_backend(cfg)
+    set_randomness(cfg, seed=args.seed, diff_rank_seed=args.diff_rank_seed,
+                   deterministic=args.deterministic)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
+    # After the options, which may speak of what these two look at.
+    if args.auto_scale_lr:
+        scale_learning_rate(cfg)
+    if args.no_validate:
+        skip_validation(cfg)
+    connect_cpu_processes(cfg)
     return cfg
 
 
 def main():
     args = parse_args()
-    cfg = merge_args(Config.fromfile(args.config), args)
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    runner.train()
+    with one_line_errors():
+        cfg = merge_args(Config.fromfile(args.config), args)
+        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+        runner.train()
 
 
 if __name__ == '__main__':

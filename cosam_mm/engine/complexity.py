@@ -19,7 +19,8 @@ class Complexity:
     Attributes:
         parameters: Number of parameters.
         multiply_adds: Of convolutions, linear layers, recurrent layers and
-            matrix products, one for each multiplication with its addition.
+            matrix products, one for each multiplication with its addition, and
+            of normalisations.
         table: Both by module, as text.
     """
 
@@ -54,7 +55,7 @@ def measure_complexity(model: nn.Module, shape: Sequence[int],
         flops = FlopAnalyzer(scores, inputs)
         flops.set_op_handle('aten::lstm', _count_lstm)
         flops.set_op_handle('aten::scaled_dot_product_attention', _count_attention)
-        flops.unsupported_ops_warnings(False)
+        flops.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         total, table = int(flops.total()), ''
         if with_table:
             table = complexity_stats_table(

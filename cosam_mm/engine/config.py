@@ -7,22 +7,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
-import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+
+from . import precision  # noqa: F401  (registers what use_amp asks for)
 
 __all__ = [
-    'config_of_checkpoint', 'default_work_dir', 'force_test', 'input_shape',
-    'set_data_root', 'set_split', 'use_amp', 'use_available_backend'
+    'config_of_checkpoint', 'default_work_dir', 'dump_scores', 'force_test',
+    'input_shape', 'scale_learning_rate', 'set_data_root', 'set_randomness',
+    'set_split', 'skip_validation', 'use_amp'
 ]
 
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def _datasets(cfg: Config) -> Iterator[ConfigDict]:
+    """Data sets of all loaders, inside of what wraps or joins them."""
     for name in _LOADERS:
         loader = cfg.get(name)
         if loader is not None:
-            yield loader.dataset
+            yield from _unwrap(loader.dataset)
+
+
+def _unwrap(dataset: ConfigDict) -> Iterator[ConfigDict]:
+    # "dataset" is also the name of a setting: only another config is wrapped.
+    inner = [dataset[key] for key in ('dataset', 'query', 'gallery')
+             if isinstance(dataset.get(key), dict)]
+    inner += dataset.get('datasets') or []
+    if not inner:
+        yield dataset
+    for one in inner:
+        yield from _unwrap(one)
 
 
 def set_split(cfg: Config, split: int) -> None:
@@ -85,51 +100,100 @@ def input_shape(cfg: Config) -> tuple[int, int, int, int]:
     return cfg.model.backbone.get('in_channels', 3), clip_lens[-1], height, width
 
 
+def skip_validation(cfg: Config) -> None:
+    """Train without validating, and without what needs the figures of it."""
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    schedulers = cfg.get('param_scheduler') or []
+    if isinstance(schedulers, dict):
+        schedulers = [schedulers]
+    cfg.param_scheduler = [s for s in schedulers if 'Plateau' not in s['type']]
+    cfg.get('default_hooks', {}).get('checkpoint', {}).pop('save_best', None)
+
+
+def scale_learning_rate(cfg: Config) -> None:
+    """Scale the learning rate by the batch size over all processes.
+
+    Raises:
+        ValueError: The config does not say which batch size its rate is for.
+    """
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise ValueError(
+            '--auto-scale-lr: the config does not say which batch size its learning '
+            'rate is for. Set auto_scale_lr.base_batch_size=NUMBER with '
+            '--cfg-options.')
+    cfg.auto_scale_lr.enable = True
+
+
+def set_randomness(cfg: Config, **settings) -> None:
+    """Change settings of the random numbers; those that are None or False stay.
+
+    Args:
+        cfg: The config.
+        settings: Of mmengine's ``randomness``: seed, diff_rank_seed, deterministic.
+    """
+    asked = {key: value for key, value in settings.items()
+             if value is not None and value is not False}
+    cfg.randomness = {'seed': None, **(cfg.get('randomness') or {}), **asked}
+
+
+def dump_scores(cfg: Config, out_file: str) -> None:
+    """Let a test write the scores of every clip to ``out_file``."""
+    evaluators = cfg.test_evaluator
+    if not isinstance(evaluators, (list, tuple)):
+        evaluators = [evaluators]
+    averaged = cfg.model.get('cls_head', {}).get('average_clips')
+    cfg.test_evaluator = [*evaluators, dict(
+        type='DumpScores', out_file=out_file,
+        score_type='prob' if averaged == 'prob' else 'logit')]
+
+
 def use_amp(cfg: Config) -> None:
-    """Train in automatic mixed precision.
+    """Train in automatic mixed precision: float16, on a CPU bfloat16.
 
     Raises:
         ValueError: The optimiser wrapper is one that AMP cannot replace.
     """
     kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'CPUAmpOptimWrapper'):
         raise ValueError('--amp works with optim_wrapper.type OptimWrapper, got '
                          f'{kind}.')
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
-    if torch.cuda.is_available():
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    if get_device() == 'cpu':
+        cfg.optim_wrapper.type = 'CPUAmpOptimWrapper'
     else:
-        # CPUs compute in bfloat16, which needs no loss scaling.
-        cfg.optim_wrapper.setdefault('dtype', 'bfloat16')
-
-
-def use_available_backend(cfg: Config) -> None:
-    """Let processes talk through gloo where there is no GPU for nccl."""
-    if not torch.cuda.is_available() and 'env_cfg' in cfg:
-        cfg.env_cfg.setdefault('dist_cfg', {})['backend'] = 'gloo'
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def config_of_checkpoint(text: str) -> Config:
     """Read the config that mmengine wrote into a checkpoint.
 
     The text is Python, but it came with a file from somewhere: it is read as
-    data, and nothing in it is executed.
+    data, and nothing in it is executed. Nor does it name what to build by the place
+    of an import, as ``type='os.system'``: mmengine would call that.
 
     Args:
         text: ``checkpoint['meta']['cfg']``.
 
     Raises:
-        ValueError: The text holds more than assignments of plain values.
+        ValueError: The text holds more than assignments of plain values, or a type
+            that is not the plain name of something registered.
     """
     values = {}
-    for statement in ast.parse(text).body:
+    try:
+        statements = ast.parse(text).body
+    except SyntaxError as error:
+        raise ValueError(_refusal(error.lineno, 'is no Python')) from None
+    for statement in statements:
         if not (isinstance(statement, ast.Assign) and len(statement.targets) == 1
                 and isinstance(statement.targets[0], ast.Name)):
-            raise ValueError(
-                "The checkpoint's config holds more than plain settings (line "
-                f'{statement.lineno}). Give the config file instead.')
+            raise ValueError(_refusal(statement.lineno, 'is no plain setting'))
         values[statement.targets[0].id] = _plain_value(statement.value)
     return Config(values)
+
+
+def _refusal(line: Optional[int], what: str) -> str:
+    return (f"Line {line} of the checkpoint's config {what}, and it is read as data "
+            'only. Give the config file, and this file with --checkpoint.')
 
 
 def _plain_value(node: ast.expr):
@@ -137,19 +201,23 @@ def _plain_value(node: ast.expr):
     if isinstance(node, ast.Call):
         if not (isinstance(node.func, ast.Name) and node.func.id == 'dict'
                 and not node.args and all(k.arg for k in node.keywords)):
-            raise ValueError(
-                "The checkpoint's config holds a call that is not dict(...) "
-                f'(line {node.lineno}). Give the config file instead.')
-        return {k.arg: _plain_value(k.value) for k in node.keywords}
-    if isinstance(node, ast.Dict):
-        return {_plain_value(k): _plain_value(v)
-                for k, v in zip(node.keys, node.values)}
+            raise ValueError(_refusal(node.lineno, 'has a call other than dict(...)'))
+        return _plain_dict(node.lineno, [(k.arg, k.value) for k in node.keywords])
+    if isinstance(node, ast.Dict) and None not in node.keys:
+        return _plain_dict(node.lineno, [
+            (_plain_value(k), v) for k, v in zip(node.keys, node.values)])
     if isinstance(node, (ast.List, ast.Tuple)):
         kind = list if isinstance(node, ast.List) else tuple
         return kind(_plain_value(item) for item in node.elts)
     try:
         return ast.literal_eval(node)
     except ValueError:
-        raise ValueError(
-            "The checkpoint's config holds something that is no plain value "
-            f'(line {node.lineno}). Give the config file instead.') from None
+        raise ValueError(_refusal(node.lineno, 'has no plain value')) from None
+
+
+def _plain_dict(line: int, items: list[tuple]) -> dict:
+    """A dict; its ``type`` may be a registered name, never a path to import."""
+    values = {key: _plain_value(value) for key, value in items}
+    if not str(values.get('type', 'name')).isidentifier():
+        raise ValueError(_refusal(line, f'asks for {values["type"]!r}'))
+    return values

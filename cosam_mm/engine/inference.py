@@ -3,11 +3,12 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 import torch
-from mmaction.apis import inference_recognizer, init_recognizer
+from mmaction.apis import init_recognizer
 from mmengine.config import Config
-from mmengine.dataset import Compose
+from mmengine.dataset import Compose, pseudo_collate
 from torch import nn
 
+from ..models.convert import read_checkpoint, unwrap_state_dict
 from .config import config_of_checkpoint
 from .hooks.guard import describe_misfit
 
@@ -20,23 +21,22 @@ class ClassScore(NamedTuple):
     probability: float
 
 
-def find_checkpoint(config_file: str, work_dirs: str = 'work_dirs') -> Path:
-    """The checkpoint that training with a config left: its newest best one.
+def find_checkpoint(work_dir: str) -> Path:
+    """The checkpoint that training left in a folder: its newest best one.
 
     Args:
-        config_file: The config that was trained.
-        work_dirs: Folder of all work dirs.
+        work_dir: Folder of a training, or of the trainings of several splits.
 
     Raises:
         FileNotFoundError: There is none.
     """
-    folder = Path(work_dirs) / Path(config_file).stem
     for pattern in ('best_*.pth', 'epoch_*.pth', 'iter_*.pth'):
-        found = sorted(folder.rglob(pattern), key=lambda path: path.stat().st_mtime)
+        found = sorted(Path(work_dir).rglob(pattern),
+                       key=lambda path: path.stat().st_mtime)
         if found:
             return found[-1]
     raise FileNotFoundError(
-        f'There is no checkpoint below {folder}. Train the model first, or name a '
+        f'There is no checkpoint below {work_dir}. Train the model first, or name a '
         'checkpoint with --checkpoint.')
 
 
@@ -55,12 +55,11 @@ def load_recognizer(checkpoint: str, config: Optional[Config] = None,
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        ValueError: The checkpoint holds no config and none is given, or its
-            parameters do not fit the model.
+        ValueError: The file is no checkpoint, it holds no config and none is given,
+            or its parameters do not fit the model.
     """
-    if not Path(checkpoint).is_file():
-        raise FileNotFoundError(f'There is no checkpoint {checkpoint}.')
-    content = torch.load(checkpoint, map_location='cpu', weights_only=True)
+    content = read_checkpoint(checkpoint)
+    state_dict = unwrap_state_dict(content)
     meta = content.get('meta') or {}
     if config is None:
         if 'cfg' not in meta:
@@ -68,7 +67,6 @@ def load_recognizer(checkpoint: str, config: Optional[Config] = None,
                              'and this file with --checkpoint.')
         config = config_of_checkpoint(meta['cfg'])
     model = init_recognizer(config, device=device)
-    state_dict = content.get('state_dict', content)
     misfit = describe_misfit({k: tuple(v.shape) for k, v in state_dict.items()},
                              {k: tuple(v.shape) for k, v in model.state_dict().items()})
     if misfit:
@@ -83,7 +81,7 @@ def classify(model: nn.Module, video: str, topk: int = 5) -> list[ClassScore]:
 
     Args:
         model: From :func:`load_recognizer`.
-        video: Video file, or a dict as data sets give it to a pipeline.
+        video: Video file.
         topk: Classes to return, at most as many as there are.
 
     Returns:
@@ -91,20 +89,37 @@ def classify(model: nn.Module, video: str, topk: int = 5) -> list[ClassScore]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: No frame of it can be decoded.
+        ValueError: No frame of it can be decoded, the model does not see RGB videos,
+            or ``topk`` is below 1.
     """
+    if topk < 1:
+        raise ValueError(f'topk must be at least 1, got {topk}.')
     if not Path(video).is_file():
         raise FileNotFoundError(f'There is no video {video}.')
-    steps = [dict(step) for step in model.cfg.test_dataloader.dataset.pipeline]
-    for step in steps:
-        if 'on_unreadable' in step:
-            step['on_unreadable'] = 'blank'
-    sample = inference_recognizer(model, str(video), Compose(steps))
-    if sample.get('unreadable', False):
+    sample = _video_pipeline(model.cfg)(
+        dict(filename=str(video), label=-1, start_index=0, modality='RGB'))
+    if sample is None:
         raise ValueError(f'{video} cannot be decoded.')
-    score = sample.pred_score
+    with torch.no_grad():
+        score = model.test_step(pseudo_collate([sample]))[0].pred_score
     if model.cls_head.average_clips != 'prob':
         score = score.softmax(dim=0)
     probabilities, labels = score.topk(min(topk, len(score)))
     return [ClassScore(model.class_names[k] if model.class_names else f'class {k}', p)
             for k, p in zip(labels.tolist(), probabilities.tolist())]
+
+
+def _video_pipeline(config: Config) -> Compose:
+    """The test pipeline of a config, giving None for what cannot be read."""
+    dataset = config.test_dataloader.dataset
+    steps = [dict(step) for step in dataset.pipeline]
+    if not any(step['type'].endswith('Init') for step in steps):
+        seen = {'Flow': 'optical flow'}.get(dataset.get('modality'), 'frames')
+        raise ValueError(
+            f'The test pipeline of this model reads {seen} from folders of images, '
+            'and a video file does not do. Extract frames with tools/prepare_data.py '
+            'and use tools/test.py.')
+    for step in steps:
+        if 'on_unreadable' in step:
+            step['on_unreadable'] = 'skip'
+    return Compose(steps)

@@ -184,32 +184,38 @@ class COSAM(BaseModule):
         if x.dim() not in (4, 5):
             raise ValueError(
                 'COSAM takes features of shape (N, C, T, H, W) or (N*T, C, H, W), '
-                f'got {tuple(x.shape)}.')
+                f'got {_shape(x)}.')
         if x.shape[1] != self.in_channels:
             raise ValueError(
                 f'COSAM was built for {self.in_channels} channels, got '
-                f'{x.shape[1]} in {tuple(x.shape)}: set in_channels={x.shape[1]}.')
+                f'{int(x.shape[1])} in {_shape(x)}: set '
+                f'in_channels={int(x.shape[1])}.')
         if x.dim() == 5 and x.shape[2] != t:
             raise ValueError(
-                f'COSAM was built for {t} frames, got {x.shape[2]} in '
-                f'{tuple(x.shape)}: set num_frames={x.shape[2]}, or change the '
+                f'COSAM was built for {t} frames, got {int(x.shape[2])} in '
+                f'{_shape(x)}: set num_frames={int(x.shape[2])}, or change the '
                 'clip length (clip_len) that the data pipeline samples.')
         if x.dim() == 4 and x.shape[0] % t:
             raise ValueError(
-                f'COSAM was built for clips of {t} frames, got {x.shape[0]} '
-                f'frames in {tuple(x.shape)}, which is no multiple of {t}: set '
+                f'COSAM was built for clips of {t} frames, got {int(x.shape[0])} '
+                f'frames in {_shape(x)}, which is no multiple of {t}: set '
                 'num_frames to the frames of a clip.')
         if self.with_spatial and tuple(x.shape[-2:]) != (height, width):
+            size = _shape(x)[-2:]
             raise ValueError(
                 f'COSAM was built for features of {height}x{width}, got '
-                f'{x.shape[-2]}x{x.shape[-1]} in {tuple(x.shape)}: set '
-                f'spatial_size={tuple(x.shape[-2:])}, or change the size that '
-                'the data pipeline crops to.')
+                f'{size[0]}x{size[1]} in {_shape(x)}: set spatial_size={size}, or '
+                'change the size that the data pipeline crops to.')
 
     def extra_repr(self) -> str:
         """Name the settings that a checkpoint depends on."""
         return (f'in_channels={self.in_channels}, num_frames={self.num_frames}, '
                 f'spatial_size={self.spatial_size}')
+
+
+def _shape(x: Tensor) -> tuple[int, ...]:
+    """The shape as plain numbers, which it is not while a tracer looks on."""
+    return tuple(int(size) for size in x.shape)
 
 
 def _pair(size: Union[int, Sequence[int]]) -> tuple[int, int]:

@@ -15,8 +15,14 @@ from mmengine.logging import MMLogger
 from mmengine.registry import METRICS as ROOT_METRICS
 from mmengine.registry import DefaultScope
 
-from cosam_mm.evaluation.action import ActionMetric, DumpScores, load_scores, save_scores
-from cosam_mm.evaluation.action import cross_entropy, mean_class_accuracy
+from cosam_mm.evaluation.action import (
+    ActionMetric,
+    DumpScores,
+    cross_entropy,
+    load_scores,
+    mean_class_accuracy,
+    save_scores,
+)
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """Parameters and multiply-adds of a model: ``get_flops.py CONFIG``."""
 import argparse
+from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import MODELS, init_default_scope
@@ -7,6 +8,7 @@ from mmengine.registry import MODELS, init_default_scope
 import cosam_mm  # noqa: F401
 from cosam_mm.engine.complexity import measure_complexity
 from cosam_mm.engine.config import input_shape
+from cosam_mm.engine.user_errors import one_line_errors
 
 
 def parse_args():
@@ -19,17 +21,21 @@ def parse_args():
     parser.add_argument('--table', action='store_true', help='print them by module')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction,
                         metavar='KEY=VALUE', help='settings of the config to override')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not Path(args.config).is_file():
+        parser.error(f'there is no config {args.config}')
+    return args
 
 
 def main():
     args = parse_args()
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
-    init_default_scope(cfg.get('default_scope', 'mmaction'))
-    shape = tuple(args.shape or input_shape(cfg))
-    cost = measure_complexity(MODELS.build(cfg.model), shape, args.table)
+    with one_line_errors():
+        cfg = Config.fromfile(args.config)
+        if args.cfg_options is not None:
+            cfg.merge_from_dict(args.cfg_options)
+        init_default_scope(cfg.get('default_scope', 'mmaction'))
+        shape = tuple(args.shape or input_shape(cfg))
+        cost = measure_complexity(MODELS.build(cfg.model), shape, args.table)
     if args.table:
         print(cost.table)
     print(f'clip        {" x ".join(map(str, shape))} (C x T x H x W)')

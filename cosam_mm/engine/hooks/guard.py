@@ -11,6 +11,7 @@ of the training data set, which mmengine's runner writes. The hook adds the data
 of earlier trainings, for a model that was fine-tuned or resumed on other data.
 """
 import logging
+import os
 import re
 from typing import Optional
 
@@ -113,6 +114,21 @@ def _shapes(state_dict) -> dict[str, tuple]:
             for name, value in state_dict.items() if hasattr(value, 'shape')}
 
 
+def _disarm_resume(checkpoint: dict, work_dir: str) -> None:
+    """Take out of a checkpoint what harms when mmengine resumes from it.
+
+    ``meta['config']``, which only files of old packages hold, would be run as
+    Python. ``best_ckpt`` is a file that mmengine deletes once the run has a better
+    one: in the folder of another run it is not this run's to delete.
+    """
+    (checkpoint.get('meta') or {}).pop('config', None)
+    info = (checkpoint.get('message_hub') or {}).get('runtime_info') or {}
+    folder = os.path.abspath(work_dir)
+    for key in [key for key in info if key.startswith('best_ckpt')]:
+        if os.path.dirname(os.path.abspath(str(info[key]))) != folder:
+            del info[key]
+
+
 def _bare_model(model):
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
@@ -153,6 +169,8 @@ class CheckpointGuardHook(Hook):
             raise RuntimeError(
                 f'{self._misfit} Resume with the config of that training, or start '
                 'a new one from these weights: load_from without resume.')
+        if runner._resume:
+            _disarm_resume(checkpoint, runner.work_dir)
         meta = checkpoint.get('meta') or {}
         self._trained_on = [
             dict(entry) for entry in

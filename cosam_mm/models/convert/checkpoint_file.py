@@ -39,16 +39,16 @@ def read_checkpoint(path: PathLike) -> Any:
     try:
         with _numpy_numbers_allowed():
             return torch.load(path, map_location='cpu', weights_only=True)
-    except OSError:
-        raise
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # the system's word on the file; torch's own names no file
         # What a broken or foreign file raises depends on the byte where it
         # breaks: EOFError, KeyError, RuntimeError, UnicodeDecodeError, ...
         raise ValueError(_reason(path, error)) from error
 
 
 def _reason(path: Path, error: Exception) -> str:
-    wanted = re.search(r'GLOBAL `?([\w.]+)', str(error))
+    wanted = re.search(r'GLOBAL `?([\w.]+)`? (?:was not|whose)', str(error))
     if isinstance(error, pickle.UnpicklingError) and wanted:
         return (f'{path} does not hold weights alone: loading it would run '
                 f'{wanted.group(1)}, which is refused. If its origin can be trusted, '

@@ -94,7 +94,9 @@ class LateTemporalHead(BaseHead):
                 'or its feature_reduction.')
         tokens = x.mean(dim=(3, 4)).transpose(1, 2)   # (N, T, C)
         feature = self.temporal(tokens)               # (N, D)
-        return self.fc_cls(self.dropout(feature))     # (N, num_classes)
+        scores = self.fc_cls(self.dropout(feature))   # (N, num_classes)
+        # Losses and metrics work in float32; numpy does not know bfloat16.
+        return scores.float()
 
 
 @MODELS.register_module()

@@ -1,0 +1,116 @@
+"""What a checkpoint says of the model in it: its config, its weights, its classes.
+
+Nothing of a checkpoint is executed: its tensors are read as tensors, its config as
+data. Its weights go into a model whole, or not at all.
+"""
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Optional
+
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from ..models.convert import read_checkpoint, unwrap_state_dict
+from .config import config_of_checkpoint
+from .hooks.guard import describe_misfit
+
+__all__ = ['TrainedModel', 'load_weights', 'read_trained_model', 'weights_sha256']
+
+_MAX_NAMED = 5
+
+
+class TrainedModel(NamedTuple):
+    """A checkpoint that has been read.
+
+    Attributes:
+        path: The file.
+        config: The config that it was trained with, or that was given for it.
+        state_dict: Parameters by name, on the CPU.
+        class_names: Names of the classes; None where it does not tell.
+    """
+    path: str
+    config: Config
+    state_dict: dict[str, Tensor]
+    class_names: Optional[Sequence[str]]
+
+
+def read_trained_model(checkpoint: str,
+                       config: Optional[Config] = None) -> TrainedModel:
+    """Read a checkpoint that training, or the converter, wrote.
+
+    Args:
+        checkpoint: The file.
+        config: Default: the one in the checkpoint, which is read as data.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no checkpoint, or holds no config and none is given.
+    """
+    content = read_checkpoint(checkpoint)
+    state_dict = unwrap_state_dict(content)
+    meta = content.get('meta') or {}
+    if config is None:
+        if not isinstance(meta.get('cfg'), str):
+            raise ValueError(f'{checkpoint} holds no config: give the config file '
+                             'that it was trained with, too.')
+        config = config_of_checkpoint(meta['cfg'])
+    class_names = (meta.get('dataset_meta') or {}).get('classes')
+    return TrainedModel(str(checkpoint), config, state_dict, class_names)
+
+
+def _shapes(state_dict: Mapping[str, Tensor]) -> dict[str, tuple]:
+    return {name: tuple(value.shape) for name, value in state_dict.items()}
+
+
+def load_weights(model: nn.Module, trained: TrainedModel,
+                 unused: Iterable[str] = ()) -> None:
+    """Fill a model from a checkpoint.
+
+    Args:
+        model: Built from ``trained.config``.
+        trained: What :func:`read_trained_model` returned.
+        unused: Beginnings of names that the model may do without, as ``'head.'``.
+
+    Raises:
+        ValueError: Parameters are missing, too many, or of another shape.
+    """
+    state_dict = {name: value for name, value in trained.state_dict.items()
+                  if not name.startswith(tuple(unused))}
+    wanted = _shapes(model.state_dict())
+    misfit = describe_misfit(_shapes(state_dict), wanted)
+    surplus = [name for name in state_dict if name not in wanted]
+    if misfit is None and surplus:
+        named = ', '.join(surplus[:_MAX_NAMED])
+        rest = len(surplus) - _MAX_NAMED
+        misfit = (
+            f'{len(surplus)} parameter(s) of the checkpoint are not in the model: '
+            f'{named}{f" and {rest} more" if rest > 0 else ""}. Give the config that '
+            'it was trained with.')
+    if misfit:
+        raise ValueError(f'{trained.path} does not fit the model: {misfit}')
+    # Not strict: BatchNorm's num_batches_tracked may be absent.
+    model.load_state_dict(state_dict, strict=False)
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Fingerprint of all that inference with a model depends on but its settings.
+
+    Names, types, shapes and bytes count; the device does not, nor do the counters of
+    batches that BatchNorm keeps.
+
+    Example:
+        >>> a, b = nn.Linear(2, 1), nn.Linear(2, 1)
+        >>> before = weights_sha256(a), weights_sha256(b)
+        >>> _ = b.load_state_dict(a.state_dict())
+        >>> before[0] == before[1], before[0] == weights_sha256(b)
+        (False, True)
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        if name.endswith('num_batches_tracked'):
+            continue
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy())
+    return digest.hexdigest()

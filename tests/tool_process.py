@@ -1,0 +1,103 @@
+"""Command-line tools as processes of their own, without waiting for imports each time.
+
+Importing torch and MMAction2 takes seconds. ``ToolNest`` starts one process that has
+done so and has computed nothing yet; every run is a fork of it, which executes the
+file of the tool as ``__main__`` with arguments, folder, output and exit status of its
+own. ``run_fresh`` starts an interpreter, as a user does.
+"""
+import gc
+import json
+import multiprocessing.util
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+LIMIT = 240  # seconds, after which a tool counts as hung
+REPO = Path(__file__).resolve().parents[1]
+# Small models gain nothing from more threads, and two runs side by side lose.
+ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='')
+
+
+def run_fresh(*command, cwd, **environment) -> subprocess.CompletedProcess:
+    """Run a command, or a Python file with this interpreter, in the folder ``cwd``."""
+    command = [str(part) for part in command]
+    if command[0].endswith('.py'):
+        command.insert(0, sys.executable)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True,
+                          timeout=LIMIT, env=dict(ENVIRONMENT, **environment))
+
+
+class ToolNest:
+    """A process with everything imported, which forks for each tool that is run."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, text=True,
+            stdout=subprocess.PIPE, env=ENVIRONMENT)
+
+    def run(self, tool, *arguments, cwd) -> subprocess.CompletedProcess:
+        """Run a tool, named by its path from the root of the checkout."""
+        argv = [str(REPO / tool), *map(str, arguments)]
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [os.path.join(folder, name) for name in ('out', 'err')]
+            self._process.stdin.write(json.dumps([argv, str(cwd), *paths]) + '\n')
+            self._process.stdin.flush()
+            status = int(self._process.stdout.readline())
+            texts = [Path(path).read_text() for path in paths]
+        return subprocess.CompletedProcess(argv, status, *texts)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.stdin.close()
+        self._process.wait(timeout=LIMIT)
+        self._process.stdout.close()
+
+
+def _become(argv, cwd, out, err) -> None:
+    """Turn this fork into the tool."""
+    signal.alarm(LIMIT)
+    for stream, path in ((0, os.devnull), (1, out), (2, err)):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT)
+        os.dup2(handle, stream)
+        os.close(handle)
+    os.chdir(cwd)
+    sys.argv = argv
+    sys.path[0] = os.path.dirname(argv[0])
+    status = 0
+    try:
+        runpy.run_path(argv[0], run_name='__main__')
+    except SystemExit as error:
+        status = error.code or 0
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    multiprocessing.util._exit_function()  # ends the workers of data loaders
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # taking the imported packages apart would take a second
+
+
+def _serve() -> None:
+    gc.freeze()  # so that a fork need not copy what it only looks through
+    # readline, because iteration would read ahead into what a fork inherits.
+    while line := sys.stdin.readline():
+        child = os.fork()
+        if child == 0:
+            _become(*json.loads(line))
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == '__main__':
+    import cosam_mm  # noqa: F401, I001  (first, as in the tools)
+    import mmaction.apis
+    import mmaction.datasets
+    import mmaction.evaluation
+    import mmaction.models
+    import mmaction.visualization  # noqa: F401
+    _serve()

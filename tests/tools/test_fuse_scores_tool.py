@@ -1,0 +1,138 @@
+"""``tools/fuse_scores.py`` as a process, against figures worked out by hand."""
+import numpy as np
+import pytest
+
+from cosam_mm.evaluation.action import load_scores, save_scores
+
+# Logits of 4 clips and 3 classes. RGB hits clips 0 and 1, flow hits 1, 2 and 3; the
+# mean of the probabilities hits 0, 1 and 2.
+LABEL = np.array([0, 1, 2, 0])
+RGB = np.array([[4, 0, 0], [0, 3, 0], [1, 0, 0], [0, 9, 0]], np.float32)
+FLOW = np.array([[0, 0, 1], [0, 3, 0], [0, 0, 4], [1, 0, 0]], np.float32)
+NAMES = np.array(['a/0', 'a/1 (b)', 'c', 'd'])
+
+
+def write(path, stream, order=(0, 1, 2, 3), **changes):
+    order = list(order)
+    save_scores(str(path), dict(dict(
+        sample_id=NAMES[order], score=stream[order], label=LABEL[order],
+        unreadable=np.zeros(len(order), bool), dataset='hmdb51', split=2,
+        score_type='logit'), **changes))
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Two streams that went through the clips in different orders."""
+    write(tmp_path / 'rgb.npz', RGB)
+    write(tmp_path / 'flow.npz', FLOW, order=(3, 1, 0, 2))
+    return tmp_path
+
+
+def softmax(score):
+    exp = np.exp(np.float64(score))
+    return exp / exp.sum(axis=1, keepdims=True)
+
+
+def top1(score):
+    return np.mean(np.argmax(score, axis=1) == LABEL)
+
+
+def rows(printed):
+    """First word of each line -> the others."""
+    return {line.split()[0]: line.split()[1:] for line in printed.splitlines()}
+
+
+def test_mean_of_probabilities(nest, files):
+    done = nest.run('tools/fuse_scores.py', 'rgb.npz', 'flow.npz', '--out',
+                    'new/fused.npz', cwd=files)
+
+    assert done.returncode == 0, done.stderr
+    expected = (softmax(RGB) + softmax(FLOW)) / 2
+    assert (top1(RGB), top1(FLOW), top1(expected)) == (0.5, 0.75, 0.75)
+    printed = rows(done.stdout)
+    assert printed['rgb.npz'] == ['top1', '0.5000', 'top3', '1.0000']
+    assert printed['flow.npz'] == ['top1', '0.7500', 'top3', '1.0000']
+    assert printed['fused'] == ['top1', '0.7500', 'top3', '1.0000']
+    fused = load_scores(files / 'new' / 'fused.npz')
+    np.testing.assert_allclose(fused['score'], expected, rtol=1e-5)
+    assert fused['sample_id'].tolist() == NAMES.tolist()
+    assert fused['label'].tolist() == LABEL.tolist()
+    assert (fused['dataset'], fused['split'], fused['score_type']) == (
+        'hmdb51', 2, 'prob')
+
+
+def test_weights_and_a_long_name(nest, files):
+    name = 'scores of the network that looks at colours.npz'
+    (files / 'rgb.npz').rename(files / name)
+    done = nest.run('tools/fuse_scores.py', name, 'flow.npz', '--weights', 3, 1,
+                    '--topk', 1, 2, '--out', 'out.npz', cwd=files)
+
+    assert done.returncode == 0, done.stderr
+    expected = 0.75 * softmax(RGB) + 0.25 * softmax(FLOW)
+    assert top1(expected) == 0.5  # and 0.75 the other way round
+    assert top1(0.25 * softmax(RGB) + 0.75 * softmax(FLOW)) == 0.75
+    np.testing.assert_allclose(load_scores(files / 'out.npz')['score'], expected,
+                               rtol=1e-5)
+    lines = done.stdout.splitlines()
+    assert f'{name}  top1 0.5000  top2 0.7500' in lines
+    assert rows(done.stdout)['fused'][:2] == ['top1', '0.5000']
+
+
+def test_raw_scores(nest, files):
+    done = nest.run('tools/fuse_scores.py', 'rgb.npz', 'flow.npz', '--raw', '--out',
+                    'raw.npz', cwd=files)
+
+    assert done.returncode == 0, done.stderr
+    raw = load_scores(files / 'raw.npz')
+    np.testing.assert_allclose(raw['score'], (RGB + FLOW) / 2)
+    assert raw['score_type'] == 'logit'
+    # What was fused can be fused again, but not with probabilities.
+    assert nest.run('tools/fuse_scores.py', 'rgb.npz', 'flow.npz', '--out', 'prob.npz',
+                    cwd=files).returncode == 0
+    done = nest.run('tools/fuse_scores.py', 'raw.npz', 'prob.npz', cwd=files)
+    assert done.returncode == 2
+    assert "raw.npz has score_type 'logit', prob.npz has 'prob'" in done.stderr
+
+
+def test_clips_unreadable_in_one_stream_are_left_out(nest, files):
+    write(files / 'flow.npz', FLOW, unreadable=np.array([False, False, False, True]))
+    done = nest.run('tools/fuse_scores.py', 'rgb.npz', 'flow.npz', '--out', 'out.npz',
+                    cwd=files)
+    assert done.returncode == 0, done.stderr
+    assert rows(done.stdout)['rgb.npz'][1] == '0.6667'
+    assert '1 of 4 clips could not be read in some stream' in done.stdout
+    assert load_scores(files / 'out.npz')['unreadable'].tolist() == [
+        False, False, False, True]
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    (dict(split=3), 'has split 2, flow.npz has 3: only scores of one test'),
+    (dict(dataset='ucf101'), "has dataset 'hmdb51', flow.npz has 'ucf101'"),
+    (dict(label=np.array([0, 1, 2, 1])), "on the label of 1 clip(s): 'd'"),
+    (dict(sample_id=np.array(['a/0', 'a/1 (b)', 'c', 'e'])), "stream 0: 'd'"),
+    (dict(score=FLOW[:, :2]), 'Score array 1 has shape (4, 2)'),
+    (dict(unreadable=np.ones(4, bool)), 'No clip could be read in every stream'),
+])
+def test_files_that_do_not_belong_together(nest, files, change, message):
+    write(files / 'flow.npz', FLOW, **change)
+    done = nest.run('tools/fuse_scores.py', 'rgb.npz', 'flow.npz', cwd=files)
+    assert done.returncode == 2
+    assert done.stderr.startswith('error: ')
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['rgb.npz', 'no.npz'], "error: The score file 'no.npz' does not exist"),
+    (['rgb.npz', 'text.npz'], 'error: text.npz is not a score file'),
+    (['rgb.npz', 'flow.npz', '--weights', '1'], '2 score arrays need 2 weights'),
+    (['rgb.npz', '--topk', '0'], 'Each k must be an integer of at least 1'),
+    (['rgb.npz', '--out', 'x.txt'], '--out writes an .npz file, got x.txt'),
+    ([], 'the following arguments are required'),
+])
+def test_wrong_arguments(nest, files, arguments, message):
+    (files / 'text.npz').write_text('no scores')
+    done = nest.run('tools/fuse_scores.py', *arguments, cwd=files)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert 'Traceback' not in done.stderr

@@ -1,0 +1,203 @@
+"""``tools/test.py`` as a process: figures, score files, refusals, mean of splits."""
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from cosam_mm.evaluation.action import load_scores
+from tests.tool_process import run_fresh
+
+FIGURES = ('acc/top1', 'acc/top3', 'acc/mean1', 'acc/cross_entropy')
+
+
+def figures_of(scores):
+    """Top-1, top-3, mean class accuracy and cross-entropy, worked out by hand."""
+    kept = ~scores['unreadable']
+    score, label = scores['score'][kept].astype(float), scores['label'][kept]
+    ranks = [list(np.argsort(-row, kind='stable')).index(k)
+             for row, k in zip(score, label)]
+    hits = np.array([rank == 0 for rank in ranks])
+    loss = [np.log(np.exp(row - row[k]).sum()) for row, k in zip(score, label)]
+    return dict(zip(FIGURES, (
+        np.mean(hits), np.mean([rank < 3 for rank in ranks]),
+        np.mean([hits[label == k].mean() for k in set(label)]), np.mean(loss))))
+
+
+def logged_figures(log):
+    """The figures of the last test in a log, by name."""
+    line = [line for line in log.splitlines() if 'Epoch(test)' in line][-1]
+    return {name: float(value)
+            for name, value in re.findall(r'(acc/\w+): ([\d.]+)', line)}
+
+
+def assert_error(done, *messages):
+    """The tool ended with one line that says so, without a traceback."""
+    assert done.returncode == 2
+    assert 'Traceback' not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    for message in messages:
+        assert message in last
+
+
+@pytest.fixture(scope='module')
+def tested(repo, trained, tiny_config, demo_root, tmp_path_factory):
+    """(process, folder) of a test by config and best checkpoint."""
+    cwd = tmp_path_factory.mktemp('test')
+    done = run_fresh(repo / 'tools' / 'test.py', tiny_config, trained / 'epoch_2.pth',
+                     '--data-root', demo_root, '--dump', 'out/scores.npz', cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return done, cwd
+
+
+def test_prints_figures_and_writes_scores(tested):
+    done, cwd = tested
+    scores = load_scores(cwd / 'out' / 'scores.npz')
+    assert scores['sample_id'].tolist() == [
+        f'class {k % 2}/clip (a&b) {k}' for k in range(4)]
+    assert scores['label'].tolist() == [0, 1, 0, 1]
+    assert scores['score'].shape == (4, 8)
+    assert (scores['dataset'], scores['split'], scores['score_type']) == (
+        'demo', 1, 'logit')
+    assert not scores['unreadable'].any()
+    assert logged_figures(done.stdout) == pytest.approx(figures_of(scores), abs=1e-4)
+    assert 'Scores of 4 clips are in out/scores.npz' in done.stdout
+    assert [path.name for path in (cwd / 'work_dirs').iterdir()] == ['tiny']
+
+
+def test_validation_of_training_gave_the_same(training, tested):
+    line = re.search(r'Epoch\(val\) \[2\].*acc/.*', training[0].stdout)[0]
+    for name, value in logged_figures(tested[0].stdout).items():
+        assert f'{name}: {value:.4f}' in line
+
+
+def test_another_split_is_refused_unless_forced(
+        nest, trained, tiny_config, demo_root, tmp_path):
+    arguments = (tiny_config, trained / 'epoch_2.pth', '--data-root', demo_root,
+                 '--split', 2, '--dump', 'two.npz', '--work-dir', 'there')
+
+    done = nest.run('tools/test.py', *arguments, cwd=tmp_path)
+    assert_error(done, 'error: The model was trained on split 1 of demo and would be '
+                 'tested on split 2', '--force')
+    assert not (tmp_path / 'two.npz').exists()
+
+    done = nest.run('tools/test.py', *arguments, '--force', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'Going on, as forced' in done.stdout + done.stderr
+    assert load_scores(tmp_path / 'two.npz')['split'] == 2
+    assert list((tmp_path / 'there').glob('*/*.log'))  # no folder in between
+
+
+def test_other_classes_than_the_checkpoint(
+        nest, trained, tiny_config, demo_root, tmp_path):
+    arguments = (tiny_config, trained / 'epoch_2.pth', '--data-root', demo_root,
+                 '--cfg-options')
+    done = nest.run('tools/test.py', *arguments, 'model.cls_head.num_classes=51',
+                    cwd=tmp_path)
+    assert_error(done, 'error: The checkpoint does not fit the model of the config: '
+                 'the checkpoint has 8 classes, the config 51')
+
+    done = nest.run('tools/test.py', *arguments, 'model.cls_head.num_classes=51',
+                    'test_dataloader.dataset.num_classes=51', cwd=tmp_path)
+    assert_error(done, 'names 8 classes, but num_classes is 51')
+
+
+def test_averaged_probabilities_are_written_as_such(
+        nest, trained, tiny_config, demo_root, tested, tmp_path):
+    done = nest.run('tools/test.py', tiny_config, trained / 'epoch_2.pth',
+                    '--data-root', demo_root, '--dump', 'prob.npz', '--cfg-options',
+                    'model.cls_head.average_clips=prob',
+                    'test_evaluator.score_type=prob', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    prob = load_scores(tmp_path / 'prob.npz')
+    logit = load_scores(tested[1] / 'out' / 'scores.npz')
+    assert prob['score_type'] == 'prob'
+    exp = np.exp(logit['score'])
+    np.testing.assert_allclose(prob['score'], exp / exp.sum(1, keepdims=True),
+                               rtol=1e-4)
+
+
+@pytest.fixture(scope='module')
+def three(trained, demo_root, tmp_path_factory):
+    """(folder, data root): three checkpoints that differ, as do the test lists."""
+    folder = tmp_path_factory.mktemp('three')
+    root = folder / 'data'
+    shutil.copytree(demo_root, root)
+    for split, kept in ((1, '0123'), (2, '01'), (3, '123')):
+        lines = [f'class {int(k) % 2}/clip (a&b) {k}.avi {int(k) % 2}\n' for k in kept]
+        if split == 3:
+            lines.append('class 1/lost.avi 1\n')
+        (root / f'demo_val_split_{split}_videos.txt').write_text(''.join(lines))
+        checkpoint = torch.load(trained / f'epoch_{1 + split % 2}.pth',
+                                weights_only=True)
+        checkpoint['meta']['dataset_meta']['split'] = split
+        checkpoint['meta']['trained_on'] = [dict(dataset='demo', split=split)]
+        checkpoint['state_dict']['cls_head.fc_cls.bias'][split] += 0.3
+        (folder / f'split{split}').mkdir()
+        torch.save(checkpoint, folder / f'split{split}' / 'last.pth')
+    return folder, root
+
+
+def test_mean_of_three_splits(nest, three, tiny_config):
+    folder, root = three
+
+    done = nest.run(
+        'tools/test.py', tiny_config, 'split{split}/last.pth', '--all-splits',
+        '--data-root', root, '--dump', 'scores/{split}.npz', '--work-dir', 'results',
+        cwd=folder)
+
+    assert done.returncode == 0, done.stderr
+    each = [figures_of(load_scores(folder / 'scores' / f'{k}.npz')) for k in (1, 2, 3)]
+    assert len({figures['acc/cross_entropy'] for figures in each}) == 3
+    written = json.loads((folder / 'results' / 'all_splits.json').read_text())
+    assert set(written) == {*FIGURES, 'acc/num_unreadable'}
+    for name in FIGURES:
+        values = [figures[name] for figures in each]
+        assert written[name]['splits'] == pytest.approx(values, rel=1e-5)
+        mean = sum(values) / 3
+        assert written[name]['mean'] == pytest.approx(mean, rel=1e-5)
+        row = [*(f'{value:.4f}' for value in values), f'{mean:.4f}']
+        assert [name, *row] in [line.split() for line in done.stdout.splitlines()]
+    assert written['acc/num_unreadable'] == dict(splits=[0, 0, 1],
+                                                 mean=pytest.approx(1 / 3))
+    for split in (1, 2, 3):  # each has a log of its own
+        (log,) = (folder / 'results' / f'split{split}').glob('*/*.log')
+        text = log.read_text()
+        assert re.findall('Load checkpoint from (.*)', text) == [
+            f'split{split}/last.pth']
+        assert logged_figures(text)['acc/cross_entropy'] == pytest.approx(
+            each[split - 1]['acc/cross_entropy'], abs=1e-4)
+
+
+def test_three_checkpoints_in_the_wrong_order(nest, three, tiny_config, tmp_path):
+    folder, root = three
+    checkpoints = [folder / f'split{split}' / 'last.pth' for split in (2, 1, 3)]
+    done = nest.run('tools/test.py', tiny_config, *checkpoints, '--all-splits',
+                    '--data-root', root, cwd=tmp_path)
+    assert_error(done, 'trained on split 2 of demo and would be tested on split 1')
+    assert not list(tmp_path.rglob('all_splits.json'))
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['{config}', 'no.pth'], 'there is no checkpoint no.pth'),
+    (['no.py', '{checkpoint}'], 'there is no config no.py'),
+    (['{config}', '{checkpoint}', '{checkpoint}'],
+     'several checkpoints go with --all-splits'),
+    (['{config}', '{checkpoint}', '{checkpoint}', '--all-splits'],
+     '--all-splits takes three checkpoints, or one path with {split} in it, got 2'),
+    (['{config}', 'x{split}.pth', '--all-splits'], 'there is no checkpoint x1.pth'),
+    (['{config}', '{checkpoint}', '--all-splits', '--split', '1'],
+     'not allowed with argument'),
+    (['{config}', '{checkpoint}', '--all-splits', '--dump', 'x.npz'],
+     '--dump needs {split} in the file name'),
+    (['{config}', '{checkpoint}', '--dump', 'x.pkl'], '--dump writes an .npz file'),
+])
+def test_wrong_arguments(nest, trained, tiny_config, tmp_path, arguments, message):
+    values = {'{config}': tiny_config, '{checkpoint}': trained / 'epoch_2.pth'}
+    done = nest.run('tools/test.py', *(values.get(part, part) for part in arguments),
+                    cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert 'Traceback' not in done.stderr

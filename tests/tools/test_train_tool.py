@@ -1,0 +1,305 @@
+"""``tools/train.py`` as a process, on real videos."""
+import re
+import shutil
+
+import pytest
+import torch
+
+from tests.action_data import write_data_root
+
+ONE_EPOCH = ('--cfg-options', 'train_cfg.max_epochs=1')
+
+# The paper's schedule around a network that a CPU trains in no time.
+TINY_PLATEAU = """
+_base_ = [{base!r}]
+cosam = dict(num_frames=4, spatial_size=(4, 4))
+model = dict(
+    backbone=dict(depth=14, base_channels=8, groups=4, reduced_channels=32,
+                  plugins=[dict(cfg=dict(type='COSAM', **cosam),
+                                position='after_layer3')]),
+    cls_head=dict(num_tokens=2, in_channels=32,
+                  temporal=dict(num_heads=4, ffn_channels=64)))
+train_cfg = dict(max_epochs=3)
+in_process = dict(num_workers=0, persistent_workers=False)
+train_dataloader = dict(batch_size=2, **in_process)
+val_dataloader = in_process
+default_hooks = dict(logger=dict(interval=1))
+"""
+LOADERS = ('train_dataloader', 'val_dataloader')
+
+
+def load(path):
+    """A checkpoint as resuming would read it."""
+    return torch.load(path, map_location='cpu', weights_only=True)
+
+
+def learning_rates(log):
+    """Learning rate by (epoch, iteration), as the log says."""
+    return {(int(epoch), int(step)): float(rate) for epoch, step, rate in re.findall(
+        r'Epoch\(train\)\s+\[(\d+)\]\[(\d+)/\d+\]\s+lr: (\S+)', log)}
+
+
+def assert_equal_weights(one, other):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], rtol=0, atol=0, msg=name)
+
+
+def assert_error(done, *messages):
+    """The tool ended with one line that says so, without a traceback."""
+    assert done.returncode == 2
+    assert 'Traceback' not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith('error: ')
+    for message in messages:
+        assert message in last
+
+
+def interrupted(first_epoch, work_dir):
+    """A work dir as it is left when a training is killed in its second epoch."""
+    work_dir.mkdir()
+    shutil.copy(first_epoch, work_dir)
+    (work_dir / 'last_checkpoint').write_text(str(work_dir / 'epoch_1.pth'))
+    return work_dir
+
+
+def test_trains_validates_and_writes_checkpoints(training, trained):
+    log = training[0].stdout
+    assert list(learning_rates(log)) == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    for epoch in (1, 2):
+        assert re.search(rf'Epoch\(val\) \[{epoch}\]\[1/1\] +acc/top1: 0\.\d+ +'
+                         r'acc/top3: \d\.\d+ .*acc/cross_entropy: \d+\.\d+', log)
+    names = {path.name for path in trained.glob('*.pth')}
+    assert names >= {'epoch_1.pth', 'epoch_2.pth'}
+    assert len([name for name in names if name.startswith('best_acc_top1_')]) == 1
+    meta = load(trained / 'epoch_2.pth')['meta']
+    assert meta['dataset_meta']['dataset'] == 'demo'
+    assert meta['dataset_meta']['split'] == 1
+    assert meta['seed'] == 0
+    assert meta['experiment_name'].startswith('tiny_')
+
+
+def test_resume_goes_on_from_the_last_checkpoint(
+        nest, repo, training, trained, first_epoch, tiny_config, demo_root, tmp_path):
+    work_dir = interrupted(first_epoch, tmp_path / 'run')
+
+    done = nest.run('tools/train.py', tiny_config, '--data-root', demo_root,
+                    '--work-dir', work_dir, '--resume', cwd=repo)
+
+    assert done.returncode == 0, done.stderr
+    assert 'resumed epoch: 1, iter: 2' in done.stdout
+    straight = learning_rates(training[0].stdout)
+    # The one-cycle schedule goes on where it was.
+    assert learning_rates(done.stdout) == {
+        key: rate for key, rate in straight.items() if key[0] == 2}
+    ours, theirs = load(work_dir / 'epoch_2.pth'), load(trained / 'epoch_2.pth')
+    assert ours['meta']['iter'] == theirs['meta']['iter'] == 4
+    assert ours['meta']['seed'] == 0  # taken over from the checkpoint
+    steps = {int(state['step']) for state in ours['optimizer']['state'].values()}
+    assert steps == {4}
+    keys = ('last_step', '_global_step', '_last_value', 'total_steps', 'end')
+    (one,), (other,) = ours['param_schedulers'], theirs['param_schedulers']
+    assert [one[key] for key in keys] == [other[key] for key in keys]
+
+
+def test_resume_from_a_named_checkpoint(
+        nest, first_epoch, tiny_config, demo_root, tmp_path):
+    shutil.copy(first_epoch, tmp_path / 'taken away.pth')
+
+    done = nest.run('tools/train.py', tiny_config, '--data-root', demo_root,
+                    '--resume', 'taken away.pth', '--work-dir', 'new', cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert {epoch for epoch, _ in learning_rates(done.stdout)} == {2}
+    assert (tmp_path / 'new' / 'epoch_2.pth').is_file()
+
+
+def test_resume_in_another_folder_leaves_the_first_alone(
+        nest, first_epoch, tiny_config, demo_root, tmp_path):
+    best = tmp_path / 'first' / 'best_acc_top1_epoch_1.pth'
+    best.parent.mkdir()
+    checkpoint = load(first_epoch)
+    checkpoint['message_hub']['runtime_info'].update(
+        best_ckpt=str(best), best_score=-1.0)
+    torch.save(checkpoint, best)
+    torch.save(checkpoint, best.with_name('epoch_1.pth'))
+
+    done = nest.run('tools/train.py', tiny_config, '--data-root', demo_root,
+                    '--resume', 'first/epoch_1.pth', '--work-dir', 'second',
+                    cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'second' / 'best_acc_top1_epoch_2.pth').is_file()
+    assert best.is_file()
+
+
+def test_a_seed_gives_the_same_weights_again(
+        nest, trained, tiny_config, demo_root, tmp_path):
+    # Another folder, split and number of epochs, but the same clips.
+    done = nest.run('tools/train.py', tiny_config, '--data-root', demo_root,
+                    '--seed', 0, '--split', 2, *ONE_EPOCH, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    again = load(tmp_path / 'work_dirs' / 'tiny' / 'split2' / 'epoch_1.pth')
+    assert again['meta']['dataset_meta']['split'] == 2
+    assert_equal_weights(again['state_dict'],
+                         load(trained / 'epoch_1.pth')['state_dict'])
+
+
+def test_mixed_precision_on_a_cpu(nest, trained, tiny_config, demo_root, tmp_path):
+    done = nest.run('tools/train.py', tiny_config, '--data-root', demo_root,
+                    '--seed', 0, '--amp', *ONE_EPOCH, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    mixed = load(tmp_path / 'work_dirs' / 'tiny' / 'epoch_1.pth')['state_dict']
+    full = load(trained / 'epoch_1.pth')['state_dict']
+    assert {value.dtype for value in mixed.values()} == {torch.float32, torch.int64}
+    assert all(torch.isfinite(value).all() for value in mixed.values())
+    # The first batch has gone through the stem once, in eight bits of mantissa.
+    mean = 'backbone.bn1.running_mean'
+    assert not torch.equal(mixed[mean], full[mean])
+    torch.testing.assert_close(mixed[mean], full[mean], rtol=0.1, atol=0.02)
+
+
+@pytest.fixture(scope='module')
+def plateau_config(repo, tmp_path_factory):
+    """The full-size HMDB51 config with a small network and small clips."""
+    path = tmp_path_factory.mktemp('plateau') / 'tiny_plateau.py'
+    text = TINY_PLATEAU.format(
+        base=str(repo / 'configs' / 'resnext101_cosam_bert_hmdb51.py'))
+    base = (repo / 'configs' / '_base_' / 'datasets' / 'rgb_112.py').read_text()
+    sizes = ((r'\b64\b', '32'), (r'\b112\b', '64'), (r'170, 128', '86, 68'))
+    for name in ('train_pipeline', 'val_pipeline'):
+        steps = re.search(rf'^{name} = \[.*?^\]', base, re.M | re.S)[0]
+        for old, new in sizes:
+            steps = re.sub(old, new, steps)
+        loader = LOADERS[name == 'val_pipeline']
+        text += f'{steps}\n{loader}["dataset"] = dict(pipeline={name})\n'
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope='module')
+def hmdb51_root(tmp_path_factory):
+    return write_data_root(tmp_path_factory.mktemp('data') / 'hmdb51', 'hmdb51', 51)
+
+
+def test_plateau_schedule_is_resumed(nest, plateau_config, hmdb51_root, tmp_path):
+    arguments = (plateau_config, '--data-root', hmdb51_root, '--work-dir', 'run')
+    done = nest.run('tools/train.py', *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    # It follows the validation loss. A best checkpoint is written after validation.
+    first, second, _ = map(float, re.findall(r'acc/cross_entropy: (\S+)', done.stdout))
+    (state,) = load(tmp_path / 'run' / 'epoch_2.pth')['param_schedulers']
+    assert state['best'] in (pytest.approx(first, abs=1e-4),
+                             pytest.approx(min(first, second), abs=1e-4))
+    checkpoint = load(tmp_path / 'run' / 'epoch_1.pth')
+    # One more epoch that is no better, and the rate falls.
+    checkpoint['param_schedulers'][0].update(best=0.5, num_bad_epochs=5)
+    torch.save(checkpoint, tmp_path / 'first.pth')
+
+    done = nest.run('tools/train.py', *arguments, '--resume', 'first.pth', cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert learning_rates(done.stdout) == {
+        (2, 1): 1e-5, (2, 2): 1e-5, (3, 1): 1e-6, (3, 2): 1e-6}
+    (state,) = load(tmp_path / 'run' / 'epoch_3.pth')['param_schedulers']
+    assert state['best'] == 0.5
+
+
+def test_no_validation_with_a_plateau_schedule(
+        nest, plateau_config, hmdb51_root, tmp_path):
+    done = nest.run(
+        'tools/train.py', plateau_config, '--data-root', hmdb51_root, '--no-validate',
+        *ONE_EPOCH, 'val_dataloader.batch_size=2', 'work_dir=chosen', cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert 'Epoch(val)' not in done.stdout
+    assert [path.name for path in (tmp_path / 'chosen').glob('*.pth')] == [
+        'epoch_1.pth']
+
+
+def test_unreadable_videos_do_not_end_an_epoch(nest, tiny_config, tmp_path):
+    root = write_data_root(tmp_path / 'data', 'demo', 8, num_clips=5)
+    folder = root / 'videos' / 'class 0'
+    (folder / 'broken & bad.avi').write_bytes((folder / 'clip (a&b) 0.avi').read_bytes()
+                                              [:200])
+    lists = [root / f'demo_{subset}_split_1_videos.txt' for subset in ('train', 'val')]
+    lists[0].write_text(lists[0].read_text() + 'class 0/broken & bad.avi 0\n')
+    lists[1].write_text('class 0/not there.avi 0\n' + lists[1].read_text())
+
+    # Decoding in a process of its own, as in real trainings.
+    done = nest.run('tools/train.py', tiny_config, '--data-root', root, *ONE_EPOCH,
+                    'train_dataloader.num_workers=1', 'val_dataloader.num_workers=1',
+                    cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert max(learning_rates(done.stdout)) == (1, 3)
+    assert re.search(r'acc/num_unreadable: 1(\.0+)? ', done.stdout)
+    (log,) = (tmp_path / 'work_dirs').glob('tiny/*/*.log')
+    text = log.read_text()
+    assert re.search('Unreadable: .*broken & bad.avi .*another sample', text)
+    assert re.search('Unreadable: .*not there.avi .*no such file.* black clip', text)
+    assert "1 of 6 clips cannot be read and are left out" in text
+
+
+def test_missing_data_root_says_how_to_prepare_it(nest, repo, tmp_path):
+    done = nest.run('tools/train.py', 'configs/resnext14_cosam_bert_demo.py',
+                    '--data-root', tmp_path / 'nowhere', '--work-dir', tmp_path / 'run',
+                    cwd=repo)
+    assert_error(done, f"The data root '{tmp_path / 'nowhere'}' does not exist",
+                 f'python tools/prepare_data.py demo --out {tmp_path / "nowhere"}')
+
+    done = nest.run('tools/train.py', 'configs/resnext101_cosam_bert_hmdb51.py',
+                    '--work-dir', tmp_path / 'run', '--data-root', 'no such data',
+                    cwd=repo)
+    assert_error(done, 'python tools/prepare_data.py hmdb51 --videos DIR --splits DIR')
+
+
+def test_bad_annotation_line_is_named(nest, tiny_config, tmp_path):
+    root = write_data_root(tmp_path / 'data', 'demo', 8, num_clips=2)
+    first = root / 'demo_train_split_1_videos.txt'
+    first.write_text(first.read_text().replace(' 1\n', ' one\n'))
+    second = root / 'demo_train_split_2_videos.txt'
+    second.write_text('\n')
+    third = root / 'demo_val_split_3_videos.txt'
+    third.write_text(third.read_text() + '\nclass 1/clip (a&b) 1.avi 8\n')
+
+    for split, messages in (
+            (1, (f'{first}:2: ', "label must be an integer, got 'one'")),
+            (2, (f'{second} is empty',)),
+            (3, (f'{third}:4: ', 'label 8 is outside [0, 8)'))):
+        done = nest.run('tools/train.py', tiny_config, '--data-root', root, '--split',
+                        split, cwd=tmp_path)
+        assert_error(done, *messages)
+
+
+def test_resume_with_another_model_is_refused(
+        nest, trained, tiny_config, demo_root, tmp_path):
+    done = nest.run('tools/train.py', tiny_config, '--data-root', demo_root, '--resume',
+                    trained / 'epoch_1.pth', '--cfg-options',
+                    'model.cls_head.num_classes=5', cwd=tmp_path)
+    assert_error(done, 'the checkpoint has 8 classes, the config 5')
+
+
+def test_bug_keeps_its_traceback(nest, tiny_config, demo_root, tmp_path):
+    done = nest.run('tools/train.py', tiny_config, '--data-root', demo_root,
+                    '--cfg-options', 'optim_wrapper.optimizer.lr=-1', cwd=tmp_path)
+    assert done.returncode == 1
+    assert 'Traceback' in done.stderr
+    assert 'Invalid learning rate' in done.stderr
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['no.py'], 'there is no config no.py'),
+    (['{config}', '--resume', 'no.pth'], 'there is no checkpoint no.pth'),
+    (['{config}', '--split', '4'], 'invalid choice: 4'),
+    (['{config}', '--auto-scale-lr'], 'auto_scale_lr.base_batch_size=NUMBER'),
+])
+def test_wrong_arguments(nest, tiny_config, tmp_path, arguments, message):
+    arguments = [part.format(config=tiny_config) for part in arguments]
+    done = nest.run('tools/train.py', *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert 'Traceback' not in done.stderr
+    assert not (tmp_path / 'work_dirs').exists()
