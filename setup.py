@@ -49,12 +49,12 @@ class BuildWithMim(build_py):
                 copy_part(ROOT / part, target / part)
 
 
+REID = ['scipy>=1.9', 'tqdm>=4.60']
 ACTION = [
     'mmaction2>=1.2,<1.3',
     'transformers>=4.40,<6',
     'decord>=0.6',
-    'scipy>=1.9',
-    'tqdm>=4.60',
+    *REID,
 ]
 
 setup(
@@ -75,6 +75,9 @@ setup(
     ],
     extras_require={
         'action': ACTION,
+        'reid': REID,
+        # A search engine for galleries of millions of tracklets.
+        'search': [*REID, 'faiss-cpu>=1.7'],
         # Only for environments without mmcv: both fill the same folder, so this
         # would overwrite a full mmcv.
         'mmcv-lite': ['mmcv-lite>=2.0.0,<2.2'],

@@ -24,7 +24,7 @@ import cosam_mm
 from cosam_mm.engine.config import input_shape
 
 REPO = Path(__file__).resolve().parents[1]
-EXTRAS = {'action', 'mmcv-lite', 'tests'}
+EXTRAS = {'action', 'mmcv-lite', 'reid', 'search', 'tests'}
 FOLDERS = ('cosam_mm', 'configs', 'requirements', 'tests', 'tools')
 METAFILES = sorted((REPO / 'configs').rglob('metafile.yml'))
 

@@ -17,38 +17,49 @@ from cosam_mm.engine.config import (
     dump_scores,
     force_test,
     set_data_root,
+    set_reid_metric,
     set_split,
+    split_numbers,
+    swap_test_data,
 )
 from cosam_mm.engine.processes import connect_cpu_processes
 from cosam_mm.engine.user_errors import one_line_errors
 
-SPLITS = (1, 2, 3)
-
 
 def parse_args():
     parser = argparse.ArgumentParser(
-        description='Test a checkpoint, or three checkpoints on their splits.')
+        description='Test a checkpoint, or one for each split of a data set.')
     parser.add_argument('config', help='config file')
     parser.add_argument(
         'checkpoint', nargs='+',
-        help='checkpoint file; with --all-splits three of them in the order of the '
-        'splits, or one path with {split} in it, such as '
+        help='checkpoint file; with --all-splits one for each split in their order, '
+        'or one path with {split} in it, such as '
         "'work_dirs/x/split{split}/epoch_200.pth'")
     parser.add_argument(
         '--work-dir',
         help='folder for logs and results (default: as in training)')
     which = parser.add_mutually_exclusive_group()
-    which.add_argument('--split', type=int, choices=SPLITS,
-                       help="official split of the data set (default: the config's)")
+    which.add_argument('--split', type=int, metavar='K',
+                       help='number of the official split of the data set (default: '
+                       "the config's)")
     which.add_argument('--all-splits', action='store_true',
-                       help='test three checkpoints and print the mean of the splits')
+                       help='test a checkpoint of each split and print their mean')
     parser.add_argument('--data-root',
                         help="folder that tools/prepare_data.py wrote to (default: "
                         "the config's)")
     parser.add_argument(
         '--dump', metavar='FILE.npz',
-        help='write the scores of every video, for tools/fuse_scores.py; with '
-        '--all-splits {split} in the name becomes the split')
+        help='write the scores of every video, for tools/fuse_scores.py, or the '
+        'features of every tracklet; with --all-splits {split} in the name becomes '
+        'the split')
+    reid = parser.add_argument_group('person re-identification')
+    reid.add_argument('--rerank', action='store_const', const=True,
+                      help='rate k-reciprocal re-ranking as well')
+    reid.add_argument('--attributes', metavar='FILE.csv',
+                      help='rate the queries that carry each attribute as well; '
+                      'columns: pid, then one of 0 and 1 for each attribute')
+    reid.add_argument('--cross-dataset', metavar='CONFIG',
+                      help='test on the data of another config')
     parser.add_argument(
         '--force', action='store_true',
         help='test even if the checkpoint was trained on another split of the data '
@@ -65,22 +76,33 @@ def parse_args():
         parser.error(f'there is no config {args.config}')
     if args.dump and not args.dump.endswith('.npz'):
         parser.error(f'--dump writes an .npz file, got {args.dump}')
-    if args.all_splits:
-        if args.dump and '{split}' not in args.dump:
-            parser.error('--dump needs {split} in the file name with --all-splits')
-        if len(args.checkpoint) == 1 and '{split}' in args.checkpoint[0]:
-            args.checkpoint = [args.checkpoint[0].replace('{split}', str(k))
-                               for k in SPLITS]
-        if len(args.checkpoint) != len(SPLITS):
-            parser.error('--all-splits takes three checkpoints, or one path with '
-                         f'{{split}} in it, got {len(args.checkpoint)}')
-    elif len(args.checkpoint) != 1:
+    if args.cross_dataset and not Path(args.cross_dataset).is_file():
+        parser.error(f'there is no config {args.cross_dataset}')
+    if args.all_splits and args.dump and '{split}' not in args.dump:
+        parser.error('--dump needs {split} in the file name with --all-splits')
+    if not args.all_splits and len(args.checkpoint) != 1:
         parser.error('several checkpoints go with --all-splits')
-    for checkpoint in args.checkpoint:
-        if '://' not in checkpoint and not Path(checkpoint).is_file():
-            parser.error(f'there is no checkpoint {checkpoint}')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
+
+
+def checkpoint_of_splits(cfg: Config, given: list[str]) -> dict[int, str]:
+    """The checkpoint of each split, from what the command line names."""
+    splits = split_numbers(cfg)
+    if len(given) == 1 and '{split}' in given[0]:
+        given = [given[0].replace('{split}', str(split)) for split in splits]
+    if len(given) != len(splits):
+        raise ValueError(f'--all-splits takes {len(splits)} checkpoints, or one path '
+                         f'with {{split}} in it, got {len(given)}.')
+    for checkpoint in given:
+        check_checkpoint(checkpoint)
+    return dict(zip(splits, given))
+
+
+def check_checkpoint(checkpoint: str) -> None:
+    """Raise ``FileNotFoundError`` unless a local checkpoint is there."""
+    if '://' not in checkpoint and not Path(checkpoint).is_file():
+        raise FileNotFoundError(f'There is no checkpoint {checkpoint}.')
 
 
 def merge_args(cfg: Config, args: argparse.Namespace, checkpoint: str, split,
@@ -90,12 +112,15 @@ def merge_args(cfg: Config, args: argparse.Namespace, checkpoint: str, split,
     cfg.work_dir = str(work_dir)
     cfg.load_from = checkpoint
     cfg.resume = False
+    if args.cross_dataset is not None:
+        swap_test_data(cfg, Config.fromfile(args.cross_dataset))
     if split is not None:
         set_split(cfg, split)
     if args.data_root is not None:
         set_data_root(cfg, args.data_root)
     if args.force:
         force_test(cfg)
+    set_reid_metric(cfg, rerank=args.rerank, attributes=args.attributes)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     if args.dump:
@@ -113,31 +138,35 @@ def run(cfg: Config) -> dict:
 def run_all_splits(cfg: Config, args: argparse.Namespace) -> None:
     """Test every split; print the mean and keep it in the work dir."""
     base = Path(args.work_dir or default_work_dir(cfg, args.config))
-    metrics = []
-    for split, checkpoint in zip(SPLITS, args.checkpoint):
+    metrics = {}
+    for split, checkpoint in checkpoint_of_splits(cfg, args.checkpoint).items():
         one = merge_args(copy.deepcopy(cfg), args, checkpoint, split,
                          base / f'split{split}')
         # mmengine keeps one log for each name.
         one.experiment_name = f'{Path(args.config).stem}_split{split}'
-        metrics.append(run(one))
+        metrics[split] = run(one)
     if is_main_process():
         summarize(metrics, base / 'all_splits.json')
 
 
-def summarize(metrics: list[dict], out_file: Path) -> None:
+def summarize(metrics: dict[int, dict], out_file: Path) -> None:
     """Print the splits and their mean, and keep them in a file.
 
     Args:
         metrics: Figures by name, for each split. ``acc/num_unreadable`` is there
-            only where clips could not be read: it is 0 elsewhere.
+            only where clips could not be read: it is 0 elsewhere. Words, such as
+            the protocol, have no mean and are left out.
         out_file: A JSON file; its folder is made if need be.
     """
-    names = dict.fromkeys(name for figures in metrics for name in figures)
-    rows = {name: [float(figures.get(name, 0)) for figures in metrics]
+    names = dict.fromkeys(name for figures in metrics.values()
+                          for name, value in figures.items()
+                          if not isinstance(value, str))
+    rows = {name: [float(figures.get(name, 0)) for figures in metrics.values()]
             for name in names}
-    print(f'{"":20}' + ''.join(f'split {k:<6}' for k in SPLITS) + 'mean')
+    width = max(20, *(len(name) + 2 for name in names))
+    print(' ' * width + ''.join(f'split {k:<6}' for k in metrics) + 'mean')
     for name, values in rows.items():
-        print(f'{name:20}' + ''.join(f'{v:<12.4f}' for v in values) +
+        print(f'{name:{width}}' + ''.join(f'{v:<12.4f}' for v in values) +
               f'{statistics.mean(values):.4f}')
     out_file.parent.mkdir(parents=True, exist_ok=True)
     out_file.write_text(json.dumps(
@@ -153,6 +182,7 @@ def main():
         if args.all_splits:
             run_all_splits(cfg, args)
         else:
+            check_checkpoint(args.checkpoint[0])
             work_dir = args.work_dir or default_work_dir(cfg, args.config, args.split)
             run(merge_args(cfg, args, args.checkpoint[0], args.split, work_dir))
 

@@ -28,8 +28,9 @@ def parse_args():
         '--work-dir',
         help='folder for logs and checkpoints (default: work_dirs/<config>, with '
         '--split work_dirs/<config>/split<k>)')
-    parser.add_argument('--split', type=int, choices=(1, 2, 3),
-                        help="official split of the data set (default: the config's)")
+    parser.add_argument('--split', type=int, metavar='K',
+                        help='number of the official split of the data set (default: '
+                        "the config's)")
     parser.add_argument('--data-root',
                         help="folder that tools/prepare_data.py wrote to (default: "
                         "the config's)")

@@ -3,6 +3,7 @@
 Each function takes an mmengine ``Config`` and changes it in place.
 """
 import ast
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
@@ -15,7 +16,8 @@ from . import precision  # noqa: F401  (registers what use_amp asks for)
 __all__ = [
     'config_of_checkpoint', 'default_work_dir', 'dump_scores', 'force_test',
     'input_shape', 'scale_learning_rate', 'set_data_root', 'set_randomness',
-    'set_split', 'skip_validation', 'use_amp'
+    'set_reid_metric', 'set_split', 'skip_validation', 'split_numbers',
+    'swap_test_data', 'use_amp'
 ]
 
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -40,20 +42,34 @@ def _unwrap(dataset: ConfigDict) -> Iterator[ConfigDict]:
         yield from _unwrap(one)
 
 
+def split_numbers(cfg: Config) -> range:
+    """Numbers of the official splits of the config's data set.
+
+    Raises:
+        ValueError: The config has no ``num_splits``: its data set has no splits.
+    """
+    if 'num_splits' not in cfg:
+        raise ValueError('The data set of this config has no official splits '
+                         '(the config sets no num_splits).')
+    return range(1, cfg.num_splits + 1)
+
+
 def set_split(cfg: Config, split: int) -> None:
     """Make training, validation and testing use an official split.
 
     Args:
         cfg: The config.
-        split: 1, 2 or 3.
+        split: Its number, from 1.
 
     Raises:
-        ValueError: No data set of the config has splits.
+        ValueError: No data set of the config has splits, or not so many.
     """
     with_splits = [dataset for dataset in _datasets(cfg) if 'split' in dataset]
     if not with_splits:
         raise ValueError('--split: no data set of this config has a setting '
                          'named split.')
+    if 'num_splits' in cfg and split not in split_numbers(cfg):
+        raise ValueError(f'--split must be from 1 to {cfg.num_splits}, got {split}.')
     for dataset in with_splits:
         dataset.split = split
 
@@ -137,14 +153,66 @@ def set_randomness(cfg: Config, **settings) -> None:
 
 
 def dump_scores(cfg: Config, out_file: str) -> None:
-    """Let a test write the scores of every clip to ``out_file``."""
-    evaluators = cfg.test_evaluator
-    if not isinstance(evaluators, (list, tuple)):
-        evaluators = [evaluators]
+    """Let a test write what its figures are made of to ``out_file``.
+
+    That is the scores of every clip, or the features of every tracklet.
+    """
+    metrics = _reid_metrics(cfg)
+    for metric in metrics:
+        metric.feature_file = out_file
+    if metrics:
+        return
     averaged = cfg.model.get('cls_head', {}).get('average_clips')
-    cfg.test_evaluator = [*evaluators, dict(
+    cfg.test_evaluator = [*_as_list(cfg.test_evaluator), dict(
         type='DumpScores', out_file=out_file,
         score_type='prob' if averaged == 'prob' else 'logit')]
+
+
+def _as_list(evaluators) -> list:
+    return list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+
+
+def _reid_metrics(cfg: Config) -> list[ConfigDict]:
+    return [metric for metric in _as_list(cfg.test_evaluator)
+            if metric['type'] == 'ReIDMetric']
+
+
+def set_reid_metric(cfg: Config, **settings) -> None:
+    """Change settings of the re-ID metric of a test; those that are None stay.
+
+    Args:
+        cfg: The config.
+        settings: Of :class:`~cosam_mm.evaluation.reid.ReIDMetric`, such as rerank.
+
+    Raises:
+        ValueError: Something is asked for, and the config's test rates no re-ID.
+    """
+    asked = {key: value for key, value in settings.items() if value is not None}
+    metrics = _reid_metrics(cfg)
+    if asked and not metrics:
+        options = ', '.join(f'--{key}' for key in asked)
+        raise ValueError(f'{options}: for configs of re-identification, whose '
+                         'test_evaluator is a ReIDMetric.')
+    for metric in metrics:
+        metric.update(asked)
+
+
+def swap_test_data(cfg: Config, other: Config) -> None:
+    """Test the model of ``cfg`` on the test data of another config.
+
+    Raises:
+        ValueError: The two configs test in different ways.
+    """
+    types = [[metric['type'] for metric in _as_list(c.test_evaluator)]
+             for c in (cfg, other)]
+    if types[0] != types[1]:
+        raise ValueError(f'--cross-dataset: this config is rated by {types[0]}, the '
+                         f'other by {types[1]}.')
+    for name in ('test_dataloader', 'test_evaluator', 'test_cfg'):
+        cfg[name] = copy.deepcopy(other[name])
+    cfg.pop('num_splits', None)
+    if 'num_splits' in other:
+        cfg.num_splits = other.num_splits
 
 
 def use_amp(cfg: Config) -> None:
@@ -193,7 +261,7 @@ def config_of_checkpoint(text: str) -> Config:
 
 def _refusal(line: Optional[int], what: str) -> str:
     return (f"Line {line} of the checkpoint's config {what}, and it is read as data "
-            'only. Give the config file, and this file with --checkpoint.')
+            'only: give the config file that it was trained with, too.')
 
 
 def _plain_value(node: ast.expr):

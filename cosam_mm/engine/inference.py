@@ -8,9 +8,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from torch import nn
 
-from ..models.convert import read_checkpoint, unwrap_state_dict
-from .config import config_of_checkpoint
-from .hooks.guard import describe_misfit
+from .trained_model import load_weights, read_trained_model
 
 __all__ = ['ClassScore', 'classify', 'find_checkpoint', 'load_recognizer']
 
@@ -58,21 +56,10 @@ def load_recognizer(checkpoint: str, config: Optional[Config] = None,
         ValueError: The file is no checkpoint, it holds no config and none is given,
             or its parameters do not fit the model.
     """
-    content = read_checkpoint(checkpoint)
-    state_dict = unwrap_state_dict(content)
-    meta = content.get('meta') or {}
-    if config is None:
-        if 'cfg' not in meta:
-            raise ValueError(f'{checkpoint} holds no config: give the config file, '
-                             'and this file with --checkpoint.')
-        config = config_of_checkpoint(meta['cfg'])
-    model = init_recognizer(config, device=device)
-    misfit = describe_misfit({k: tuple(v.shape) for k, v in state_dict.items()},
-                             {k: tuple(v.shape) for k, v in model.state_dict().items()})
-    if misfit:
-        raise ValueError(f'{checkpoint} does not fit the model: {misfit}')
-    model.load_state_dict(state_dict)
-    model.class_names = (meta.get('dataset_meta') or {}).get('classes')
+    trained = read_trained_model(checkpoint, config)
+    model = init_recognizer(trained.config, device=device)
+    load_weights(model, trained)
+    model.class_names = trained.class_names
     return model
 
 

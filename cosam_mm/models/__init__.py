@@ -1,2 +1,2 @@
 """What the registry builds. Heads need MMAction2 and register with it."""
-from . import backbones  # noqa: F401
+from . import backbones, losses, reid  # noqa: F401

@@ -213,6 +213,6 @@ def test_plain_values():
 ])
 def test_anything_else_is_refused(text, line, what):
     message = (f"Line {line} of the checkpoint's config {what}, and it is read as data "
-               'only. Give the config file')
+               'only: give the config file')
     with pytest.raises(ValueError, match=message):
         edits.config_of_checkpoint(text)

@@ -252,3 +252,18 @@ def test_pretrained_init_leaves_new_layers_with_the_default(tmp_path):
     fan_out = weight.shape[0]
     assert weight.std().item() == pytest.approx((2 / fan_out)**0.5, rel=0.1)
     assert net.reduction.bn3.weight.min() == 1
+
+
+@pytest.mark.parametrize('build', [
+    lambda: small_resnext(plugins=[LAYER3]),
+    lambda: I3D(plugins=[plugin('MaxPool3d_5a_2x2', num_frames=2, spatial_size=1)])])
+def test_initialisation_leaves_plugins_to_themselves(build):
+    torch.manual_seed(0)
+    net = build()
+    before = {k: v.clone() for k, v in net.plugins.state_dict().items()}
+    net.init_weights()
+    for name, value in net.plugins.state_dict().items():
+        assert torch.equal(value, before[name]), name
+    last = next(m for m in net.plugins.modules()
+                if isinstance(m, nn.Conv2d) and m.out_channels == 1)
+    assert last.weight.abs().max() <= last.in_channels**-0.5  # torch's own bound

@@ -125,7 +125,8 @@ def test_config_in_a_checkpoint_is_not_executed(nest, trained, video, tmp_path, 
     number = len(checkpoint['meta']['cfg'].splitlines())
     torch.save(checkpoint, tmp_path / 'bad.pth')
     done = nest.run('tools/demo.py', 'bad.pth', video, cwd=tmp_path)
-    assert_error(done, f"Line {number} of the checkpoint's config", '--checkpoint')
+    assert_error(done, f"Line {number} of the checkpoint's config",
+                 'give the config file that it was trained with')
     assert not (tmp_path / 'harm').exists()
 
 

@@ -181,18 +181,24 @@ def test_three_checkpoints_in_the_wrong_order(nest, three, tiny_config, tmp_path
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    (['{config}', 'no.pth'], 'there is no checkpoint no.pth'),
+    (['{config}', 'no.pth'], 'There is no checkpoint no.pth'),
     (['no.py', '{checkpoint}'], 'there is no config no.py'),
     (['{config}', '{checkpoint}', '{checkpoint}'],
      'several checkpoints go with --all-splits'),
     (['{config}', '{checkpoint}', '{checkpoint}', '--all-splits'],
-     '--all-splits takes three checkpoints, or one path with {split} in it, got 2'),
-    (['{config}', 'x{split}.pth', '--all-splits'], 'there is no checkpoint x1.pth'),
+     '--all-splits takes 3 checkpoints, or one path with {split} in it, got 2'),
+    (['{config}', 'x{split}.pth', '--all-splits'], 'There is no checkpoint x1.pth'),
     (['{config}', '{checkpoint}', '--all-splits', '--split', '1'],
      'not allowed with argument'),
     (['{config}', '{checkpoint}', '--all-splits', '--dump', 'x.npz'],
      '--dump needs {split} in the file name'),
     (['{config}', '{checkpoint}', '--dump', 'x.pkl'], '--dump writes an .npz file'),
+    (['{config}', '{checkpoint}', '--split', '4'],
+     '--split must be from 1 to 3, got 4'),
+    (['{config}', '{checkpoint}', '--rerank'],
+     '--rerank: for configs of re-identification'),
+    (['{config}', '{checkpoint}', '--cross-dataset', 'no.py'],
+     'there is no config no.py'),
 ])
 def test_wrong_arguments(nest, trained, tiny_config, tmp_path, arguments, message):
     values = {'{config}': tiny_config, '{checkpoint}': trained / 'epoch_2.pth'}

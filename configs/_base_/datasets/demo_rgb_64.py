@@ -3,6 +3,8 @@
 No flips: they would turn a motion to the left into one to the right. Training
 clips start at a random frame, for the place in a path tells nothing then.
 """
+num_splits = 3
+
 train_pipeline = [
     dict(type='SafeDecordInit', on_unreadable='skip'),
     dict(type='SampleFrames', clip_len=32),

@@ -5,6 +5,8 @@ Extract it first: ``tools/prepare_data.py ... --flow tvl1``.
 The recipe is that of Kalfaoglu et al., ECCVW 2020: frames of 170 x 128, multi-scale
 crops and flips in training, the centre 64 frames and ten crops in testing.
 """
+num_splits = 3
+
 train_pipeline = [
     dict(type='SampleFrames', clip_len=64),
     dict(type='SafeRawFrameDecode', on_unreadable='skip'),

@@ -3,6 +3,8 @@
 The recipe is that of Kalfaoglu et al., ECCVW 2020: frames of 340 x 256, multi-scale
 crops and flips in training, the centre 64 frames and ten crops in testing.
 """
+num_splits = 3
+
 train_pipeline = [
     dict(type='SafeDecordInit', on_unreadable='skip'),
     dict(type='SampleFrames', clip_len=64),

@@ -1,5 +1,8 @@
-"""3-D backbones that take plugins at named places."""
+"""Backbones that take plugins at named places."""
+from . import imagenet  # noqa: F401  (its scheme for weights by name)
+from .frame_resnet import FrameResNet
+from .frame_se_resnet import FrameSEResNet
 from .i3d import I3D
 from .resnext3d import ResNeXt3D
 
-__all__ = ['I3D', 'ResNeXt3D']
+__all__ = ['I3D', 'FrameResNet', 'FrameSEResNet', 'ResNeXt3D']

@@ -10,7 +10,7 @@ Plugins live under ``plugins.<position>.<index>``, apart from the backbone's own
 modules, so that a checkpoint of the bare backbone keeps fitting.
 """
 from collections.abc import Sequence
-from typing import Optional, Union
+from typing import Optional
 
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
@@ -59,9 +59,10 @@ class SteppedBackbone(BaseModule):
         with_cp: Whether to trade time for memory in training: each
             :class:`Block` that is a step, or directly inside one, is
             checkpointed.
-        init_cfg: As in any mmengine module; by default Kaiming for convolutions
-            and 1 for norms. ``Pretrained`` comes on top of that default, which
-            is then left to what the checkpoint does not hold.
+        init_cfg: As in any mmengine module. Weights are drawn when the backbone is
+            built, Kaiming for convolutions and 1 for norms; what ``init_cfg`` does
+            comes on top. So a layer that a ``Pretrained`` checkpoint does not hold
+            is drawn that way.
     """
 
     def __init__(self,
@@ -70,7 +71,7 @@ class SteppedBackbone(BaseModule):
                  norm_eval: bool,
                  with_cp: bool,
                  init_cfg: Optional[dict]) -> None:
-        super().__init__(init_cfg=_on_default_init(init_cfg))
+        super().__init__(init_cfg=init_cfg)
         self._plugin_cfgs = list(plugins or ())
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
@@ -78,7 +79,9 @@ class SteppedBackbone(BaseModule):
 
     def _finish(self, steps: Sequence[tuple[str, int]],
                 stages: Sequence[Sequence[str]]) -> None:
-        """Take the layout over, build the plugins and freeze.
+        """Draw the weights, take the layout over, build the plugins and freeze.
+
+        The weights are drawn while there are no plugins, which draw their own.
 
         Args:
             steps: (name, output channels) of each step in order.
@@ -89,6 +92,7 @@ class SteppedBackbone(BaseModule):
         if not -1 <= self.frozen_stages <= last_stage:
             raise ValueError(f'frozen_stages must be between -1 and {last_stage}, '
                              f'got {self.frozen_stages}.')
+        self.apply(_draw)
         self.steps = tuple(name for name, _ in steps)
         self.out_channels = steps[-1][1]
         self._stages = stages
@@ -130,15 +134,15 @@ class SteppedBackbone(BaseModule):
         return self
 
 
-def _on_default_init(init_cfg: Optional[dict]) -> Union[dict, list]:
-    """The default initialisation, followed by a ``Pretrained`` one."""
-    if init_cfg and init_cfg['type'] != 'Pretrained':
-        return init_cfg
-    return [
-        dict(type='Kaiming', layer=['Conv2d', 'Conv3d'], mode='fan_out'),
-        dict(type='Constant', layer=['BatchNorm2d', 'BatchNorm3d'], val=1),
-        *([init_cfg] if init_cfg else []),
-    ]
+def _draw(module: nn.Module) -> None:
+    """Kaiming for a convolution, 1 and 0 for a norm."""
+    if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+        nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, _BatchNorm):
+        nn.init.ones_(module.weight)
+        nn.init.zeros_(module.bias)
 
 
 def _norms_to_eval(module: nn.Module) -> None:

@@ -2,15 +2,16 @@
 
 File names and ``arch`` entries are not asked: people rename files.
 """
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Union
 
 from torch import Tensor
 
 from cosam_mm.models.backbones import ResNeXt3D
 
+from .recognise_reid import ReferenceReID, recognise_reid
+from .shapes import count, nearest_depth, size
 from .sources import SOURCES, Source
 
 __all__ = ['ReferenceModel', 'recognise']
@@ -37,8 +38,14 @@ class ReferenceModel:
         """``'rgb'`` or ``'flow'``."""
         return _MODALITIES[self.backbone['in_channels']]
 
+    @property
+    def settings(self) -> dict:
+        """Parts of the config of a ``Recognizer3D``."""
+        return dict(backbone=self.backbone, cls_head=self.cls_head)
 
-def recognise(state_dict: Mapping[str, Tensor]) -> ReferenceModel:
+
+def recognise(
+        state_dict: Mapping[str, Tensor]) -> Union[ReferenceModel, ReferenceReID]:
     """Tell which model of which repository a state dict belongs to.
 
     Args:
@@ -53,6 +60,8 @@ def recognise(state_dict: Mapping[str, Tensor]) -> ReferenceModel:
         ValueError: No known repository has such a file.
     """
     source = _find_source(state_dict)
+    if source.attended:
+        return recognise_reid(source, state_dict)
     backbone = _backbone_config(source, state_dict)
     return ReferenceModel(source, backbone,
                           _head_config(source, backbone, state_dict))
@@ -75,44 +84,16 @@ def _find_source(state_dict: Mapping[str, Tensor]) -> Source:
 
 
 def _backbone_config(source: Source, state_dict: Mapping[str, Tensor]) -> dict:
-    in_channels = _size(state_dict, source.stem, 1)
+    in_channels = size(state_dict, source.stem, 1)
     if in_channels not in _MODALITIES:
         raise ValueError(f'{source.stem!r} takes {in_channels} channels; RGB has 3 '
                          'and optical flow 2.')
     config = dict(type=source.backbone)
     if source.backbone == 'ResNeXt3D':
-        config['depth'] = _resnext_depth(source, state_dict)
+        config['depth'] = nearest_depth(
+            source, state_dict, ResNeXt3D.arch_settings)
     reduction = _feature_reduction(source, config, state_dict)
     return dict(config, in_channels=in_channels, feature_reduction=reduction)
-
-
-def _size(state_dict: Mapping[str, Tensor], name: str, dim: int,
-          default: Optional[int] = None) -> Optional[int]:
-    """Size of a parameter in one dimension, ``default`` where it is not there."""
-    tensor = state_dict.get(name)
-    return default if tensor is None or tensor.dim() <= dim else tensor.shape[dim]
-
-
-def _count(state_dict: Mapping[str, Tensor], pattern: str) -> int:
-    """How many different numbers stand in the group of ``pattern``."""
-    matches = (re.match(pattern, name) for name in state_dict)
-    return len({match.group(1) for match in matches if match})
-
-
-def _resnext_depth(source: Source, state_dict: Mapping[str, Tensor]) -> int:
-    """The depth whose numbers of bottlenecks come nearest.
-
-    The nearest, because a comparison with that model then names what is missing
-    or too much.
-    """
-    blocks = [_count(state_dict, re.escape(source.name(f'layer{i}.')) + r'(\d+)\.')
-              for i in range(1, 5)]
-
-    def distance(depth: int) -> int:
-        expected = ResNeXt3D.arch_settings[depth]
-        return sum(abs(a - b) for a, b in zip(blocks, expected))
-
-    return min(ResNeXt3D.arch_settings, key=distance)
 
 
 def _feature_reduction(source: Source, config: dict,
@@ -122,10 +103,10 @@ def _feature_reduction(source: Source, config: dict,
         return 'FRAB'
     if config['type'] == 'ResNeXt3D':
         last = ResNeXt3D.arch_settings[config['depth']][-1] - 1
-        channels = _size(state_dict, source.name(f'layer4.{last}.conv3.weight'), 0)
+        channels = size(state_dict, source.name(f'layer4.{last}.conv3.weight'), 0)
     else:
         channels = sum(
-            _size(state_dict, source.name(f'Mixed_5c.{branch}.conv3d.weight'), 0, 0)
+            size(state_dict, source.name(f'Mixed_5c.{branch}.conv3d.weight'), 0, 0)
             for branch in ('b0', 'b1b', 'b2b', 'b3b'))
     return 'FRMB' if channels == _REDUCED_CHANNELS else None
 
@@ -134,7 +115,7 @@ def _head_config(source: Source, backbone: dict,
                  state_dict: Mapping[str, Tensor]) -> Optional[dict]:
     is_bert, is_lstm = (any(name.startswith(prefix) for name in state_dict)
                         for prefix in ('bert.', 'lstm.'))
-    num_classes = _size(state_dict, f'{source.classifier}.weight', 0)
+    num_classes = size(state_dict, f'{source.classifier}.weight', 0)
     if num_classes is None and not (is_bert or is_lstm):
         return None
     channels = 2048 if backbone['type'] == 'ResNeXt3D' else 1024
@@ -151,11 +132,11 @@ def _head_config(source: Source, backbone: dict,
 
 def _bert_settings(backbone: dict, state_dict: Mapping[str, Tensor]) -> dict:
     is_i3d = backbone['type'] == 'I3D'
-    positions = _size(state_dict, 'bert.embedding.learnedPosition.pe', 1,
-                      9 if is_i3d else 5)
+    positions = size(state_dict, 'bert.embedding.learnedPosition.pe', 1,
+                     9 if is_i3d else 5)
     temporal = dict(
-        num_layers=_count(state_dict, r'bert\.transformer_blocks\.(\d+)\.') or 1,
-        ffn_channels=_size(
+        num_layers=count(state_dict, r'bert\.transformer_blocks\.(\d+)\.') or 1,
+        ffn_channels=size(
             state_dict, 'bert.transformer_blocks.0.feed_forward.w_1.weight', 0, 2048))
     if is_i3d:
         # No parameter tells these: the reference's I3D models differ in them.
@@ -165,5 +146,5 @@ def _bert_settings(backbone: dict, state_dict: Mapping[str, Tensor]) -> dict:
 
 def _lstm_settings(state_dict: Mapping[str, Tensor]) -> dict:
     return dict(
-        hidden_channels=_size(state_dict, 'lstm.weight_hh_l0', 1, 450),
-        num_layers=_count(state_dict, r'lstm\.weight_hh_l(\d+)$') or 1)
+        hidden_channels=size(state_dict, 'lstm.weight_hh_l0', 1, 450),
+        num_layers=count(state_dict, r'lstm\.weight_hh_l(\d+)$') or 1)

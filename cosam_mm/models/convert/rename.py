@@ -1,8 +1,8 @@
-"""Reference state dict in, state dict of our recogniser out.
+"""Reference state dict in, state dict of our model out.
 
 Every parameter of a reference has a rule: our name, the shape it must have, and
 the change that its values need, if any. A parameter without a rule is an error,
-never left behind: the models of the three repositories have no parameter that
+never left behind: the models of the known repositories have no parameter that
 ours lack.
 
 One change is not a mere reshaping. The reference's layer norm divides by the
@@ -12,14 +12,16 @@ scale.
 """
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Callable, Optional
+from typing import Callable, Optional, Union
 
 import torch
+from mmengine.registry import MODELS
 from torch import Tensor
 
 from cosam_mm.models import backbones
 
 from .recognise import ReferenceModel, recognise
+from .recognise_reid import ReferenceReID
 
 __all__ = ['convert_state_dict', 'fold_unbiased_std']
 
@@ -39,27 +41,32 @@ class Rule:
 
 
 Rules = dict[str, Rule]
+Model = Union[ReferenceModel, ReferenceReID]
 
 
 def convert_state_dict(
-        state_dict: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], ReferenceModel]:
-    """Give a reference's parameters the names and values of our recogniser.
+        state_dict: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Model]:
+    """Give a reference's parameters the names and values of our model.
 
     Args:
-        state_dict: Parameters of a model of one of the three repositories,
+        state_dict: Parameters of a model of one of the known repositories,
             without a ``module.`` prefix. They are not changed.
 
     Returns:
-        The state dict of the ``Recognizer3D`` with the backbone and head of the
-        second result, which is what the checkpoint was recognised as. It loads
-        strictly. Without a classifier in the source it has the backbone only.
+        The state dict of the ``Recognizer3D`` or ``VideoReID`` with the
+        ``settings`` of the second result, which is what the checkpoint was
+        recognised as. It loads strictly. Without a classifier in the source there
+        is no head.
 
     Raises:
         ValueError: Nothing known has such parameters, or some of them are
             unexpected, missing or of another shape than the recognised model's.
     """
     model = recognise(state_dict)
-    rules = {**_backbone_rules(model), **_head_rules(model)}
+    if isinstance(model, ReferenceReID):
+        rules = _reid_rules(model)
+    else:
+        rules = {**_backbone_rules(model), **_head_rules(model)}
     _check(state_dict, rules, model)
     converted = {}
     for source, rule in rules.items():
@@ -166,11 +173,26 @@ def _bert_rules(head: dict) -> Rules:
     return rules
 
 
+def _reid_rules(model: ReferenceReID) -> Rules:
+    """Names of backbone and aggregation come from the modules themselves."""
+    rules = {}
+    for part, prefix in (('backbone', ''), ('aggregation', 'aggregation.')):
+        with torch.device('meta'):
+            module = MODELS.build(model.settings[part])
+        for name, tensor in module.state_dict().items():
+            rules[model.source.name(prefix + name)] = Rule(
+                f'{part}.{name}', tuple(tensor.shape))
+    if model.head is not None:
+        shape = (model.head['num_pids'], model.head['in_channels'])
+        rules['classifier.weight'] = Rule('head.classifier.weight', shape)
+        rules['classifier.bias'] = Rule('head.classifier.bias', shape[:1])
+    return rules
+
+
 # -- the check ---------------------------------------------------------------
 
 
-def _check(state_dict: Mapping[str, Tensor], rules: Rules,
-           model: ReferenceModel) -> None:
+def _check(state_dict: Mapping[str, Tensor], rules: Rules, model: Model) -> None:
     """Raise ``ValueError`` unless each parameter has its rule and its shape."""
     unexpected = [name for name in state_dict if name not in rules]
     missing = [name for name in rules if name not in state_dict
@@ -184,10 +206,10 @@ def _check(state_dict: Mapping[str, Tensor], rules: Rules,
     found = [_listed(kind, items) for kind, items in (
         ('Unexpected keys', unexpected), ('Missing keys', missing),
         ('Other shapes', misshapen)) if items]
+    settings = ', '.join(f'{part} {cfg}' for part, cfg in model.settings.items())
     raise ValueError(
         f'This looks like a {model.backbone["type"]} of {model.source.repository} '
-        f'(backbone {model.backbone}, head {model.cls_head}), but does not fit it. '
-        + ' '.join(found))
+        f'({settings}), but does not fit it. ' + ' '.join(found))
 
 
 def _listed(kind: str, items: list[str]) -> str:

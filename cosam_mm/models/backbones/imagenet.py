@@ -1,0 +1,67 @@
+"""ImageNet weights by name: ``checkpoint='imagenet://resnet50'``.
+
+mmengine has such a scheme for torchvision, which needs that package, and loads
+plain addresses in a way that runs whatever code a pickle holds. Here tensors alone
+are unpickled, and a file must have the checksum that its name ends in: one of the
+two servers offers no encryption.
+"""
+import os
+from pathlib import Path
+from typing import Optional
+
+import torch
+from mmengine.dist import barrier, get_rank
+from mmengine.runner import CheckpointLoader
+from torch import Tensor
+
+__all__ = ['IMAGENET_WEIGHTS', 'load_imagenet']
+
+_SCHEME = 'imagenet://'
+
+# Names of the parameters are those of FrameResNet and FrameSEResNet.
+IMAGENET_WEIGHTS = {
+    'resnet50': 'https://download.pytorch.org/models/resnet50-0676ba61.pth',
+    'se_resnet50':
+        'http://data.lip6.fr/cadene/pretrainedmodels/se_resnet50-ce0d4300.pth',
+}
+
+
+@CheckpointLoader.register_scheme(prefixes=_SCHEME)
+def load_imagenet(filename: str, map_location: Optional[str] = None
+                  ) -> dict[str, Tensor]:
+    """Read the tensors of a weight file, which is downloaded the first time.
+
+    Args:
+        filename: ``imagenet://`` and a key of ``IMAGENET_WEIGHTS``.
+        map_location: As in ``torch.load``.
+
+    Raises:
+        ValueError: There are no such weights.
+        OSError: They cannot be downloaded, or arrive changed.
+    """
+    name = filename[len(_SCHEME):]
+    if name not in IMAGENET_WEIGHTS:
+        raise ValueError(f'There are no weights {filename!r}; known are '
+                         f'{", ".join(_SCHEME + known for known in IMAGENET_WEIGHTS)}.')
+    if get_rank() == 0:
+        _cached(IMAGENET_WEIGHTS[name])
+    barrier()  # the other processes of this machine find the file in the cache
+    return torch.load(_cached(IMAGENET_WEIGHTS[name]), map_location=map_location,
+                      weights_only=True)
+
+
+def _cached(url: str) -> Path:
+    """Path of the file in torch's cache, into which it is downloaded if need be."""
+    path = Path(torch.hub.get_dir(), 'checkpoints', url.rsplit('/', 1)[1])
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checksum = path.stem.rsplit('-', 1)[1]
+    try:
+        torch.hub.download_url_to_file(url, os.fspath(path), checksum, progress=False)
+    except (OSError, RuntimeError) as error:
+        raise OSError(
+            f'The ImageNet weights could not be had from {url} ({error}). Download '
+            f'the file elsewhere and put it at {path}, or train without it: '
+            '--cfg-options model.backbone.init_cfg=None.') from error
+    return path

@@ -1,0 +1,6 @@
+"""Video person re-identification: tracklets in, one feature each out."""
+from .head import IdentityHead
+from .preprocessor import TrackletPreprocessor
+from .video_reid import VideoReID
+
+__all__ = ['IdentityHead', 'TrackletPreprocessor', 'VideoReID']

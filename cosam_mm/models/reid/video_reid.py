@@ -1,0 +1,270 @@
+"""A re-ID model: backbone, temporal aggregation and, for training, a classifier.
+
+Subramaniam et al., ICCV 2019, section 3.3. The backbone carries the attention, as
+plugins; nothing here knows of it. Backbones of single frames and of clips, this
+package's and other mm packages', take each other's place by config::
+
+    tracklets (N, num_clips, C, T, H, W)
+        | clips
+        v
+    clips (M, C, T, H, W)         M = all clips
+        | frame_wise: frames go through the backbone as (M*T, C, H, W),
+        v             else clips as they are
+    maps (M, C', T', H', W')
+        | aggregation
+        v
+    clip features (M, D)
+        | mean over a tracklet's clips
+        v
+    features (N, D) --- triplet loss, retrieval
+        | head
+        v
+    scores (N, num_pids) --- cross-entropy
+"""
+from collections.abc import Iterable, Sequence
+from typing import Optional, Union
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+__all__ = ['VideoReID']
+
+Tracklets = Union[Tensor, Sequence[Tensor]]
+
+_PAPER_LOSSES = dict(
+    id=dict(type='IdentityLoss'), triplet=dict(type='BatchHardTripletLoss'))
+
+
+@MODELS.register_module()
+class VideoReID(BaseModel):
+    """One feature a tracklet, near for the same person and far for another.
+
+    Args:
+        backbone: Config of the backbone. Of several outputs the last counts.
+        aggregation: Config of the aggregation, maps (M, C', T, H', W') to
+            (M, D). ``in_channels`` is filled in from ``out_channels`` of the
+            backbone where it is not named and the backbone tells.
+        head: Config of the classifier, (N, D) to (N, num_pids); ``in_channels``
+            is filled in from the aggregation. None: the model cannot be trained.
+        losses: Name to config; each loss is called with (feature (N, D), score
+            (N, num_pids), label (N,)) and logged as ``loss_<name>``. By default
+            the paper's: ``id`` (:class:`IdentityLoss`) and ``triplet``
+            (:class:`BatchHardTripletLoss`).
+        frame_wise: Whether the backbone takes frames, (M*T, C, H, W), instead of
+            clips, (M, C, T, H, W).
+        max_clips_per_forward: How many clips go through the network at once
+            outside of training: memory grows with it.
+        data_preprocessor: Config; by default :class:`TrackletPreprocessor`'s.
+        init_cfg: As in any mmengine module.
+
+    Raises:
+        ValueError: ``max_clips_per_forward`` is below 1, or channels are not
+            known.
+
+    Example:
+        >>> model = VideoReID(
+        ...     dict(type='FrameResNet', depth=14, base_channels=8),
+        ...     dict(type='TemporalPoolAggregation'))
+        >>> model.extract_feat(torch.zeros(2, 3, 3, 4, 64, 32)).shape
+        torch.Size([2, 256])
+    """
+
+    def __init__(self,
+                 backbone: dict,
+                 aggregation: dict,
+                 head: Optional[dict] = None,
+                 losses: Optional[dict[str, dict]] = None,
+                 frame_wise: bool = True,
+                 max_clips_per_forward: int = 16,
+                 data_preprocessor: Optional[dict] = None,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(
+            data_preprocessor=data_preprocessor or dict(type='TrackletPreprocessor'),
+            init_cfg=init_cfg)
+        if max_clips_per_forward < 1:
+            raise ValueError('max_clips_per_forward must be at least 1, got '
+                             f'{max_clips_per_forward}.')
+        self.frame_wise = frame_wise
+        self.max_clips_per_forward = max_clips_per_forward
+        self.backbone = MODELS.build(backbone)
+        self.aggregation = _build_on(self.backbone, 'aggregation', aggregation)
+        self.head = self.losses = None
+        if head is not None:
+            self.head = _build_on(self.aggregation, 'head', head)
+            losses = _PAPER_LOSSES if losses is None else losses
+            self.losses = nn.ModuleDict(
+                {name: MODELS.build(cfg) for name, cfg in losses.items()})
+
+    # -- features ------------------------------------------------------------
+
+    def extract_feat(self, inputs: Tracklets) -> Tensor:
+        """The features of tracklets: means of the features of their clips.
+
+        Args:
+            inputs: (N, num_clips, C, T, H, W), or N tensors (num_clips, C, T, H,
+                W) whose numbers of clips may differ, but nothing else.
+
+        Returns:
+            (N, D).
+
+        Raises:
+            ValueError: The inputs have another shape, or the backbone does not
+                do what ``frame_wise`` says.
+        """
+        _check_inputs(inputs)
+        features = torch.cat([self.aggregation(self._feature_maps(clips))
+                              for clips in self._portions(inputs)])    # (M, D)
+        counts = [len(tracklet) for tracklet in inputs]
+        return torch.stack([part.mean(0) for part in features.split(counts)])
+
+    def _portions(self, inputs: Tracklets) -> Iterable[Tensor]:
+        """All clips in portions (m, C, T, H, W); one where batch norms learn."""
+        if isinstance(inputs, Tensor):
+            clips = inputs.flatten(0, 1)
+            return [clips] if self.training else clips.split(
+                self.max_clips_per_forward)
+        clips = [clip for tracklet in inputs for clip in tracklet]
+        size = len(clips) if self.training else self.max_clips_per_forward
+        return (torch.stack(clips[i:i + size]) for i in range(0, len(clips), size))
+
+    def _feature_maps(self, clips: Tensor) -> Tensor:
+        """(M, C, T, H, W) to (M, C', T', H', W')."""
+        if not self.frame_wise:
+            return _last_output(self.backbone(clips), 5, 'True')
+        frames = clips.transpose(1, 2).flatten(0, 1)           # (M*T, C, H, W)
+        maps = _last_output(self.backbone(frames), 4, 'False')  # (M*T, C', H', W')
+        return maps.unflatten(0, (-1, clips.shape[2])).transpose(1, 2)
+
+    # -- modes ---------------------------------------------------------------
+
+    def forward(self, inputs: Tracklets,
+                data_samples: Optional[Sequence[BaseDataElement]] = None,
+                mode: str = 'tensor'
+                ) -> Union[Tensor, dict[str, Tensor], list[BaseDataElement]]:
+        """Run one of three modes.
+
+        Args:
+            inputs: See :meth:`extract_feat`.
+            data_samples: N samples; ``loss`` reads their ``label``.
+            mode: ``'tensor'``, ``'loss'`` or ``'predict'``.
+
+        Returns:
+            - tensor: the features (N, D);
+            - loss: ``loss_<name>`` of each loss, and ``top1_acc``;
+            - predict: the samples with ``feature`` (D,) set.
+
+        Raises:
+            ValueError: There is no such mode, or the batch is not fit for it.
+        """
+        if mode == 'tensor':
+            return self.extract_feat(inputs)
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}.")
+
+    def loss(self, inputs: Tensor,
+             data_samples: Sequence[BaseDataElement]) -> dict[str, Tensor]:
+        """The losses of a training batch, and its accuracy.
+
+        Raises:
+            ValueError: The model has no head, the inputs are no tensor, or labels
+                are missing or outside of the head's.
+        """
+        if not isinstance(inputs, Tensor):
+            raise ValueError(
+                'Training needs the tracklets as one tensor, got a '
+                f'{type(inputs).__name__}: one by one they would give batch norms '
+                "other statistics. Use data_preprocessor=dict(type="
+                "'TrackletPreprocessor').")
+        if self.head is None:
+            raise ValueError('This model was built without a head, so it has '
+                             "nothing to train: set head=dict(type='IdentityHead', "
+                             'num_pids=...).')
+        labels = self._labels(data_samples, len(inputs))
+        feature = self.extract_feat(inputs)                         # (N, D)
+        labels = torch.tensor(labels, device=feature.device)        # (N,)
+        score = self.head(feature)                                  # (N, num_pids)
+        losses = {f'loss_{name}': loss(feature, score, labels)
+                  for name, loss in self.losses.items()}
+        top1 = (score.argmax(1) == labels).float().mean()
+        return {**losses, 'top1_acc': top1}
+
+    def _labels(self, data_samples: Optional[Sequence[BaseDataElement]],
+                num_tracklets: int) -> list[int]:
+        if data_samples is None or len(data_samples) != num_tracklets:
+            count = None if data_samples is None else len(data_samples)
+            raise ValueError(f'{num_tracklets} tracklets need as many data_samples '
+                             f'with a label, got {count}.')
+        labels = [int(sample.label) for sample in data_samples]
+        num_pids = self.head.num_pids
+        for sample, label in zip(data_samples, labels):
+            if not 0 <= label < num_pids:
+                name = getattr(sample, 'tracklet_id', 'a tracklet')
+                raise ValueError(
+                    f'Label {label} of {name} is outside [0, {num_pids}): the head '
+                    f'was built for num_pids={num_pids}. Set model.head.num_pids to '
+                    "the identities of the training set, and train on "
+                    "subset='train', which alone has labels.")
+        return labels
+
+    def predict(self, inputs: Tracklets,
+                data_samples: Optional[Sequence[BaseDataElement]] = None
+                ) -> list[BaseDataElement]:
+        """Give each sample its ``feature``; without samples, make some."""
+        features = self.extract_feat(inputs)
+        if data_samples is None:
+            data_samples = [BaseDataElement() for _ in features]
+        for sample, feature in zip(data_samples, features):
+            sample.feature = feature
+        return list(data_samples)
+
+
+def _build_on(below: nn.Module, role: str, cfg: dict) -> nn.Module:
+    """Build a part that takes the output of the part ``below``."""
+    if 'in_channels' not in cfg:
+        channels = getattr(below, 'out_channels', None)
+        if not isinstance(channels, int):
+            raise ValueError(
+                f'{type(below).__name__} does not tell how many channels it puts '
+                f'out: set in_channels of the {role}.')
+        cfg = {'in_channels': channels, **cfg}
+    return MODELS.build(cfg)
+
+
+def _last_output(output: Union[Tensor, Sequence[Tensor]], dim: int,
+                 other: str) -> Tensor:
+    """The last of a backbone's outputs, which must have ``dim`` dimensions."""
+    if isinstance(output, (tuple, list)):
+        output = output[-1]
+    if output.dim() != dim:
+        raise ValueError(
+            f'Of a backbone of {"frames" if dim == 4 else "clips"} feature maps of '
+            f'{dim} dimensions are expected, got {tuple(output.shape)}. For a '
+            f'backbone of {"clips" if dim == 4 else "frames"} set '
+            f'frame_wise={other}.')
+    return output
+
+
+def _check_inputs(inputs: Tracklets) -> None:
+    shape = '(N, num_clips, C, T, H, W)'
+    if isinstance(inputs, Tensor):
+        if inputs.dim() != 6 or 0 in inputs.shape:
+            raise ValueError(f'Tracklets {shape} are needed, got '
+                             f'{tuple(inputs.shape)}.')
+        return
+    if not len(inputs):
+        raise ValueError('There is no tracklet in the batch.')
+    for clips in inputs:
+        if clips.dim() != 5 or 0 in clips.shape:
+            raise ValueError('Each tracklet is needed as (num_clips, C, T, H, W), '
+                             f'got {tuple(clips.shape)}.')
+    shapes = {tuple(clips.shape[1:]) for clips in inputs}
+    if len(shapes) > 1:
+        raise ValueError(f'The clips of a batch need equal shapes (C, T, H, W), got '
+                         f'{sorted(shapes)}: resize the frames, or test with '
+                         'batch_size=1.')

@@ -1,0 +1,323 @@
+"""VideoReID: features, modes, training, other packages' backbones, mistakes."""
+import pytest
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.optim import OptimWrapper
+from mmengine.registry import MODELS
+from mmengine.structures import BaseDataElement
+from torch import nn
+
+from cosam_mm.functional.triplet import batch_hard_triplet_loss
+from cosam_mm.models.reid import IdentityHead, VideoReID
+
+SIZE = (64, 32)
+COSAM = dict(cfg=dict(type='COSAM', num_frames=2, spatial_size=(4, 2)),
+             position='after_layer3')
+
+
+def settings(**changes):
+    return {**dict(
+        backbone=dict(type='FrameResNet', depth=14, base_channels=8, plugins=[COSAM]),
+        aggregation=dict(type='TemporalPoolAggregation'),
+        head=dict(type='IdentityHead', num_pids=3)), **changes}
+
+
+def build(**changes):
+    torch.manual_seed(0)
+    return VideoReID(**settings(**changes))
+
+
+def floats(*counts, num_frames=2, seed=0):
+    """Tracklets of so many clips, as the preprocessor hands them on."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(count, 3, num_frames, *SIZE, generator=generator)
+            for count in counts]
+
+
+def sample(label=0, **metainfo):
+    return BaseDataElement(metainfo=dict(label=label, pid=10 + label, **metainfo))
+
+
+def batch(*labels):
+    """What a loader gives: uint8 tracklets of one clip with their samples."""
+    generator = torch.Generator().manual_seed(0)
+    return pseudo_collate([
+        dict(inputs=torch.randint(0, 256, (1, 3, 2, *SIZE), dtype=torch.uint8,
+                                  generator=generator),
+             data_samples=sample(label, tracklet_id=f't{i}'))
+        for i, label in enumerate(labels)])
+
+
+# -- features ----------------------------------------------------------------
+
+
+def test_a_feature_is_the_mean_of_the_features_of_the_clips():
+    model = build().eval()
+    (tracklet,) = floats(3)
+    with torch.no_grad():
+        clips = [model.aggregation(
+            model.backbone(clip.transpose(0, 1)).transpose(0, 1)[None])
+            for clip in tracklet]
+        torch.testing.assert_close(model.extract_feat([tracklet]), sum(clips) / 3)
+
+
+def test_one_tensor_or_a_list_make_no_difference():
+    model = build().eval()
+    tracklets = floats(2, 2, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(model(torch.stack(tracklets)), model(tracklets))
+
+
+def test_tracklets_of_different_lengths_do_not_mix():
+    model = build().eval()
+    tracklets = floats(1, 4, 2)
+    with torch.no_grad():
+        together = model.extract_feat(tracklets)
+        assert together.shape == (3, 256)
+        for feature, tracklet in zip(together, tracklets):
+            torch.testing.assert_close(feature, model.extract_feat([tracklet])[0])
+
+
+@pytest.mark.parametrize('as_tensor', [True, False])
+@pytest.mark.parametrize(('most', 'portions'), [(1, [1] * 6), (4, [4, 2]), (16, [6])])
+def test_clips_go_through_in_portions(most, portions, as_tensor):
+    model = build(max_clips_per_forward=most).eval()
+    tracklets = floats(3, 3)
+    seen = []
+    model.aggregation.register_forward_hook(lambda _, x, __: seen.append(len(x[0])))
+    with torch.no_grad():
+        features = model(torch.stack(tracklets) if as_tensor else tracklets)
+    assert seen == portions
+    with torch.no_grad():
+        torch.testing.assert_close(features, build().eval()(tracklets))
+
+
+def test_training_sees_all_clips_at_once():
+    model = build(max_clips_per_forward=1).train()
+    seen = []
+    model.aggregation.register_forward_hook(lambda _, x, __: seen.append(len(x[0])))
+    model(torch.stack(floats(3, 3)))
+    assert seen == [6]
+
+
+@pytest.mark.parametrize('kind', ['TemporalPoolAggregation', 'TemporalRNNAggregation'])
+def test_widths_are_handed_up(kind):
+    model = build(aggregation=dict(type=kind))
+    feature = model.eval()(floats(1))
+    assert feature.shape == (1, model.aggregation.out_channels)
+    assert model.head.classifier.weight.shape == (3, feature.shape[1])
+
+
+# -- training ----------------------------------------------------------------
+
+
+def test_losses_are_those_of_features_and_scores():
+    model = build().eval()  # fixed batch norms: the same features twice
+    inputs, labels = torch.stack(floats(1, 1, 1, 1)), torch.tensor([0, 0, 2, 2])
+    losses = model(inputs, [sample(label) for label in labels.tolist()], 'loss')
+    feature = model.extract_feat(inputs)
+    score = feature @ model.head.classifier.weight.T + model.head.classifier.bias
+    assert set(losses) == {'loss_id', 'loss_triplet', 'top1_acc'}
+    torch.testing.assert_close(losses['loss_id'], nn.functional.cross_entropy(
+        score, labels, label_smoothing=0.1))
+    torch.testing.assert_close(losses['loss_triplet'],
+                               batch_hard_triplet_loss(feature, labels, 0.3))
+    assert losses['top1_acc'] == (score.argmax(1) == labels).float().mean()
+
+
+def test_a_step_moves_every_parameter():
+    model = build().train()
+    before = {name: p.clone() for name, p in model.named_parameters()}
+    wrapper = OptimWrapper(torch.optim.Adam(model.parameters(), lr=1e-3))
+    losses = model.train_step(batch(0, 0, 1, 1, 2, 2), wrapper)
+    assert torch.isfinite(losses['loss'])
+    torch.testing.assert_close(losses['loss'], losses['loss_id']
+                               + losses['loss_triplet'])
+    still = [name for name, p in model.named_parameters()
+             if torch.equal(p, before[name])]
+    # Batch norms follow these and take any constant away.
+    assert all(name.endswith('reduction.0.bias') or name.endswith('summary.0.bias')
+               for name in still)
+
+
+def test_training_learns_three_people():
+    torch.manual_seed(0)
+    model = build().train()
+    data = batch(0, 0, 1, 1, 2, 2)
+    wrapper = OptimWrapper(torch.optim.Adam(model.parameters(), lr=1e-3))
+    losses = [model.train_step(data, wrapper) for _ in range(15)]
+    assert losses[-1]['loss'] < 0.7 * losses[0]['loss']
+    assert losses[-1]['top1_acc'] == 1
+
+
+def test_losses_by_config():
+    model = build(losses=dict(plain=dict(type='IdentityLoss', label_smoothing=0)))
+    losses = model(torch.stack(floats(1, 1)), [sample(0), sample(1)], 'loss')
+    assert set(losses) == {'loss_plain', 'top1_acc'}
+
+
+def test_mixed_precision():
+    model = build().train()
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        data = model.data_preprocessor(batch(0, 0, 1, 1), training=True)
+        losses = model(**data, mode='loss')
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    (losses['loss_id'] + losses['loss_triplet']).backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+# -- prediction --------------------------------------------------------------
+
+
+def test_predictions_carry_their_feature():
+    model = build().eval()
+    data = pseudo_collate([
+        dict(inputs=torch.zeros(count, 3, 2, *SIZE, dtype=torch.uint8),
+             data_samples=sample(-1, tracklet_id=f't{count}')) for count in (1, 3)])
+    with torch.no_grad():
+        results = model.test_step(data)
+    assert [result.tracklet_id for result in results] == ['t1', 't3']
+    assert all(result.feature.shape == (256,) for result in results)
+    # Equal clips, so equal means.
+    torch.testing.assert_close(results[0].feature, results[1].feature)
+
+
+def test_prediction_needs_neither_samples_nor_a_head():
+    model = build(head=None).eval()
+    with torch.no_grad():
+        results = model(floats(1, 2), mode='predict')
+    assert [result.feature.shape for result in results] == [(256,), (256,)]
+    assert not any(name.startswith('head') for name in model.state_dict())
+
+
+# -- backbones of clips and of other packages --------------------------------
+
+
+def test_a_backbone_of_clips():
+    model = build(frame_wise=False, backbone=dict(
+        type='ResNeXt3D', depth=14, base_channels=8, groups=4)).eval()
+    with torch.no_grad():
+        assert model(floats(2, 1, num_frames=8)).shape == (2, 256)
+
+
+@pytest.mark.parametrize(('backbone', 'frame_wise'), [
+    (dict(type='mmaction.ResNet', depth=18), True),
+    (dict(type='mmaction.ResNet', depth=18, out_indices=(2, 3)), True),
+    (dict(type='mmaction.ResNet3dSlowOnly', depth=18, pretrained=None,
+          conv1_kernel=(1, 7, 7), inflate=(0, 0, 1, 1)), False),
+    (dict(type='mmaction.ResNet3dSlowOnly', depth=18, pretrained=None,
+          conv1_kernel=(1, 7, 7), inflate=(0, 0, 1, 1), out_indices=(2, 3)), False),
+], ids=['frames', 'frames-tuple', 'clips', 'clips-tuple'])
+def test_backbones_of_mmaction_take_the_place_by_config(backbone, frame_wise):
+    pytest.importorskip('mmaction.models')
+    torch.manual_seed(0)
+    model = MODELS.build(dict(type='VideoReID', **settings(
+        backbone=backbone, frame_wise=frame_wise,
+        aggregation=dict(type='TemporalPoolAggregation', in_channels=512))))
+    model.init_weights()
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=1e-3))
+    losses = model.train().train_step(batch(0, 0, 1, 1), wrapper)
+    assert torch.isfinite(losses['loss'])
+    with torch.no_grad():
+        (result,) = model.eval().test_step(batch(0))
+    assert result.feature.shape == (512,)
+
+
+def test_a_backbone_that_hides_its_width_needs_it_named():
+    pytest.importorskip('mmaction.models')
+    with pytest.raises(ValueError, match=(
+            'ResNet does not tell how many channels it puts out: set in_channels of '
+            'the aggregation')):
+        build(backbone=dict(type='mmaction.ResNet', depth=18))
+
+
+@pytest.mark.parametrize(('backbone', 'frame_wise', 'message'), [
+    (dict(type='FrameResNet', depth=14, base_channels=8), True, None),
+    (dict(type='TakesAnythingForTest'), True,
+     r'backbone of frames .* 4 dimensions .*got \(4, 8\).* set frame_wise=False'),
+    (dict(type='TakesAnythingForTest'), False,
+     r'backbone of clips .* 5 dimensions .*got \(2, 8\).* set frame_wise=True'),
+])
+def test_outputs_of_the_wrong_kind_are_refused(backbone, frame_wise, message):
+    @MODELS.register_module(name='TakesAnythingForTest', force=True)
+    class TakesAnything(nn.Module):
+        out_channels = 8
+
+        def forward(self, x):
+            return x.flatten(1)[:, :8]
+
+    model = build(backbone=backbone, frame_wise=frame_wise).eval()
+    if message is None:
+        assert model(floats(2)).shape == (1, 256)
+        return
+    with pytest.raises(ValueError, match=message):
+        model(floats(2))
+
+
+# -- mistakes ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize('label', [-1, 3])
+def test_labels_outside_of_the_head_are_refused(label):
+    with pytest.raises(ValueError, match=(
+            rf'Label {label} of t1 is outside \[0, 3\): the head was built for '
+            r"num_pids=3\. Set model\.head\.num_pids .*subset='train'")):
+        build()(torch.stack(floats(1, 1)),
+                [sample(0), sample(label, tracklet_id='t1')], 'loss')
+
+
+def test_a_batch_of_one_person_is_refused():
+    with pytest.raises(ValueError, match='2 features of 1 identities has no triplet'):
+        build()(torch.stack(floats(1, 1)), [sample(1), sample(1)], 'loss')
+
+
+@pytest.mark.parametrize('samples', [None, [], [sample(0)]])
+def test_missing_samples_are_refused(samples):
+    count = None if samples is None else len(samples)
+    with pytest.raises(ValueError, match=(
+            f'2 tracklets need as many data_samples with a label, got {count}')):
+        build()(torch.stack(floats(1, 1)), samples, 'loss')
+
+
+def test_a_list_cannot_be_trained_on():
+    with pytest.raises(ValueError, match='as one tensor, got a list'):
+        build()(floats(1, 1), [sample(0), sample(1)], 'loss')
+
+
+def test_a_model_without_head_cannot_be_trained():
+    with pytest.raises(ValueError, match='built without a head'):
+        build(head=None)(torch.stack(floats(1, 1)), [sample(0), sample(1)], 'loss')
+
+
+@pytest.mark.parametrize(('inputs', 'message'), [
+    (torch.zeros(2, 3, 2, 64, 32), r'Tracklets \(N, .* are needed, got \(2, 3, 2'),
+    (torch.zeros(0, 1, 3, 2, 64, 32), r'are needed, got \(0, 1, 3'),
+    ([torch.zeros(3, 2, 64, 32)], r'Each tracklet is needed .* got \(3, 2, 64'),
+    ([torch.zeros(0, 3, 2, 64, 32)], r'Each tracklet is needed .* got \(0, 3, 2'),
+    ([], 'no tracklet in the batch'),
+    ([torch.zeros(1, 3, 2, 64, 32), torch.zeros(1, 3, 2, 32, 32)],
+     r'equal shapes \(C, T, H, W\), got .*batch_size=1'),
+])
+def test_unfit_inputs_are_refused(inputs, message):
+    with pytest.raises(ValueError, match=message):
+        build().extract_feat(inputs)
+
+
+def test_cosam_names_a_wrong_clip_length():
+    with pytest.raises(ValueError, match='COSAM was built for clips of 2 frames'):
+        build().extract_feat(floats(1, num_frames=3))
+
+
+def test_an_unknown_mode_is_refused():
+    with pytest.raises(ValueError, match="'tensor', 'loss' or 'predict', got 'test'"):
+        build()(floats(1), mode='test')
+
+
+def test_no_clips_at_a_time_are_refused():
+    with pytest.raises(ValueError, match='max_clips_per_forward must be at least 1'):
+        build(max_clips_per_forward=0)
+
+
+def test_a_head_for_one_person_is_refused():
+    with pytest.raises(ValueError, match='num_pids must be at least 2, got 1'):
+        IdentityHead(8, 1)

@@ -1,0 +1,359 @@
+"""Every re-ID config: names, sizes of the paper, full-size shapes, a training step."""
+import itertools
+import re
+import warnings
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.analysis import FlopAnalyzer
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, PARAM_SCHEDULERS
+from mmengine.structures import BaseDataElement
+from torch import nn
+
+import cosam_mm.datasets.reid  # noqa: F401  (what custom_imports of the configs does)
+
+CONFIG_DIR = Path(__file__).resolve().parents[1] / 'configs'
+REID_DIR = CONFIG_DIR / 'reid'
+CONFIGS = sorted(path.stem for path in REID_DIR.glob('*.py'))
+NAME = re.compile(
+    r'(resnet50|se_resnet50|resnet14)(?:_(cosam|nonlocal)(\d+))?_(tp|ta|rnn)_'
+    r'(mars|dukemtmc|ilids|demo)(?:_(t2|t8|random|spatial|channel))?')
+BACKBONES = dict(resnet50=('FrameResNet', 50), se_resnet50=('FrameSEResNet', 50),
+                 resnet14=('FrameResNet', 14))
+AGGREGATIONS = dict(tp='TemporalPoolAggregation', ta='TemporalAttentionAggregation',
+                    rnn='TemporalRNNAggregation')
+ATTENTION = {'cosam': 'COSAM', 'nonlocal': 'ClipAdapter'}
+DATASETS = dict(mars=('MARS', 625), dukemtmc=('DukeMTMCVideoReID', 702),
+                ilids=('ILIDSVID', 150), demo=('MARS', 30))
+ABLATIONS = [
+    *(f'cosam{blocks}_tp_mars' for blocks in ('2', '3', '4', '5', '34', '35', '345')),
+    *(f'cosam45_tp_mars_{v}' for v in ('t2', 't8', 'random', 'spatial', 'channel')),
+    'nonlocal45_tp_mars']
+
+# At 150 identities: millions of parameters, billions of operations for 4 frames.
+PAPER = {
+    'resnet50_cosam45_tp_mars': (26.22, 17.24),
+    'se_resnet50_cosam45_tp_mars': (28.76, 16.86),
+    'resnet50_nonlocal45_tp_mars': (34.31, 27.11),
+    'se_resnet50_nonlocal45_tp_mars': (36.85, 26.74),
+}
+
+
+@cache
+def _read(name):
+    return Config.fromfile(REID_DIR / f'{name}.py')
+
+
+def load(name):
+    """The config, read once and copied."""
+    return Config(_read(name).to_dict())
+
+
+def needs_mmcv(name):
+    if 'nonlocal' in name:
+        pytest.importorskip('mmcv.cnn')
+
+
+def build_hollow(cfg):
+    with torch.device('meta'):
+        return MODELS.build(cfg.model).to('meta')
+
+
+def plugins_of(cfg):
+    return cfg.model.backbone.get('plugins') or []
+
+
+def step_of(pipeline, kind):
+    (step,) = (step for step in pipeline if step.type == kind)
+    return step
+
+
+def frames_of(cfg):
+    return step_of(cfg.train_dataloader.dataset.pipeline,
+                   'SampleTrackletFrames').num_frames
+
+
+# -- names and recipe --------------------------------------------------------
+
+
+def test_there_is_a_config_for_every_combination():
+    expected = {f'{backbone}{cosam}_{kind}_{data}' for backbone, cosam, kind, data
+                in itertools.product(('resnet50', 'se_resnet50'), ('', '_cosam45'),
+                                     AGGREGATIONS, ('mars', 'dukemtmc', 'ilids'))}
+    assert len(expected) == 36
+    expected |= {f'{backbone}_{ablation}' for backbone in ('resnet50', 'se_resnet50')
+                 for ablation in ABLATIONS}
+    expected |= {'resnet14_tp_demo', 'resnet14_cosam45_tp_demo'}
+    assert set(CONFIGS) == expected
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_name_says_what_is_inside(name):
+    cfg = load(name)
+    backbone, attention, blocks, kind, data, variant = NAME.fullmatch(name).groups()
+    assert (cfg.model.backbone.type, cfg.model.backbone.depth) == BACKBONES[backbone]
+    assert cfg.model.backbone.last_stride == (2 if kind == 'ta' else 1)
+    assert [p.position for p in plugins_of(cfg)] == [
+        f'after_layer{int(block) - 1}' for block in blocks or '']
+    assert all(p.cfg.type == ATTENTION[attention] for p in plugins_of(cfg))
+    assert cfg.model.aggregation.type == AGGREGATIONS[kind]
+    dataset, num_pids = DATASETS[data]
+    assert cfg.model.head.num_pids == num_pids
+    test = cfg.test_dataloader.dataset
+    for part, subset in ((cfg.train_dataloader.dataset, 'train'),
+                         (test.query, 'query'), (test.gallery, 'gallery')):
+        assert (part.type, part.subset) == (dataset, subset)
+        assert part.data_root == f'data/{"reid_demo" if data == "demo" else data}'
+    frames = {'t2': 2, 't8': 8}.get(variant, 4)
+    for part in (cfg.train_dataloader.dataset, test.query, test.gallery):
+        assert step_of(part.pipeline, 'SampleTrackletFrames').num_frames == frames
+    assert all(p.cfg.num_frames == frames for p in plugins_of(cfg))
+    mode = step_of(cfg.train_dataloader.dataset.pipeline, 'SampleTrackletFrames').mode
+    assert mode == ('random' if variant == 'random' else 'consecutive')
+    for mask, off in (('with_channel', 'spatial'), ('with_spatial', 'channel')):
+        assert all(p.cfg.get(mask, True) is (variant != off) for p in plugins_of(cfg))
+
+
+@pytest.mark.parametrize('name', [name for name in CONFIGS if 'demo' not in name])
+def test_recipe_of_the_paper(name):
+    cfg = load(name)
+    loader, optimizer = cfg.train_dataloader, cfg.optim_wrapper.optimizer
+    assert loader.batch_size == 32
+    assert (loader.sampler.num_pids_per_batch, loader.sampler.num_tracklets_per_pid) \
+        == (8, 4)
+    lr = 1e-4 if '_rnn_' in name else 3e-4
+    assert optimizer == dict(type='Adam', lr=lr, weight_decay=5e-4)
+    assert cfg.train_cfg.max_epochs == 800
+    assert cfg.param_scheduler == [
+        dict(type='StepLR', by_epoch=True, step_size=200, gamma=0.1)]
+    assert cfg.model.losses == dict(
+        id=dict(type='IdentityLoss', label_smoothing=0.1),
+        triplet=dict(type='BatchHardTripletLoss', margin=0.3))
+    backbone = name.split('_cosam')[0] if '_cosam' in name else name
+    weights = 'se_resnet50' if backbone.startswith('se_') else 'resnet50'
+    assert cfg.model.backbone.init_cfg.checkpoint == f'imagenet://{weights}'
+    train, test = loader.dataset.pipeline, cfg.test_dataloader.dataset.gallery.pipeline
+    assert step_of(train, 'RandomTranslation2D').size == (256, 128)
+    assert step_of(train, 'RandomFlipFrames').prob == 0.5
+    assert step_of(test, 'SampleTrackletFrames').mode == 'all_clips'
+    assert cfg.test_evaluator == dict(type='ReIDMetric', distance='euclidean')
+
+
+def test_the_rate_falls_at_200_400_and_600_epochs():
+    cfg = load('resnet50_tp_mars')
+    wrapper = build_optim_wrapper(nn.Linear(1, 1), cfg.optim_wrapper)
+    scheduler = PARAM_SCHEDULERS.build(
+        dict(cfg.param_scheduler[0], optimizer=wrapper.optimizer))
+    rates = []
+    for _ in range(cfg.train_cfg.max_epochs):
+        rates.append(wrapper.get_lr()['lr'][0])
+        wrapper.optimizer.step()
+        scheduler.step()
+    for epoch, rate in ((0, 3e-4), (199, 3e-4), (200, 3e-5), (400, 3e-6), (799, 3e-7)):
+        assert rates[epoch] == pytest.approx(rate)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_configs_are_short_and_not_nested_deeply(name):
+    def depth(path):
+        bases = re.match(r"_base_ = (\[[^\]]*\]|'[^']*')", re.sub(
+            r'^"""(.|\n)*?"""\n', '', path.read_text()))
+        names = re.findall(r"'([^']+)'", bases.group(1)) if bases else ()
+        return 1 + max((depth(path.parent / base) for base in names), default=0)
+
+    path = REID_DIR / f'{name}.py'
+    assert len(path.read_text().splitlines()) <= 15
+    assert depth(path) <= 3
+
+
+def test_runtime_is_that_of_all_other_configs_but_for_the_scope():
+    ours, theirs = (Config.fromfile(CONFIG_DIR / f'_base_/{name}.py').to_dict()
+                    for name in ('reid_runtime', 'default_runtime'))
+    differ = {key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key)}
+    assert differ == {'default_scope', 'custom_imports', 'default_hooks', 'visualizer'}
+    hooks = {key for key in ours['default_hooks']
+             if ours['default_hooks'][key] != theirs['default_hooks'][key]}
+    assert hooks == {'checkpoint'}
+
+
+# -- sizes -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_the_full_size_model_takes_the_clips_of_its_pipeline(name):
+    needs_mmcv(name)
+    cfg = load(name)
+    size = step_of(cfg.train_dataloader.dataset.pipeline, 'RandomTranslation2D').size
+    model = build_hollow(cfg).eval()
+    clips = torch.empty(1, 1, 3, frames_of(cfg), *size, device='meta')
+    assert model(clips).shape == (1, model.aggregation.out_channels)
+
+
+@pytest.mark.parametrize('name', PAPER)
+def test_parameters_of_the_paper(name):
+    """To a hundredth of a million: the paper cuts 26.2295 to 26.22.
+
+    mmcv gives no biases to convolutions before batch norms; the non-local blocks of
+    the paper have these 3,072.
+    """
+    needs_mmcv(name)
+    cfg = load(name)
+    cfg.model.head.num_pids = 150
+    parameters = sum(p.numel() for p in build_hollow(cfg).parameters())
+    assert parameters / 1e6 == pytest.approx(PAPER[name][0], abs=0.01)
+    assert parameters == {
+        'resnet50_cosam45_tp_mars': 26_229_464,
+        'se_resnet50_cosam45_tp_mars': 28_760_456,
+        'resnet50_nonlocal45_tp_mars': 34_311_894,
+        'se_resnet50_nonlocal45_tp_mars': 36_842_886}[name]
+
+
+def count_operations(model, clips):
+    """Multiply-adds of the layers in the backbone and in its plugins.
+
+    Convolutions and linear layers, and batch norms at two an entry. COSAM's first
+    summary convolution runs in another form here; it is counted as a convolution.
+    """
+    counts = dict(backbone=0, plugins=0)
+
+    def count(part):
+        def hook(layer, inputs, out):
+            if isinstance(layer, nn.BatchNorm2d):
+                counts[part] += 2 * out.numel()
+            elif hasattr(layer, 'weight') and layer.weight.dim() >= 2:
+                size = out.shape[1] if layer.weight.dim() > 2 else out.shape[-1]
+                counts[part] += out.numel() // size * layer.weight.numel()
+        return hook
+
+    def whole(cosam, inputs, _):
+        places = inputs[0].shape[0] * inputs[0][0, 0].numel()
+        counts['plugins'] += cosam.summary[0].weight.numel() * places
+
+    for name, layer in model.backbone.named_modules():
+        part = 'plugins' if name.startswith('plugins.') else 'backbone'
+        if not (part == 'plugins' and isinstance(layer, nn.BatchNorm2d)):
+            layer.register_forward_hook(count(part))
+        if type(layer).__name__ == 'COSAM':
+            layer.register_forward_hook(whole)
+    model.eval()(clips)
+    return counts
+
+
+@pytest.mark.parametrize('name', PAPER)
+def test_operations_of_the_paper(name):
+    """The paper counts one a multiply-add in the backbone and two in the attention."""
+    needs_mmcv(name)
+    counts = count_operations(build_hollow(load(name)),
+                              torch.empty(1, 1, 3, 4, 256, 128, device='meta'))
+    total = counts['backbone'] + 2 * counts['plugins']
+    assert total / 1e9 == pytest.approx(PAPER[name][1], rel=0.01)
+
+
+# -- one step of each --------------------------------------------------------
+
+
+def shrink(cfg):
+    """The same model, narrow and for images of a quarter the side."""
+    cfg.model.backbone.update(depth=14, base_channels=8, init_cfg=None)
+    cfg.model.head.num_pids = 3
+    for plugin in plugins_of(cfg):
+        if 'spatial_size' in plugin.cfg:
+            plugin.cfg.spatial_size = [side // 4 for side in plugin.cfg.spatial_size]
+    if 'spatial_size' in cfg.model.aggregation:
+        cfg.model.aggregation.spatial_size = (2, 1)
+    if 'hidden_channels' in cfg.model.aggregation:
+        cfg.model.aggregation.hidden_channels = 16
+    return cfg
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_config_trains_and_predicts(name):
+    needs_mmcv(name)
+    torch.manual_seed(0)
+    cfg = load(name)
+    if 'demo' not in name:
+        cfg = shrink(cfg)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    images = torch.randint(0, 256, (4, 1, 3, frames_of(cfg), 64, 32), dtype=torch.uint8)
+    samples = [BaseDataElement(metainfo=dict(label=label)) for label in (0, 0, 1, 1)]
+    before = {k: v.clone() for k, v in model.named_parameters()}
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    losses = model.train().train_step(
+        dict(inputs=list(images), data_samples=samples), wrapper)
+    assert set(losses) == {'loss', 'loss_id', 'loss_triplet', 'top1_acc'}
+    assert torch.isfinite(losses['loss'])
+    still = [k for k, v in model.named_parameters() if torch.equal(v, before[k])]
+    # A non-local block starts as nothing but a zero scale after it.
+    assert all('.module.' in k for k in still)
+    with torch.no_grad():
+        results = model.eval().test_step(dict(
+            inputs=[images[0].expand(3, -1, -1, -1, -1), images[1]],
+            data_samples=samples[:2]))
+    assert [r.feature.shape for r in results] == 2 * [
+        (model.aggregation.out_channels,)]
+    assert all(torch.isfinite(r.feature).all() for r in results)
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    """A tracklet of ten photographs, in pixels smaller than any config's."""
+    folder = tmp_path_factory.mktemp('tracklet')
+    rng = np.random.default_rng(0)
+    paths = [str(folder / f'{k}.jpg') for k in range(10)]
+    for path in paths:
+        cv2.imwrite(path, rng.integers(0, 256, (40, 20, 3), dtype=np.uint8))
+    return paths
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_pipelines_make_the_clips(name, images):
+    cfg = load(name)
+    frames = frames_of(cfg)
+    size = (64, 32) if 'demo' in name else (256, 128)
+    for part in (cfg.train_dataloader.dataset, cfg.test_dataloader.dataset.query):
+        item = Compose([dict(step) for step in part.pipeline])(dict(
+            img_paths=images, pid=1, label=0, camid=1, tracklet_id='a', dataset='x',
+            subset=part.subset))
+        num_clips = 1 if part.subset == 'train' else -(-10 // frames)
+        assert item['inputs'].shape == (num_clips, 3, frames, *size)
+        assert item['inputs'].dtype == torch.uint8
+        assert item['data_samples'].label == 0
+
+
+# -- figures of the README ---------------------------------------------------
+
+
+def readme_rows():
+    """Config to millions of parameters and billions of multiply-adds."""
+    text = (REID_DIR / 'README.md').read_text()
+    rows = re.findall(r'\| `(\w+)` \| ([\d.]+) M \| ([\d.]+) G \|', text)
+    return {f'{name}_mars': (float(m), float(g)) for name, m, g in rows}
+
+
+@pytest.mark.parametrize('name', readme_rows())
+def test_parameters_of_the_readme(name):
+    needs_mmcv(name)
+    cfg = load(name)
+    cfg.model.head.num_pids = 150
+    parameters = sum(p.numel() for p in build_hollow(cfg).parameters())
+    assert round(parameters / 1e6, 2) == readme_rows()[name][0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', readme_rows())
+def test_multiply_adds_of_the_readme(name):
+    needs_mmcv(name)
+    model = MODELS.build(load(name).model).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # the tracer's, about Python numbers
+        flops = FlopAnalyzer(model, (torch.zeros(1, 1, 3, 4, 256, 128),))
+        flops.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        assert round(flops.total() / 1e9, 2) == readme_rows()[name][1]

@@ -1,0 +1,277 @@
+"""``tools/search_gallery.py`` as a process: index a folder, find a tracklet in it."""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+from cosam_mm.engine.gallery import read_gallery
+from tests.gallery_data import (
+    build_model,
+    reid_config,
+    write_checkpoint,
+    write_folder,
+    write_tracklet,
+)
+from tests.tool_process import ENVIRONMENT, run_fresh
+
+TOOL = 'tools/search_gallery.py'
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    return write_checkpoint(tmp_path_factory.mktemp('model') / 'm.pth', reid_config())
+
+
+@pytest.fixture(scope='module')
+def indexed(nest, model, tmp_path_factory):
+    """Folder with gallery.npz of six tracklets below my people."""
+    cwd = tmp_path_factory.mktemp('indexed')
+    write_folder(cwd / 'my people')
+    done = nest.run(TOOL, 'index', model, 'my people', '--out', 'gallery.npz',
+                    '--num-workers', 0, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ('gallery.npz: 6 tracklets, 6 of them computed now, 0 from '
+                           'before; 0 removed\n')
+    assert not done.stderr  # no bar where no terminal looks on
+    return cwd
+
+
+def read(printed):
+    """(rank, distance, tracklet) of each line."""
+    return [(int(rank), float(distance), name) for rank, distance, name in
+            re.findall(r'^ +(\d+) +(\d+\.\d{4})  (.*)$', printed, re.M)]
+
+
+def assert_error(done, message):
+    assert done.returncode == 2, done.stderr
+    assert 'Traceback' not in done.stderr
+    assert done.stderr.startswith('error: ')
+    assert message in done.stderr
+    assert not read(done.stdout)
+
+
+def test_as_a_user_starts_it(repo, model, tmp_path):
+    """A fresh interpreter, its defaults, processes that read images."""
+    write_folder(tmp_path / 'people', 3)
+    done = run_fresh(repo / TOOL, 'index', model, 'people', '--out', 'new/g.npz',
+                     '--num-workers', 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = run_fresh(repo / TOOL, 'search', 'new/g.npz', 'people/p1/c1/t',
+                     '--checkpoint', model, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert read(done.stdout)[0] == (1, 0., 'p1/c1/t')
+
+
+def test_ranked_tracklets(nest, model, indexed):
+    done = nest.run(TOOL, 'search', 'gallery.npz', 'my people/p3/c1/t',
+                    'my people/p0/c0/t/', '--checkpoint', model, '--topk', 4,
+                    '--out', 'results.json', cwd=indexed)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith('gallery.npz: 6 tracklets; exact search\n'
+                                  'query my people/p3/c1/t\n'
+                                  '  rank  euclidean distance  tracklet\n')
+    found = read(done.stdout)
+    assert [rank for rank, _, _ in found] == [1, 2, 3, 4] * 2
+    assert found[0] == (1, 0., 'p3/c1/t')
+    assert found[4] == (1, 0., 'p0/c0/t')
+    for part in (found[:4], found[4:]):
+        distances = [distance for _, distance, _ in part]
+        assert distances == sorted(distances)
+        assert distances[1] > 0
+
+    summary = json.loads((indexed / 'results.json').read_text())
+    results = summary.pop('results')
+    assert [entry['query'] for entry in results] == [
+        'my people/p3/c1/t', 'my people/p0/c0/t/']
+    assert summary == dict(gallery='gallery.npz', num_tracklets=6, approximate=False,
+                           distance='euclidean', engine='exact', faiss_index=None)
+    assert [(entry['rank'], round(entry['distance'], 4), entry['tracklet_id'])
+            for entry in results[0]['matches']] == found[:4]
+
+
+def test_other_distance_and_more_than_there_is(nest, model, indexed):
+    done = nest.run(TOOL, 'search', 'gallery.npz', 'my people/p3/c1/t', '--checkpoint',
+                    model, '--distance', 'cosine', '--topk', 99, cwd=indexed)
+    assert '  rank  cosine distance  tracklet\n' in done.stdout
+    assert len(read(done.stdout)) == 6
+
+
+def test_index_again(nest, model, indexed, tmp_path):
+    """What is new, what is gone, what cannot be read."""
+    shutil.copytree(indexed, tmp_path / 'copy')
+    cwd = tmp_path / 'copy'
+    write_tracklet(cwd / 'my people' / 'p9', 2, 9)
+    write_tracklet(cwd / 'my people' / 'broken' / 'a', 1, 9)
+    (cwd / 'my people' / 'broken' / 'a' / '0.jpg').write_bytes(b'no picture')
+    shutil.rmtree(cwd / 'my people' / 'p2')
+    done = nest.run(TOOL, 'index', model, 'my people', '--out', 'gallery.npz',
+                    '--num-workers', 0, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(
+        'gallery.npz: 6 tracklets, 1 of them computed now, 5 from before; 1 removed\n'
+        '1 tracklets without a readable image are skipped:\n  broken/a\n')
+    assert 'Unreadable image 1: my people/broken/a/0.jpg (it does not decode)' in (
+        done.stdout)
+    done = nest.run(TOOL, 'index', model, 'my people', '--out', 'gallery.npz',
+                    '--num-workers', 0, '--overwrite', cwd=cwd)
+    assert '6 tracklets, 6 of them computed now, 0 from before' in done.stdout
+
+
+def test_bare_checkpoint_with_its_config(nest, indexed, tmp_path):
+    config = reid_config()
+    torch.save(build_model(config).state_dict(), tmp_path / 'bare.pth')
+    config.dump(str(tmp_path / 'config.py'))
+    arguments = ('search', indexed / 'gallery.npz', indexed / 'my people/p3/c1/t',
+                 '--checkpoint', 'bare.pth')
+    assert_error(nest.run(TOOL, *arguments, cwd=tmp_path), 'bare.pth holds no config')
+    done = nest.run(TOOL, *arguments, '--config', 'config.py', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert read(done.stdout)[0][2] == 'p3/c1/t'
+
+
+def test_interrupted(nest, repo, model, tmp_path):
+    """Ctrl-C after some of many tracklets; the same command goes on."""
+    write_tracklet(tmp_path / 'people' / 'q0', 8, 0)
+    for number in range(1, 400):
+        (tmp_path / 'people' / f'q{number}').symlink_to('q0')
+    # What the log says of this one tells that twenty are done.
+    (tmp_path / 'people' / 'q20').unlink()
+    write_tracklet(tmp_path / 'people' / 'q20', 1, 0)
+    (tmp_path / 'people' / 'q20' / '0.jpg').write_bytes(b'')
+    arguments = ('index', model, 'people', '--out', 'g.npz', '--batch-size', '1',
+                 '--num-workers', '0')
+    with open(tmp_path / 'out', 'w') as out:
+        process = subprocess.Popen(
+            [sys.executable, repo / TOOL, *arguments], cwd=tmp_path, stdout=out,
+            stderr=subprocess.PIPE, env=ENVIRONMENT, text=True)
+        limit = time.monotonic() + 60
+        while 'Unreadable' not in (tmp_path / 'out').read_text():
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, printed = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    assert printed == ('interrupted; run again without --overwrite, it goes on where '
+                       'it stopped\n')
+    gallery = read_gallery(str(tmp_path / 'g.npz'))
+    assert len(gallery) >= 20
+    assert gallery.num_waiting > 0
+    done = nest.run(TOOL, 'search', 'g.npz', 'people/q1', '--checkpoint', model,
+                    cwd=tmp_path)
+    assert_error(done, f'not finished: {gallery.num_waiting} of ')
+    done = nest.run(TOOL, *arguments, cwd=tmp_path)
+    assert f'399 tracklets, {399 - len(gallery)} of them computed now' in done.stdout
+
+
+def test_name_that_is_no_text(nest, repo, model, tmp_path):
+    name = os.fsdecode(b'caf\xe9')
+    write_tracklet(tmp_path / 'people' / name, 2, 0)
+    done = nest.run(TOOL, 'index', model, 'people', '--out', 'g.npz', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run(
+        [sys.executable, repo / TOOL, 'search', 'g.npz', f'people/{name}',
+         '--checkpoint', model, '--out', 'r.json'],
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=True)
+    assert b'0.0000  caf\xe9\n' in done.stdout
+    results = json.loads((tmp_path / 'r.json').read_text())['results']
+    assert results[0]['matches'][0]['tracklet_id'] == name
+
+
+@pytest.mark.skipif(find_spec('faiss') is None, reason='needs faiss')
+def test_faiss(nest, model, indexed, tmp_path):
+    shutil.copy(indexed / 'gallery.npz', tmp_path)
+    query = indexed / 'my people/p3/c1/t'
+    arguments = ('search', 'gallery.npz', query, '--checkpoint', model)
+    exact = nest.run(TOOL, *arguments, cwd=tmp_path)
+    done = nest.run(TOOL, *arguments, '--engine', 'faiss', cwd=tmp_path)
+    assert done.stdout.startswith('gallery.npz: 6 tracklets; FAISS index Flat\n')
+    assert read(done.stdout) == read(exact.stdout)
+    assert os.listdir(tmp_path) == ['gallery.npz']
+    for _ in range(2):
+        done = nest.run(TOOL, *arguments, '--engine', 'faiss', '--faiss-index', 'HNSW8',
+                        '--faiss-parameters', 'efSearch=50', '--out', 'r.json',
+                        cwd=tmp_path)
+        assert 'FAISS index HNSW8, approximate: nearer tracklets may be' in done.stdout
+        assert read(done.stdout) == read(exact.stdout)
+    assert 'is kept in' not in done.stdout
+    assert (tmp_path / 'gallery.euclidean.HNSW8.faiss').is_file()
+    summary = json.loads((tmp_path / 'r.json').read_text())
+    assert (summary['engine'], summary['faiss_index'], summary['approximate']) == (
+        'faiss', 'HNSW8', True)
+    done = nest.run(TOOL, *arguments, '--engine', 'faiss', '--faiss-index', 'H',
+                    cwd=tmp_path)
+    assert_error(done, "FAISS cannot make an index 'H' of 6 features")
+
+
+@pytest.mark.skipif(find_spec('faiss') is not None, reason='faiss is there')
+def test_faiss_is_not_installed(nest, model, indexed):
+    done = nest.run(TOOL, 'search', 'gallery.npz', 'my people/p3/c1/t', '--checkpoint',
+                    model, '--engine', 'faiss', cwd=indexed)
+    assert_error(done, 'FAISS is not installed')
+
+
+@pytest.fixture(scope='module')
+def other(tmp_path_factory):
+    """Things to mistake for others."""
+    folder = tmp_path_factory.mktemp('other')
+    write_checkpoint(folder / 'other.pth', reid_config(), seed=1)
+    (folder / 'text').write_text('hello')
+    (folder / 'empty').mkdir()
+    write_tracklet(folder / 'broken', 1, 0)
+    (folder / 'broken' / '0.jpg').write_bytes(b'no picture')
+    return folder
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    ('index {model} {other}/no --out g.npz', 'There is no folder '),
+    ('index {model} {other}/empty --out g.npz', 'empty holds images: the images of'),
+    ('index {model} {other} --out g.npz', 'None of 1 tracklets below'),
+    ('index {model} people --out g.txt', 'A gallery file must end in .npz, got '),
+    ('index {model} people --out g.npz --device toaster', "no device 'toaster' here"),
+    ('index no.pth people --out g.npz', 'There is no checkpoint file no.pth'),
+    ('index {other}/text people --out g.npz', 'cannot be read as a PyTorch checkpoint'),
+    ('index {other}/other.pth people --out gallery.npz', 'indexed with other weights'),
+    ('search no.npz people/p0/c0/t --checkpoint {model}', 'There is no gallery no.npz'),
+    ('search {model} people/p0/c0/t --checkpoint {model}', 'm.pth is not a gallery'),
+    ('search {other}/text people/p0/c0/t --checkpoint {model}', 'text is not a gall'),
+    ('search gallery.npz people/p9 --checkpoint {model}', 'no query folder people/p9'),
+    ('search gallery.npz people --checkpoint {model}', 'people holds no images, only '),
+    ('search gallery.npz {other}/empty --checkpoint {model}', 'empty holds no images.'),
+    ('search gallery.npz people/p0/c0/t {other}/broken --checkpoint {model}',
+     'No image of the query '),
+    ('search gallery.npz people/p0/c0/t --checkpoint {other}/other.pth',
+     'gallery.npz was indexed with other weights (m.pth, sha256 '),
+])
+def test_wrong_input(nest, model, indexed, other, tmp_path, arguments, message):
+    shutil.copy(indexed / 'gallery.npz', tmp_path)
+    (tmp_path / 'people').symlink_to(indexed / 'my people')
+    before = sorted(os.listdir(tmp_path))
+    arguments = [part.format(model=model, other=other) for part in arguments.split()]
+    assert_error(nest.run(TOOL, *arguments, cwd=tmp_path), message)
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    ('search g.npz q --checkpoint m --topk 0', 'argument --topk: must be 1 or more'),
+    ('search g.npz q --checkpoint m --num-workers -1', 'must be 0 or more, got -1'),
+    ('search g.npz q --checkpoint m --engine magic', "invalid choice: 'magic'"),
+    ('search g.npz q --checkpoint m --faiss-index HNSW8', 'go with --engine faiss'),
+    ('search g.npz --checkpoint m', 'arguments are required: QUERY_FOLDER'),
+    ('search g.npz q', 'arguments are required: --checkpoint'),
+    ('index m folder', 'arguments are required: --out'),
+    ('', 'arguments are required: COMMAND'),
+])
+def test_wrong_arguments(nest, tmp_path, arguments, message):
+    done = nest.run(TOOL, *arguments.split(), cwd=tmp_path)
+    assert done.returncode == 2
+    assert 'error: ' in done.stderr
+    assert message in done.stderr
+    assert 'Traceback' not in done.stderr

@@ -1,0 +1,225 @@
+"""Find a person again in a folder of tracklets.
+
+    python tools/search_gallery.py index CHECKPOINT FOLDER --out gallery.npz
+    python tools/search_gallery.py search gallery.npz QUERY_FOLDER \\
+        --checkpoint CHECKPOINT
+
+Every folder below FOLDER that directly holds images is one tracklet, named by its path
+below FOLDER. Indexing again computes only what is new or has changed, and goes on
+where it was interrupted.
+"""
+import argparse
+import json
+import sys
+
+import numpy as np
+import torch
+from mmengine.config import Config
+
+import cosam_mm  # noqa: F401
+from cosam_mm.datasets.preparation import default_num_workers
+from cosam_mm.engine.gallery import (
+    DISTANCES,
+    ENGINES,
+    FLAT,
+    check_fit,
+    index_folder,
+    kept_faiss_index,
+    load_encoder,
+    query_tracklet,
+    read_gallery,
+    search_gallery,
+)
+from cosam_mm.engine.user_errors import one_line_errors
+
+NUM_NAMES_SHOWN = 20
+
+
+def positive(text):
+    """Reads a whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'must be 1 or more, got {number}')
+    return number
+
+
+def not_negative(text):
+    """Reads a whole number of at least 0."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f'must be 0 or more, got {number}')
+    return number
+
+
+def add_model_arguments(parser, num_workers):
+    parser.add_argument(
+        '--config', help='config file, for a checkpoint that holds none or whose parts '
+        'are modules of yours (default: the config in the checkpoint, read as data)')
+    parser.add_argument('--device',
+                        default='cuda' if torch.cuda.is_available() else 'cpu',
+                        help='where to compute (default: the GPU, if there is one)')
+    parser.add_argument('--batch-size', type=positive, default=4, metavar='N',
+                        help='tracklets at once, each with all its clips (default: 4)')
+    parser.add_argument('--num-workers', type=not_negative, default=num_workers,
+                        metavar='N', help='processes that read images; 0 reads them in '
+                        'this one (default: %(default)s)')
+
+
+def add_index_arguments(parser):
+    parser.add_argument('checkpoint', help='trained re-identification model')
+    parser.add_argument('folder', help='folder of folders of images')
+    parser.add_argument('--out', required=True, metavar='GALLERY.npz',
+                        help='gallery file to write, or to bring up to date')
+    parser.add_argument('--overwrite', action='store_true',
+                        help='compute everything anew, whatever GALLERY.npz holds')
+    add_model_arguments(parser, default_num_workers())
+    parser.set_defaults(run=run_index)
+
+
+def add_search_arguments(parser):
+    parser.add_argument('gallery', metavar='GALLERY.npz', help='what index wrote')
+    parser.add_argument('query', nargs='+', metavar='QUERY_FOLDER',
+                        help='folder of images of one person')
+    parser.add_argument('--checkpoint', required=True,
+                        help='the model that the gallery was indexed with')
+    parser.add_argument('--topk', type=positive, default=10,
+                        help='tracklets to print for each query (default: 10)')
+    parser.add_argument(
+        '--engine', choices=ENGINES, default='auto',
+        help='exact compares with every tracklet; faiss needs the package faiss-cpu; '
+        'auto is exact (default: auto)')
+    parser.add_argument(
+        '--faiss-index', default=FLAT, metavar='FACTORY_STRING',
+        help="FAISS's description of an index, as HNSW32 or IVF4096,Flat: faster in "
+        'galleries of millions, but nearer tracklets may be missed. It is kept beside '
+        'the gallery (default: Flat, which misses none)')
+    parser.add_argument(
+        '--faiss-parameters', default='', metavar='NAME=VALUE,...',
+        help='of the search in such an index, as nprobe=16 or efSearch=128')
+    parser.add_argument('--distance', choices=DISTANCES,
+                        help='default: the one that the model was tested by')
+    parser.add_argument('--out', metavar='RESULTS.json', help='write the results')
+    add_model_arguments(parser, 0)
+    parser.set_defaults(run=run_search)
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    for name, text, add_arguments in (
+            ('index', 'compute the features of a folder of tracklets',
+             add_index_arguments),
+            ('search', 'rank the tracklets of a gallery for queries',
+             add_search_arguments)):
+        add_arguments(commands.add_parser(name, help=text, description=text))
+    args = parser.parse_args()
+    if args.command == 'search' and args.engine != 'faiss' and (
+            args.faiss_index != FLAT or args.faiss_parameters):
+        parser.error('--faiss-index and --faiss-parameters go with --engine faiss')
+    return args
+
+
+def make_encoder(args):
+    config = None if args.config is None else Config.fromfile(args.config)
+    return load_encoder(args.checkpoint, config, args.device)
+
+
+def run_index(args):
+    """Write the gallery and say what is in it."""
+    report = index_folder(make_encoder(args), args.folder, args.out, args.batch_size,
+                          args.num_workers, args.overwrite)
+    num_new = report.num_tracklets - report.num_kept
+    print(f'{args.out}: {report.num_tracklets} tracklets, {num_new} of them computed '
+          f'now, {report.num_kept} from before; {report.num_removed} '
+          'removed')
+    if report.skipped:
+        print(f'{len(report.skipped)} tracklets without a readable image are skipped:')
+        for name in report.skipped[:NUM_NAMES_SHOWN]:
+            print(f'  {name}')
+        if len(report.skipped) > NUM_NAMES_SHOWN:
+            print(f'  and {len(report.skipped) - NUM_NAMES_SHOWN} more')
+
+
+def encode_queries(encoder, args):
+    """Features (Q, D) of the query folders.
+
+    Raises:
+        FileNotFoundError: A folder is missing.
+        ValueError: One holds no image, or none that can be read.
+    """
+    queries = [query_tracklet(folder) for folder in args.query]
+    features = list(encoder.encode(queries, args.batch_size, args.num_workers))
+    for query, feature in zip(queries, features):
+        if feature is None:
+            raise ValueError(f'No image of the query {query.folder} can be read.')
+    return np.stack(features)
+
+
+def run_search(args):
+    """Print, and write if asked, the nearest tracklets of each query."""
+    gallery = read_gallery(args.gallery)
+    encoder = make_encoder(args)
+    check_fit(gallery, encoder, args.gallery)
+    distance = args.distance or gallery.distance
+    is_faiss = args.engine == 'faiss'
+    found = search_gallery(
+        gallery, encode_queries(encoder, args), args.topk, distance, args.engine,
+        args.faiss_index, args.faiss_parameters,
+        kept_faiss_index(args.gallery, gallery, distance, args.faiss_index)
+        if is_faiss else None)
+    summary = dict(
+        gallery=args.gallery, num_tracklets=len(gallery), distance=distance,
+        engine='faiss' if is_faiss else 'exact',
+        faiss_index=args.faiss_index if is_faiss else None,
+        approximate=is_faiss and args.faiss_index != FLAT)
+    results = [dict(query=query, matches=list_matches(gallery, *row))
+               for query, *row in zip(args.query, found.index, found.distance)]
+    print_results(summary, results)
+    if args.out:
+        with open(args.out, 'w', encoding='utf-8') as file:
+            json.dump(dict(summary, results=results), file, indent=2)
+            file.write('\n')
+        print(f'written to {args.out}')
+
+
+def list_matches(gallery, index, distances):
+    """Ranked tracklets of one query, for people and JSON."""
+    return [dict(rank=rank, tracklet_id=str(gallery.tracklet_id[number]),
+                 distance=float(distance))
+            for rank, (number, distance) in enumerate(zip(index, distances), start=1)
+            if number >= 0]
+
+
+def print_results(summary, results):
+    how = 'exact search'
+    if summary['engine'] == 'faiss':
+        how = f'FAISS index {summary["faiss_index"]}'
+    if summary['approximate']:
+        how += ', approximate: nearer tracklets may be missing'
+    print(f'{summary["gallery"]}: {summary["num_tracklets"]} tracklets; {how}')
+    for result in results:
+        print(f'query {result["query"]}')
+        print(f'  rank  {summary["distance"]} distance  tracklet')
+        width = len(summary['distance']) + len(' distance')
+        for match in result['matches']:
+            print(f'  {match["rank"]:4d}  {match["distance"]:{width}.4f}  '
+                  f'{match["tracklet_id"]}')
+
+
+def main():
+    # Names of files need not be text; they are printed as the bytes that they are.
+    sys.stdout.reconfigure(errors='surrogateescape')
+    args = parse_args()
+    try:
+        with one_line_errors():
+            args.run(args)
+    except KeyboardInterrupt:
+        advice = ('; run again without --overwrite, it goes on where it stopped'
+                  if args.command == 'index' else '')
+        print(f'interrupted{advice}', file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == '__main__':
+    main()
