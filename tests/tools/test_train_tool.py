@@ -293,7 +293,7 @@ def test_bug_keeps_its_traceback(nest, tiny_config, demo_root, tmp_path):
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['no.py'], 'there is no config no.py'),
     (['{config}', '--resume', 'no.pth'], 'there is no checkpoint no.pth'),
-    (['{config}', '--split', '4'], 'invalid choice: 4'),
+    (['{config}', '--split', '4'], '--split must be from 1 to 3, got 4'),
     (['{config}', '--auto-scale-lr'], 'auto_scale_lr.base_batch_size=NUMBER'),
 ])
 def test_wrong_arguments(nest, tiny_config, tmp_path, arguments, message):

@@ -90,6 +90,7 @@ class ResNeXt3D(SteppedBackbone):
         ValueError: A setting is none of those allowed.
 
     Example:
+        >>> import torch
         >>> net = ResNeXt3D(depth=14, base_channels=8, groups=4)
         >>> net(torch.zeros(1, 3, 16, 32, 32)).shape
         torch.Size([1, 256, 1, 1, 1])
