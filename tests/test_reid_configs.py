@@ -31,7 +31,7 @@ AGGREGATIONS = dict(tp='TemporalPoolAggregation', ta='TemporalAttentionAggregati
                     rnn='TemporalRNNAggregation')
 ATTENTION = {'cosam': 'COSAM', 'nonlocal': 'ClipAdapter'}
 DATASETS = dict(mars=('MARS', 625), dukemtmc=('DukeMTMCVideoReID', 702),
-                ilids=('ILIDSVID', 150), demo=('MARS', 30))
+                ilids=('ILIDSVID', 150), demo=('MARS', 60))
 ABLATIONS = [
     *(f'cosam{blocks}_tp_mars' for blocks in ('2', '3', '4', '5', '34', '35', '345')),
     *(f'cosam45_tp_mars_{v}' for v in ('t2', 't8', 'random', 'spatial', 'channel')),

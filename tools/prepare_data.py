@@ -150,7 +150,7 @@ def add_reid_demo_arguments(parser: argparse.ArgumentParser) -> None:
         help='where bbox_train, bbox_test and info go: the --data-root of '
         'tools/train.py')
     parser.add_argument(
-        '--num-pids', type=int, default=60, metavar='N',
+        '--num-pids', type=int, default=120, metavar='N',
         help='identities to draw, half of them to train on (default: %(default)s)')
     parser.add_argument(
         '--num-cameras', type=int, default=3, metavar='N',

@@ -125,7 +125,7 @@ def _check(parameters: dict) -> None:
                          f'names have room for {_MAX_PIDS}')
 
 
-def draw_reid_dataset(out_dir, num_train_pids: int = 30, num_test_pids: int = 30,
+def draw_reid_dataset(out_dir, num_train_pids: int = 60, num_test_pids: int = 60,
                       num_cameras: int = 3, seed: int = 0, size: tuple = (64, 32),
                       num_distractors: int = 18, num_junk: int = 9,
                       difficulty: Difficulty = DEFAULT_DIFFICULTY,
