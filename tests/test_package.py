@@ -313,3 +313,16 @@ def test_parameters_flops_and_input_in_the_index(name):
     assert figures['Resolution'] == 'x'.join(map(str, shape[1:]))
     assert figures['Training Data'].lower() == cfg.train_dataloader.dataset.name
     assert entry['Modality'] == {3: 'RGB', 2: 'Flow'}[shape[0]]
+
+
+def test_parameters_of_reid_models_in_the_index():
+    """Every kind once: the rest differ in where attention stands and in the data."""
+    index = indexed_models(REPO / 'configs' / 'reid' / 'metafile.yml')
+    for name in ('se_resnet50_cosam45_tp_mars', 'resnet50_ta_dukemtmc',
+                 'resnet50_cosam45_rnn_ilids'):
+        cfg = Config.fromfile(REPO / 'configs' / 'reid' / f'{name}.py')
+        cfg.model.backbone.init_cfg = None
+        with DefaultScope.overwrite_default_scope('mmengine'), torch.device('meta'):
+            model = MODELS.build(cfg.model)
+        parameters = sum(p.numel() for p in model.parameters())
+        assert index[name]['Metadata']['Parameters'] == millions(parameters)

@@ -180,6 +180,8 @@ def _reid_metrics(cfg: Config) -> list[ConfigDict]:
 def set_reid_metric(cfg: Config, **settings) -> None:
     """Change settings of the re-ID metric of a test; those that are None stay.
 
+    Re-ranking that the config gives options for keeps them.
+
     Args:
         cfg: The config.
         settings: Of :class:`~cosam_mm.evaluation.reid.ReIDMetric`, such as rerank.
@@ -194,21 +196,29 @@ def set_reid_metric(cfg: Config, **settings) -> None:
         raise ValueError(f'{options}: for configs of re-identification, whose '
                          'test_evaluator is a ReIDMetric.')
     for metric in metrics:
+        own = metric.get('rerank')
         metric.update(asked)
+        if asked.get('rerank') is True and isinstance(own, dict):
+            metric.rerank = own
 
 
 def swap_test_data(cfg: Config, other: Config) -> None:
     """Test the model of ``cfg`` on the test data of another config.
 
     Raises:
-        ValueError: The two configs test in different ways.
+        ValueError: The two configs test in different ways, or the other not at all.
     """
+    settings = ('test_dataloader', 'test_evaluator', 'test_cfg')
+    missing = [name for name in settings if other.get(name) is None]
+    if missing:
+        raise ValueError('--cross-dataset: the other config has no '
+                         f'{", ".join(missing)}.')
     types = [[metric['type'] for metric in _as_list(c.test_evaluator)]
              for c in (cfg, other)]
     if types[0] != types[1]:
         raise ValueError(f'--cross-dataset: this config is rated by {types[0]}, the '
                          f'other by {types[1]}.')
-    for name in ('test_dataloader', 'test_evaluator', 'test_cfg'):
+    for name in settings:
         cfg[name] = copy.deepcopy(other[name])
     cfg.pop('num_splits', None)
     if 'num_splits' in other:
