@@ -72,6 +72,13 @@ def parse_args():
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
                         help='set by the launcher')
     args = parser.parse_args()
+    check_args(parser, args)
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Leave with a message where arguments do not go together."""
     if not Path(args.config).is_file():
         parser.error(f'there is no config {args.config}')
     if args.dump and not args.dump.endswith('.npz'):
@@ -82,8 +89,6 @@ def parse_args():
         parser.error('--dump needs {split} in the file name with --all-splits')
     if not args.all_splits and len(args.checkpoint) != 1:
         parser.error('several checkpoints go with --all-splits')
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
 
 
 def checkpoint_of_splits(cfg: Config, given: list[str]) -> dict[int, str]:
@@ -112,17 +117,16 @@ def merge_args(cfg: Config, args: argparse.Namespace, checkpoint: str, split,
     cfg.work_dir = str(work_dir)
     cfg.load_from = checkpoint
     cfg.resume = False
-    if args.cross_dataset is not None:
-        swap_test_data(cfg, Config.fromfile(args.cross_dataset))
     if split is not None:
         set_split(cfg, split)
     if args.data_root is not None:
         set_data_root(cfg, args.data_root)
     if args.force:
         force_test(cfg)
-    set_reid_metric(cfg, rerank=args.rerank, attributes=args.attributes)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
+    # After the options, which may be those of the re-ranking.
+    set_reid_metric(cfg, rerank=args.rerank, attributes=args.attributes)
     if args.dump:
         dump_scores(cfg, args.dump.replace('{split}', str(split)))
     connect_cpu_processes(cfg)
@@ -179,6 +183,8 @@ def main():
     args = parse_args()
     with one_line_errors():
         cfg = Config.fromfile(args.config)
+        if args.cross_dataset is not None:
+            swap_test_data(cfg, Config.fromfile(args.cross_dataset))
         if args.all_splits:
             run_all_splits(cfg, args)
         else:

@@ -134,6 +134,7 @@ class VideoReID(BaseModel):
         """(M, C, T, H, W) to (M, C', T', H', W')."""
         if not self.frame_wise:
             return _last_output(self.backbone(clips), 5, 'True')
+        _check_clip_length(self.backbone, clips.shape[2])
         frames = clips.transpose(1, 2).flatten(0, 1)           # (M*T, C, H, W)
         maps = _last_output(self.backbone(frames), 4, 'False')  # (M*T, C', H', W')
         return maps.unflatten(0, (-1, clips.shape[2])).transpose(1, 2)
@@ -234,6 +235,21 @@ def _build_on(below: nn.Module, role: str, cfg: dict) -> nn.Module:
                 f'out: set in_channels of the {role}.')
         cfg = {'in_channels': channels, **cfg}
     return MODELS.build(cfg)
+
+
+def _check_clip_length(backbone: nn.Module, num_frames: int) -> None:
+    """Raise ``ValueError`` if a part of the backbone expects other clips.
+
+    Once its frames are in the batch, nobody can tell where a clip ends: a module
+    built for another length would join frames of different tracklets.
+    """
+    for name, module in backbone.named_modules():
+        expected = getattr(module, 'num_frames', num_frames)
+        if expected != num_frames:
+            raise ValueError(
+                f'Clips have {num_frames} frames, and {name} of the backbone was built '
+                f'for {expected}: set num_frames={num_frames} there, or '
+                f'num_frames={expected} of SampleTrackletFrames in the pipeline.')
 
 
 def _last_output(output: Union[Tensor, Sequence[Tensor]], dim: int,
