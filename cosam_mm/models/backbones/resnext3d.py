@@ -92,8 +92,8 @@ class ResNeXt3D(SteppedBackbone):
     Example:
         >>> import torch
         >>> net = ResNeXt3D(depth=14, base_channels=8, groups=4)
-        >>> net(torch.zeros(1, 3, 16, 32, 32)).shape
-        torch.Size([1, 256, 1, 1, 1])
+        >>> net(torch.zeros(1, 3, 32, 64, 64)).shape
+        torch.Size([1, 256, 2, 2, 2])
     """
 
     arch_settings = {
