@@ -1,4 +1,6 @@
 """Several processes on a machine without GPUs, which mmengine does not provide for."""
+import atexit
+
 import torch.distributed
 from mmengine.config import Config
 from mmengine.device import get_device
@@ -28,3 +30,10 @@ def connect_cpu_processes(cfg: Config) -> None:
     }
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group('gloo')
+        # Threads of gloo that still run when the interpreter goes down abort it.
+        atexit.register(_disconnect)
+
+
+def _disconnect() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

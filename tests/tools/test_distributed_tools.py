@@ -22,6 +22,7 @@ def run_script(repo, name, *arguments, cwd):
                      PYTHON=sys.executable, PORT=free_port())
 
 
+@pytest.mark.slow
 def test_two_processes_train(repo, tiny_config, demo_root, tmp_path):
     done = run_script(repo, 'dist_train.sh', tiny_config, 2, '--data-root', demo_root,
                       '--seed', 0, '--cfg-options', 'train_cfg.max_epochs=1',
@@ -37,6 +38,7 @@ def test_two_processes_train(repo, tiny_config, demo_root, tmp_path):
     assert not any(name.startswith('module.') for name in state_dict)
 
 
+@pytest.mark.slow
 def test_two_processes_test_as_one_does(
         repo, nest, trained, tiny_config, demo_root, tmp_path):
     """Three clips on two processes: one of them has to repeat a clip."""
