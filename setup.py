@@ -52,10 +52,12 @@ class BuildWithMim(build_py):
 REID = ['scipy>=1.9', 'tqdm>=4.60']
 ACTION = [
     'mmaction2>=1.2,<1.3',
-    'transformers>=4.40,<6',
+    'transformers>=4.46,<6',
     'decord>=0.6',
     *REID,
 ]
+# Writing ONNX files and running them; torch.export programs need torch alone.
+DEPLOY = ['onnx>=1.17', 'onnxscript>=0.6.2', 'onnxruntime>=1.20']
 
 setup(
     name='cosam_mm',
@@ -76,13 +78,17 @@ setup(
     extras_require={
         'action': ACTION,
         'reid': REID,
+        'deploy': DEPLOY,
         # A search engine for galleries of millions of tracklets.
         'search': [*REID, 'faiss-cpu>=1.7'],
         # Only for environments without mmcv: both fill the same folder, so this
         # would overwrite a full mmcv.
         'mmcv-lite': ['mmcv-lite>=2.0.0,<2.2'],
         'tests': [
-            *ACTION, 'packaging>=21', 'pytest>=7.4', 'ruff>=0.4', 'setuptools>=70.1'
+            *ACTION, *DEPLOY,
+            # Whose backbones COSAM is tried in.
+            'mmpretrain>=1.2,<1.3', 'timm>=0.9', 'torchvision>=0.21',
+            'packaging>=21', 'pytest>=7.4', 'ruff>=0.4', 'setuptools>=70.1'
         ],
     },
     cmdclass={'build_py': BuildWithMim},

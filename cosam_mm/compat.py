@@ -1,12 +1,13 @@
 """Work-arounds for the published mm packages, and nothing else.
 
-Three mechanisms, each idle where it is not needed:
+Four mechanisms, each idle where it is not needed:
 
 * a *fallback finder* at the end of ``sys.meta_path``: Python asks it only for
   modules that nobody else has, so a complete installation never meets it;
 * *import hooks*: a callback runs right after a named module was executed,
   without importing that module early;
-* an allow-list of the classes that mmengine's own checkpoints hold.
+* an allow-list of the classes that mmengine's own checkpoints hold;
+* *locations*: what mmengine's registries import when a name is first looked up.
 
 ==========================  ===================================================
 seen with                   what is amended
@@ -16,8 +17,16 @@ mmaction2 1.2.0             imports ``importlib_metadata``, required by nothing
 mmaction2 1.2.0 with        its multimodal models import what is not there;
 transformers >= 5, or       they become the placeholders it has for that
 without timm
+mmpretrain 1.2.0 with       the same
+transformers >= 5
+torchvision 0.28, compiled  it does not import, and with it neither timm nor
+for another torch           mmpretrain; what it has compiled stays refused
+mmaction2 1.2.0 with        its visualiser imports ``moviepy.editor``, whose names
+moviepy >= 2                are in ``moviepy`` itself now
 mmengine <= 0.10.7 with     ``torch.load`` refuses mmengine's checkpoints
 torch >= 2.6
+mmengine <= 0.10.7          a root registry takes no locations, and a child that asks
+                            its parent does not import the parent's
 ==========================  ===================================================
 """
 import importlib
@@ -26,9 +35,12 @@ import importlib.machinery
 import importlib.util
 import sys
 from types import ModuleType
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
 
-__all__ = ['install', 'on_import']
+if TYPE_CHECKING:
+    from mmengine.registry import Registry
+
+__all__ = ['import_on_lookup', 'install', 'on_import']
 
 
 # -- missing modules ---------------------------------------------------------
@@ -59,10 +71,16 @@ def _fill_importlib_metadata(module: ModuleType) -> None:
          if not name.startswith('__')})
 
 
+def _fill_moviepy_editor(module: ModuleType) -> None:
+    import moviepy
+    module.ImageSequenceClip = moviepy.ImageSequenceClip
+
+
 _MISSING: dict[str, Callable[[ModuleType], None]] = {
     'mmaction.models.localizers.drn': _fill_drn_package,
     'mmaction.models.localizers.drn.drn': _fill_drn,
     'importlib_metadata': _fill_importlib_metadata,
+    'moviepy.editor': _fill_moviepy_editor,
 }
 
 
@@ -140,6 +158,39 @@ def on_import(name: str, callback: Callable[[ModuleType], None]) -> None:
         _hook_finder.callbacks.setdefault(name, []).append(callback)
 
 
+# -- imports at the first look into a registry --------------------------------
+
+
+def import_on_lookup(registry: 'Registry', name: str) -> None:
+    """Import a module when a name is next looked up in a registry or a child of it.
+
+    Args:
+        registry: A registry of mmengine.
+        name: Full dotted name of the module, which registers what it holds.
+    """
+    if name not in registry._locations:
+        # A new list: this one may be shared, and may be in use right now.
+        registry._locations = [*registry._locations, name]
+        registry._imported = False
+
+
+def _import_parents_locations() -> None:
+    """Let a child registry import its parent's locations along with its own.
+
+    It looks into its parent without asking it to import anything.
+    """
+    from mmengine.registry import Registry
+    import_own = Registry.import_from_location
+
+    def import_from_location(self) -> None:
+        import_own(self)
+        if self.parent is not None:
+            self.parent.import_from_location()
+
+    import_from_location.__doc__ = import_own.__doc__
+    Registry.import_from_location = import_from_location
+
+
 # -- amendments --------------------------------------------------------------
 
 
@@ -152,25 +203,53 @@ def _major_version(package: str) -> int:
 
 
 def _use_multimodal_placeholders(dependency: ModuleType) -> None:
-    """Make MMAction2 register placeholders for its multimodal models.
+    """Make an OpenMMLab package register placeholders for its multimodal models.
 
-    They import timm, which MMAction2 does not require, and names that
-    transformers 5 moved.
+    They import names that transformers 5 moved.
     """
-    has_timm = importlib.util.find_spec('timm') is not None
-    if _major_version('transformers') >= 5 or not has_timm:
+    if _major_version('transformers') >= 5:
         dependency.WITH_MULTIMODAL = False
+
+
+def _use_placeholders_without_timm(dependency: ModuleType) -> None:
+    """MMAction2's multimodal models import timm, which it does not require."""
+    if importlib.util.find_spec('timm') is None:
+        dependency.WITH_MULTIMODAL = False
+
+
+def _declare_torchvision_operators(extension: ModuleType) -> None:
+    """Let a torchvision import whose compiled part torch cannot load.
+
+    A build for CUDA beside a torch for CPUs is one. torchvision foresees it and
+    refuses each operator that is called, but it describes the shapes of two of
+    them to torch, which knows neither and stops the import. They are declared
+    here, without an implementation.
+    """
+    import torch
+    if extension._has_ops():
+        return
+    library = torch.library.Library('torchvision', 'FRAGMENT')
+    for operator in ('nms', 'qnms'):
+        library.define(f'{operator}(Tensor dets, Tensor scores, '
+                       'float iou_threshold) -> Tensor')
+    extension._declared_operators = library  # they last as long as this does
+
+
+def _one_cycle_scheduler() -> type:
+    """Stands for the class in an allow-list: it takes a second to import."""
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+    return OneCycleParamScheduler
 
 
 def _plain_attribute(owner, name: str):
     """What a checkpoint may ask ``getattr`` for: functions it refers to by name."""
     from mmengine.logging import HistoryBuffer
-    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
     allowed = {
         HistoryBuffer: ('min', 'max', 'current', 'mean'),
-        OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
+        _one_cycle_scheduler: ('_annealing_cos', '_annealing_linear'),
     }
     if name in allowed.get(owner, ()):
+        owner = owner() if owner is _one_cycle_scheduler else owner
         return getattr(owner, name)
     raise ValueError(
         f'The checkpoint asks for {name!r} of {owner!r}, which no checkpoint of '
@@ -191,7 +270,6 @@ def _allow_mmengine_checkpoints() -> None:
         return
     import numpy as np
     from mmengine.logging import HistoryBuffer
-    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
     core = importlib.import_module(
         'numpy._core.multiarray' if np.lib.NumpyVersion(np.__version__) >= '2.0.0'
         else 'numpy.core.multiarray')
@@ -199,8 +277,9 @@ def _allow_mmengine_checkpoints() -> None:
               ('bool', 'int32', 'int64', 'uint8', 'uint32', 'uint64',
                'float16', 'float32', 'float64')}
     torch.serialization.add_safe_globals(
-        [HistoryBuffer, OneCycleParamScheduler, np.ndarray, np.dtype,
-         core._reconstruct, core.scalar, *dtypes,
+        [HistoryBuffer, np.ndarray, np.dtype, core._reconstruct, core.scalar, *dtypes,
+         (_one_cycle_scheduler,
+          'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler'),
          (_plain_attribute, 'builtins.getattr')])
 
 
@@ -211,4 +290,8 @@ def install() -> None:
     sys.meta_path.insert(0, _hook_finder)
     sys.meta_path.append(_FallbackFinder())
     on_import('mmaction.utils.dependency', _use_multimodal_placeholders)
+    on_import('mmaction.utils.dependency', _use_placeholders_without_timm)
+    on_import('mmpretrain.utils.dependency', _use_multimodal_placeholders)
+    on_import('torchvision.extension', _declare_torchvision_operators)
+    _import_parents_locations()
     _allow_mmengine_checkpoints()

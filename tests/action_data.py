@@ -53,3 +53,9 @@ def write_data_root(root: Path, name: str, num_classes: int, num_clips: int = 4,
             (root / f'{stem}_rawframes.txt').write_text(
                 ''.join(f'{clip} {NUM_FRAMES} {label}\n' for clip, label in clips))
     return root
+
+
+def flat_pipeline(loader):
+    """The steps of a data set, those that decoding does frame by frame among them."""
+    return [inner for step in loader.dataset.pipeline
+            for inner in (step, *step.get('transforms', ()))]

@@ -1,4 +1,5 @@
 """Every work-around against the real packages, each in a fresh interpreter."""
+import importlib.util
 import subprocess
 import sys
 import textwrap
@@ -78,16 +79,36 @@ def test_missing_localizer_says_where_to_get_it():
 
 def test_importlib_metadata_is_supplied_when_missing():
     status, out, err = run_python('''
-        import sys
-        class Refuse:
-            def find_spec(self, name, path=None, target=None):
-                return None
+        from importlib.machinery import PathFinder
+        find_spec = PathFinder.find_spec
+        PathFinder.find_spec = lambda name, *args: (
+            None if name == 'importlib_metadata' else find_spec(name, *args))
         import cosam_mm
         import importlib_metadata
         print(importlib_metadata.version('mmengine'))
     ''')
     import mmengine
     assert (status, out) == (0, mmengine.__version__), err
+
+
+@pytest.mark.parametrize(('text', 'expected'), [
+    ('ImageSequenceClip = "version 2"', 'version 2'),
+    ('raise ImportError("gone")', 'gone')])
+def test_moviepy_2_has_what_the_visualiser_imports(tmp_path, text, expected):
+    """A package with MoviePy 2's names, and one that does not import."""
+    (tmp_path / 'moviepy').mkdir()
+    (tmp_path / 'moviepy' / '__init__.py').write_text(text)
+    status, out, err = run_python(f'''
+        import sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        import cosam_mm
+        try:
+            from moviepy.editor import ImageSequenceClip
+            print(ImageSequenceClip)
+        except ImportError as error:
+            print(error)
+    ''')
+    assert (status, out) == (0, expected), err
 
 
 def test_a_real_module_wins_over_the_fallback(tmp_path):
@@ -110,16 +131,94 @@ def test_multimodal_models_become_placeholders_with_new_transformers():
     assert (status, out) == (0, 'True'), err
 
 
-@pytest.mark.parametrize(('version', 'has_timm', 'kept'), [
-    (4, True, True), (4, False, False), (5, True, False)])
-def test_multimodal_switch_follows_what_is_there(monkeypatch, version, has_timm, kept):
+@pytest.mark.parametrize('before', [True, False])
+@pytest.mark.parametrize(('version', 'kept'), [(4, True), (5, False)])
+def test_multimodal_switch_follows_transformers(monkeypatch, version, kept, before):
     monkeypatch.setattr(compat, '_major_version', lambda package: version)
+    dependency = type(sys)('dependency')
+    dependency.WITH_MULTIMODAL = before
+    compat._use_multimodal_placeholders(dependency)
+    assert dependency.WITH_MULTIMODAL is (before and kept)
+
+
+@pytest.mark.parametrize('before', [True, False])
+@pytest.mark.parametrize('has_timm', [True, False])
+def test_multimodal_switch_of_mmaction_follows_timm(monkeypatch, has_timm, before):
     monkeypatch.setattr(compat.importlib.util, 'find_spec',
                         lambda name: object() if has_timm else None)
     dependency = type(sys)('dependency')
-    dependency.WITH_MULTIMODAL = True
-    compat._use_multimodal_placeholders(dependency)
-    assert dependency.WITH_MULTIMODAL is kept
+    dependency.WITH_MULTIMODAL = before
+    compat._use_placeholders_without_timm(dependency)
+    assert dependency.WITH_MULTIMODAL is (before and has_timm)
+
+
+@pytest.mark.parametrize('first', ['cosam_mm', 'mmpretrain.registry'])
+def test_mmpretrain_parts_import_and_find_ours(first):
+    if importlib.util.find_spec('mmpretrain') is None:
+        pytest.skip('mmpretrain is not installed')
+    status, out, err = run_python(f'''
+        import cosam_mm, {first}
+        import mmpretrain.models, mmpretrain.datasets, mmpretrain.evaluation
+        import transformers
+        from mmpretrain.registry import MODELS
+        from mmpretrain.utils.dependency import WITH_MULTIMODAL
+        assert int(transformers.__version__.split('.')[0]) < 5 or not WITH_MULTIMODAL
+        print(MODELS.get('COSAM') is cosam_mm.layers.COSAM,
+              MODELS.get('Blip2Caption') is not None)
+    ''')
+    assert (status, out) == (0, 'True True'), err
+
+
+# -- a torchvision whose compiled part does not load -----------------------------
+
+
+def test_torchvision_imports_and_refuses_what_it_cannot_do():
+    if importlib.util.find_spec('torchvision') is None:
+        pytest.skip('torchvision is not installed')
+    status, out, err = run_python('''
+        import cosam_mm, torch, torchvision
+        from torchvision import extension
+        assert hasattr(extension, '_declared_operators') is not extension._has_ops()
+        model = torchvision.models.resnet18()
+        boxes, scores = torch.tensor([[0., 0., 2., 2.]]), torch.ones(1)
+        try:
+            kept = torchvision.ops.nms(boxes, scores, 0.5).tolist()
+        except RuntimeError as error:
+            kept = "Couldn't load custom C++ ops" in str(error)
+        print(kept == ([0] if extension._has_ops() else True))
+    ''')
+    assert (status, out) == (0, 'True'), err
+
+
+def test_declared_operators_take_shapes_and_do_no_work():
+    """What torchvision does on import, with and without the declaration."""
+    status, out, err = run_python('''
+        import torch
+        from types import SimpleNamespace
+        from cosam_mm import compat
+        def describe():
+            torch.library.register_fake('torchvision::nms')(
+                lambda dets, scores, iou_threshold: dets.new_empty(0))
+        try:
+            describe()
+        except RuntimeError as error:
+            print('nms does not exist' in str(error))
+        extension = SimpleNamespace(_has_ops=lambda: False)
+        compat._declare_torchvision_operators(extension)
+        describe()
+        try:
+            torch.ops.torchvision.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+        except NotImplementedError:
+            print('refused')
+    ''')
+    assert (status, out.split()) == (0, ['True', 'refused']), err
+
+
+def test_a_complete_torchvision_is_left_alone():
+    extension = type(sys)('extension')
+    extension._has_ops = lambda: True
+    compat._declare_torchvision_operators(extension)
+    assert not hasattr(extension, '_declared_operators')
 
 
 def test_install_twice_changes_nothing():

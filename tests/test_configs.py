@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmaction.registry import DATASETS, MODELS
+from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
@@ -12,11 +13,38 @@ from mmengine.registry import DefaultScope, init_default_scope
 
 from cosam_mm.engine.complexity import measure_complexity
 from cosam_mm.engine.config import input_shape, set_data_root
-from tests.action_data import write_data_root
+from tests.action_data import flat_pipeline, write_data_root
 
 CONFIG_DIR = Path(__file__).resolve().parents[1] / 'configs'
 CONFIGS = sorted(path.name for path in CONFIG_DIR.glob('*.py'))
+# Models of the papers, in this package's backbones and heads.
+OURS = [name for name in CONFIGS
+        if re.match(r'(resnext14|resnext101|i3d)_(?!r50)', name)]
 CLIP_LEN, SIZE = 32, 64
+
+# MMAction2's backbones: name -> type, head, (T, size) of a clip, narrow settings,
+# channels that these put out.
+MMACTION = {
+    'r2plus1d34': ('ResNet2Plus1d', 'BERTHead', (32, 112),
+                   dict(depth=18, base_channels=8), 64),
+    'slowonly_r50': ('ResNet3dSlowOnly', 'I3DHead', (8, 224),
+                     dict(base_channels=8, zero_init_residual=False), 256),
+    'i3d_r50': ('ResNet3d', 'I3DHead', (32, 224), dict(base_channels=8), 256),
+    'tsn_r50': ('ResNet', 'TSNHead', (8, 224), dict(depth=18), 512),
+    'tsm_r50': ('ResNetTSM', 'TSMHead', (8, 224), dict(depth=18), 512),
+    'videomae_base': ('VisionTransformer', 'TimeSformerHead', (16, 224), dict(
+        img_size=SIZE, embed_dims=16, depth=9, num_heads=2, drop_path_rate=0.), 16),
+    'swin_tiny': ('SwinTransformer3D', 'I3DHead', (32, 224), dict(
+        arch=dict(embed_dims=8, depths=[1, 1, 2, 1], num_heads=[1, 1, 2, 2]),
+        drop_path_rate=0.), 64),
+}
+# Where COSAM stands, where it is not after layer3: for a clip of full size.
+TOKENS = {
+    'videomae_base': dict(after='blocks.8', layout='clip_tokens', grid=(8, 14, 14)),
+    'swin_tiny': dict(after='layers.2', layout='clip_last'),
+}
+PLUGGED = [f'{backbone}{cosam}{"_bert" if head == "BERTHead" else ""}_hmdb51.py'
+           for backbone, (_, head, *_) in MMACTION.items() for cosam in ('', '_cosam')]
 
 # Single-stream RGB rows of the paper, 101 classes: millions of parameters,
 # billions of multiply-adds for a clip.
@@ -45,20 +73,14 @@ def data_roots(tmp_path_factory):
 
 def shrink(cfg):
     """The same config with narrow layers and small clips."""
-    backbone, head = cfg.model.backbone, cfg.model.cls_head
-    frames, size = (4, 4) if backbone.type == 'ResNeXt3D' else (4, 2)
-    if backbone.type == 'ResNeXt3D':
-        backbone.update(depth=14, base_channels=8, groups=4, reduced_channels=32)
-        head.in_channels = 32 if backbone.feature_reduction else 256
-    if head.type == 'BERTHead':
-        head.num_tokens = 2 if backbone.type == 'ResNeXt3D' else 4
-        head.temporal = dict(head.get('temporal', {}), num_heads=4, ffn_channels=64)
-    for plugin in backbone.get('plugins', ()):
-        plugin.cfg.update(num_frames=frames, spatial_size=(size, size))
+    if cfg.model.backbone.type in ('I3D', 'ResNeXt3D'):
+        shrink_ours(cfg.model)
+    else:
+        shrink_mmaction(cfg.model)
     for loader in (cfg.train_dataloader, cfg.test_dataloader):
-        for step in loader.dataset.pipeline:
+        for step in flat_pipeline(loader):
             if 'clip_len' in step:
-                step.clip_len = CLIP_LEN
+                step.clip_len = min(step.clip_len, CLIP_LEN)
             for key in ('crop_size', 'input_size', 'size'):
                 if key in step:
                     step[key] = SIZE
@@ -68,6 +90,39 @@ def shrink(cfg):
     return cfg
 
 
+def shrink_ours(model):
+    backbone, head = model.backbone, model.cls_head
+    frames, size = (4, 4) if backbone.type == 'ResNeXt3D' else (4, 2)
+    if backbone.type == 'ResNeXt3D':
+        backbone.update(depth=14, base_channels=8, groups=4, reduced_channels=32)
+        head.in_channels = 32 if backbone.feature_reduction else 256
+    if head.type == 'BERTHead':
+        head.num_tokens = 2 if backbone.type == 'ResNeXt3D' else 4
+        head.temporal = dict(head.get('temporal', {}), num_heads=4, ffn_channels=64)
+    for plugin in backbone.get('plugins', ()):
+        plugin.cfg.update(num_frames=frames, spatial_size=(size, size))
+
+
+def plain_type(cfg):
+    return cfg.type.split('.')[-1]
+
+
+def shrink_mmaction(model):
+    backbone, head = model.backbone, model.cls_head
+    if backbone.type == 'PluggedBackbone':
+        backbone.input_shape = (*backbone.input_shape[:-2], SIZE, SIZE)
+        for plugin in backbone.plugins:
+            if 'grid' in plugin:
+                plugin.grid = (plugin.grid[0], SIZE // 16, SIZE // 16)
+        backbone = backbone.backbone
+    narrow, head.in_channels = next(
+        (settings, channels) for kind, _, _, settings, channels in MMACTION.values()
+        if plain_type(backbone) == kind)
+    backbone.update(narrow)
+    if head.type == 'BERTHead':
+        head.temporal = dict(num_heads=4, ffn_channels=64)
+
+
 def test_there_is_a_config_for_every_combination():
     expected = {f'{backbone}{head}_{data}.py'
                 for backbone in ('resnext101', 'i3d') for data in ('hmdb51', 'ucf101')
@@ -75,11 +130,12 @@ def test_there_is_a_config_for_every_combination():
     expected |= {f'{backbone}{head}_{data}_flow.py'
                  for backbone in ('resnext101', 'i3d') for data in ('hmdb51', 'ucf101')
                  for head in ('', '_bert')}
+    expected |= set(PLUGGED)
     assert expected <= set(CONFIGS)
-    assert len(expected) == 28
+    assert len(expected) == 42
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('name', OURS)
 def test_name_says_what_is_inside(name):
     cfg = Config.fromfile(CONFIG_DIR / name)
     match = re.fullmatch(
@@ -99,10 +155,54 @@ def test_name_says_what_is_inside(name):
         assert loader.dataset.num_classes == classes
         assert loader.dataset.name == data
         assert ('flow' in loader.dataset.get('filename_tmpl', '')) is bool(flow)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_leaves_are_short_and_bases_few(name):
+
+    def levels(path):
+        bases = Config._get_base_files(str(path))
+        return 1 + max((levels(path.parent / base) for base in bases), default=-1)
+
     assert len((CONFIG_DIR / name).read_text().splitlines()) <= 15
+    assert 1 <= levels(CONFIG_DIR / name) <= 3
 
 
-@pytest.mark.parametrize('name', [n for n in CONFIGS if 'demo' not in n])
+@pytest.mark.parametrize('name', PLUGGED)
+def test_plugged_config_is_its_twin_and_cosam(name):
+    cfg = Config.fromfile(CONFIG_DIR / name)
+    backbone = re.match('|'.join(MMACTION), name).group()
+    kind, head, (frames, size), *_ = MMACTION[backbone]
+    assert input_shape(cfg) == (3, frames, size, size)
+    assert cfg.model.cls_head.type == head
+    assert cfg.model.cls_head.num_classes == 51
+    plugged = cfg.model.backbone
+    if '_cosam' not in name:
+        assert plain_type(plugged) == kind
+        return
+    twin = Config.fromfile(CONFIG_DIR / name.replace('_cosam', ''))
+    assert plugged == dict(
+        type='PluggedBackbone', backbone=twin.model.backbone,
+        input_shape=((frames, 3, size, size) if cfg.model.type == 'Recognizer2D'
+                     else (1, 3, frames, size, size)),
+        plugins=[dict(cfg=dict(type='COSAM'),
+                      **TOKENS.get(backbone, dict(after='layer3')))])
+    cfg.model.backbone = twin.model.backbone
+    assert cfg.to_dict() == twin.to_dict()
+
+
+@pytest.mark.parametrize(('name', 'shape'), [
+    ('r2plus1d34_cosam_bert', (256, 8, 14, 14)), ('tsn_r50_cosam', (1024, 8, 14, 14))])
+def test_full_size_plugins_know_their_place(name, shape):
+    """The run that finds the shapes takes place where nothing is computed."""
+    cfg = Config.fromfile(CONFIG_DIR / f'{name}_hmdb51.py')
+    with torch.device('meta'):
+        (cosam,) = MODELS.build(cfg.model).backbone.plugins['layer3']
+    assert (cosam.in_channels, cosam.num_frames, *cosam.spatial_size) == shape
+
+
+@pytest.mark.parametrize('name', [n for n in [*OURS, *PLUGGED] if 'demo' not in n
+                                  and not n.startswith(tuple(TOKENS))])
 def test_recipe_of_the_paper(name):
     cfg = Config.fromfile(CONFIG_DIR / name)
     loader, wrapper = cfg.train_dataloader, cfg.optim_wrapper
@@ -112,15 +212,15 @@ def test_recipe_of_the_paper(name):
     (scheduler,) = cfg.param_scheduler
     assert (scheduler.type, scheduler.monitor, scheduler.patience,
             scheduler.factor) == ('ReduceOnPlateauLR', 'acc/cross_entropy', 5, 0.1)
-    size = 224 if name.startswith('i3d') else 112
-    channels = 2 if 'flow' in name else 3
-    assert input_shape(cfg) == (channels, 64, size, size)
+    if name in OURS:
+        size = 224 if name.startswith('i3d') else 112
+        assert input_shape(cfg) == (2 if 'flow' in name else 3, 64, size, size)
     assert cfg.test_dataloader.dataset.pipeline[-3].type.endswith('TenCrop')
-    flip = next(s for s in loader.dataset.pipeline if 'Flip' in s.type)
+    flip = next(step for step in flat_pipeline(loader) if 'Flip' in step.type)
     assert flip == dict(type='FlowFlip' if 'flow' in name else 'Flip', flip_ratio=0.5)
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('name', [*OURS, *PLUGGED])
 def test_config_trains_and_predicts(name, data_roots):
     torch.manual_seed(0)
     cfg = shrink(Config.fromfile(CONFIG_DIR / name))
@@ -144,7 +244,8 @@ def test_config_trains_and_predicts(name, data_roots):
 
     sample = DATASETS.build(cfg.test_dataloader.dataset)[1]
     views = 1 if 'demo' in name else 10
-    assert sample['inputs'].shape[0] == views
+    segments = 8 if cfg.model.type == 'Recognizer2D' else 1
+    assert sample['inputs'].shape[0] == views * segments
     with torch.no_grad():
         (result,) = model.eval().test_step(pseudo_collate([sample]))
     assert result.pred_score.shape == (cfg.model.cls_head.num_classes,)
@@ -160,6 +261,49 @@ def test_parameters_and_flops_of_the_paper(name):
     cost = measure_complexity(MODELS.build(cfg.model), input_shape(cfg))
     assert round(cost.parameters / 1e6, 2) == millions
     assert cost.multiply_adds / 1e9 == pytest.approx(billions, rel=0.01)
+
+
+@pytest.mark.parametrize('name', [n for n in PLUGGED if n.startswith(tuple(TOKENS))])
+def test_recipe_of_transformers(name):
+    """A tenth of the rate for what comes with weights; no decay of norms, biases."""
+    cfg = shrink(Config.fromfile(CONFIG_DIR / name))
+    loader, wrapper = cfg.train_dataloader, cfg.optim_wrapper
+    assert loader.batch_size * wrapper.accumulative_counts == 64
+    assert cfg.train_cfg.max_epochs == 50
+    assert [(s.type, s.begin, s.end) for s in cfg.param_scheduler] == [
+        ('LinearLR', 0, 5), ('CosineAnnealingLR', 5, 50)]
+    assert cfg.param_scheduler[1].T_max == 45
+    model = MODELS.build(cfg.model)
+    groups = build_optim_wrapper(model, wrapper).param_groups
+    by_parameter = {id(p): group for group in groups for p in group['params']}
+    for parameter_name, parameter in model.named_parameters():
+        group = by_parameter[id(parameter)]
+        theirs = parameter_name.startswith('backbone.') and 'plugins' not in \
+            parameter_name
+        assert group['lr'] == pytest.approx(1e-4 if theirs else 1e-3), parameter_name
+        decays = not ('norm' in parameter_name or 'bias' in parameter_name)
+        assert group['weight_decay'] == (0.05 if decays else 0), parameter_name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', [n for n in PLUGGED if n.startswith(tuple(TOKENS))])
+def test_transformers_of_full_size_train(name):
+    """One clip, one step."""
+    torch.manual_seed(0)
+    cfg = Config.fromfile(CONFIG_DIR / name)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    wrapper = build_optim_wrapper(model, dict(cfg.optim_wrapper, accumulative_counts=1))
+    before = {k: v.clone() for k, v in model.named_parameters()}
+    clip = torch.randint(0, 256, (1, *input_shape(cfg)), dtype=torch.uint8)
+    sample = ActionDataSample().set_gt_label(3)
+    loss = model.train().train_step(
+        dict(inputs=[clip], data_samples=[sample]), wrapper)['loss']
+    assert 0 < loss < 10
+    changed = {k for k, v in model.named_parameters() if not torch.equal(v, before[k])}
+    assert 'backbone.patch_embed.projection.bias' in changed or \
+        'backbone.patch_embed.proj.bias' in changed
+    assert any('plugins' in k for k in changed) is ('_cosam' in name)
 
 
 def test_class_count_does_not_change_the_recipe():

@@ -18,17 +18,27 @@ from mmengine.registry import Registry
 import cosam_mm
 
 PUBLIC = {
-    'cosam_mm': {'__version__'},
-    'cosam_mm.compat': {'install', 'on_import'},
+    'cosam_mm': {'ActionRecognizer', 'TrackletEncoder', '__version__'},
+    'cosam_mm.compat': {'import_on_lookup', 'install', 'on_import'},
     'cosam_mm.functional.cosam': {
-        'apply_masks', 'masked_average_pool', 'standardize_descriptors',
-        'summarize_cost_volume'},
+        'apply_masks', 'attend', 'masked_average_pool', 'standardize_descriptors',
+        'summarize_cost_volume', 'summarize_reference_volume'},
+    'cosam_mm.functional.cosam_gradients': {
+        'MaskAndPool', 'Standardize', 'WeighInPlace', 'has_own_gradients'},
+    'cosam_mm.functional.frame_choice': {
+        'evenly_spaced_frames', 'evenly_spaced_indices', 'mean_of_real_frames',
+        'pack_frames', 'unpack_frames'},
+    'cosam_mm.functional.resample': {
+        'VolumeSize', 'infer_volume_size', 'linear_filter', 'resample_summary_weight'},
+    'cosam_mm.functional.feature_layout': {
+        'FEATURE_LAYOUTS', 'TOKEN_LAYOUTS', 'clip_from_feature', 'feature_from_clip',
+        'find_grid'},
     'cosam_mm.functional.fusion': {
         'align_by_id', 'class_probabilities', 'fuse_scores', 'top_k_accuracy'},
     'cosam_mm.functional.distance': {
         'DISTANCES', 'RESOLUTION', 'cosine_distance', 'distance_blocks',
         'euclidean_distance', 'feature_array', 'paired_distance',
-        'squared_euclidean_distance'},
+        'squared_euclidean_distance', 'symmetric_blocks'},
     'cosam_mm.functional.reranking': {
         'check_rerank_options', 'rerank_blocks', 'rerank_distance'},
     'cosam_mm.functional.retrieval': {
@@ -36,14 +46,16 @@ PUBLIC = {
         'rank_features', 'retrieval_figures'},
     'cosam_mm.functional.triplet': {'batch_hard_triplet_loss', 'mine_hardest'},
     'cosam_mm.layers': {
-        'COSAM', 'ClipAdapter', 'TemporalAttentionAggregation', 'TemporalBERT',
-        'TemporalLSTM', 'TemporalMean', 'TemporalPoolAggregation',
-        'TemporalRNNAggregation'},
-    'cosam_mm.models.backbones': {'FrameResNet', 'FrameSEResNet', 'I3D', 'ResNeXt3D'},
+        'COSAM', 'ClipAdapter', 'NaiveCOSAM', 'TemporalAttentionAggregation',
+        'TemporalBERT', 'TemporalLSTM', 'TemporalMean', 'TemporalPoolAggregation',
+        'TemporalRNNAggregation', 'record_masks'},
+    'cosam_mm.models.backbones': {
+        'CLIPVision', 'FrameResNet', 'FrameSEResNet', 'I3D', 'ResNeXt3D', 'plug_into'},
     'cosam_mm.models.heads': {'BERTHead', 'LSTMHead', 'MeanHead'},
     'cosam_mm.models.losses': {'BatchHardTripletLoss', 'IdentityLoss'},
     'cosam_mm.models.reid': {'IdentityHead', 'TrackletPreprocessor', 'VideoReID'},
     'cosam_mm.datasets.action': {'ActionFrameDataset', 'ActionVideoDataset'},
+    'cosam_mm.datasets.clip_sampler': {'ClipSampler'},
     'cosam_mm.datasets.reid': {
         'DukeMTMCVideoReID', 'ILIDSVID', 'LoadTrackletFrames', 'MARS', 'PKSampler',
         'PackTrackletInputs', 'QueryGalleryDataset', 'RandomErasingFrames',
@@ -59,26 +71,40 @@ PUBLIC = {
     'cosam_mm.evaluation.reid': {
         'ReIDMetric', 'ReIDResult', 'evaluate_features', 'load_features',
         'read_attributes', 'save_features'},
-    'cosam_mm.engine.hooks': {'CheckpointGuardHook'},
+    'cosam_mm.engine.inference.recognizer': {
+        'ActionPrediction', 'ActionRecognizer', 'ClassScore', 'load_recognizer'},
+    'cosam_mm.engine.inference.tracklet_encoder': {'DISTANCES', 'TrackletEncoder'},
+    'cosam_mm.engine.deployment': {
+        'DeployableModel', 'ExportedFile', 'FORMATS', 'METADATA_NAME',
+        'check_exportable', 'contract_lines', 'export_model', 'load_deployable',
+        'relative_error'},
+    'cosam_mm.engine.fast': {
+        'Difference', 'FoldingError', 'fold_batch_norms', 'has_fast_bfloat16',
+        'make_fast', 'result_difference', 'use_channels_last', 'use_fast_inference'},
+    'cosam_mm.engine.hooks': {
+        'ChannelsLastHook', 'CheckpointGuardHook', 'FastInferenceHook', 'MeanLossHook'},
 }
 
 # Found by their plain names in every OpenMMLab project.
 IN_ROOT = {
     'MODELS': {
-        'BatchHardTripletLoss', 'COSAM', 'ClipAdapter', 'FrameResNet',
-        'FrameSEResNet', 'I3D', 'IdentityHead', 'IdentityLoss', 'ResNeXt3D',
+        'BatchHardTripletLoss', 'CLIPVision', 'COSAM', 'ClipAdapter', 'FrameResNet',
+        'FrameSEResNet', 'I3D', 'IdentityHead', 'IdentityLoss', 'NaiveCOSAM',
+        'PluggedBackbone', 'ResNeXt3D',
         'TemporalAttentionAggregation', 'TemporalPoolAggregation',
         'TemporalRNNAggregation', 'TrackletPreprocessor', 'VideoReID'},
     'DATASETS': {'DukeMTMCVideoReID', 'ILIDSVID', 'MARS', 'QueryGalleryDataset',
                  'TrackletFolder'},
-    'DATA_SAMPLERS': {'PKSampler'},
+    'DATA_SAMPLERS': {'ClipSampler', 'PKSampler'},
     'TRANSFORMS': {
         'LoadTrackletFrames', 'PackTrackletInputs', 'RandomErasingFrames',
         'RandomFlipFrames', 'RandomTranslation2D', 'ResizeFrames',
         'SampleTrackletFrames'},
     'METRICS': {'DumpScores', 'ReIDMetric'},
-    'HOOKS': {'CheckpointGuardHook'},
+    'HOOKS': {'ChannelsLastHook', 'CheckpointGuardHook', 'FastInferenceHook',
+              'MeanLossHook'},
     'OPTIM_WRAPPERS': {'CPUAmpOptimWrapper'},
+    'WEIGHT_INITIALIZERS': {'PretrainedCLIP'},
 }
 # Build on MMAction2 and are found from its scope.
 IN_MMACTION = {

@@ -22,6 +22,8 @@ import cosam_mm.datasets.reid  # noqa: F401  (what custom_imports of the configs
 CONFIG_DIR = Path(__file__).resolve().parents[1] / 'configs'
 REID_DIR = CONFIG_DIR / 'reid'
 CONFIGS = sorted(path.stem for path in REID_DIR.glob('*.py'))
+CLIP = [name for name in CONFIGS if name.startswith('clip_')]
+CNN = [name for name in CONFIGS if name not in CLIP]
 NAME = re.compile(
     r'(resnet50|se_resnet50|resnet14)(?:_(cosam|nonlocal)(\d+))?_(tp|ta|rnn)_'
     r'(mars|dukemtmc|ilids|demo)(?:_(t2|t8|random|spatial|channel))?')
@@ -56,9 +58,12 @@ def load(name):
     return Config(_read(name).to_dict())
 
 
-def needs_mmcv(name):
+def needs(name):
+    """Skip where the packages are not installed that only some configs need."""
     if 'nonlocal' in name:
         pytest.importorskip('mmcv.cnn')
+    if name in CLIP:
+        pytest.importorskip('transformers')
 
 
 def build_hollow(cfg):
@@ -91,10 +96,11 @@ def test_there_is_a_config_for_every_combination():
     expected |= {f'{backbone}_{ablation}' for backbone in ('resnet50', 'se_resnet50')
                  for ablation in ABLATIONS}
     expected |= {'resnet14_tp_demo', 'resnet14_cosam45_tp_demo'}
+    expected |= {'clip_vitb16_mars', 'clip_vitb16_cosam_mars'}
     assert set(CONFIGS) == expected
 
 
-@pytest.mark.parametrize('name', CONFIGS)
+@pytest.mark.parametrize('name', CNN)
 def test_name_says_what_is_inside(name):
     cfg = load(name)
     backbone, attention, blocks, kind, data, variant = NAME.fullmatch(name).groups()
@@ -121,7 +127,7 @@ def test_name_says_what_is_inside(name):
         assert all(p.cfg.get(mask, True) is (variant != off) for p in plugins_of(cfg))
 
 
-@pytest.mark.parametrize('name', [name for name in CONFIGS if 'demo' not in name])
+@pytest.mark.parametrize('name', [name for name in CNN if 'demo' not in name])
 def test_recipe_of_the_paper(name):
     cfg = load(name)
     loader, optimizer = cfg.train_dataloader, cfg.optim_wrapper.optimizer
@@ -144,6 +150,42 @@ def test_recipe_of_the_paper(name):
     assert step_of(train, 'RandomFlipFrames').prob == 0.5
     assert step_of(test, 'SampleTrackletFrames').mode == 'all_clips'
     assert cfg.test_evaluator == dict(type='ReIDMetric', distance='euclidean')
+
+
+def test_clip_with_cosam_is_clip_and_cosam():
+    plain, cosam = (load(f'clip_vitb16{part}_mars') for part in ('', '_cosam'))
+    assert plain.model.backbone == dict(type='CLIPVision', init_cfg=dict(
+        type='PretrainedCLIP', checkpoint='openai/clip-vit-base-patch16'))
+    assert cosam.model.backbone == dict(
+        type='PluggedBackbone', backbone=plain.model.backbone,
+        input_shape=(4, 3, 256, 128), plugins=[dict(
+            cfg=dict(type='COSAM'), after='vision_model.encoder.layers.8',
+            layout='frame_tokens', grid=(4, 16, 8), num_prefix_tokens=1)])
+    cosam.model.backbone = plain.model.backbone
+    assert cosam.to_dict() == plain.to_dict()
+    assert (plain.model.aggregation.type, plain.model.head.num_pids) \
+        == ('TemporalPoolAggregation', 625)
+    as_cnn = load('resnet50_tp_mars')
+    for part in ('train_dataloader', 'test_dataloader', 'test_evaluator'):
+        assert plain[part] == as_cnn[part]
+
+
+@pytest.mark.parametrize('name', CLIP)
+def test_recipe_of_clip(name):
+    """CLIP's encoder at 5e-6, what is new at 1e-4; warm-up, then two falls."""
+    needs(name)
+    cfg = shrink(load(name))
+    model = MODELS.build(cfg.model)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    by_parameter = {id(p): g for g in wrapper.param_groups for p in g['params']}
+    for parameter_name, parameter in model.named_parameters():
+        rate = 5e-6 if '.vision_model.' in parameter_name else 1e-4
+        assert by_parameter[id(parameter)]['lr'] == pytest.approx(rate), parameter_name
+    assert (cfg.train_cfg.max_epochs, cfg.optim_wrapper.optimizer.weight_decay) \
+        == (160, 1e-4)
+    warm_up, falls = cfg.param_scheduler
+    assert (warm_up.type, warm_up.end, falls.type, falls.milestones) \
+        == ('LinearLR', 16, 'MultiStepLR', [80, 130])
 
 
 def test_the_rate_falls_at_200_400_and_600_epochs():
@@ -188,7 +230,7 @@ def test_runtime_is_that_of_all_other_configs_but_for_the_scope():
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_the_full_size_model_takes_the_clips_of_its_pipeline(name):
-    needs_mmcv(name)
+    needs(name)
     cfg = load(name)
     size = step_of(cfg.train_dataloader.dataset.pipeline, 'RandomTranslation2D').size
     model = build_hollow(cfg).eval()
@@ -203,7 +245,7 @@ def test_parameters_of_the_paper(name):
     mmcv gives no biases to convolutions before batch norms; the non-local blocks of
     the paper have these 3,072.
     """
-    needs_mmcv(name)
+    needs(name)
     cfg = load(name)
     cfg.model.head.num_pids = 150
     parameters = sum(p.numel() for p in build_hollow(cfg).parameters())
@@ -249,7 +291,7 @@ def count_operations(model, clips):
 @pytest.mark.parametrize('name', PAPER)
 def test_operations_of_the_paper(name):
     """The paper counts one a multiply-add in the backbone and two in the attention."""
-    needs_mmcv(name)
+    needs(name)
     counts = count_operations(build_hollow(load(name)),
                               torch.empty(1, 1, 3, 4, 256, 128, device='meta'))
     total = counts['backbone'] + 2 * counts['plugins']
@@ -261,8 +303,10 @@ def test_operations_of_the_paper(name):
 
 def shrink(cfg):
     """The same model, narrow and for images of a quarter the side."""
-    cfg.model.backbone.update(depth=14, base_channels=8, init_cfg=None)
     cfg.model.head.num_pids = 3
+    if 'CLIP' in str(cfg.model.backbone):
+        return shrink_clip(cfg)
+    cfg.model.backbone.update(depth=14, base_channels=8, init_cfg=None)
     for plugin in plugins_of(cfg):
         if 'spatial_size' in plugin.cfg:
             plugin.cfg.spatial_size = [side // 4 for side in plugin.cfg.spatial_size]
@@ -273,9 +317,20 @@ def shrink(cfg):
     return cfg
 
 
+def shrink_clip(cfg):
+    backbone = cfg.model.backbone
+    for plugin in plugins_of(cfg):
+        plugin.grid = (4, 4, 2)
+        backbone.input_shape = (4, 3, 64, 32)
+        backbone = backbone.backbone
+    backbone.update(hidden_channels=16, num_layers=9, num_heads=2, ffn_channels=32,
+                    init_cfg=None)
+    return cfg
+
+
 @pytest.mark.parametrize('name', CONFIGS)
 def test_config_trains_and_predicts(name):
-    needs_mmcv(name)
+    needs(name)
     torch.manual_seed(0)
     cfg = load(name)
     if 'demo' not in name:
@@ -291,8 +346,9 @@ def test_config_trains_and_predicts(name):
     assert set(losses) == {'loss', 'loss_id', 'loss_triplet', 'top1_acc'}
     assert torch.isfinite(losses['loss'])
     still = [k for k, v in model.named_parameters() if torch.equal(v, before[k])]
-    # A non-local block starts as nothing but a zero scale after it.
-    assert all('.module.' in k for k in still)
+    # A non-local block starts as nothing but a zero scale after it; biases of keys
+    # move a softmax by nothing.
+    assert all('.module.' in k or 'k_proj.bias' in k for k in still)
     with torch.no_grad():
         results = model.eval().test_step(dict(
             inputs=[images[0].expand(3, -1, -1, -1, -1), images[1]],
@@ -340,20 +396,45 @@ def readme_rows():
 
 @pytest.mark.parametrize('name', readme_rows())
 def test_parameters_of_the_readme(name):
-    needs_mmcv(name)
+    needs(name)
     cfg = load(name)
     cfg.model.head.num_pids = 150
     parameters = sum(p.numel() for p in build_hollow(cfg).parameters())
     assert round(parameters / 1e6, 2) == readme_rows()[name][0]
 
 
+def count_attention(inputs, outputs):
+    """Each query meets each key, and each value: (M, heads, tokens, C / heads)."""
+    frames, heads, tokens, channels = inputs[0].type().sizes()
+    return 2 * frames * heads * tokens**2 * channels
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', CLIP)
+def test_clip_of_full_size_trains(name):
+    """Four tracklets of one clip each, one step."""
+    needs(name)
+    torch.manual_seed(0)
+    model = MODELS.build(load(name).model)
+    wrapper = build_optim_wrapper(model, load(name).optim_wrapper)
+    inputs = torch.randint(0, 256, (4, 1, 3, 4, 256, 128), dtype=torch.uint8)
+    samples = [BaseDataElement(metainfo=dict(label=label)) for label in (0, 0, 1, 1)]
+    before = {k: v.clone() for k, v in model.named_parameters()}
+    loss = model.train().train_step(
+        dict(inputs=list(inputs), data_samples=samples), wrapper)['loss']
+    assert 0 < loss < 20
+    still = [k for k, v in model.named_parameters() if torch.equal(v, before[k])]
+    assert all('k_proj.bias' in k for k in still)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('name', readme_rows())
 def test_multiply_adds_of_the_readme(name):
-    needs_mmcv(name)
+    needs(name)
     model = MODELS.build(load(name).model).eval()
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # the tracer's, about Python numbers
         flops = FlopAnalyzer(model, (torch.zeros(1, 1, 3, 4, 256, 128),))
         flops.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        flops.set_op_handle('aten::scaled_dot_product_attention', count_attention)
         assert round(flops.total() / 1e9, 2) == readme_rows()[name][1]

@@ -7,12 +7,12 @@ Examples:
 import argparse
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 
-import cosam_mm  # noqa: F401
+from cosam_mm import ActionRecognizer
 from cosam_mm.engine.config import default_work_dir
-from cosam_mm.engine.inference import classify, find_checkpoint, load_recognizer
+from cosam_mm.engine.inference.action_pipeline import VIEWS
+from cosam_mm.engine.inference.loading import find_checkpoint
 from cosam_mm.engine.user_errors import one_line_errors
 
 
@@ -23,12 +23,18 @@ def parse_args():
         'model', metavar='CHECKPOINT_OR_CONFIG',
         help='checkpoint, which holds its config; or config file, whose newest best '
         'checkpoint below its work dir is taken')
-    parser.add_argument('video', nargs='+', help='video files')
+    parser.add_argument('video', nargs='+', help='video files, or folders of images')
     parser.add_argument('--checkpoint', help='checkpoint to go with a config file')
     parser.add_argument('--topk', type=int, default=5,
                         help='classes to print (default: 5)')
+    parser.add_argument('--views', choices=VIEWS, default='test',
+                        help='test: the views of the test pipeline, as ten crops; '
+                        'center: one centre crop, which is faster (default: test)')
+    parser.add_argument(
+        '--fast', action='store_true',
+        help='compute faster and less exactly, see tools/test.py; worth it for several '
+        'videos, since the first one is computed both ways')
     parser.add_argument('--device',
-                        default='cuda' if torch.cuda.is_available() else 'cpu',
                         help='where to compute (default: the GPU, if there is one)')
     args = parser.parse_args()
     if not Path(args.model).is_file():
@@ -47,10 +53,12 @@ def main():
             checkpoint = args.checkpoint or find_checkpoint(
                 default_work_dir(config, args.model))
             print(f'checkpoint {checkpoint}')
-        model = load_recognizer(str(checkpoint), config, args.device)
+        recognizer = ActionRecognizer(checkpoint, config, args.device,
+                                      fast=args.fast)
         for video in args.video:
             print(video)
-            for name, probability in classify(model, video, args.topk):
+            found = recognizer.predict(video, args.topk, args.views)
+            for _, name, probability in found.classes:
                 print(f'  {probability:7.2%}  {name}')
 
 

@@ -13,10 +13,8 @@ import json
 import sys
 
 import numpy as np
-import torch
-from mmengine.config import Config
 
-import cosam_mm  # noqa: F401
+from cosam_mm import TrackletEncoder
 from cosam_mm.datasets.preparation import default_num_workers
 from cosam_mm.engine.gallery import (
     DISTANCES,
@@ -25,7 +23,6 @@ from cosam_mm.engine.gallery import (
     check_fit,
     index_folder,
     kept_faiss_index,
-    load_encoder,
     query_tracklet,
     read_gallery,
     search_gallery,
@@ -56,7 +53,6 @@ def add_model_arguments(parser, num_workers):
         '--config', help='config file, for a checkpoint that holds none or whose parts '
         'are modules of yours (default: the config in the checkpoint, read as data)')
     parser.add_argument('--device',
-                        default='cuda' if torch.cuda.is_available() else 'cpu',
                         help='where to compute (default: the GPU, if there is one)')
     parser.add_argument('--batch-size', type=positive, default=4, metavar='N',
                         help='tracklets at once, each with all its clips (default: 4)')
@@ -121,8 +117,7 @@ def parse_args():
 
 
 def make_encoder(args):
-    config = None if args.config is None else Config.fromfile(args.config)
-    return load_encoder(args.checkpoint, config, args.device)
+    return TrackletEncoder(args.checkpoint, args.config, args.device)
 
 
 def run_index(args):
@@ -149,7 +144,8 @@ def encode_queries(encoder, args):
         ValueError: One holds no image, or none that can be read.
     """
     queries = [query_tracklet(folder) for folder in args.query]
-    features = list(encoder.encode(queries, args.batch_size, args.num_workers))
+    features = list(encoder.encode_each(
+        [query.folder for query in queries], args.batch_size, args.num_workers))
     for query, feature in zip(queries, features):
         if feature is None:
             raise ValueError(f'No image of the query {query.folder} can be read.')

@@ -22,7 +22,11 @@ from cosam_mm.engine.config import (
     split_numbers,
     swap_test_data,
 )
-from cosam_mm.engine.processes import connect_cpu_processes
+from cosam_mm.engine.fast import use_fast_inference
+from cosam_mm.engine.processes import (
+    connect_cpu_processes,
+    disconnect_cpu_processes,
+)
 from cosam_mm.engine.user_errors import one_line_errors
 
 
@@ -52,6 +56,11 @@ def parse_args():
         help='write the scores of every video, for tools/fuse_scores.py, or the '
         'features of every tracklet; with --all-splits {split} in the name becomes '
         'the split')
+    parser.add_argument(
+        '--fast', action='store_true',
+        help='fold batch norms into convolutions and compute channels last, in '
+        'bfloat16 where the device is made for it; the log tells how far the results '
+        'of the first batch are from the exact ones')
     reid = parser.add_argument_group('person re-identification')
     reid.add_argument('--rerank', action='store_const', const=True,
                       help='rate k-reciprocal re-ranking as well')
@@ -125,6 +134,8 @@ def merge_args(cfg: Config, args: argparse.Namespace, checkpoint: str, split,
         force_test(cfg)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
+    if args.fast:
+        use_fast_inference(cfg)
     # After the options, which may be those of the re-ranking.
     set_reid_metric(cfg, rerank=args.rerank, attributes=args.attributes)
     if args.dump:
@@ -191,6 +202,7 @@ def main():
             check_checkpoint(args.checkpoint[0])
             work_dir = args.work_dir or default_work_dir(cfg, args.config, args.split)
             run(merge_args(cfg, args, args.checkpoint[0], args.split, work_dir))
+        disconnect_cpu_processes()
 
 
 if __name__ == '__main__':

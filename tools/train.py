@@ -17,7 +17,11 @@ from cosam_mm.engine.config import (
     skip_validation,
     use_amp,
 )
-from cosam_mm.engine.processes import connect_cpu_processes
+from cosam_mm.engine.processes import (
+    connect_cpu_processes,
+    disconnect_cpu_processes,
+)
+from cosam_mm.engine.strategies import fit_to_strategy, use_strategy
 from cosam_mm.engine.user_errors import one_line_errors
 
 
@@ -50,6 +54,10 @@ def parse_args():
     parser.add_argument('--deterministic', action='store_true',
                         help='use deterministic algorithms on the GPU')
     parser.add_argument(
+        '--strategy', metavar='CONFIG',
+        help='spread the model over the processes as a strategy of mmengine does: '
+        'configs/_base_/strategies/fsdp.py or deepspeed.py')
+    parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
         help='settings of the config to override, e.g. '
         'train_cfg.max_epochs=50 train_dataloader.batch_size=4; lists as '
@@ -61,6 +69,8 @@ def parse_args():
     args = parser.parse_args()
     if not Path(args.config).is_file():
         parser.error(f'there is no config {args.config}')
+    if args.strategy and not Path(args.strategy).is_file():
+        parser.error(f'there is no strategy {args.strategy}')
     start = args.resume or 'auto'
     if start != 'auto' and '://' not in start and not Path(start).is_file():
         parser.error(f'there is no checkpoint {start}')
@@ -83,13 +93,16 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         cfg.load_from = None if args.resume == 'auto' else args.resume
     set_randomness(cfg, seed=args.seed, diff_rank_seed=args.diff_rank_seed,
                    deterministic=args.deterministic)
+    if args.strategy is not None:
+        use_strategy(cfg, args.strategy)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
-    # After the options, which may speak of what these two look at.
+    # After the options, which may speak of what these look at.
     if args.auto_scale_lr:
         scale_learning_rate(cfg)
     if args.no_validate:
         skip_validation(cfg)
+    fit_to_strategy(cfg)
     connect_cpu_processes(cfg)
     return cfg
 
@@ -100,6 +113,7 @@ def main():
         cfg = merge_args(Config.fromfile(args.config), args)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         runner.train()
+        disconnect_cpu_processes()
 
 
 if __name__ == '__main__':

@@ -12,7 +12,8 @@ default_hooks = dict(
         save_best='acc/top1', rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     sync_buffers=dict(type='SyncBuffersHook'))
-custom_hooks = [dict(type='CheckpointGuardHook', force=False)]
+custom_hooks = [
+    dict(type='CheckpointGuardHook', force=False), dict(type='MeanLossHook')]
 
 env_cfg = dict(
     cudnn_benchmark=True,

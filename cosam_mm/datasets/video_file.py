@@ -1,12 +1,15 @@
-"""Frames out of video files that may be broken: decord first, OpenCV second.
+"""Frames out of video files that may be broken, by decord and by OpenCV.
 
     frames_with_decord    frames_with_opencv      all frames, in order
-    DecordReader          OpenCVReader            frames by number, as FallbackReader:
-                                                  the first of the two that can
+    DecordReader          OpenCVReader            frames by number
+              FallbackReader                      frames by number, by who can
 
-decord is the decoder that MMAction2 trains with, so it goes first. It refuses files
-with broken metadata that OpenCV still reads, hence the second one. Neither seeks:
-frames chosen by number come from a walk through the file too, up to the last one.
+decord is the decoder that MMAction2 trains with, so it says whether a file is whole
+and how many frames it has. Frames by number are then decoded with OpenCV, which takes
+half the processor time: its FFmpeg is newer, and it turns no frame into RGB that was
+not asked for. Where it ends early, decord has its turn. A file with broken metadata,
+which decord refuses, is left to OpenCV alone. Neither seeks: frames chosen by number
+come from a walk through the file too, up to the last one.
 
 Nothing here waits for ever. decord 0.6 gives up after DECORD_EOF_RETRY_MAX tries
 (10,240, some milliseconds) where a file ends early. The variable is left alone: its
@@ -15,11 +18,11 @@ decoder works in a thread of its own, and fewer tries make good files fail.
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count, islice
 from pathlib import Path
-from typing import Union
+from typing import Optional, Union
 
 import cv2
 import numpy as np
@@ -42,8 +45,13 @@ MAX_FRAMES = 90_000
 _BATCH = 32
 
 PathLike = Union[str, Path]
+# Makes of a frame what is kept of it. It must treat all channels alike.
+Prepare = Callable[[np.ndarray], np.ndarray]
 
 _reported: set[tuple[str, int]] = set()
+# (path, size, time of change) -> (frames, frames a second), as decord counts. Training
+# opens the same files in every epoch, and the count is a tenth of the time of a clip.
+_headers: dict[tuple[str, int, int], tuple[int, float]] = {}
 
 
 class UnreadableVideo(RuntimeError):
@@ -100,7 +108,7 @@ def frames_with_opencv(path: PathLike) -> Iterator[np.ndarray]:
     with _open_with_opencv(path) as capture:
         for frame in _walk_opencv(capture, count()):
             empty = False
-            yield frame
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
     if empty:
         raise UnreadableVideo('OpenCV: no frame can be read')
 
@@ -130,12 +138,18 @@ def _walk_decord(container, wanted: Sequence[int]) -> Iterator[np.ndarray]:
 
 
 @contextmanager
-def _open_with_opencv(path: PathLike) -> Iterator[cv2.VideoCapture]:
-    """A capture that is released at the end, whichever it is."""
+def _open_with_opencv(
+    path: PathLike, num_threads: Optional[int] = None
+) -> Iterator[cv2.VideoCapture]:
+    """A capture that is released at the end, whichever it is.
+
+    Without a number of threads OpenCV takes one per core.
+    """
     capture = cv2.VideoCapture()
+    threads = [cv2.CAP_PROP_N_THREADS, num_threads] if num_threads else []
     try:
         # Other backends than FFmpeg take "%" in a name for a pattern.
-        capture.open(_absolute(path), cv2.CAP_FFMPEG)
+        capture.open(_absolute(path), cv2.CAP_FFMPEG, threads)
         yield capture
     except (cv2.error, UnicodeError) as error:
         raise UnreadableVideo(f'OpenCV: {one_line(error)}') from None
@@ -146,9 +160,9 @@ def _open_with_opencv(path: PathLike) -> Iterator[cv2.VideoCapture]:
 def _walk_opencv(
     capture: cv2.VideoCapture, wanted: Iterable[int]
 ) -> Iterator[np.ndarray]:
-    """Frames by rising numbers, up to the first that does not decode.
+    """Frames by rising numbers, BGR, up to the first that does not decode.
 
-    Frames in between are grabbed only, which spares their way to RGB.
+    Frames in between are grabbed only, which spares their way from YUV to BGR.
     """
     position = -1
     for number in wanted:
@@ -159,32 +173,37 @@ def _walk_opencv(
         decoded, frame = capture.retrieve()
         if not decoded:
             return
-        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        yield frame
 
 
 class _SequentialReader:
     """Chosen frames of a video, decoded from its start; no seeking.
 
     Subclasses set ``fps`` (0 where the file does not say), give ``__len__`` and
-    decode rising frame numbers in ``_decode``.
+    decode rising frame numbers in ``_decode``, in the order of channels ``_is_bgr``.
     """
 
     fps: float
+    _is_bgr = False
 
     def __len__(self) -> int:
         raise NotImplementedError
 
-    def _decode(self, wanted: list[int]) -> list[np.ndarray]:
+    def _decode(self, wanted: list[int]) -> Iterator[np.ndarray]:
         raise NotImplementedError
 
-    def get_batch(self, indices) -> np.ndarray:
+    def get_batch(self, indices, prepare: Optional[Prepare] = None) -> np.ndarray:
         """Frames by number; numbers past the end give the last frame.
 
         Args:
             indices: n integers >= 0, in any order, repeated or not.
+            prepare: Makes of a decoded (H, W, 3) frame, RGB or BGR, what is kept of
+                it, such as a resized crop, (H', W', 3) uint8. It is called once for
+                each number, while the frame is in the processor's cache. Default:
+                the frame itself.
 
         Returns:
-            (n, H, W, 3) uint8, RGB.
+            (n, H', W', 3) uint8, RGB.
 
         Raises:
             UnreadableVideo: A frame does not decode, or frames differ in size.
@@ -194,10 +213,30 @@ class _SequentialReader:
             raise IndexError(f'Frame numbers start at 0, got {indices.min()}.')
         wanted, places = np.unique(
             np.minimum(indices, len(self) - 1), return_inverse=True)
-        frames = self._decode(wanted.tolist())
-        if len({frame.shape for frame in frames}) > 1:
-            raise UnreadableVideo('its frames differ in size')
-        return np.stack(frames)[places]
+        batch = self._collect(wanted.tolist(), prepare)
+        in_order = len(places) == len(wanted) and (np.diff(places) > 0).all()
+        return batch if in_order else batch[places]
+
+    def _collect(self, wanted: list[int], prepare: Optional[Prepare]) -> np.ndarray:
+        batch, shape, num_found = None, None, 0
+        for frame in self._decode(wanted):
+            if shape is None:
+                shape = frame.shape
+            elif frame.shape != shape:
+                raise UnreadableVideo('its frames differ in size')
+            kept = frame if prepare is None else prepare(frame)
+            if batch is None:
+                batch = np.empty((len(wanted), *kept.shape), np.uint8)
+            if self._is_bgr:
+                cv2.cvtColor(kept, cv2.COLOR_BGR2RGB, dst=batch[num_found])
+            else:
+                batch[num_found] = kept
+            num_found += 1
+        if num_found < len(wanted):
+            raise UnreadableVideo(
+                f'{type(self).__name__[:-len("Reader")]} does not decode frame '
+                f'{wanted[num_found]}')
+        return batch
 
 
 class DecordReader(_SequentialReader):
@@ -214,9 +253,13 @@ class DecordReader(_SequentialReader):
     def __init__(self, filename: PathLike, num_threads: int = 1) -> None:
         self._filename = _absolute(filename)
         self._num_threads = num_threads
-        self._container = self._open()
-        self._num_frames = len(self._container)
-        self.fps = self._container.get_avg_fps()
+        self._container = None
+        status = os.stat(self._filename)
+        version = self._filename, status.st_size, status.st_mtime_ns
+        if version not in _headers:
+            self._container = self._open()
+            _headers[version] = len(self._container), self._container.get_avg_fps()
+        self._num_frames, self.fps = _headers[version]
 
     def __len__(self) -> int:
         return self._num_frames
@@ -224,30 +267,46 @@ class DecordReader(_SequentialReader):
     def _open(self):
         return _open_with_decord(self._filename, self._num_threads)
 
-    def _decode(self, wanted: list[int]) -> list[np.ndarray]:
+    def close(self) -> None:
+        """Close the file; the next batch opens it again."""
+        self._container = None
+
+    def _decode(self, wanted: list[int]) -> Iterator[np.ndarray]:
         # Only a container just opened stands at frame 0 for sure.
         container = self._container or self._open()
-        self._container = None
-        # Copies: a view would keep the whole batch in memory.
-        return [frame.copy() for frame in _walk_decord(container, wanted)]
+        self.close()
+        return _walk_decord(container, wanted)
 
 
 class OpenCVReader(_SequentialReader):
-    """Frames of a video by OpenCV.
-
-    Headers are not believed: the number of frames is what decodes. No handle
-    stays open between calls.
+    """Frames of a video by OpenCV. No handle stays open between calls.
 
     Args:
         filename: Path of the video.
+        num_frames: How many frames it has, if that is known. The last of them may be
+            missing: files of HMDB51 count one too many, which decord makes up by
+            giving the last one twice. Default: headers are not believed, and the
+            number is what decodes.
+        num_threads: Threads to decode with. Default: one per core.
 
     Raises:
-        UnreadableVideo: OpenCV does not decode a single frame.
+        UnreadableVideo: OpenCV does not decode a single frame (found when counting).
     """
 
-    def __init__(self, filename: PathLike) -> None:
+    _is_bgr = True
+
+    def __init__(self, filename: PathLike, num_frames: Optional[int] = None,
+                 num_threads: Optional[int] = None) -> None:
         self._filename = _absolute(filename)
-        with _open_with_opencv(self._filename) as capture:
+        self._num_threads = num_threads
+        self._is_counted = num_frames is None
+        self._num_frames = num_frames
+        self.fps = 0.0
+        if self._is_counted:
+            self._count()
+
+    def _count(self) -> None:
+        with _open_with_opencv(self._filename, self._num_threads) as capture:
             self.fps = max(capture.get(cv2.CAP_PROP_FPS), 0.0)
             grabs = iter(capture.grab, False)
             self._num_frames = sum(1 for _ in islice(grabs, MAX_FRAMES))
@@ -257,20 +316,29 @@ class OpenCVReader(_SequentialReader):
     def __len__(self) -> int:
         return self._num_frames
 
-    def _decode(self, wanted: list[int]) -> list[np.ndarray]:
-        with _open_with_opencv(self._filename) as capture:
-            frames = list(_walk_opencv(capture, wanted))
-        if len(frames) < len(wanted):
-            raise UnreadableVideo(f'OpenCV does not decode frame {wanted[len(frames)]}')
-        return frames
+    def _decode(self, wanted: list[int]) -> Iterator[np.ndarray]:
+        num_found = 0
+        with _open_with_opencv(self._filename, self._num_threads) as capture:
+            for frame in _walk_opencv(capture, wanted):
+                num_found += 1
+                yield frame
+        is_last_missing = not self._is_counted and wanted[num_found:] == [
+            self._num_frames - 1]
+        if is_last_missing and wanted[num_found - 1:num_found] == [
+                self._num_frames - 2]:
+            yield frame
 
 
 class FallbackReader:
-    """Frames of a video by decord, and by OpenCV from where decord fails.
+    """Frames of a video by number, by whichever of decord and OpenCV can.
+
+    decord opens the file and counts, OpenCV decodes; decord decodes what OpenCV does
+    not, and OpenCV alone reads what decord refuses, which is logged.
 
     Args:
         filename: Path of the video.
-        num_threads: Threads that decord decodes with.
+        num_threads: Threads to decode with. More than one is slower in all but large
+            videos, and keeps cores from other workers.
 
     Raises:
         UnreadableVideo: The file is not there or neither library reads it.
@@ -278,6 +346,7 @@ class FallbackReader:
 
     def __init__(self, filename: PathLike, num_threads: int = 1) -> None:
         self.filename = filename
+        self._num_threads = num_threads
         if not os.path.isfile(filename):
             raise UnreadableVideo('there is no such file')
         if os.path.getsize(filename) == 0:
@@ -306,11 +375,29 @@ class FallbackReader:
         """Frames a second, 0 where the file does not say."""
         return self._reader.fps
 
-    def get_batch(self, indices) -> np.ndarray:
-        """Frames by number, (n, H, W, 3) uint8, RGB."""
+    def get_batch(self, indices, prepare: Optional[Prepare] = None) -> np.ndarray:
+        """Frames by number, as :class:`OpenCVReader` and :class:`DecordReader` do.
+
+        Args:
+            indices: n integers >= 0; numbers past the end give the last frame.
+            prepare: Makes of a decoded frame what is kept of it, (H', W', 3).
+
+        Returns:
+            (n, H', W', 3) uint8, RGB.
+
+        Raises:
+            UnreadableVideo: A frame does not decode, or frames differ in size.
+        """
         if isinstance(self._reader, DecordReader):
             try:
-                return self._reader.get_batch(indices)
-            except Exception as error:
+                opencv = OpenCVReader(self.filename, len(self), self._num_threads)
+                batch = opencv.get_batch(indices, prepare)
+                self._reader.close()
+                return batch
+            except UnreadableVideo:
+                pass  # decord says what is wrong, or reads it
+            try:
+                return self._reader.get_batch(indices, prepare)
+            except Exception as error:  # decord's errors have no common base
                 self._fall_back(error)
-        return self._reader.get_batch(indices)
+        return self._reader.get_batch(indices, prepare)

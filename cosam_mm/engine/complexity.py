@@ -1,15 +1,19 @@
-"""Parameters and multiply-adds of a recogniser for one clip."""
+"""Parameters and multiply-adds of a recogniser for one clip, or of any callable."""
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from mmengine.analysis import ActivationAnalyzer, FlopAnalyzer
 from mmengine.analysis.print_helper import complexity_stats_table
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ['Complexity', 'measure_complexity']
+__all__ = [
+    'Complexity', 'MultiplyAdds', 'blank_clip', 'count_multiply_adds',
+    'measure_complexity'
+]
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,26 @@ class Complexity:
     table: str
 
 
+@dataclass(frozen=True)
+class MultiplyAdds:
+    """What a callable multiplies, one for each multiplication with its addition.
+
+    Attributes:
+        layers: Of convolutions and linear layers: what papers on attention blocks
+            count (as two FLOPs each).
+        products: Of products between batches of matrices, such as those of
+            activations with each other.
+    """
+
+    layers: int
+    products: int
+
+    @property
+    def total(self) -> int:
+        """Of both."""
+        return self.layers + self.products
+
+
 class _Scores(nn.Module):
     """The class scores of clips: every stage of a recogniser runs."""
 
@@ -40,6 +64,23 @@ class _Scores(nn.Module):
         return self.model(clips, mode='tensor', stage='head')
 
 
+def blank_clip(model: nn.Module, shape: Sequence[int]) -> torch.Tensor:
+    """One clip of zeros as a batch for a recogniser.
+
+    Args:
+        model: An MMAction2 recogniser.
+        shape: (C, T, H, W) of the clip.
+
+    Returns:
+        (1, 1, C, T, H, W); (1, T, C, H, W) for a recogniser of frames, whose
+        preprocessor has ``format_shape='NCHW'``.
+    """
+    clip = torch.zeros(1, *shape)
+    if getattr(model.data_preprocessor, 'format_shape', None) == 'NCHW':
+        return clip.transpose(1, 2)
+    return clip[None]
+
+
 def measure_complexity(model: nn.Module, shape: Sequence[int],
                        with_table: bool = False) -> Complexity:
     """Count what a recogniser costs.
@@ -49,7 +90,7 @@ def measure_complexity(model: nn.Module, shape: Sequence[int],
         shape: (C, T, H, W) of one clip.
         with_table: Whether to make the table by module, too.
     """
-    scores, inputs = _Scores(model.eval()), (torch.zeros(1, 1, *shape),)
+    scores, inputs = _Scores(model.eval()), (blank_clip(model, shape),)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # the tracer's, about Python numbers
         flops = FlopAnalyzer(scores, inputs)
@@ -62,6 +103,30 @@ def measure_complexity(model: nn.Module, shape: Sequence[int],
                 flops, activations=ActivationAnalyzer(scores, inputs))
     parameters = sum(p.numel() for p in model.parameters())
     return Complexity(parameters, total, table)
+
+
+def count_multiply_adds(call: Callable[[], object]) -> MultiplyAdds:
+    """Count the multiply-adds of the operations that a callable really executes.
+
+    Element-wise operations, normalisations and pools count nothing.
+
+    Args:
+        call: Without arguments. It runs once, a backward pass in it included.
+
+    Example:
+        >>> a, b = torch.rand(2, 3, 4), torch.rand(2, 4, 5)
+        >>> count_multiply_adds(lambda: nn.Linear(5, 6)(a @ b))
+        MultiplyAdds(layers=180, products=120)
+    """
+    with FlopCounterMode(display=False) as counter:
+        call()
+    layers = products = 0
+    for operation, flops in counter.get_flop_counts().get('Global', {}).items():
+        # mm and addmm are what a linear layer becomes.
+        is_product = any(name in str(operation) for name in ('bmm', 'attention'))
+        products += flops // 2 if is_product else 0
+        layers += 0 if is_product else flops // 2
+    return MultiplyAdds(layers, products)
 
 
 def _sizes(value) -> list:

@@ -4,6 +4,7 @@ Each function takes an mmengine ``Config`` and changes it in place.
 """
 import ast
 import copy
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
@@ -20,6 +21,10 @@ __all__ = [
     'swap_test_data', 'use_amp'
 ]
 
+# Types beyond plain names that the config in a checkpoint may ask for: what another
+# OpenMMLab package has registered, and the one class that shipped configs import.
+_ELSEWHERE = re.compile(
+    r'(mmaction|mmdet|mmpose|mmpretrain|mmseg)\.[A-Z]\w*|mmcv\.cnn\.NonLocal3d')
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -102,11 +107,16 @@ def default_work_dir(cfg: Config, config_file: str,
 def input_shape(cfg: Config) -> tuple[int, int, int, int]:
     """(C, T, H, W) of one clip as the config's test pipeline makes it.
 
+    Where the model takes frames (``FormatShape`` to NCHW), T counts those of all
+    parts of a video that a frame is taken from.
+
     Raises:
         ValueError: The pipeline does not sample frames and crop them.
     """
     pipeline = cfg.test_dataloader.dataset.pipeline
-    clip_lens = [step.clip_len for step in pipeline if 'clip_len' in step]
+    formats = [step.get('input_format') for step in pipeline]
+    clip_lens = [step.clip_len * (step.get('num_clips', 1) if 'NCHW' in formats else 1)
+                 for step in pipeline if 'clip_len' in step]
     crops = [step.crop_size for step in pipeline if 'crop_size' in step]
     if not clip_lens or not crops:
         raise ValueError('The test pipeline of this config tells no clip_len and '
@@ -247,14 +257,15 @@ def config_of_checkpoint(text: str) -> Config:
 
     The text is Python, but it came with a file from somewhere: it is read as
     data, and nothing in it is executed. Nor does it name what to build by the place
-    of an import, as ``type='os.system'``: mmengine would call that.
+    of an import, as ``type='os.system'``: mmengine would call that. Names with the
+    scope of an OpenMMLab package, as ``type='mmaction.ResNet'``, are none.
 
     Args:
         text: ``checkpoint['meta']['cfg']``.
 
     Raises:
         ValueError: The text holds more than assignments of plain values, or a type
-            that is not the plain name of something registered.
+            that is not the name of something registered.
     """
     values = {}
     try:
@@ -294,8 +305,9 @@ def _plain_value(node: ast.expr):
 
 
 def _plain_dict(line: int, items: list[tuple]) -> dict:
-    """A dict; its ``type`` may be a registered name, never a path to import."""
+    """A dict; its ``type`` may be a registered name, not any path to import."""
     values = {key: _plain_value(value) for key, value in items}
-    if not str(values.get('type', 'name')).isidentifier():
+    kind = str(values.get('type', 'name'))
+    if not (kind.isidentifier() or _ELSEWHERE.fullmatch(kind)):
         raise ValueError(_refusal(line, f'asks for {values["type"]!r}'))
     return values

@@ -1,11 +1,27 @@
-"""Several processes on a machine without GPUs, which mmengine does not provide for."""
-import atexit
+"""Several processes on a machine without GPUs, which mmengine does not provide for.
 
+A worker thread of gloo lets go of the tensors of a collective some time after those
+who wait for it have gone on. To let go of a tensor that Python knows of, it takes
+Python's lock (seen with torch 2.13). Where the interpreter goes down just then, Python
+ends the thread, and C++ ends the process: "terminate called without an active
+exception", SIGABRT, after all work is done. ``destroy_process_group`` would wait for
+the threads, but the wrapped model keeps the group alive.
+
+So the group has one worker thread here, which takes its work in order, and a process
+leaves after a last collective, once the thread has let go of its tensor: then it holds
+nothing of those before it either. A barrier would not do, as it holds on to those.
+"""
+import time
+import weakref
+
+import torch
 import torch.distributed
 from mmengine.config import Config
 from mmengine.device import get_device
 
-__all__ = ['connect_cpu_processes']
+__all__ = ['connect_cpu_processes', 'disconnect_cpu_processes']
+
+BACKEND = 'gloo_in_order'
 
 
 def connect_cpu_processes(cfg: Config) -> None:
@@ -17,23 +33,63 @@ def connect_cpu_processes(cfg: Config) -> None:
     with another launcher, nothing is done.
 
     Args:
-        cfg: The config, with its ``launcher``; ``model_wrapper_cfg`` is changed.
+        cfg: The config, with its ``launcher``; how the model is wrapped is changed:
+            ``model_wrapper_cfg``, or ``strategy.model_wrapper`` where there is one.
     """
     if cfg.launcher != 'pytorch' or get_device() != 'cpu':
         return
-    cfg.model_wrapper_cfg = {
-        'type': 'MMDistributedDataParallel',
-        'broadcast_buffers': False,
-        'find_unused_parameters': cfg.get('find_unused_parameters', False),
-        **(cfg.get('model_wrapper_cfg') or {}),
-        'device_ids': None,
-    }
+    if 'strategy' not in cfg:
+        cfg.model_wrapper_cfg = {
+            'type': 'MMDistributedDataParallel',
+            'broadcast_buffers': False,
+            'find_unused_parameters': cfg.get('find_unused_parameters', False),
+            **(cfg.get('model_wrapper_cfg') or {}),
+            'device_ids': None,
+        }
+    elif cfg.strategy.type == 'FSDPStrategy':
+        cfg.strategy.model_wrapper = {
+            'type': 'MMFullyShardedDataParallel',
+            **(cfg.strategy.get('model_wrapper') or {}),
+            'device_id': 'cpu',
+        }
     if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group('gloo')
-        # Threads of gloo that still run when the interpreter goes down abort it.
-        atexit.register(_disconnect)
+        _register_backend()
+        torch.distributed.init_process_group(BACKEND)
 
 
-def _disconnect() -> None:
-    if torch.distributed.is_initialized():
+def disconnect_cpu_processes() -> None:
+    """Leave the processes that :func:`connect_cpu_processes` joined, if it did.
+
+    To be called by every process when its work is done, and not by one that failed:
+    it would wait for the others.
+    """
+    if (torch.distributed.is_initialized()
+            and torch.distributed.get_backend() == BACKEND):
+        _finish_collectives()
         torch.distributed.destroy_process_group()
+
+
+def _finish_collectives(limit: float = 10) -> None:
+    """Wait until the worker thread is idle, at most ``limit`` seconds for it alone."""
+    last = torch.ones(1)
+    torch.distributed.all_reduce(last)
+    held = weakref.ref(last)
+    del last
+    end = time.monotonic() + limit
+    while held() is not None and time.monotonic() < end:
+        time.sleep(1e-3)
+
+
+def _register_backend() -> None:
+    if BACKEND not in torch.distributed.Backend.backend_list:
+        torch.distributed.Backend.register_backend(BACKEND, _gloo, devices=['cpu'])
+
+
+def _gloo(store, rank: int, size: int, timeout):
+    """gloo's group with one worker thread in place of two."""
+    gloo = torch.distributed.ProcessGroupGloo
+    options = gloo._Options()
+    options._devices = [gloo.create_default_device()]
+    options._threads = 1
+    options._timeout = timeout
+    return gloo(store, rank, size, options)

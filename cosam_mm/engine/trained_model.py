@@ -4,6 +4,7 @@ Nothing of a checkpoint is executed: its tensors are read as tensors, its config
 data. Its weights go into a model whole, or not at all.
 """
 import hashlib
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Optional
 
@@ -11,6 +12,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from ..layers.cosam_loading import resampled_on_load
 from ..models.convert import read_checkpoint, unwrap_state_dict
 from .config import config_of_checkpoint
 from .hooks.guard import describe_misfit
@@ -63,9 +65,20 @@ def _shapes(state_dict: Mapping[str, Tensor]) -> dict[str, tuple]:
     return {name: tuple(value.shape) for name, value in state_dict.items()}
 
 
+def _without(state_dict: Mapping[str, Tensor], unused: Iterable[str]
+             ) -> dict[str, Tensor]:
+    """Parameters whose names do not begin like that, their metadata with them."""
+    kept = OrderedDict((name, value) for name, value in state_dict.items()
+                       if not name.startswith(tuple(unused)))
+    kept._metadata = getattr(state_dict, '_metadata', {})
+    return kept
+
+
 def load_weights(model: nn.Module, trained: TrainedModel,
                  unused: Iterable[str] = ()) -> None:
     """Fill a model from a checkpoint.
+
+    A COSAM for clips of another length or size has its summary weights resampled.
 
     Args:
         model: Built from ``trained.config``.
@@ -73,12 +86,13 @@ def load_weights(model: nn.Module, trained: TrainedModel,
         unused: Beginnings of names that the model may do without, as ``'head.'``.
 
     Raises:
-        ValueError: Parameters are missing, too many, or of another shape.
+        ValueError: Parameters are missing, too many, or of another shape; or the size
+            that a COSAM was trained for cannot be told.
     """
-    state_dict = {name: value for name, value in trained.state_dict.items()
-                  if not name.startswith(tuple(unused))}
+    state_dict = _without(trained.state_dict, unused)
+    resampled = resampled_on_load(model, state_dict)
     wanted = _shapes(model.state_dict())
-    misfit = describe_misfit(_shapes(state_dict), wanted)
+    misfit = describe_misfit(_shapes(state_dict), wanted, resampled)
     surplus = [name for name in state_dict if name not in wanted]
     if misfit is None and surplus:
         named = ', '.join(surplus[:_MAX_NAMED])

@@ -22,15 +22,25 @@ and convolve it. Nothing non-linear stands between the two, so here the volume
 never exists: the weights are correlated with the frames first, which costs
 O(T*P*K*D) instead of O(T^2*P^2*D) and needs O(T*K*D) memory instead of
 O(T^2*P^2). The result is the same to rounding.
+
+:func:`summarize_reference_volume` is the same turn of a later formulation, in which
+the frames are compared with given reference frames instead of with one another.
 """
-from typing import Optional
+from typing import Callable, Optional
 
 import torch
 from torch import Tensor
 
+from .cosam_gradients import (
+    MaskAndPool,
+    Standardize,
+    WeighInPlace,
+    has_own_gradients,
+)
+
 __all__ = [
-    'apply_masks', 'masked_average_pool', 'standardize_descriptors',
-    'summarize_cost_volume'
+    'apply_masks', 'attend', 'masked_average_pool', 'standardize_descriptors',
+    'summarize_cost_volume', 'summarize_reference_volume'
 ]
 
 
@@ -48,6 +58,8 @@ def standardize_descriptors(reduced: Tensor, eps: float = 1e-4) -> Tensor:
         Tensor of the same shape: ``(x - mean) / (std + eps)`` over dimension
         1, with the unbiased deviation.
     """
+    if has_own_gradients():
+        return Standardize.apply(reduced, eps)
     std, mean = torch.std_mean(reduced, dim=1, keepdim=True)
     return (reduced - mean) / (std + eps)
 
@@ -64,8 +76,11 @@ def summarize_cost_volume(descriptors: Tensor, weight: Tensor,
         T_n^T R_n / D + bias,
         T_n = sum_{j<n} W_j R_j^T + sum_{j>=n} W_j R_{j+1}^T
 
-    The first sum grows with n and the second shrinks: a prefix sum and a
-    suffix sum over 2 * (T - 1) small products serve all T frames.
+    From one frame to the next a single slot changes hands: where frame n takes
+    part in T_{n+1}, frame n + 1 did in T_n. So a running sum over
+    2 * (T - 1) small products serves all T frames::
+
+        T_{n+1} = T_n + W_n (R_n - R_{n+1})^T
 
     Args:
         descriptors: Standardised descriptors R, (N, D, T, P) with T >= 2.
@@ -84,18 +99,55 @@ def summarize_cost_volume(descriptors: Tensor, weight: Tensor,
         raise ValueError(
             f'The summary weights hold {weight.shape[1]} scores a place; '
             f'{t} frames of {p} places give (T - 1) * P = {(t - 1) * p}.')
-    frames = descriptors.permute(2, 0, 1, 3).contiguous()          # (T, N, D, P)
-    rows = frames.view(t, n * d, p)
+    rows = descriptors.reshape(n * d, t, p).transpose(0, 1)        # (T, N*D, P)
     slots = weight.view(k, t - 1, p).permute(1, 2, 0)              # (T-1, P, K)
-    before = torch.bmm(rows[:-1], slots).cumsum(0)                 # (T-1, N*D, K)
-    after = torch.bmm(rows[1:], slots).flip(0).cumsum(0).flip(0)
-    none = before.new_zeros(1, n * d, k)
-    template = torch.cat([none, before]) + torch.cat([after, none])
-    template = template.view(t * n, d, k).transpose(1, 2) / d      # (T*N, K, D)
-    summary = torch.bmm(template, frames.view(t * n, d, p))        # (T*N, K, P)
+    moves = torch.bmm(rows[:-1] - rows[1:], slots)                 # (T-1, N*D, K)
+    # 16-bit products are summed in float32, as they are within a product.
+    wide = torch.promote_types(moves.dtype, torch.float32)
+    first = torch.bmm(rows[1:], slots).sum(0, keepdim=True, dtype=wide)
+    template = torch.cat([first, moves.to(wide)]).cumsum(0) / d    # (T, N*D, K)
+    template = template.to(moves.dtype).view(t * n, d, k).transpose(1, 2)
+    frames = descriptors.permute(2, 0, 1, 3).reshape(t * n, d, p)
+    summary = torch.bmm(template, frames)                          # (T*N, K, P)
     if bias is not None:
         summary = summary + bias[:, None]
     return summary.view(t, n, k, p).permute(1, 2, 0, 3)            # (N, K, T, P)
+
+
+def summarize_reference_volume(descriptors: Tensor, references: Tensor,
+                               weight: Tensor,
+                               bias: Optional[Tensor] = None) -> Tensor:
+    """Convolve the cost volume against reference frames, again without building it.
+
+    At every place of every frame the volume holds the correlation with each place of
+    each reference frame, so one template serves all frames::
+
+        T^T R_n / D + bias,    T = sum_j W_j R_j^T over the references j
+
+    Args:
+        descriptors: Standardised descriptors of the frames, (N, D, T, P).
+        references: Those of the reference frames, (N, D, S, Q); Q places, which may
+            be more or fewer than P.
+        weight: Summary weights, (K, S * Q): references outermost.
+        bias: (K,) or None.
+
+    Returns:
+        Summary maps, (N, K, T, P).
+
+    Raises:
+        ValueError: ``weight`` was made for another number of references or places.
+    """
+    n, d, t, p = descriptors.shape
+    s, q = references.shape[2:]
+    if weight.shape[1] != s * q:
+        raise ValueError(
+            f'The summary weights hold {weight.shape[1]} scores a place; '
+            f'{s} reference frames of {q} places give {s * q}.')
+    template = weight @ references.flatten(2).transpose(1, 2) / d  # (N, K, D)
+    summary = torch.bmm(template, descriptors.flatten(2))          # (N, K, T*P)
+    if bias is not None:
+        summary = summary + bias[:, None]
+    return summary.unflatten(2, (t, p))                            # (N, K, T, P)
 
 
 def masked_average_pool(x: Tensor, spatial_mask: Optional[Tensor]) -> Tensor:
@@ -132,3 +184,32 @@ def apply_masks(x: Tensor, spatial_mask: Optional[Tensor],
     if channel_mask is not None:
         x = x * (1 + channel_mask)[:, :, None, None]
     return x
+
+
+def attend(x: Tensor, spatial_mask: Optional[Tensor],
+           channel_attention: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Weigh features by a spatial mask, and by the channel mask that follows from it.
+
+    ``y = m * x``, ``c = channel_attention(average of y)``, ``y + c * y``.
+
+    Args:
+        x: Features, (N, C, T, P).
+        spatial_mask: m, (N, T, P), or None for 1.
+        channel_attention: From (N, T, C), each frame's features averaged over its
+            places, to the channel mask c, (N, C).
+
+    Returns:
+        ``x * m * (1 + c)``, (N, C, T, P), and c.
+    """
+    if spatial_mask is not None:
+        # Masks of higher precision raise that of the product.
+        x = x.to(torch.promote_types(x.dtype, spatial_mask.dtype))
+    if spatial_mask is None or not has_own_gradients():
+        y = apply_masks(x, spatial_mask, None)
+        channel_mask = channel_attention(y.mean(3).transpose(1, 2))
+        return apply_masks(y, None, channel_mask), channel_mask
+    spatial_mask = spatial_mask.to(x.dtype)
+    y, pooled = MaskAndPool.apply(x, spatial_mask)
+    channel_mask = channel_attention(pooled.transpose(1, 2))
+    weight = (1 + channel_mask).to(x.dtype)
+    return WeighInPlace.apply(y, weight, x, spatial_mask), channel_mask

@@ -26,6 +26,7 @@ __all__ = [
     'feature_array',
     'paired_distance',
     'squared_euclidean_distance',
+    'symmetric_blocks',
 ]
 
 Features = Union[np.ndarray, torch.Tensor]
@@ -202,6 +203,55 @@ def distance_blocks(q_features: Features, g_features: Features,
     step = max_block_bytes // (dtype.itemsize * max(len(g.values), 1))
     return ((rows, _block(q, g, rows, distance, dtype))
             for rows in _slices(len(q.values), min(step, 1024)))
+
+
+def symmetric_blocks(features: Features, distance: str = 'euclidean',
+                     size: int = 2048
+                     ) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Iterate over the distances of items to one another, each pair computed once.
+
+    Only blocks on and above the diagonal come. Read each of them, and the transpose
+    of each above the diagonal: then every item meets the others in the order of their
+    numbers. Beside one block about 24 ``size`` (``size`` + D) bytes are held.
+
+    Args:
+        features: (N, D).
+        distance: One of :data:`DISTANCES`.
+        size: Rows and columns of a block, at least 1.
+
+    Returns:
+        Iterator over (slice of rows, slice of columns, distances (b, c) of these).
+        The caller may write into a block: each is a new array.
+
+    Raises:
+        ValueError: A row is not finite, or distance is another. It is raised by this
+            call, not by the first step of the iteration.
+
+    Example:
+        >>> for rows, columns, block in symmetric_blocks([[0.], [3.], [4.]], size=2):
+        ...     print(rows.start, columns.start, block.tolist())
+        0 0 [[0.0, 3.0], [3.0, 0.0]]
+        0 2 [[4.0], [1.0]]
+        2 2 [[0.0]]
+    """
+    _check_distance(distance)
+    items = _check_rows(features, 'Item')
+    dtype = _result_type(items, items, distance)
+    return _upper_blocks(items, distance, size, dtype)
+
+
+def _upper_blocks(items: _Rows, distance: str, size: int, dtype: np.dtype
+                  ) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    resolution = _resolution(items.values.shape[1])
+    for rows in _slices(len(items.values), size):
+        left = items.values[rows].astype(np.float64)
+        for step in _slices(len(items.values) - rows.start, size):
+            columns = slice(rows.start + step.start, rows.start + step.stop)
+            right = (left if columns == rows
+                     else items.values[columns].astype(np.float64))
+            block = _finish(left @ right.T, items.squared_norm[rows],
+                            items.squared_norm[columns], distance, resolution)
+            yield rows, columns, block.astype(dtype, copy=False)
 
 
 def _whole(q_features: Features, g_features: Features, distance: str) -> np.ndarray:

@@ -3,7 +3,8 @@
 Zhong, Zheng, Cao, Li, *Re-ranking Person Re-identification with k-reciprocal
 Encoding*, CVPR 2017, section 3: two items are alike when their neighbourhoods are. A
 neighbourhood holds some dozens of items, so all of it lives in sparse rows; the
-distance matrix of all items with each other passes by in blocks and is never kept.
+distance matrix of all items with each other passes by in blocks, one half of it, and
+is never kept.
 
 Where the paper leaves a choice, the one of its authors' published code is taken:
 
@@ -18,11 +19,18 @@ when *at least* two thirds of it are shared (that code asks for more than two th
 Among equal distances, the item with the lower number is the nearer one.
 """
 from collections.abc import Iterator
+from math import isqrt
 from typing import TYPE_CHECKING, Callable, NamedTuple, Optional
 
 import numpy as np
 
-from .distance import Features, distance_blocks, feature_array, paired_distance
+from .distance import (
+    Features,
+    distance_blocks,
+    feature_array,
+    paired_distance,
+    symmetric_blocks,
+)
 
 if TYPE_CHECKING:
     from scipy.sparse import csc_matrix, csr_matrix
@@ -43,36 +51,84 @@ class _Neighbours(NamedTuple):
 # -- neighbours --------------------------------------------------------------
 
 
-def _nearest(block: np.ndarray, first: int, k: int) -> np.ndarray:
-    """The item itself and its k nearest others, (b, k + 1), nearest first.
+def _nearest(block: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns of the k + 1 smallest of each row, nearest first, and these, (b, k + 1).
 
     Args:
-        block: (b, N) distances; the one to itself is overwritten.
-        first: Number of the item in row 0.
-        k: Below N.
+        block: (b, c) distances.
+        k: Below c.
     """
-    own = np.arange(len(block))
-    block[own, first + own] = -1
     nearest = np.argpartition(block, k, axis=1)[:, :k + 1]
     limit = np.take_along_axis(block, nearest, axis=1).max(axis=1, keepdims=True)
     tied = np.count_nonzero(block <= limit, axis=1) > k + 1
     nearest[tied] = np.argsort(block[tied], axis=1, kind='stable')[:, :k + 1]
     nearest.sort(axis=1)
-    order = np.argsort(np.take_along_axis(block, nearest, axis=1), axis=1,
-                       kind='stable')
-    return np.take_along_axis(nearest, order, axis=1)
+    values = np.take_along_axis(block, nearest, axis=1)
+    order = np.argsort(values, axis=1, kind='stable')
+    return (np.take_along_axis(nearest, order, axis=1),
+            np.take_along_axis(values, order, axis=1))
+
+
+def _where(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of what is true, in the order of memory.
+
+    In each row columns ascend.
+    """
+    if mask.flags.c_contiguous:
+        return np.nonzero(mask)
+    return np.nonzero(mask.T)[::-1]
+
+
+class _Search:
+    """The nearest of each item so far, while blocks of distances pass by.
+
+    An item must meet the others in the order of their numbers. Of equal distances the
+    one that is held is then the one to keep, and once k + 1 are held only what is
+    nearer than the last of them is looked at: less and less.
+    """
+
+    def __init__(self, count: int, k: int) -> None:
+        self.index = np.empty((count, k + 1), np.int32)
+        self.distance = np.full((count, k + 1), np.inf)
+        self.row_max = np.zeros(count)
+
+    def add(self, rows: slice, columns: slice, block: np.ndarray) -> None:
+        """Distances (b, c) of the items ``rows`` to the items ``columns``."""
+        self.row_max[rows] = np.maximum(self.row_max[rows], block.max(axis=1))
+        if rows == columns:
+            np.fill_diagonal(block, -1)  # an item is the first of its neighbours
+        index, distance = self.index[rows], self.distance[rows]
+        if columns.start == 0:
+            block = np.ascontiguousarray(block)
+            index[:], distance[:] = _nearest(block, index.shape[1] - 1)
+            return
+        row, column = _where(block < distance[:, -1:])
+        if not len(row):
+            return
+        changed, row_of = np.unique(row, return_inverse=True)
+        held = np.repeat(np.arange(len(changed)), index.shape[1])
+        row_of = np.concatenate([held, row_of])
+        values = np.concatenate([distance[changed].ravel(), block[row, column]])
+        numbers = np.concatenate([index[changed].ravel(), column + columns.start])
+        order = np.lexsort((values, row_of))  # stable
+        start = np.searchsorted(row_of[order], np.arange(len(changed)))
+        best = order[start[:, None] + np.arange(index.shape[1])]
+        index[changed], distance[changed] = numbers[best], values[best]
 
 
 def _find_neighbours(items: np.ndarray, k: int, distance: str,
                      report: Report) -> _Neighbours:
-    count = len(items)
-    index, row_max = np.empty((count, k + 1), np.int32), np.empty(count)
-    for rows, block in distance_blocks(items, items, distance, _BLOCK_BYTES):
-        row_max[rows] = block.max(axis=1)
-        index[rows] = _nearest(block, rows.start, k)
-        report(len(block))
+    search = _Search(len(items), k)
+    size = max(isqrt(_BLOCK_BYTES // 8), k + 1)
+    for rows, columns, block in symmetric_blocks(items, distance, size):
+        if rows != columns:
+            search.add(columns, rows, block.T)
+        search.add(rows, columns, block)
+        if columns.stop == len(items):
+            report(rows.stop - rows.start)
+    row_max = search.row_max
     row_max[row_max == 0] = 1  # all items are one point: every distance stays 0
-    return _Neighbours(index, row_max)
+    return _Neighbours(search.index, row_max)
 
 
 # -- reciprocal neighbourhoods, as sparse rows -------------------------------
@@ -177,7 +233,7 @@ def rerank_blocks(q_features: Features, g_features: Features, k1: int = 20,
     """Iterate over the rows of the re-ranked distance matrix.
 
     Needs scipy. Memory beside the features and one copy of them: about
-    N (k1 + 1) 4 bytes for the neighbours of the N = Q + G items, 24 bytes for each
+    N (k1 + 1) 12 bytes for the neighbours of the N = Q + G items, 24 bytes for each
     entry of the sparse V (N k2 k1 of them are usual), and about 200 MiB.
 
     Args:

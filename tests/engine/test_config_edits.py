@@ -160,7 +160,9 @@ def test_other_launchers_and_gpus_are_left_alone(cfg, monkeypatch):
 
 @pytest.mark.parametrize(('name', 'shape'), [
     (HMDB51, (3, 64, 112, 112)), ('i3d_bert_ucf101_flow.py', (2, 64, 224, 224)),
-    ('resnext14_bert_demo.py', (3, 32, 64, 64))])
+    ('resnext14_bert_demo.py', (3, 32, 64, 64)),
+    ('slowonly_r50_hmdb51.py', (3, 8, 224, 224)),
+    ('tsn_r50_hmdb51.py', (3, 8, 224, 224))])
 def test_input_shape(repo, name, shape):
     assert edits.input_shape(Config.fromfile(repo / 'configs' / name)) == shape
 
@@ -192,6 +194,13 @@ def test_plain_values():
         a=-1.5e-3, b=[True, None, (1, 'x')], c={'type': 'X', 2: dict(d={})})
 
 
+def test_names_in_the_scope_of_other_packages():
+    for name in ('mmaction.ResNet3dSlowOnly', 'mmpretrain.TIMMBackbone',
+                 'mmcv.cnn.NonLocal3d'):
+        config = edits.config_of_checkpoint(f"a = dict(b=dict(type='{name}'))")
+        assert config.a.b.type == name
+
+
 @pytest.mark.parametrize(('text', 'line', 'what'), [
     ("a = 1\nb = print('x')", 2, r'has a call other than dict\(...\)'),
     ('a = dict(b=[dict(c=open)])', 1, 'has no plain value'),
@@ -210,6 +219,10 @@ def test_plain_values():
     ("a = dict(type='os.system')", 1, r"asks for 'os.system'"),
     ("a = 1\nb = [{'type': 'os.system'}]", 2, r"asks for 'os.system'"),
     ("a = dict(type=['os.system'])", 1, r"asks for \['os.system'\]"),
+    ("a = dict(type='mmaction.mmcv.A.b')", 1, "asks for 'mmaction.mmcv.A.b'"),
+    ("a = dict(type='mmaction.mmcv')", 1, "asks for 'mmaction.mmcv'"),
+    ("a = dict(type='subprocess.Popen')", 1, "asks for 'subprocess.Popen'"),
+    ("a = dict(type='mmcv.cnn.utils.os')", 1, "asks for 'mmcv.cnn.utils.os'"),
 ])
 def test_anything_else_is_refused(text, line, what):
     message = (f"Line {line} of the checkpoint's config {what}, and it is read as data "

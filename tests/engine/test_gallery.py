@@ -3,26 +3,20 @@ import os
 import pathlib
 import shutil
 
-import cv2
 import numpy as np
 import pytest
-import torch
-from mmengine.config import Config
 
+from cosam_mm import TrackletEncoder
 from cosam_mm.engine.gallery import (
     check_fit,
     find_tracklets,
     index_folder,
-    load_encoder,
     query_tracklet,
     read_gallery,
     search_gallery,
     write_gallery,
 )
 from tests.gallery_data import (
-    MEAN,
-    STD,
-    build_model,
     reid_config,
     write_checkpoint,
     write_folder,
@@ -38,7 +32,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def encoder(checkpoint):
-    return load_encoder(checkpoint)
+    return TrackletEncoder(checkpoint)
 
 
 @pytest.fixture
@@ -51,23 +45,12 @@ def path(tmp_path):
     return str(tmp_path / 'out' / 'gallery.npz')
 
 
+def folders_of(tracklets):
+    return [tracklet.folder for tracklet in tracklets]
+
+
 def spoil(*parts):
     pathlib.Path(*parts).write_bytes(b'no picture')
-
-
-def naive_feature(folder, frames=None):
-    """Clip by clip, image by image, without the package's pipeline."""
-    frames = frames or sorted(int(name[:-4]) for name in os.listdir(folder))
-    images = [cv2.imread(f'{folder}/{frame}.jpg')[..., ::-1] / 255. for frame in frames]
-    clips = [images[start:start + 4] for start in range(0, len(images), 4)]
-    features = []
-    model = build_model(reid_config())
-    for clip in clips:
-        clip = [(clip[k % len(clip)] - MEAN) / STD for k in range(4)]
-        inputs = torch.from_numpy(np.stack(clip)).float().permute(3, 0, 1, 2)
-        with torch.no_grad():
-            features.append(model.extract_feat(inputs[None, None])[0])
-    return torch.stack(features).mean(0).numpy()
 
 
 class CountedRuns:
@@ -179,107 +162,6 @@ class TestFolders:
             query_tracklet(str(tmp_path / 'empty'))
 
 
-class TestEncoder:
-
-    def test_features_are_those_of_the_model(self, encoder, folder):
-        tracklets = find_tracklets(folder)
-        features = list(encoder.encode(tracklets, batch_size=3))
-        assert len(features) == 6
-        for tracklet, feature in zip(tracklets, features):
-            assert feature.dtype == np.float32
-            np.testing.assert_allclose(
-                feature, naive_feature(tracklet.folder), rtol=1e-3, atol=1e-5)
-
-    @pytest.mark.parametrize(('batch_size', 'num_workers'), [(1, 0), (9, 0), (2, 1)])
-    def test_order_and_broken_ones_whatever_the_batch(
-            self, encoder, folder, batch_size, num_workers):
-        spoil(folder, 'p0/c0/t/0.jpg')
-        tracklets = find_tracklets(folder)
-        features = list(encoder.encode(tracklets, batch_size, num_workers))
-        assert features[0] is None
-        for tracklet, feature in zip(tracklets[1:], features[1:]):
-            np.testing.assert_allclose(
-                feature, naive_feature(tracklet.folder), rtol=1e-3, atol=1e-5)
-
-    def test_nearest_frame_stands_in_for_a_broken_one(self, encoder, folder):
-        tracklet = find_tracklets(folder)[2]
-        expected = naive_feature(tracklet.folder, frames=[0, 1, 1, 3, 4, 5, 6])
-        spoil(tracklet.folder, '2.jpg')
-        np.testing.assert_allclose(
-            next(encoder.encode([tracklet])), expected, rtol=1e-3, atol=1e-5)
-
-    def test_folder_that_vanishes(self, encoder, folder):
-        tracklets = find_tracklets(folder)
-        shutil.rmtree(tracklets[1].folder)
-        (feature, nothing) = encoder.encode(tracklets[:2])
-        assert feature is not None
-        assert nothing is None
-
-    def test_broken_weights(self, folder, tmp_path):
-        path = write_checkpoint(tmp_path / 'nan.pth', reid_config(), **{
-            'backbone.layer4.0.bn1.weight': torch.full((64,), float('nan'))})
-        with pytest.raises(ValueError, match='of p0/c0/t holds NaN or infinity: the '
-                           'weights of .*nan.pth are of no use'):
-            list(load_encoder(path).encode(find_tracklets(folder)))
-
-    def test_classifier_does_not_matter(self, encoder, tmp_path):
-        path = write_checkpoint(tmp_path / 'm.pth', reid_config(), **{
-            'head.classifier.weight': torch.zeros(99, 256),
-            'head.classifier.bias': None, 'losses.center': torch.zeros(3)})
-        other = load_encoder(path)
-        assert other.weights == encoder.weights
-        assert other.recipe == encoder.recipe
-
-    def test_distance_of_the_config(self, tmp_path):
-        for evaluator, distance in (
-                (dict(type='ReIDMetric', distance='cosine'), 'cosine'),
-                ([dict(type='A'), dict(type='B', distance='cosine')], 'cosine'),
-                (dict(type='ReIDMetric'), 'euclidean'), (None, 'euclidean')):
-            config = reid_config()
-            config.test_evaluator = evaluator
-            path = write_checkpoint(tmp_path / 'm.pth', config)
-            assert load_encoder(path).distance == distance
-
-    def test_config_given_beside_a_bare_checkpoint(self, encoder, tmp_path):
-        config = reid_config()
-        path = str(tmp_path / 'bare.pth')
-        torch.save(build_model(config).state_dict(), path)
-        with pytest.raises(ValueError, match='bare.pth holds no config'):
-            load_encoder(path)
-        assert load_encoder(path, config).weights == encoder.weights
-
-    def test_settings_that_do_not_fit(self, checkpoint, tmp_path, repo):
-        def load(path=checkpoint, device='cpu', **model):
-            config = reid_config()
-            config.model.update(model)
-            load_encoder(path, config, device)
-
-        action = Config.fromfile(repo / 'configs' / 'resnext14_cosam_bert_demo.py')
-        backbone = reid_config().model.backbone
-        for wrong, message in (
-                (lambda: load(type='MyModel'), "No model of type 'MyModel' is regist"),
-                (lambda: load(type='FrameResNet'), 'a FrameResNet, which makes no fea'),
-                (lambda: load(backbone=dict(type='MyNet')), 'MyNet.*whose custom_imp'),
-                (lambda: load(backbone=dict(backbone, depth=50)), 'does not fit the m'),
-                (lambda: load(device='cuda:99'), "There is no device 'cuda:99' here: "),
-                (lambda: load(device='toaster'), "There is no device 'toaster' here: "),
-                (lambda: load_encoder(checkpoint, Config(dict(
-                    model=reid_config().model))), 'does not end in PackTrackletInputs'),
-                (lambda: load_encoder(checkpoint, Config(dict(
-                    model=reid_config().model,
-                    test_dataloader=action.test_dataloader))),
-                 'does not end in PackTrackletInputs'),
-                (lambda: load_encoder(checkpoint, Config({})), 'No model of type')):
-            with pytest.raises(ValueError, match=message):
-                wrong()
-
-    def test_surplus_of_another_model(self, tmp_path):
-        path = write_checkpoint(tmp_path / 'm.pth', reid_config(), **{
-            'backbone.after_layer3.weight': torch.zeros(1)})
-        with pytest.raises(ValueError, match='are not in the model: backbone.after_la'):
-            load_encoder(path)
-
-
 class TestIndex:
 
     def test_fresh(self, encoder, folder, path):
@@ -290,7 +172,7 @@ class TestIndex:
         tracklets = find_tracklets(folder)
         assert arrays['feature'].dtype == np.float32
         np.testing.assert_allclose(arrays['feature'], np.stack(
-            list(encoder.encode(tracklets))), rtol=1e-4, atol=1e-6)
+            list(encoder.encode_each(folders_of(tracklets)))), rtol=1e-4, atol=1e-6)
         assert arrays['tracklet_id'].tolist() == [
             f'p{k}/c{k % 2}/t' for k in range(6)]
         assert arrays['distance'] == 'euclidean'
@@ -366,7 +248,7 @@ class TestIndex:
 
     def test_other_weights(self, encoder, folder, path, tmp_path):
         index_folder(encoder, folder, path)
-        other = load_encoder(
+        other = TrackletEncoder(
             write_checkpoint(tmp_path / 'other.pth', reid_config(), seed=1))
         message = ('was indexed with other weights .m.pth, sha256 '
                    f'{encoder.weights[:12]}. than .*other.pth has .sha256 '
@@ -382,7 +264,7 @@ class TestIndex:
         index_folder(encoder, folder, path)
         config = reid_config(last_stride=2)
         config.test_dataloader.dataset.gallery.pipeline[0].num_frames = 2
-        other = load_encoder(write_checkpoint(tmp_path / 'other.pth', config))
+        other = TrackletEncoder(write_checkpoint(tmp_path / 'other.pth', config))
         assert other.weights == encoder.weights
         with pytest.raises(ValueError, match='same weights in other settings: '
                            'model.backbone.last_stride 1 there, 2 here; '
@@ -394,7 +276,7 @@ class TestIndex:
         config.model.max_clips_per_forward = 1
         config.test_dataloader.dataset.gallery.pipeline[1] = dict(
             type='LoadTrackletFrames', on_unreadable='blank', blank_size=(9, 9))
-        other = load_encoder(write_checkpoint(tmp_path / 'other.pth', config))
+        other = TrackletEncoder(write_checkpoint(tmp_path / 'other.pth', config))
         assert other.recipe == encoder.recipe
 
     def test_destination(self, encoder, folder, tmp_path):
@@ -476,7 +358,7 @@ class TestSearch:
 
     def test_a_tracklet_of_the_gallery_finds_itself(self, encoder, gallery, folder):
         queries = [query_tracklet(f'{folder}/p{k}/c{k % 2}/t') for k in (4, 0, 5)]
-        features = np.stack(list(encoder.encode(queries)))
+        features = encoder.encode_batch(folders_of(queries))
         for distance in ('euclidean', 'cosine'):
             found = search_gallery(gallery, features, topk=2, distance=distance)
             assert found.index[:, 0].tolist() == [4, 0, 5]

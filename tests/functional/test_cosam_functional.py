@@ -7,6 +7,7 @@ from cosam_mm.functional.cosam import (
     masked_average_pool,
     standardize_descriptors,
     summarize_cost_volume,
+    summarize_reference_volume,
 )
 
 
@@ -69,6 +70,35 @@ def test_summary_refuses_weights_of_another_shape():
     with pytest.raises(ValueError, match=r'hold 12 scores .* 3 frames of 4 places '
                                          r'give \(T - 1\) \* P = 8'):
         summarize_cost_volume(torch.zeros(1, 2, 3, 4), torch.zeros(5, 12))
+
+
+@pytest.mark.parametrize(('t', 'p', 's', 'q'), [
+    (1, 1, 1, 1), (3, 4, 2, 4), (2, 6, 3, 2)])
+def test_reference_summary_equals_the_explicit_volume(t, p, s, q):
+    torch.manual_seed(0)
+    r = torch.randn(2, 5, t, p, dtype=torch.float64)
+    references = torch.randn(2, 5, s, q, dtype=torch.float64)
+    weight = torch.randn(3, s * q, dtype=torch.float64)
+    bias = torch.randn(3, dtype=torch.float64)
+    expected = torch.zeros(2, 3, t, p, dtype=torch.float64)
+    for frame in range(t):
+        for place in range(p):
+            volume = torch.cat([
+                (r[:, :, frame, place, None] * references[:, :, m]).sum(1) / 5
+                for m in range(s)], dim=1)                      # (N, S*Q)
+            expected[:, :, frame, place] = volume @ weight.T + bias
+    torch.testing.assert_close(
+        summarize_reference_volume(r, references, weight, bias), expected)
+    torch.testing.assert_close(
+        summarize_reference_volume(r, references, weight) + bias[:, None, None],
+        expected)
+
+
+def test_reference_summary_refuses_weights_of_another_shape():
+    with pytest.raises(ValueError, match=r'hold 9 scores .* 2 reference frames of 4 '
+                                         r'places give 8'):
+        summarize_reference_volume(torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 2, 4),
+                                   torch.zeros(5, 9))
 
 
 def test_descriptors_correlate_to_one_with_themselves():

@@ -11,6 +11,7 @@ from cosam_mm.functional.distance import (
     feature_array,
     paired_distance,
     squared_euclidean_distance,
+    symmetric_blocks,
 )
 from tests.reference.naive_retrieval import naive_distances
 
@@ -167,3 +168,31 @@ def test_unknown_distance():
 def test_rows_that_cannot_be_paired():
     with pytest.raises(ValueError, match=r'shapes \(2, 3\) and \(1, 3\)'):
         paired_distance(np.ones((2, 3)), np.ones((1, 3)))
+
+
+class TestSymmetricBlocks:
+
+    @pytest.mark.parametrize('distance', DISTANCES)
+    @pytest.mark.parametrize('size', [1, 4, 11, 50])
+    def test_halves_make_the_whole(self, rng, distance, size):
+        x = rng.normal(size=(11, 7))
+        found, order = np.full((11, 11), np.nan), []
+        for rows, columns, block in symmetric_blocks(x, distance, size):
+            found[rows, columns] = block
+            found[columns, rows] = block.T
+            order.append((rows.start, columns.start))
+        np.testing.assert_allclose(found, naive_distances(x, x, distance), atol=1e-12)
+        assert order == sorted(order)
+        assert all(row <= column for row, column in order)
+        assert len(order) == len(set(order))
+
+    def test_precision_is_that_of_the_features(self, rng):
+        for dtype in (np.float32, np.float64):
+            x = rng.normal(size=(3, 2)).astype(dtype)
+            assert all(block.dtype == dtype for *_, block in symmetric_blocks(x))
+
+    def test_refuses_at_once(self):
+        with pytest.raises(ValueError, match=r'Item features .* row\(s\) 1 of 2'):
+            symmetric_blocks(np.array([[0.], [np.nan]]))
+        with pytest.raises(ValueError, match="got 'manhattan'"):
+            symmetric_blocks(np.zeros((2, 2)), 'manhattan')

@@ -92,6 +92,15 @@ class TestAgainstOracle:
         np.testing.assert_allclose(
             np.concatenate([block for _, block in blocks]), expected, atol=1e-12)
 
+    @pytest.mark.parametrize('seed', range(4))
+    def test_ties_across_blocks_go_by_number(self, monkeypatch, seed):
+        rng = np.random.default_rng(seed)
+        items = rng.integers(3, size=(60, 3)).astype(float)
+        monkeypatch.setattr(reranking, '_BLOCK_BYTES', 1)
+        found = rerank_distance(items[:7], items[7:], 4, 3)
+        np.testing.assert_allclose(
+            found, naive_rerank(items[:7], items[7:], 4, 3, .3), rtol=0, atol=1e-12)
+
 
 def test_range():
     q, g, *_ = clustered(7, 20, 60)

@@ -331,3 +331,24 @@ def test_clips_of_another_length_than_cosam_was_built_for_are_refused(num_frames
             f'backbone was built for 4: set num_frames={num_frames} there')):
         model.extract_feat(torch.zeros(2, 1, 3, num_frames, 64, 32))
     assert model.extract_feat(torch.zeros(2, 1, 3, 4, 64, 32)).shape == (2, 256)
+
+
+@pytest.mark.parametrize('num_frames', [2, 8])
+def test_a_cosam_of_any_size_learns_the_clip_length_from_the_clips(num_frames):
+    """As a model built for that length, whose weights are resampled when loaded."""
+    def build(frames, **cosam):
+        cosam = dict(type='COSAM', num_frames=frames, spatial_size=(4, 2), **cosam)
+        return VideoReID(
+            dict(type='FrameResNet', depth=14, base_channels=8,
+                 plugins=[dict(cfg=cosam, position='after_layer3')]),
+            dict(type='TemporalPoolAggregation')).eval()
+
+    model, built_so = build(4, any_size=True), build(num_frames)
+    built_so.load_state_dict(model.state_dict())
+    for frames in (num_frames, 4):
+        clips = torch.rand(2, 1, 3, frames, 64, 32)
+        if frames == num_frames:
+            torch.testing.assert_close(
+                model.extract_feat(clips), built_so.extract_feat(clips))
+        assert model.extract_feat(clips).shape == (2, 256)
+        assert model.backbone.plugins['after_layer3'][0].num_frames == frames

@@ -77,6 +77,15 @@ def test_config_and_checkpoint(nest, trained, tiny_config, video, expected, tmp_
     assert_same(done.stdout, expected[:5])
 
 
+def test_fast(nest, trained, video, expected, tmp_path):
+    done = nest.run('tools/demo.py', trained / 'epoch_2.pth', video, video, '--fast',
+                    '--topk', 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, second = read(done.stdout)
+    assert first == second
+    assert first[1] == pytest.approx(expected[0][1], abs=1)
+
+
 def test_config_alone_finds_the_work_dir(nest, training, tiny_config, video, tmp_path):
     done = nest.run('tools/demo.py', tiny_config, video, video, '--topk', 99,
                     cwd=training[1])
@@ -169,6 +178,7 @@ def test_model_of_optical_flow(nest, repo, video, tmp_path):
     (['no.pth', 'x.avi'], 'there is no file no.pth'),
     (['{checkpoint}', 'x.avi', '--checkpoint', 'y.pth'], 'goes with a config file'),
     (['{checkpoint}'], 'the following arguments are required: video'),
+    (['{checkpoint}', '{video}', '--views', 'ten'], "invalid choice: 'ten'"),
     (['{checkpoint}', '{video}', '--topk', '0'], 'topk must be at least 1, got 0'),
 ])
 def test_wrong_arguments(nest, trained, video, tmp_path, arguments, message):

@@ -52,6 +52,18 @@ def tested(repo, trained, tiny_config, demo_root, tmp_path_factory):
     return done, cwd
 
 
+def test_fast(nest, trained, tiny_config, demo_root, tested, tmp_path):
+    done = nest.run('tools/test.py', tiny_config, trained / 'epoch_2.pth', '--fast',
+                    '--data-root', demo_root, '--dump', 'scores.npz', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r'fast: \d+ batch norms folded, channels last, .* a difference of '
+                     r'\S+ of the largest value; best class changed for 0 of',
+                     done.stdout)
+    exact = load_scores(tested[1] / 'out' / 'scores.npz')['score']
+    score = load_scores(tmp_path / 'scores.npz')['score']
+    assert 0 < np.abs(score - exact).max() < 2**-5 * np.abs(exact).max()
+
+
 def test_prints_figures_and_writes_scores(tested):
     done, cwd = tested
     scores = load_scores(cwd / 'out' / 'scores.npz')

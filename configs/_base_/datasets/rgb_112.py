@@ -1,19 +1,21 @@
 """RGB clips decoded from videos: 64 frames of 112 x 112 (ResNeXt101-3D).
 
 The recipe is that of Kalfaoglu et al., ECCVW 2020: frames of 170 x 128, multi-scale
-crops and flips in training, the centre 64 frames and ten crops in testing.
+crops and flips in training, the centre 64 frames and ten crops in testing. Training
+frames are resized, cropped and flipped one by one as they are decoded.
 """
 num_splits = 3
 
 train_pipeline = [
     dict(type='SafeDecordInit', on_unreadable='skip'),
     dict(type='SampleFrames', clip_len=64),
-    dict(type='SafeDecordDecode'),
-    dict(type='Resize', scale=(170, 128), keep_ratio=False),
-    dict(type='MultiScaleCrop', input_size=112, scales=(1, 0.875, 0.75, 0.66),
-         num_fixed_crops=13),
-    dict(type='Resize', scale=(112, 112), keep_ratio=False),
-    dict(type='Flip', flip_ratio=0.5),
+    dict(type='SafeDecordDecode', transforms=[
+        dict(type='Resize', scale=(170, 128), keep_ratio=False),
+        dict(type='MultiScaleCrop', input_size=112, scales=(1, 0.875, 0.75, 0.66),
+             num_fixed_crops=13),
+        dict(type='Resize', scale=(112, 112), keep_ratio=False),
+        dict(type='Flip', flip_ratio=0.5),
+    ]),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs', meta_keys=('img_shape', 'sample_id', 'unreadable')),
 ]

@@ -5,13 +5,17 @@ Three transforms take the place of MMAction2's loaders of the same names:
     filename -> SafeDecordInit -> SampleFrames -> SafeDecordDecode -> imgs
     frame_dir --------------------> SampleFrames -> SafeRawFrameDecode -> imgs
 
-A video is read with decord; what decord refuses is read with OpenCV. A file that
-neither reads is logged once, and the policy of the transform decides: ``skip``
-(training: the data set draws another sample) or ``blank`` (validation and test: a
-black clip marked ``unreadable``, which the metrics leave out).
+A video is counted by decord and decoded with OpenCV; each stands in where the other
+fails. A file that neither reads is logged once, and the policy of the transform
+decides: ``skip`` (training: the data set draws another sample) or ``blank``
+(validation and test: a black clip marked ``unreadable``, which the metrics leave out).
+
+SafeDecordDecode can take the resizes, crops and flips of a pipeline along and apply
+them to each frame as it is decoded, see ``geometry.py``.
 """
 import logging
 import os
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -23,6 +27,7 @@ from mmaction.datasets.transforms import (
 from mmaction.registry import TRANSFORMS
 
 from ..video_file import FallbackReader, UnreadableVideo, one_line, report_once
+from .geometry import FrameGeometry, check_geometry
 
 __all__ = ['SafeDecordDecode', 'SafeDecordInit', 'SafeRawFrameDecode']
 
@@ -35,8 +40,10 @@ class _BlankReader:
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
 
-    def get_batch(self, indices) -> np.ndarray:
-        return np.zeros((len(indices), *self.size, 3), dtype=np.uint8)
+    def get_batch(self, indices, prepare=None) -> np.ndarray:
+        frame = np.zeros((*self.size, 3), dtype=np.uint8)
+        frame = frame if prepare is None else prepare(frame)
+        return np.zeros((len(indices), *frame.shape), dtype=np.uint8)
 
 
 def _check_policy(on_unreadable: str, blank_size) -> None:
@@ -64,7 +71,7 @@ class SafeDecordInit(DecordInit):
     :class:`DecordInit` does; a ``filename`` without extension means ``.mp4``.
 
     Args:
-        num_threads: Threads that decord decodes with.
+        num_threads: Threads to decode with.
         on_unreadable: What becomes of a sample that cannot be read, here or by
             the decoding later: ``'skip'`` gives None in its place, ``'blank'``
             gives black frames and sets ``unreadable=True``.
@@ -107,20 +114,35 @@ class SafeDecordInit(DecordInit):
 class SafeDecordDecode(DecordDecode):
     """Decode ``frame_inds`` of what :class:`SafeDecordInit` opened.
 
-    Adds ``imgs`` (a list of (H, W, 3) uint8 arrays, RGB), ``img_shape`` and
-    ``original_shape``. Frames that cannot be decoded meet the policy that
-    :class:`SafeDecordInit` was given.
+    Adds ``imgs`` (a list of (H, W, 3) uint8 arrays, RGB; with ``transforms`` one
+    (T, H, W, 3) array), ``img_shape`` and ``original_shape``. Frames that cannot be
+    decoded meet the policy that :class:`SafeDecordInit` was given.
+
+    Args:
+        transforms: Configs of MMAction2's resizes, crops and flips that follow on the
+            decoding. Applied here they choose and compute the same as further down
+            the pipeline, but to one frame at a time, and of a frame only what the
+            crop keeps is resized.
+
+    Raises:
+        ValueError: A transform is of another kind.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, transforms: Sequence[dict] = ()) -> None:
         super().__init__(mode='accurate')
+        self.transforms = [TRANSFORMS.build(config) for config in transforms]
+        check_geometry(self.transforms)
 
-    def _decord_load_frames(self, container, frame_inds) -> list[np.ndarray]:
-        return list(container.get_batch(frame_inds))
+    def _decode(self, results: dict) -> dict:
+        geometry = FrameGeometry(self.transforms, results)
+        imgs = results['video_reader'].get_batch(
+            np.ravel(results['frame_inds']), geometry)
+        results['imgs'] = imgs if self.transforms else list(imgs)
+        return results
 
     def transform(self, results: dict):
         try:
-            results = super().transform(results)
+            results = self._decode(results)
         except UnreadableVideo as error:
             policy = results['on_unreadable']
             _report_unreadable(results['filename'], error, policy)
@@ -128,12 +150,13 @@ class SafeDecordDecode(DecordDecode):
                 return None
             results.update(
                 video_reader=_BlankReader(results['blank_size']), unreadable=True)
-            results = super().transform(results)
+            results = self._decode(results)
         del results['video_reader']
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}()'
+        steps = f'transforms={self.transforms}' if self.transforms else ''
+        return f'{type(self).__name__}({steps})'
 
 
 @TRANSFORMS.register_module()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ...evaluation.array_file import read_arrays, write_arrays
-from .encoder import DISTANCES, TrackletEncoder
+from ..inference.tracklet_encoder import DISTANCES, TrackletEncoder
 
 __all__ = ['Gallery', 'check_fit', 'read_gallery', 'write_gallery']
 

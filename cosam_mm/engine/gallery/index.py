@@ -10,7 +10,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from .encoder import TrackletEncoder
+from ..inference.tracklet_encoder import TrackletEncoder
 from .folders import TrackletFiles, find_tracklets
 from .gallery_file import Gallery, check_fit, read_gallery, write_gallery
 
@@ -96,7 +96,7 @@ class _Index:
             state=np.array([tracklet.state for tracklet in done], np.uint64),
             weights_sha256=encoder.weights, recipe=encoder.recipe,
             checkpoint=os.path.basename(encoder.checkpoint),
-            distance=encoder.distance, num_waiting=num_waiting))
+            distance=encoder.default_distance, num_waiting=num_waiting))
 
 
 def _bar(features: Iterable, total: int):
@@ -112,8 +112,8 @@ def _compute(index: _Index, batch_size: int, num_workers: int, save_every: float
     numbers = np.flatnonzero(~index.is_done).tolist()
     if not numbers:
         return []
-    tracklets = [index.tracklets[number] for number in numbers]
-    features = index.encoder.encode(tracklets, batch_size, num_workers)
+    folders = [index.tracklets[number].folder for number in numbers]
+    features = index.encoder.encode_each(folders, batch_size, num_workers)
     skipped, seen, pause, saved = [], 0, save_every, time.monotonic()
     try:
         for feature, number in zip(_bar(features, len(numbers)), numbers):
@@ -165,7 +165,7 @@ def index_folder(encoder: TrackletEncoder, folder: str, path: str,
         index.keep(old)
         before = set(old.tracklet_id.tolist())
         is_current = index.is_done.all() and not old.num_waiting and (
-            len(old), old.distance) == (len(tracklets), encoder.distance)
+            len(old), old.distance) == (len(tracklets), encoder.default_distance)
         del old
     num_kept = int(index.is_done.sum())
     skipped = _compute(index, batch_size, num_workers, save_every)

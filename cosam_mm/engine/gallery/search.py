@@ -6,7 +6,7 @@ from typing import Optional
 import numpy as np
 
 from ...functional.neighbours import Neighbours, nearest
-from .encoder import DISTANCES
+from ..inference.tracklet_encoder import DISTANCES
 from .faiss_search import FLAT, KeptIndex, nearest_by_faiss
 from .gallery_file import Gallery
 

@@ -13,12 +13,17 @@ of earlier trainings, for a model that was fine-tuned or resumed on other data.
 import logging
 import os
 import re
+from collections import OrderedDict
+from collections.abc import Container
 from typing import Optional
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
+from torch import Tensor
+
+from ...layers.cosam_loading import resampled_on_load
 
 __all__ = ['CheckpointGuardHook', 'describe_misfit', 'trained_on_test_clips']
 
@@ -32,19 +37,21 @@ def _name_some(lines: list[str]) -> str:
     return '; '.join(lines[:_MAX_NAMED]) + (f'; and {rest} more' if rest > 0 else '')
 
 
-def describe_misfit(found: dict[str, tuple], wanted: dict[str, tuple]
-                    ) -> Optional[str]:
+def describe_misfit(found: dict[str, tuple], wanted: dict[str, tuple],
+                    resampled: Container[str] = ()) -> Optional[str]:
     """Say why parameters do not fit a model.
 
     Args:
         found: Name -> shape of what the checkpoint holds.
         wanted: Name -> shape of what the model of the config holds.
+        resampled: Names of parameters that the model brings into shape itself.
 
     Returns:
         None when every parameter of the model is there in its shape, else what
         differs and what to do. BatchNorm's ``num_batches_tracked`` may be absent.
     """
-    differ = [name for name in wanted if found.get(name, wanted[name]) != wanted[name]]
+    differ = [name for name in wanted if name not in resampled
+              and found.get(name, wanted[name]) != wanted[name]]
     missing = [name for name in wanted
                if name not in found and not name.endswith('num_batches_tracked')]
     if not differ and not missing:
@@ -108,10 +115,26 @@ def _distinct(check, trainings: list[dict], tested: dict) -> list[str]:
     return list(dict.fromkeys(reason for reason in reasons if reason))
 
 
-def _shapes(state_dict) -> dict[str, tuple]:
-    """Names without a wrapper's ``module.`` and shapes, of tensors only."""
-    return {re.sub(r'^module\.', '', name): tuple(value.shape)
-            for name, value in state_dict.items() if hasattr(value, 'shape')}
+def _tensors(state_dict) -> dict[str, Tensor]:
+    """Tensors by name without a wrapper's ``module.``, and what modules say of them."""
+    tensors = OrderedDict((re.sub(r'^module\.', '', name), value)
+                          for name, value in state_dict.items()
+                          if hasattr(value, 'shape'))
+    tensors._metadata = getattr(state_dict, '_metadata', {})
+    return tensors
+
+
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple]:
+    return {name: tuple(value.shape) for name, value in tensors.items()}
+
+
+def _refuse_to_resume(resampled: dict[str, tuple]) -> Optional[str]:
+    """Say why a training cannot go on with weights of another size."""
+    sizes = [f'{name} {old}, {new}' for name, (old, new) in resampled.items()]
+    return None if not sizes else (
+        'The checkpoint was trained for another length or size of clips. COSAM would '
+        'be resampled (slots, height, width of checkpoint, model): '
+        f"{_name_some(sizes)}; but the optimiser's state would not.")
 
 
 def _disarm_resume(checkpoint: dict, work_dir: str) -> None:
@@ -140,9 +163,11 @@ class CheckpointGuardHook(Hook):
     """Stop a test, or the resuming of a training, with a checkpoint unfit for it.
 
     - Test: a RuntimeError when a parameter of the model is missing from the
-      checkpoint or has another shape there; and, unless ``force``, when checkpoint
+      checkpoint or has another shape there (but for a COSAM's, which are resampled
+      for clips of another length or size); and, unless ``force``, when checkpoint
       or training belong to another split of the same data set.
-    - Resume: a RuntimeError when the checkpoint does not fit the model.
+    - Resume: a RuntimeError when the checkpoint does not fit the model, or does so
+      only when resampled.
     - Training from ``load_from`` (fine-tuning) and validation: nothing.
 
     A checkpoint that does not say what it was trained on, such as a converted one,
@@ -162,12 +187,15 @@ class CheckpointGuardHook(Hook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Note what the checkpoint holds; stop if it is to be resumed and unfit."""
+        model = _bare_model(runner.model)
+        found = _tensors(checkpoint.get('state_dict', checkpoint))
+        resampled = resampled_on_load(model, found)
         self._misfit = describe_misfit(
-            _shapes(checkpoint.get('state_dict', checkpoint)),
-            _shapes(_bare_model(runner.model).state_dict()))
-        if self._misfit and runner._resume:
+            _shapes(found), _shapes(_tensors(model.state_dict())), resampled)
+        problem = self._misfit or _refuse_to_resume(resampled)
+        if problem and runner._resume:
             raise RuntimeError(
-                f'{self._misfit} Resume with the config of that training, or start '
+                f'{problem} Resume with the config of that training, or start '
                 'a new one from these weights: load_from without resume.')
         if runner._resume:
             _disarm_resume(checkpoint, runner.work_dir)

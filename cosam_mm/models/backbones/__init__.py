@@ -1,8 +1,12 @@
 """Backbones that take plugins at named places."""
 from . import imagenet  # noqa: F401  (its scheme for weights by name)
+from .clip_vision import CLIPVision
 from .frame_resnet import FrameResNet
 from .frame_se_resnet import FrameSEResNet
 from .i3d import I3D
+from .plugged import plug_into
 from .resnext3d import ResNeXt3D
 
-__all__ = ['I3D', 'FrameResNet', 'FrameSEResNet', 'ResNeXt3D']
+__all__ = [
+    'I3D', 'CLIPVision', 'FrameResNet', 'FrameSEResNet', 'ResNeXt3D', 'plug_into'
+]

@@ -8,6 +8,7 @@ import importlib
 import os
 import pickle
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Union
@@ -89,6 +90,10 @@ def unwrap_state_dict(checkpoint: Any) -> dict[str, Tensor]:
         checkpoint: A state dict, or a dict that has one under ``'state_dict'``,
             with or without the ``module.`` that ``DataParallel`` puts first.
 
+    Returns:
+        The parameters by name, with the ``_metadata`` that modules have written about
+        themselves, where there is any.
+
     Raises:
         ValueError: It holds no state dict.
     """
@@ -105,10 +110,17 @@ def unwrap_state_dict(checkpoint: Any) -> dict[str, Tensor]:
             "A checkpoint is a dict of tensors, or has one as 'state_dict'; this has "
             + (f'entries that are no tensors ({len(others)}): '
                f'{", ".join(others[:10])}.' if others else 'no entries.'))
+    metadata = getattr(state, '_metadata', {})
     prefix = 'module.'
     if all(name.startswith(prefix) for name in state):
-        return {name[len(prefix):]: value for name, value in state.items()}
-    return dict(state)
+        state = {name[len(prefix):]: value for name, value in state.items()}
+        # Keyed by modules: 'module' is the wrapped model itself.
+        metadata = {f'{name}.'[len(prefix):-1]: value
+                    for name, value in metadata.items()
+                    if f'{name}.'.startswith(prefix)}
+    parameters = OrderedDict(state)  # a plain dict takes no attributes
+    parameters._metadata = metadata
+    return parameters
 
 
 def check_destination(path: PathLike, overwrite: bool = False) -> None:

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from cosam_mm.functional.triplet import batch_hard_triplet_loss
 
+from .gathering import gather_batch
+
 __all__ = ['BatchHardTripletLoss', 'IdentityLoss']
 
 
@@ -53,12 +55,18 @@ class BatchHardTripletLoss(nn.Module):
     Args:
         margin: By how much another identity should be farther than one's own.
         loss_weight: Factor of the loss.
+        across_processes: Whether several processes look for the hardest features in
+            the batches of all of them, which makes the loss and its gradient those
+            of one process with the whole batch: see :func:`gather_batch`. They need
+            batches of one size. False: each looks in its own batch.
     """
 
-    def __init__(self, margin: float = 0.3, loss_weight: float = 1.0) -> None:
+    def __init__(self, margin: float = 0.3, loss_weight: float = 1.0,
+                 across_processes: bool = True) -> None:
         super().__init__()
         self.margin = margin
         self.loss_weight = loss_weight
+        self.across_processes = across_processes
 
     def forward(self, feature: Tensor, score: Tensor, label: Tensor) -> Tensor:
         """Compute the loss.
@@ -71,5 +79,8 @@ class BatchHardTripletLoss(nn.Module):
         Raises:
             ValueError: The batch has no triplet.
         """
+        feature = feature.float()
+        if self.across_processes:
+            feature, label = gather_batch(feature, label)
         return self.loss_weight * batch_hard_triplet_loss(
-            feature.float(), label, self.margin)
+            feature, label, self.margin)

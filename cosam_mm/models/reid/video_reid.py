@@ -115,10 +115,14 @@ class VideoReID(BaseModel):
                 do what ``frame_wise`` says.
         """
         _check_inputs(inputs)
-        features = torch.cat([self.aggregation(self._feature_maps(clips))
+        features = torch.cat([self.clip_features(clips)
                               for clips in self._portions(inputs)])    # (M, D)
         counts = [len(tracklet) for tracklet in inputs]
         return torch.stack([part.mean(0) for part in features.split(counts)])
+
+    def clip_features(self, clips: Tensor) -> Tensor:
+        """The features (M, D) of single clips (M, C, T, H, W)."""
+        return self.aggregation(self._feature_maps(clips))
 
     def _portions(self, inputs: Tracklets) -> Iterable[Tensor]:
         """All clips in portions (m, C, T, H, W); one where batch norms learn."""
@@ -134,7 +138,7 @@ class VideoReID(BaseModel):
         """(M, C, T, H, W) to (M, C', T', H', W')."""
         if not self.frame_wise:
             return _last_output(self.backbone(clips), 5, 'True')
-        _check_clip_length(self.backbone, clips.shape[2])
+        _agree_on_clip_length(self.backbone, clips.shape[2])
         frames = clips.transpose(1, 2).flatten(0, 1)           # (M*T, C, H, W)
         maps = _last_output(self.backbone(frames), 4, 'False')  # (M*T, C', H', W')
         return maps.unflatten(0, (-1, clips.shape[2])).transpose(1, 2)
@@ -237,15 +241,22 @@ def _build_on(below: nn.Module, role: str, cfg: dict) -> nn.Module:
     return MODELS.build(cfg)
 
 
-def _check_clip_length(backbone: nn.Module, num_frames: int) -> None:
-    """Raise ``ValueError`` if a part of the backbone expects other clips.
+def _agree_on_clip_length(backbone: nn.Module, num_frames: int) -> None:
+    """Tell the parts of the backbone that take any clips how long they are.
 
     Once its frames are in the batch, nobody can tell where a clip ends: a module
     built for another length would join frames of different tracklets.
+
+    Raises:
+        ValueError: A part of the backbone expects clips of another length.
     """
     for name, module in backbone.named_modules():
         expected = getattr(module, 'num_frames', num_frames)
-        if expected != num_frames:
+        if expected == num_frames:
+            continue
+        if getattr(module, 'any_size', False) or getattr(module, 'num_references', 0):
+            module.num_frames = num_frames
+        else:
             raise ValueError(
                 f'Clips have {num_frames} frames, and {name} of the backbone was built '
                 f'for {expected}: set num_frames={num_frames} there, or '

@@ -1,9 +1,9 @@
-"""From a checkpoint and a video file to class names, without a process."""
+"""What all inference begins with: a checkpoint and a device."""
 import os
 
 import pytest
 
-from cosam_mm.engine.inference import find_checkpoint
+from cosam_mm.engine.inference.loading import find_checkpoint
 
 
 def touch(path, age):

@@ -1,0 +1,240 @@
+"""Re-ID evaluation: ranking and re-ranking against loops and dense matrices.
+
+Parts, at the size of MARS (1,980 queries, 11,310 gallery entries, 2048-D features):
+
+- ``rank``: distances, CMC and mAP against a loop over the queries, and against one
+  single-precision matrix of distances with a loop behind it;
+- ``rerank``: k-reciprocal re-ranking against the dense form;
+- ``memory``: peak memory of both, in processes of their own;
+- ``rank_large``, ``rerank_large``: the same with a gallery ten times as large, in
+  blocks; time and peak memory, without a baseline: the dense form would hold
+  matrices of 53 GB.
+
+Features are random: identities of several tracklets around a centre, seen by six
+cameras, and distractors without one, rectified as a ReLU leaves them.
+"""
+import multiprocessing
+import os
+import resource
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.figures import Figure, at_least, at_most
+from benchmarks.harness import Options
+from benchmarks.reid_baselines import (
+    dense_rerank,
+    loop_evaluation,
+    loop_over_distances,
+)
+from cosam_mm.engine.measurement import (
+    Summary,
+    ratio_to_baseline,
+    summarize,
+    time_alternately,
+)
+from cosam_mm.functional.reranking import rerank_blocks
+from cosam_mm.functional.retrieval import (
+    rank_blocks,
+    rank_features,
+    retrieval_figures,
+)
+
+__all__ = ['PARTS', 'run']
+
+SIZE, QUICK_SIZE = (1980, 11310, 2048), (20, 200, 16)
+LARGER = 10  # times the gallery
+IDENTITIES = 626
+DISTRACTORS = 0.27  # share of the gallery
+CAMERAS = 6
+SPREAD = 2.0  # of an identity's tracklets, where identities have 1
+# The loop's cost is the same for each query: it runs over one in so many.
+SAMPLED = 30
+GIB = 2**30
+
+
+def run(options: Options) -> Iterator[Figure]:
+    """Yield the figures of the parts that were asked for."""
+    for part in options.parts:
+        for figure in PARTS[part](options):
+            yield replace(figure, target=None) if options.quick else figure
+
+
+def make_features(size: tuple, seed: int) -> tuple:
+    """Arguments of :func:`rank_features`: features, persons and cameras.
+
+    Args:
+        size: (Q, G, D).
+        seed: Of all of them.
+    """
+    num_query, num_gallery, length = size
+    rng = np.random.default_rng(seed)
+    identities = min(IDENTITIES, num_query)
+    g_pids = rng.integers(identities, size=num_gallery)
+    g_pids[rng.random(num_gallery) < DISTRACTORS] = -1
+    pids = np.concatenate([np.arange(num_query) % identities, g_pids])
+    features = rng.standard_normal((len(pids), length), dtype=np.float32)
+    centres = rng.standard_normal((identities, length), dtype=np.float32)
+    known = pids >= 0
+    for start in range(0, len(pids), 4096):  # no second copy of them all
+        part = slice(start, start + 4096)
+        chosen = known[part]
+        features[part][chosen] = (centres[pids[part][chosen]]
+                                  + SPREAD * features[part][chosen])
+        # As long as the others: nearer to everybody otherwise.
+        features[part][~chosen] *= np.float32(np.hypot(1, SPREAD))
+    np.maximum(features, 0, out=features)
+    camids = rng.integers(CAMERAS, size=len(pids))
+    return (features[:num_query], features[num_query:], pids[:num_query],
+            pids[num_query:], camids[:num_query], camids[num_query:])
+
+
+def size_of(options: Options, times: int = 1) -> tuple:
+    """(Q, G, D) with so many times the gallery."""
+    q, g, d = QUICK_SIZE if options.quick else SIZE
+    return q, g * times, d
+
+
+def label(size: tuple) -> str:
+    """Its name in a figure."""
+    return f'{size[0]:,} x {size[1]:,}, {size[2]}-D'
+
+
+def _exact(value: float) -> Summary:
+    return Summary(value, value, value, 1)
+
+
+# -- against baselines -----------------------------------------------------------
+
+
+def matrix_then_loop(q, g, *ids) -> tuple[np.ndarray, float]:
+    """Distances in one product of single precision, then the loop."""
+    squared = (q**2).sum(axis=1)[:, None] + (g**2).sum(axis=1)
+    distances = np.sqrt(np.maximum(squared - 2 * (q @ g.T), 0))
+    return loop_over_distances(distances, *ids)
+
+
+def _rank(options: Options) -> Iterator[Figure]:
+    size = size_of(options)
+    data = make_features(size, options.seed)
+    step = 1 if options.quick else SAMPLED
+    sample = tuple(values[::step] if i % 2 == 0 else values
+                   for i, values in enumerate(data))
+    times = time_alternately({
+        'loop': lambda: loop_evaluation(*sample),
+        'matrix, then loop': lambda: matrix_then_loop(*data),
+        'ours': lambda: retrieval_figures(rank_features(*data)),
+    }, options.seconds, 2 if options.quick else None, warmup=1)
+    share = len(data[0]) / len(sample[0])
+    times['loop'] = [seconds * share for seconds in times['loop']]
+    for name, target in (('loop', at_least(25)), ('matrix, then loop', None)):
+        note = (f'the loop ran over {len(sample[0])} of the queries, its time is '
+                f'scaled by {share:g}' if name == 'loop' else '')
+        yield Figure('rank', f'{name} / ours, {label(size)}', 'times',
+                     ratio_to_baseline(times, name)['ours'], target,
+                     {'size': size, 'baseline': name,
+                      'baseline_seconds': summarize(times[name]).median,
+                      'contender_seconds': summarize(times['ours']).median}, note)
+    cmc, mean_ap = matrix_then_loop(*data)
+    ours = retrieval_figures(rank_features(*data), len(cmc))
+    yield Figure('rank', f'difference of mAP, {label(size)}', 'error',
+                 _exact(abs(ours.mean_ap - mean_ap)), at_most(1e-5),
+                 {'mean_ap': ours.mean_ap, 'rank_1': float(ours.cmc[0]),
+                  'cmc_difference': float(np.abs(ours.cmc - cmc).max())})
+
+
+def _rerank(options: Options) -> Iterator[Figure]:
+    size = size_of(options)
+    q, g, *_ = make_features(size, options.seed)
+    found = {}
+
+    def ours() -> None:
+        found['ours'] = np.concatenate([block for _, block in rerank_blocks(q, g)])
+
+    def dense() -> None:
+        found['dense'] = dense_rerank(q, g)
+
+    times = time_alternately({'dense': dense, 'ours': ours},
+                             rounds=2 if options.quick else 3, warmup=1)
+    yield Figure('rerank', f'dense / ours, {label(size)}', 'times',
+                 ratio_to_baseline(times, 'dense')['ours'], at_least(5),
+                 {'size': size, 'baseline_seconds': summarize(times['dense']).median,
+                  'contender_seconds': summarize(times['ours']).median})
+    difference = np.abs(found['ours'] - found['dense'])
+    yield Figure('rerank', f'largest difference, {label(size)}', 'error',
+                 _exact(float(difference.max())), None,
+                 {'share_above_1e-5': float((difference > 1e-5).mean())})
+
+
+# -- memory, and large galleries ---------------------------------------------------
+
+
+def rank_in_blocks(data: tuple) -> None:
+    """Figures from features."""
+    retrieval_figures(rank_features(*data))
+
+
+def rerank_in_blocks(data: tuple) -> None:
+    """Figures from re-ranked features."""
+    retrieval_figures(rank_blocks(rerank_blocks(*data[:2]), *data[2:]))
+
+
+def rerank_densely(data: tuple) -> None:
+    """The dense form."""
+    dense_rerank(*data[:2])
+
+
+def cost_alone(call: Callable, size: tuple, seed: int) -> tuple[float, int]:
+    """Seconds of a call in a process of its own, and bytes it held beyond features."""
+    context = multiprocessing.get_context('spawn')
+    with context.Pool(1) as pool:
+        return pool.apply(_cost_here, (call, size, seed))
+
+
+def _cost_here(call: Callable, size: tuple, seed: int) -> tuple[float, int]:
+    call(make_features(QUICK_SIZE, seed))  # what is imported late is no part of it
+    data = make_features(size, seed)
+    pages = int(Path('/proc/self/statm').read_text().split()[1])
+    before = pages * os.sysconf('SC_PAGE_SIZE')
+    start = time.perf_counter()
+    call(data)
+    seconds = time.perf_counter() - start
+    # An earlier peak, if it was higher, makes this too large and never too small.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return seconds, peak - before
+
+
+def _costs(part: str, call: Callable, name: str, size: tuple, options: Options,
+           target=None) -> Iterator[Figure]:
+    seconds, extra = cost_alone(call, size, options.seed)
+    details = {'size': size, 'seconds': seconds, 'bytes': extra}
+    yield Figure(part, f'peak beside the features, {name}, {label(size)}', 'GiB',
+                 _exact(extra / GIB), target, details)
+    if part != 'memory':
+        yield Figure(part, f'time, {name}, {label(size)}', 's', _exact(seconds), None,
+                     details, "this machine's")
+
+
+def _memory(options: Options) -> Iterator[Figure]:
+    size = size_of(options)
+    for call, name, target in ((rank_in_blocks, 'ranking', None),
+                               (rerank_in_blocks, 're-ranking', at_most(2)),
+                               (rerank_densely, 'dense re-ranking', None)):
+        yield from _costs('memory', call, name, size, options, target)
+
+
+def _rank_large(options: Options) -> Iterator[Figure]:
+    yield from _costs('rank_large', rank_in_blocks, 'ranking',
+                      size_of(options, LARGER), options, at_most(2))
+
+
+def _rerank_large(options: Options) -> Iterator[Figure]:
+    yield from _costs('rerank_large', rerank_in_blocks, 're-ranking',
+                      size_of(options, LARGER), options, at_most(2))
+
+
+PARTS = {'rank': _rank, 'rerank': _rerank, 'memory': _memory,
+         'rank_large': _rank_large, 'rerank_large': _rerank_large}

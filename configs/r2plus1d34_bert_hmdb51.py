@@ -1,0 +1,6 @@
+_base_ = [
+    './_base_/models/r2plus1d34_bert.py',
+    './_base_/datasets/hmdb51_rgb_112_t32.py',
+    './_base_/schedules/late_temporal.py',
+    './_base_/default_runtime.py',
+]

@@ -1,0 +1,6 @@
+_base_ = [
+    './_base_/models/tsn_r50.py',
+    './_base_/datasets/hmdb51_rgb_224_segments8.py',
+    './_base_/schedules/late_temporal.py',
+    './_base_/default_runtime.py',
+]

@@ -1,0 +1,46 @@
+"""Other forms of the same arithmetic, for whole runs."""
+from collections.abc import Sequence
+from typing import Optional
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+
+from ..fast import make_fast, use_channels_last
+
+__all__ = ['ChannelsLastHook', 'FastInferenceHook']
+
+
+@HOOKS.register_module()
+class ChannelsLastHook(Hook):
+    """Trains with the convolutions' features laid out channels last.
+
+    The results are the same to rounding, checkpoints are not changed. A model that is
+    spread over processes is left alone: what wraps it has taken stock of its weights
+    before any hook runs. Opt-in: ``custom_hooks=[..., dict(type='ChannelsLastHook')]``.
+
+    Args:
+        devices: Kinds of devices that it does so on. On the others it does nothing.
+    """
+
+    def __init__(self, devices: Sequence[str] = ('cpu',)) -> None:
+        self.devices = tuple(devices)
+
+    def before_train(self, runner) -> None:
+        """Lay the weights out anew."""
+        if is_model_wrapper(runner.model):
+            return
+        if next(runner.model.parameters()).device.type in self.devices:
+            use_channels_last(runner.model)
+
+
+@HOOKS.register_module()
+class FastInferenceHook(Hook):
+    """Tests with the fast form of the model: ``tools/test.py --fast``."""
+
+    def before_test_iter(self, runner, batch_idx: int,
+                         data_batch: Optional[Sequence] = None) -> None:
+        """Change the model with the help of the first batch."""
+        if batch_idx == 0:
+            model = runner.model
+            make_fast(model.module if is_model_wrapper(model) else model, data_batch)

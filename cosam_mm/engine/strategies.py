@@ -1,0 +1,72 @@
+"""mmengine's strategies: optimiser, gradients and weights spread over processes.
+
+A strategy file, such as those of ``configs/_base_/strategies``, holds ``runner_type``
+and ``strategy`` and goes with any training config.
+"""
+from mmengine.config import Config
+
+__all__ = ['fit_to_strategy', 'use_strategy']
+
+
+def use_strategy(cfg: Config, strategy_file: str) -> None:
+    """Train with a strategy.
+
+    Args:
+        cfg: The config; what the file sets is merged into it.
+        strategy_file: A config with ``runner_type`` and ``strategy``.
+
+    Raises:
+        ValueError: The file holds no strategy.
+    """
+    settings = Config.fromfile(strategy_file)
+    if 'strategy' not in settings or 'runner_type' not in settings:
+        raise ValueError(f'--strategy: {strategy_file} sets no runner_type and '
+                         'strategy, as configs/_base_/strategies/fsdp.py does.')
+    cfg.merge_from_dict(settings.to_dict())
+
+
+def fit_to_strategy(cfg: Config) -> None:
+    """Make ``optim_wrapper`` one that the config's strategy works with, if it has one.
+
+    FSDP and DeepSpeed need several processes. DeepSpeed adds up and clips gradients
+    itself. Under FSDP mmengine (0.10.7) would clip the gradients of each process by
+    the norm of its own share. Nor does it resume: ``FlexibleRunner`` counts an epoch
+    too many in a checkpoint written after validation, and hands torch the state of
+    FSDP's optimiser in an order of arguments that torch has changed since.
+
+    Raises:
+        ValueError: There is one process only, the gradients cannot be clipped, or a
+            training is to be resumed.
+    """
+    kind = (cfg.get('strategy') or {}).get('type')
+    if kind not in ('FSDPStrategy', 'DeepSpeedStrategy'):
+        return
+    if cfg.launcher == 'none':
+        raise ValueError(
+            f'{kind} spreads a model over processes, and there is one: start them by '
+            'tools/dist_train.sh or tools/slurm_train.sh.')
+    if cfg.get('resume'):
+        raise ValueError(
+            f'{kind}: mmengine 0.10.7 cannot resume under a strategy. Start anew from '
+            'the weights with --cfg-options load_from=CHECKPOINT.')
+    if kind == 'DeepSpeedStrategy':
+        _hand_over_to_deepspeed(cfg)
+    elif cfg.optim_wrapper.get('clip_grad'):
+        raise ValueError(
+            'FSDPStrategy: each process would clip its share of the gradients by the '
+            "norm of that share. Set optim_wrapper.clip_grad=None with --cfg-options, "
+            'or use DeepSpeedStrategy.')
+
+
+def _hand_over_to_deepspeed(cfg: Config) -> None:
+    wrapper = cfg.optim_wrapper
+    wrapper.type = 'DeepSpeedOptimWrapper'
+    cfg.strategy.gradient_accumulation_steps = wrapper.pop('accumulative_counts', 1)
+    clip_grad = wrapper.pop('clip_grad', None)
+    if not clip_grad:
+        return
+    if set(clip_grad) != {'max_norm'}:
+        raise ValueError('DeepSpeedStrategy clips gradients by their Euclidean norm: '
+                         'optim_wrapper.clip_grad may set max_norm only, got '
+                         f'{dict(clip_grad)}.')
+    cfg.strategy.gradient_clipping = clip_grad.max_norm

@@ -1,0 +1,68 @@
+"""The benchmark of COSAM runs, and its file has the keys that the README documents."""
+import json
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.profiling import time_by_operation
+from benchmarks.suite.cosam import PARTS, training_step
+from tests.tool_process import run_fresh
+
+FIGURE = {'part', 'name', 'unit', 'summary', 'target', 'details', 'note', 'verdict'}
+
+
+def test_step_leaves_no_gradients():
+    module, x = nn.Linear(3, 2), torch.rand(4, 3, requires_grad=True)
+    step = training_step(module, x)
+    seen = []
+    module.weight.register_post_accumulate_grad_hook(lambda p: seen.append(p.grad))
+    x.register_post_accumulate_grad_hook(lambda p: seen.append(p.grad))
+    step()
+    assert len(seen) == 2
+    assert x.grad is None
+    assert module.weight.grad is None
+
+
+def test_time_by_operation_splits_the_passes():
+    x = torch.rand(64, 64, requires_grad=True)
+
+    def step():
+        (x.exp() @ x).sum().backward()
+        x.grad = None
+
+    shares = time_by_operation(step, steps=2)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert ('forward', 'aten::exp') in shares
+    assert ('backward', 'aten::mm') in shares
+    assert ('backward', 'aten::exp') not in shares
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)
+
+
+def test_quick_run(repo, tmp_path):
+    path = tmp_path / 'cosam.json'
+    parts = [part for part in PARTS if part != 'formats']
+    done = run_fresh(sys.executable, '-m', 'benchmarks', 'cosam', '--quick',
+                     '--parts', *parts, '--json', path, cwd=repo)
+    assert done.returncode == 0, done.stderr
+    assert '--quick: shapes are shrunk' in done.stdout
+    written = json.loads(path.read_text())
+    assert set(written) == {'benchmark', 'quick', 'environment', 'figures'}
+    assert written['quick'] is True
+    assert {one['part'] for one in written['figures']} == set(parts)
+    for one in written['figures']:
+        assert set(one) == FIGURE
+        assert one['verdict'] == 'no target'
+        assert set(one['summary']) == {'median', 'lower', 'upper', 'count'}
+
+
+@pytest.mark.slow
+def test_quick_run_of_formats(repo, tmp_path):
+    """Compiles, which takes a minute."""
+    path = tmp_path / 'cosam.json'
+    done = run_fresh(sys.executable, '-m', 'benchmarks', 'cosam', '--quick', '--parts',
+                     'formats', '--json', path, cwd=repo)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(path.read_text())['figures']
+    assert {one['unit'] for one in figures} == {'times', 'error'}

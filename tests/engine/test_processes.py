@@ -1,0 +1,97 @@
+"""Processes without GPUs: how they are connected, and that they end in peace."""
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch.distributed as dist
+from mmengine.config import Config
+
+from cosam_mm.engine import processes
+from cosam_mm.engine.processes import connect_cpu_processes, disconnect_cpu_processes
+from tests.tool_process import ENVIRONMENT, LIMIT, REPO
+
+# Python would take the lock from a computing thread after 5 ms. With a longer interval
+# a worker thread that wants it is sure to wait until the interpreter goes down.
+SCRIPT = """
+import sys
+import torch
+import torch.distributed as dist
+from mmengine.config import Config
+from cosam_mm.engine.processes import connect_cpu_processes, disconnect_cpu_processes
+
+cfg = Config(dict(launcher='pytorch'))
+connect_cpu_processes(cfg)
+connect_cpu_processes(cfg)
+sys.setswitchinterval(1000)
+model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(64, 4))
+model(torch.randn(8, 64)).sum().backward()
+for _ in range(20):
+    data = torch.full((2,), dist.get_rank())
+    dist.broadcast(data, 1)
+dist.barrier()
+print(dist.get_world_size(), data.tolist(), cfg.model_wrapper_cfg.device_ids)
+disconnect_cpu_processes()
+assert not dist.is_initialized()
+"""
+
+
+def test_two_processes_end_in_peace(tmp_path):
+    script = tmp_path / 'script.py'
+    script.write_text(SCRIPT)
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        port = str(server.getsockname()[1])
+    pair = [subprocess.Popen(
+        [sys.executable, str(script)], text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, cwd=tmp_path,
+        env=dict(ENVIRONMENT, PYTHONPATH=str(REPO), RANK=str(rank), WORLD_SIZE='2',
+                 LOCAL_RANK=str(rank), MASTER_ADDR='127.0.0.1', MASTER_PORT=port))
+        for rank in range(2)]
+    texts = [one.communicate(timeout=LIMIT) for one in pair]
+    for one, (out, errors) in zip(pair, texts):
+        assert one.returncode == 0, errors
+        assert out == '2 [1, 1] None\n'
+
+
+@pytest.fixture
+def connected(monkeypatch):
+    """As after the first call, on a machine without GPUs."""
+    monkeypatch.setattr(processes, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(dist, 'is_initialized', lambda: True)
+
+
+def test_ddp_gets_no_device(connected):
+    cfg = Config(dict(launcher='pytorch', find_unused_parameters=True,
+                      model_wrapper_cfg=dict(bucket_cap_mb=1)))
+    connect_cpu_processes(cfg)
+    assert cfg.model_wrapper_cfg == dict(
+        type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None,
+        find_unused_parameters=True, bucket_cap_mb=1)
+
+
+def test_fsdp_gets_the_cpu(connected):
+    cfg = Config(dict(launcher='pytorch', strategy=dict(
+        type='FSDPStrategy', model_wrapper=dict(use_orig_params=True))))
+    connect_cpu_processes(cfg)
+    assert 'model_wrapper_cfg' not in cfg
+    assert cfg.strategy.model_wrapper == dict(
+        type='MMFullyShardedDataParallel', use_orig_params=True, device_id='cpu')
+
+
+def test_other_strategies_stay(connected):
+    given = dict(launcher='pytorch', strategy=dict(type='DeepSpeedStrategy'))
+    cfg = Config(dict(given))
+    connect_cpu_processes(cfg)
+    assert cfg.to_dict() == given
+
+
+@pytest.mark.parametrize(('launcher', 'device'), [
+    ('none', 'cpu'), ('slurm', 'cpu'), ('pytorch', 'cuda')])
+def test_nothing_is_done_elsewhere(monkeypatch, launcher, device):
+    monkeypatch.setattr(processes, 'get_device', lambda: device)
+    cfg = Config(dict(launcher=launcher))
+    connect_cpu_processes(cfg)
+    disconnect_cpu_processes()
+    assert cfg.to_dict() == dict(launcher=launcher)
+    assert not dist.is_initialized()

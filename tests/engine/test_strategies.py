@@ -1,0 +1,116 @@
+"""Strategy files: they go with every schedule, and build."""
+import importlib.util
+
+import pytest
+from mmengine._strategy import FSDPStrategy
+from mmengine.config import Config
+from mmengine.registry import OPTIM_WRAPPERS, RUNNERS, STRATEGIES
+from torch.distributed.fsdp import StateDictType
+
+import cosam_mm.datasets.reid  # noqa: F401  (what custom_imports of the configs does)
+from cosam_mm.engine.strategies import fit_to_strategy, use_strategy
+from tests.tool_process import REPO
+
+CONFIGS = ('resnext101_cosam_bert_hmdb51', 'reid/se_resnet50_cosam45_tp_mars',
+           'resnext14_bert_demo')
+
+
+def with_strategy(config, strategy, launcher='pytorch'):
+    cfg = Config.fromfile(REPO / 'configs' / f'{config}.py')
+    cfg.launcher = launcher
+    use_strategy(cfg, REPO / 'configs' / '_base_' / 'strategies' / f'{strategy}.py')
+    return cfg
+
+
+@pytest.mark.parametrize('config', CONFIGS[:2])
+def test_fsdp_builds(config, tmp_path):
+    cfg = with_strategy(config, 'fsdp')
+    before = cfg.optim_wrapper.to_dict()
+    fit_to_strategy(cfg)
+    assert cfg.optim_wrapper.to_dict() == before
+    assert cfg.runner_type == 'FlexibleRunner'
+    assert RUNNERS.get(cfg.runner_type) is not None
+    strategy = STRATEGIES.build(dict(
+        cfg.strategy, work_dir=str(tmp_path), env_kwargs=dict(launcher='none')))
+    assert isinstance(strategy, FSDPStrategy)
+    assert strategy.state_dict_type is StateDictType.FULL_STATE_DICT
+    # On a CPU torch frees what it has "moved" there, and reads it after that.
+    assert not strategy.state_dict_config.offload_to_cpu
+
+
+@pytest.mark.parametrize(('config', 'moved'), [
+    (CONFIGS[0], dict(gradient_accumulation_steps=16)),
+    (CONFIGS[1], dict(gradient_accumulation_steps=1)),
+    (CONFIGS[2], dict(gradient_accumulation_steps=1, gradient_clipping=5))])
+def test_deepspeed_takes_over_what_the_wrapper_did(config, moved):
+    cfg = with_strategy(config, 'deepspeed')
+    optimizer = cfg.optim_wrapper.optimizer.to_dict()
+    fit_to_strategy(cfg)
+    assert cfg.optim_wrapper.to_dict() == dict(
+        type='DeepSpeedOptimWrapper', optimizer=optimizer)
+    assert cfg.strategy.to_dict() == dict(
+        type='DeepSpeedStrategy', zero_optimization=dict(stage=1), **moved)
+    assert {cfg.strategy.type} <= STRATEGIES.module_dict.keys()
+    assert cfg.optim_wrapper.type in OPTIM_WRAPPERS.module_dict
+
+
+@pytest.mark.skipif(importlib.util.find_spec('deepspeed') is None,
+                    reason='needs DeepSpeed')
+def test_deepspeed_builds(tmp_path):
+    cfg = with_strategy(CONFIGS[0], 'deepspeed')
+    fit_to_strategy(cfg)
+    strategy = STRATEGIES.build(dict(
+        cfg.strategy, work_dir=str(tmp_path), env_kwargs=dict(launcher='none')))
+    assert strategy.config['zero_optimization'] == dict(stage=1)
+
+
+def test_deepspeed_clips_by_the_norm_only():
+    cfg = with_strategy(CONFIGS[2], 'deepspeed')
+    cfg.optim_wrapper.clip_grad = dict(type='value', clip_value=2)
+    with pytest.raises(ValueError, match=(
+            r"may set max_norm only, got \{'type': 'value', 'clip_value': 2\}")):
+        fit_to_strategy(cfg)
+
+
+def test_fsdp_does_not_clip():
+    cfg = with_strategy(CONFIGS[2], 'fsdp')
+    with pytest.raises(ValueError, match=(
+            r'clip its share of the gradients .* Set optim_wrapper\.clip_grad=None')):
+        fit_to_strategy(cfg)
+    cfg.optim_wrapper.clip_grad = None
+    fit_to_strategy(cfg)
+
+
+@pytest.mark.parametrize('strategy', ['fsdp', 'deepspeed'])
+def test_one_process_has_nobody_to_share_with(strategy):
+    cfg = with_strategy(CONFIGS[0], strategy, launcher='none')
+    with pytest.raises(ValueError, match=(
+            r'Strategy spreads a model .* there is one: start them by tools/dist_')):
+        fit_to_strategy(cfg)
+
+
+@pytest.mark.parametrize('strategy', ['fsdp', 'deepspeed'])
+def test_resuming_is_refused(strategy):
+    cfg = with_strategy(CONFIGS[0], strategy)
+    cfg.resume = True
+    with pytest.raises(ValueError, match=(
+            r'Strategy: mmengine 0\.10\.7 cannot resume .* load_from=CHECKPOINT')):
+        fit_to_strategy(cfg)
+
+
+@pytest.mark.parametrize('strategy', [None, dict(type='DDPStrategy')])
+def test_other_configs_stay(strategy):
+    cfg = Config.fromfile(REPO / 'configs' / f'{CONFIGS[2]}.py')
+    if strategy is not None:
+        cfg.strategy = strategy
+    before = cfg.to_dict()
+    fit_to_strategy(cfg)
+    assert cfg.to_dict() == before
+
+
+def test_a_file_without_a_strategy(tmp_path):
+    path = tmp_path / 'other.py'
+    path.write_text("strategy = dict(type='FSDPStrategy')")
+    with pytest.raises(ValueError, match=(
+            r'--strategy: .*other\.py sets no runner_type and strategy, as configs/')):
+        use_strategy(Config(), path)

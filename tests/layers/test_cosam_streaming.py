@@ -1,0 +1,178 @@
+"""A long video in chunks: the same result as at once, in bounded memory."""
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from cosam_mm.layers import COSAM
+from tests.layers.test_cosam import randomized
+
+FRAMES = 23
+
+
+def make(**settings):
+    settings = {'any_size': True, **settings}
+    cosam = COSAM(6, 4, (4, 2), reduction_channels=5, summary_channels=3, **settings)
+    return randomized(cosam).eval()
+
+
+def features(t=FRAMES, size=(4, 2)):
+    torch.manual_seed(0)
+    return torch.randn(2, 6, t, *size)
+
+
+def joined(stream):
+    outputs, spatial, channel = zip(*stream)
+    assert all(torch.equal(c, channel[0]) for c in channel if c is not None)
+    return (torch.cat(outputs, 2),
+            None if spatial[0] is None else torch.cat(spatial, 1), channel[0])
+
+
+def check(values, expected, **tolerance):
+    for value, wanted in zip(values, expected):
+        if wanted is None:
+            assert value is None
+        else:
+            torch.testing.assert_close(value, wanted, **tolerance)
+
+
+CHUNKINGS = [[1] * FRAMES, [FRAMES], [5, 1, 9, 8], [22, 1], [1, 22]]
+MODES = [{}, dict(with_channel=False), dict(with_spatial=False), dict(num_references=3),
+         dict(num_references=40)]
+
+
+@pytest.mark.parametrize('chunking', CHUNKINGS, ids=str)
+@pytest.mark.parametrize('settings', MODES, ids=str)
+@pytest.mark.parametrize('size', [(4, 2), (5, 3)])
+def test_equals_the_whole(chunking, settings, size):
+    cosam, x = make(**settings), features(size=size)
+    with torch.no_grad():
+        expected = cosam(x, return_masks=True)
+    chunks = x.split(chunking, dim=2)
+    stream = list(cosam.stream(chunks, FRAMES, return_masks=True))
+    assert [out.shape[2] for out, _, _ in stream] == chunking
+    check(joined(stream), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_equals_the_whole_in_double_precision():
+    cosam, x = make().double(), features().double()
+    with torch.no_grad():
+        expected = cosam(x, return_masks=True)
+    check(joined(cosam.stream(x.split(5, 2), FRAMES, True)), expected)
+
+
+@pytest.mark.parametrize('chunking', CHUNKINGS, ids=str)
+def test_given_references(chunking):
+    cosam, x = make(num_references=2, any_size=False), features()
+    references = torch.randn(2, 6, 2, 4, 2)
+    with torch.no_grad():
+        expected = cosam(x, return_masks=True, references=references)
+    stream = cosam.stream(x.split(chunking, 2), FRAMES, True, references)
+    check(joined(stream), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_clips_of_the_module_s_own_size():
+    cosam, x = make(any_size=False), features(4)
+    with torch.no_grad():
+        expected = cosam(x)
+    assert not any(out.requires_grad for out in cosam.stream([x]))
+    stream = list(cosam.stream(x.split(3, 2)))
+    torch.testing.assert_close(torch.cat(stream, 2), expected)
+
+
+class Source:
+    """Chunks that are made when they are read, and a count of the readings."""
+
+    def __init__(self, x, chunk=5):
+        self.chunks, self.passes = x.split(chunk, dim=2), 0
+
+    def __iter__(self):
+        self.passes += 1
+        return iter(self.chunks)
+
+
+@pytest.mark.parametrize(('settings', 'passes'), [
+    ({}, 3), (dict(with_channel=False), 2), (dict(with_spatial=False), 2),
+    (dict(num_references=2), 3), (dict(num_references=2, with_channel=False), 2)])
+def test_number_of_passes(settings, passes):
+    source = Source(features())
+    list(make(**settings).stream(source, FRAMES))
+    assert source.passes == passes
+    if 'num_references' in settings:
+        source = Source(features())
+        references = torch.randn(2, 6, 2, 4, 2)
+        list(make(**settings).stream(source, FRAMES, references=references))
+        assert source.passes == passes - 1
+
+
+def test_thousands_of_frames_stay_exact():
+    """The running templates do not drift."""
+    cosam, x = make(), features(4000, (2, 2))
+    with torch.no_grad():
+        expected = cosam.double()(x.double(), return_masks=True)
+    stream = cosam.float().stream(x.split(37, 2), 4000, return_masks=True)
+    check([v.double() for v in joined(stream)], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(('chunks', 'frames', 'message'), [
+    ((c for c in [features(2)]), 2, 'chunks is a generator, .* be read only once'),
+    ([features(2), features(3)], 4, 'hold at least 5 frames, num_frames=4'),
+    ([features(2), features(3)], 6, 'hold 5 frames, num_frames=6'),
+    ([], 2, 'hold 0 frames, num_frames=2'),
+    ([features(2)[0]], 2, r'A chunk is \(N, C, t, H, W\).*got \(6, 2, 4, 2\)'),
+    ([features(2), features(0)], 2, r'with one frame or more, got \(2, 6, 0, 4, 2\)'),
+    ([features(2), features(2, (4, 4))], 4,
+     r'was \(2, 6, 4, 2\) and is \(2, 6, 4, 4\) now'),
+    ([features(2)[:, :4]], 2, 'built for 6 channels, got 4'),
+    ([features(1)], 1, 'Got 1 frame a clip in num_frames=1'),
+])
+def test_wrong_chunks(chunks, frames, message):
+    with pytest.raises(ValueError, match=message):
+        list(make().stream(chunks, frames))
+
+
+def test_wrong_use():
+    fixed = make(any_size=False)
+    with pytest.raises(ValueError, match=r'4 frames, got 23 in num_frames=23.*any_si'):
+        fixed.stream(Source(features()), FRAMES)
+    with pytest.raises(ValueError, match='of 4x2, got 3x3 .*any_size=True'):
+        next(fixed.stream([features(4, (3, 3))]))
+    with pytest.raises(ValueError, match='references were given .*num_references=K'):
+        next(make().stream(Source(features()), FRAMES, references=features(2)))
+    with pytest.raises(RuntimeError, match=r'evaluation.*batch norm.*cosam.eval\(\)'):
+        make().train().stream(Source(features()), FRAMES)
+
+
+MEMORY = '''
+import json, resource, torch
+from cosam_mm.layers import COSAM
+
+class Video:
+    """Chunks of 16 frames that are made when they are read."""
+    def __init__(self, frames):
+        self.frames = frames
+    def __iter__(self):
+        for start in range(0, self.frames, 16):
+            generator = torch.Generator().manual_seed(start)
+            yield torch.randn(1, 64, 16, 16, 16, generator=generator)
+
+cosam = COSAM(64, 4, 16, any_size=True).eval()
+peaks = []
+for frames in (64, 64, 2048):
+    for out in cosam.stream(Video(frames), frames):
+        pass
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(json.dumps(peaks))
+'''
+
+
+def test_memory_does_not_grow_with_the_length(repo):
+    """Peak memory of a process, before and after a video that is 32 times as long."""
+    done = subprocess.run([sys.executable, '-c', MEMORY], cwd=repo, check=True,
+                          capture_output=True, text=True)
+    _, short, long = json.loads(done.stdout.splitlines()[-1])
+    unit = 1024 if sys.platform != 'darwin' else 1
+    features_of_video = 2048 * 64 * 16 * 16 * 4                     # 134 MB
+    assert (long - short) * unit < features_of_video / 8

@@ -1,0 +1,342 @@
+"""CLIP's encoder as a backbone: names, arithmetic, sizes, published weights."""
+import pickle
+import subprocess
+import sys
+
+import pytest
+import torch
+from mmengine.registry import MODELS
+from torch.nn import functional as F
+
+from cosam_mm.models.backbones import CLIPVision
+
+transformers = pytest.importorskip('transformers')
+
+SMALL = dict(hidden_channels=16, num_layers=2, num_heads=4, ffn_channels=24,
+             patch_size=8, pretrain_size=32)
+THEIRS = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=4,
+              intermediate_size=24, patch_size=8, image_size=32)
+
+
+def small(**kwargs):
+    return CLIPVision(**{**SMALL, **kwargs})
+
+
+def published_names(num_layers, channels, ffn_channels, patch_size, places):
+    """Names and shapes in OpenAI's checkpoints on the hub."""
+    shapes = {
+        'embeddings.class_embedding': (channels,),
+        'embeddings.patch_embedding.weight': (channels, 3, patch_size, patch_size),
+        'embeddings.position_embedding.weight': (1 + places, channels)}
+    linear = {f'self_attn.{part}_proj': (channels, channels) for part in 'qkv'}
+    linear.update({'self_attn.out_proj': (channels, channels),
+                   'mlp.fc1': (ffn_channels, channels),
+                   'mlp.fc2': (channels, ffn_channels),
+                   'layer_norm1': (channels,), 'layer_norm2': (channels,)})
+    parts = {f'encoder.layers.{i}.{name}': shape
+             for i in range(num_layers) for name, shape in linear.items()}
+    parts.update({'pre_layrnorm': (channels,), 'post_layernorm': (channels,)})
+    for name, shape in parts.items():
+        shapes[f'{name}.weight'] = shape
+        shapes[f'{name}.bias'] = shape[:1]
+    return {f'vision_model.{name}': shape for name, shape in shapes.items()}
+
+
+def naive_tokens(weights, x, heads=4, patch=8, trained_grid=4):
+    """CLIP's encoder written out, (M, 3, H, W) to (M, 1 + h * w, C)."""
+    w = {name[len('vision_model.'):]: value for name, value in weights.items()}
+
+    def norm(tokens, name):
+        mean = tokens.mean(-1, keepdim=True)
+        variance = ((tokens - mean)**2).mean(-1, keepdim=True)
+        return ((tokens - mean) / (variance + 1e-5).sqrt() * w[f'{name}.weight']
+                + w[f'{name}.bias'])
+
+    def linear(tokens, name):
+        return tokens @ w[f'{name}.weight'].T + w[f'{name}.bias']
+
+    positions = w['embeddings.position_embedding.weight']
+    grid = (x.shape[2] // patch, x.shape[3] // patch)
+    maps = positions[1:].reshape(1, trained_grid, trained_grid, -1).permute(0, 3, 1, 2)
+    if grid != (trained_grid, trained_grid):
+        maps = F.interpolate(maps, grid, mode='bicubic', align_corners=False)
+    kernel = w['embeddings.patch_embedding.weight']
+    tokens = [(w['embeddings.class_embedding'] + positions[0]).expand(len(x), -1)]
+    for row in range(grid[0]):
+        for column in range(grid[1]):
+            pixels = x[:, :, row * patch:(row + 1) * patch,
+                       column * patch:(column + 1) * patch]
+            tokens.append(torch.einsum('mijk,cijk->mc', pixels, kernel)
+                          + maps[0, :, row, column])
+    tokens = norm(torch.stack(tokens, 1), 'pre_layrnorm')
+    layer = 0
+    while f'encoder.layers.{layer}.mlp.fc1.bias' in w:
+        name = f'encoder.layers.{layer}'
+        inner = norm(tokens, f'{name}.layer_norm1')
+        queries, keys, values = (
+            linear(inner, f'{name}.self_attn.{part}_proj').chunk(heads, -1)
+            for part in 'qkv')
+        mixed = [(q @ k.mT / q.shape[-1]**0.5).softmax(-1) @ v
+                 for q, k, v in zip(queries, keys, values)]
+        tokens = tokens + linear(torch.cat(mixed, -1), f'{name}.self_attn.out_proj')
+        inner = linear(norm(tokens, f'{name}.layer_norm2'), f'{name}.mlp.fc1')
+        inner = inner * torch.sigmoid(1.702 * inner)
+        tokens = tokens + linear(inner, f'{name}.mlp.fc2')
+        layer += 1
+    return norm(tokens, 'post_layernorm')
+
+
+def loudly(net):
+    """The same network with weights large enough for every part to be heard."""
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return net
+
+
+# -- structure -------------------------------------------------------------------
+
+
+def test_names_and_sizes_are_the_published_ones():
+    with torch.device('meta'):
+        net = MODELS.build(dict(type='CLIPVision'))
+    shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+    assert shapes == published_names(12, 768, 3072, 16, places=14 * 14)
+    assert sum(p.numel() for p in net.parameters()) == 85_799_424
+    assert net.out_channels == 768
+    out = net.to('meta')(torch.empty(4, 3, 256, 128, device='meta'))
+    assert out.shape == (4, 768, 16, 8)
+
+
+@pytest.mark.parametrize('size', [(32, 32), (64, 32), (16, 40)])
+def test_maps_are_those_of_the_formulas(size):
+    torch.manual_seed(0)
+    net = loudly(small()).eval()
+    x = torch.randn(3, 3, *size)
+    tokens = naive_tokens(net.state_dict(), x)
+    height, width = size[0] // 8, size[1] // 8
+    out = net(x)
+    assert out.shape == (3, 16, height, width)
+    for row in range(height):
+        for column in range(width):
+            torch.testing.assert_close(
+                out[:, :, row, column], tokens[:, 1 + row * width + column],
+                rtol=1e-4, atol=1e-4)
+    net.out_type = 'cls_token'
+    torch.testing.assert_close(net(x), tokens[:, 0, :, None, None],
+                               rtol=1e-4, atol=1e-4)
+
+
+def test_a_patch_is_seen_where_it_stands():
+    """Without layers nothing mixes places."""
+    net = small(num_layers=0)
+    x = torch.randn(1, 3, 64, 32)
+    changed = x.clone()
+    changed[:, :, 40:48, 8:16] += 1
+    differ = (net(changed) != net(x)).any(1)[0]
+    assert differ.nonzero().tolist() == [[5, 1]]
+
+
+def test_frames_do_not_see_each_other_without_plugins():
+    net = loudly(small()).eval()
+    frames = torch.randn(4, 3, 64, 32)
+    torch.testing.assert_close(net(frames)[2:3], net(frames[2:3]),
+                               rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(('setting', 'message'), [
+    (dict(num_heads=3), 'num_heads=3 does not divide hidden_channels=16'),
+    (dict(patch_size=12), 'patch_size=12 does not divide pretrain_size=32'),
+    (dict(out_type='raw'), "must be 'featmap' or 'cls_token', got 'raw'"),
+    (dict(frozen_stages=3), 'frozen_stages must be between -1 and 2, got 3'),
+    (dict(frozen_stages=-2), 'frozen_stages must be between -1 and 2, got -2')])
+def test_settings_that_are_refused(setting, message):
+    with pytest.raises(ValueError, match=message):
+        small(**setting)
+
+
+@pytest.mark.parametrize('shape', [(1, 3, 60, 32), (1, 3, 64, 30), (1, 3, 2, 64, 32)])
+def test_images_of_no_whole_patches_are_refused(shape):
+    with pytest.raises(ValueError, match='multiples of patch_size=8, got'):
+        small()(torch.zeros(shape))
+
+
+# -- training --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(('stages', 'frozen'), [
+    (-1, ()),
+    (0, ('embeddings', 'pre_layrnorm')),
+    (1, ('embeddings', 'pre_layrnorm', 'encoder.layers.0'))])
+def test_frozen_stages(stages, frozen):
+    net = small(frozen_stages=stages).train()
+    for name, parameter in net.vision_model.named_parameters():
+        assert parameter.requires_grad is not name.startswith(frozen or '-'), name
+    for name, module in net.vision_model.named_modules():
+        if name and name != 'encoder' and not name.endswith('layers'):
+            assert module.training is not name.startswith(frozen or '-'), name
+    net(torch.randn(2, 3, 64, 32)).square().sum().backward()
+    learning = [p.grad for p in net.parameters() if p.requires_grad]
+    assert all(grad is not None for grad in learning)
+
+
+def test_with_cp_computes_layers_twice_and_the_same_gradients():
+    torch.manual_seed(0)
+    plain = loudly(small())
+    saving = small(with_cp=True)
+    saving.load_state_dict(plain.state_dict())
+    x, weight = torch.randn(2, 3, 64, 32), torch.randn(2, 16, 8, 4)
+    calls = []
+    for net in (plain, saving):
+        net.vision_model.encoder.layers[0].mlp.fc1.register_forward_hook(
+            lambda *_, net=net: calls.append(net))
+        (net.train()(x) * weight).sum().backward()
+    assert [calls.count(net) for net in (plain, saving)] == [1, 2]
+    for ours, theirs in zip(saving.parameters(), plain.parameters()):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+    with torch.no_grad():
+        torch.testing.assert_close(saving.eval()(x), plain.eval()(x))
+
+
+def test_mixed_precision_is_close():
+    torch.manual_seed(0)
+    net = small().eval()
+    x = torch.randn(2, 3, 64, 32)
+    with torch.no_grad(), torch.autocast('cpu', dtype=torch.bfloat16):
+        half = net(x).float()
+    with torch.no_grad():
+        exact = net(x)
+    assert not torch.equal(half, exact)
+    torch.testing.assert_close(half, exact, rtol=0, atol=0.1)
+
+
+# -- published weights -----------------------------------------------------------
+
+
+def theirs(**changes):
+    """A small CLIP as transformers has it."""
+    return transformers.CLIPModel(transformers.CLIPConfig(
+        vision_config={**THEIRS, **changes},
+        text_config=dict(
+            hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
+            intermediate_size=8, vocab_size=60, max_position_embeddings=5,
+            bos_token_id=1, eos_token_id=2, pad_token_id=0),
+        projection_dim=8)).eval()
+
+
+def pretrained(folder, **kwargs):
+    return small(init_cfg=dict(type='PretrainedCLIP', checkpoint=str(folder)), **kwargs)
+
+
+def encoder_of(model):
+    return getattr(model, 'vision_model', model)
+
+
+@pytest.mark.parametrize('kind', ['whole', 'encoder', 'pickled'])
+def test_published_weights_load(kind, tmp_path):
+    torch.manual_seed(0)
+    clip = loudly(theirs())
+    if kind == 'whole':
+        clip.save_pretrained(tmp_path)
+    elif kind == 'encoder':
+        model = transformers.CLIPVisionModel(clip.config.vision_config)
+        encoder_of(model).load_state_dict(encoder_of(clip).state_dict())
+        model.save_pretrained(tmp_path)
+    else:
+        clip.config.save_pretrained(tmp_path)
+        names = {f'vision_model.{name}': value
+                 for name, value in encoder_of(clip).state_dict().items()}
+        torch.save(names, tmp_path / 'pytorch_model.bin')
+    net = pretrained(tmp_path)
+    net.init_weights()
+    for name, value in encoder_of(clip).state_dict().items():
+        assert torch.equal(net.state_dict()[f'vision_model.{name}'], value), name
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        out = net.eval()(x)
+        hidden = clip.vision_model(x).last_hidden_state[:, 1:]
+        hidden = clip.vision_model.post_layernorm(hidden)
+    torch.testing.assert_close(out.flatten(2).mT, hidden, rtol=1e-4, atol=1e-4)
+
+
+def test_published_weights_load_with_plugins_in_a_reid_model(tmp_path):
+    clip = loudly(theirs())
+    clip.save_pretrained(tmp_path)
+    model = MODELS.build(dict(
+        type='VideoReID',
+        backbone=dict(
+            type='PluggedBackbone',
+            backbone=dict(type='CLIPVision', **SMALL, init_cfg=dict(
+                type='PretrainedCLIP', checkpoint=str(tmp_path))),
+            input_shape=(4, 3, 32, 16),
+            plugins=[dict(
+                cfg=dict(type='COSAM'), after='vision_model.encoder.layers.0',
+                layout='frame_tokens', grid=(4, 4, 2), num_prefix_tokens=1)]),
+        aggregation=dict(type='TemporalPoolAggregation')))
+    plugins = {name: value.clone() for name, value in
+               model.backbone.plugins.state_dict().items()}
+    model.init_weights()
+    for name, value in encoder_of(clip).state_dict().items():
+        loaded = model.backbone.vision_model.state_dict()[name]
+        assert torch.equal(loaded, value), name
+    assert plugins
+    for name, value in model.backbone.plugins.state_dict().items():
+        assert torch.equal(value, plugins[name]), name
+    assert model.eval()(torch.zeros(2, 1, 3, 4, 32, 16)).shape == (2, 16)
+
+
+def test_init_weights_draws_nothing_again():
+    net = loudly(small())
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    net.init_weights()
+    assert all(torch.equal(value, before[name])
+               for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    (dict(hidden_act='gelu'), "set hidden_act='gelu'"),
+    (dict(image_size=48), 'set pretrain_size=48'),
+    (dict(num_hidden_layers=3, intermediate_size=32),
+     'set num_layers=3, ffn_channels=32')])
+def test_weights_of_another_encoder_are_refused(change, message, tmp_path):
+    theirs(**change).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=f'another encoder than this.*{message}'):
+        pretrained(tmp_path).init_weights()
+
+
+def test_a_model_that_is_no_clip_is_refused(tmp_path):
+    transformers.ViTModel(transformers.ViTConfig(**THEIRS)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r'not a CLIP.*lacks 39 weights, such as '):
+        pretrained(tmp_path).init_weights()
+
+
+def test_weights_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(OSError, match="empty' could not be had .* init_cfg=None"):
+        pretrained(tmp_path / 'empty').init_weights()
+
+
+class _Trap:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), 'w')
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path):
+    theirs().config.save_pretrained(tmp_path)
+    torch.save({'vision_model.post_layernorm.bias': _Trap(tmp_path / 'ran')},
+               tmp_path / 'pytorch_model.bin')
+    with pytest.raises((OSError, ValueError, pickle.UnpicklingError)):
+        pretrained(tmp_path).init_weights()
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_without_transformers_the_error_says_what_to_install():
+    code = ('import sys; sys.modules["transformers"] = None\n'
+            'from cosam_mm.models.backbones import CLIPVision\n'
+            'CLIPVision()')
+    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code],
+                          capture_output=True, text=True, timeout=300)
+    assert "pip install 'transformers>=4.46'" in done.stderr.splitlines()[-1]

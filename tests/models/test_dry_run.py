@@ -1,0 +1,94 @@
+"""What submodules put out, found by running a network that then is as before."""
+import pytest
+import torch
+from torch import nn
+
+from cosam_mm.models.backbones.dry_run import (
+    first_tensor,
+    trace_outputs,
+    why_no_place,
+    zeros_for,
+)
+
+
+class Net(nn.Module):
+    """Runs one part twice and one never, and acts otherwise in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1, stride=2)
+        self.norm = nn.BatchNorm2d(8)
+        self.drop = nn.Dropout(0.5)
+        self.relu = nn.ReLU()
+        self.pair = nn.LSTM(8, 4)
+        self.unused = nn.Identity()
+        self.modes = []
+
+    def train(self, mode=True):
+        self.modes.append(mode)
+        return super().train(mode)
+
+    def forward(self, x):
+        assert not self.training
+        assert not torch.is_grad_enabled()
+        x = self.relu(self.drop(self.relu(self.norm(self.conv(x)))))
+        return self.pair(x.mean(3).transpose(1, 2))
+
+
+def test_outputs_in_running_order():
+    outputs = trace_outputs(Net(), (4, 3, 6, 10))
+    assert list(outputs) == ['conv', 'norm', 'relu', 'drop', 'pair', 'unused']
+    assert outputs['conv'] == outputs['norm'] == [(4, 8, 3, 5)]
+    assert outputs['relu'] == [(4, 8, 3, 5)] * 2
+    assert outputs['pair'] == [(4, 3, 4)]
+    assert outputs['unused'] == []
+    assert trace_outputs(Net(), (4, 3, 6, 10), ['drop']) == {'drop': [(4, 8, 3, 5)]}
+
+
+def test_nothing_is_changed():
+    net = Net()
+    net.norm.eval()
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    modes = {name: module.training for name, module in net.named_modules()}
+    torch.manual_seed(5)
+    expected = torch.rand(4)
+    torch.manual_seed(5)
+    trace_outputs(net, (4, 3, 6, 10))
+    assert torch.equal(torch.rand(4), expected)
+    assert {name: m.training for name, m in net.named_modules()} == modes
+    assert net.modes == []
+    assert all(torch.equal(net.state_dict()[name], state[name]) for name in state)
+    assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_a_failing_run_leaves_no_trace_either():
+    net = Net()
+    with pytest.raises(RuntimeError, match='channels'):
+        trace_outputs(net, (4, 5, 6, 10))
+    assert net.training
+    assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_input_is_of_the_kind_of_the_parameters():
+    assert zeros_for(nn.Linear(2, 2).bfloat16(), (1, 2)).dtype == torch.bfloat16
+    assert zeros_for(nn.Linear(2, 2, device='meta'), (1, 2)).is_meta
+    assert zeros_for(nn.ReLU(), (1, 2)).dtype == torch.float32
+
+
+def test_first_tensor():
+    x = torch.zeros(1)
+    assert first_tensor(x) is first_tensor((x, 1)) is first_tensor([x]) is x
+    assert first_tensor(()) is first_tensor((1, x)) is first_tensor({'x': x}) is None
+
+
+def test_why_no_plugin_can_stand_there():
+    net = Net()
+    calls = trace_outputs(net, (4, 3, 6, 10))
+    reasons = {name: why_no_place(net.get_submodule(name), calls[name])
+               for name in calls}
+    assert reasons == {
+        'conv': '', 'norm': 'is a norm, which sync_bn exchanges',
+        'relu': 'runs 2 times in a forward pass', 'drop': '', 'pair': '',
+        'unused': 'runs 0 times in a forward pass'}
+    assert why_no_place(nn.ReLU(), [dict]) == 'puts out a dict'
+    assert why_no_place(nn.ReLU(), [(2, 3)]) == 'puts out 2 dimensions'

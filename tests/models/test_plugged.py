@@ -1,0 +1,800 @@
+"""Plugins after any submodule of MMAction2's convolutional backbones and of ours."""
+import copy
+import pickle
+import subprocess
+import sys
+import warnings
+from collections import namedtuple
+
+import mmaction.models  # noqa: F401  (registers its backbones)
+import pytest
+import torch
+from mmengine.model import BaseModule, ExponentialMovingAverage, revert_sync_batchnorm
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import load_checkpoint, save_checkpoint
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from cosam_mm.layers import COSAM
+from cosam_mm.models.backbones.library import LibraryFeatures, build_library_model
+from cosam_mm.models.backbones.plugged import plug_into
+
+SIZE = 32
+CLIP = (1, 3, 8, SIZE, SIZE)
+FRAMES = (8, 3, SIZE, SIZE)
+SLOWONLY = dict(
+    type='mmaction.ResNet3dSlowOnly', depth=18, base_channels=8, pretrained=None,
+    lateral=False, conv1_kernel=(1, 7, 7), conv1_stride_t=1, pool1_stride_t=1,
+    inflate=(0, 0, 1, 1), norm_eval=False)
+I3D_R50 = dict(
+    type='mmaction.ResNet3d', depth=50, base_channels=8, pretrained=None,
+    conv1_kernel=(5, 7, 7), conv1_stride_t=2, pool1_stride_t=2, norm_eval=False,
+    inflate=((1, 1, 1), (1, 0, 1, 0), (1, 0, 1, 0, 1, 0), (0, 1, 0)),
+    zero_init_residual=False)
+R2PLUS1D = dict(
+    type='mmaction.ResNet2Plus1d', depth=18, base_channels=8, pretrained=None,
+    pretrained2d=False, norm_eval=False, conv_cfg=dict(type='Conv2plus1d'),
+    norm_cfg=dict(type='BN3d', requires_grad=True), conv1_kernel=(3, 7, 7),
+    conv1_stride_t=1, pool1_stride_t=1, inflate=(1, 1, 1, 1),
+    temporal_strides=(1, 2, 2, 2), zero_init_residual=False)
+TSN = dict(type='mmaction.ResNet', depth=18, pretrained=None, norm_eval=False)
+TSM = dict(type='mmaction.ResNetTSM', depth=18, num_segments=8, shift_div=8,
+           pretrained=None, pretrained2d=False, norm_eval=False)
+OURS = dict(type='FrameResNet', depth=14, base_channels=8)
+
+# Backbone, input, and (C, T, H, W) after layer3.
+BACKBONES = {
+    'slowonly': (SLOWONLY, CLIP, (32, 8, 2, 2)),
+    'i3d_r50': (I3D_R50, (1, 3, 16, SIZE, SIZE), (128, 2, 2, 2)),
+    'r2plus1d': (R2PLUS1D, CLIP, (32, 2, 2, 2)),
+    'tsn': (TSN, FRAMES, (256, 8, 2, 2)),
+    'tsm': (TSM, FRAMES, (256, 8, 2, 2)),
+    'ours': (OURS, FRAMES, (128, 8, 2, 2)),
+}
+ALL = pytest.mark.parametrize('name', BACKBONES)
+COSAM_3 = [dict(cfg=dict(type='COSAM'), after='layer3')]
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed_and_scope():
+    torch.manual_seed(0)
+    # R(2+1)D's convolutions have names that are known in this scope only.
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        yield
+
+
+@MODELS.register_module(name='test_plugged.Affine')
+class Affine(BaseModule):
+    """x -> scale * x + shift, so that the order of two of them shows."""
+
+    def __init__(self, scale=1.0, shift=0.0, init_cfg=None):
+        super().__init__(init_cfg)
+        self.scale, self.shift = scale, nn.Parameter(torch.tensor(float(shift)))
+
+    def forward(self, x):
+        return self.scale * x + self.shift
+
+
+@MODELS.register_module(name='test_plugged.Normed')
+class Normed(nn.Module):
+    """A plugin with a batch norm of each kind of input."""
+
+    def __init__(self, in_channels):
+        super().__init__()
+        self.norm2d, self.norm3d = (nn.BatchNorm2d(in_channels),
+                                    nn.BatchNorm3d(in_channels))
+
+    def forward(self, x):
+        return self.norm2d(x) if x.dim() == 4 else self.norm3d(x)
+
+
+@MODELS.register_module(name='test_plugged.Halved')
+class Halved(nn.Module):
+    """No plugin: it changes the shape."""
+
+    def forward(self, x):
+        return x[..., ::2]
+
+
+Pair = namedtuple('Pair', 'feature extra')
+
+
+@MODELS.register_module(name='test_plugged.Forked')
+class Forked(nn.Module):
+    """Submodules that put out, and are used, in every way there is."""
+
+    class Gives(nn.Module):
+        def __init__(self, form):
+            super().__init__()
+            self.form = form
+
+        def forward(self, x):
+            return self.form(x)
+
+    def __init__(self):
+        super().__init__()
+        self.tuple = self.Gives(tuple_of)
+        self.list = self.Gives(list_of)
+        self.named = self.Gives(pair_of)
+        self.dict = self.Gives(dict_of)
+        self.flat = nn.Flatten(0)
+        self.twice = nn.Identity()
+        self.never = nn.Identity()
+
+    def forward(self, x):
+        outputs = {name: getattr(self, name)(x) for name in ('tuple', 'list', 'named')}
+        self.dict(x), self.flat(x), self.twice(self.twice(x))
+        return outputs['tuple'], outputs['list'], outputs['named']
+
+
+def tuple_of(x):
+    return x, 'rest'
+
+
+def list_of(x):
+    return [x, 'rest']
+
+
+def pair_of(x):
+    return Pair(x, 'rest')
+
+
+def dict_of(x):
+    return {'x': x}
+
+
+def bare(name, **settings):
+    return MODELS.build({**BACKBONES[name][0], **settings})
+
+
+def plugged(name, plugins=COSAM_3, **settings):
+    backbone, shape, _ = BACKBONES[name]
+    return MODELS.build(dict(type='PluggedBackbone', backbone={**backbone, **settings},
+                             input_shape=shape, plugins=plugins))
+
+
+def batch(name, clips=2):
+    """Two clips; frames of clips are the batch of a backbone of frames."""
+    shape = BACKBONES[name][1]
+    return torch.rand(shape[0] * clips, *shape[1:])
+
+
+def affine(after, **cfg):
+    return dict(cfg=dict(type='test_plugged.Affine', **cfg), after=after)
+
+
+def by_hand(net, x, plugin):
+    """Forward passes of the six, written out, with a plugin after layer3."""
+    if hasattr(net, 'bn1'):                                   # ours
+        x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
+    else:
+        x = net.maxpool(net.conv1(x))
+    x = net.layer1(x)
+    if getattr(net, 'with_pool2', False) and 'Plus' not in type(net).__name__:
+        x = net.pool2(x)
+    return net.layer4(plugin(net.layer3(net.layer2(x))))
+
+
+# -- what comes out ------------------------------------------------------------------
+
+
+@ALL
+def test_plugin_runs_after_its_place(name):
+    net = plugged(name).eval()
+    (cosam,) = net.plugins['layer3']
+    alone = bare(name)
+    alone.eval()
+    alone.load_state_dict(net.state_dict(), strict=False)
+    x = batch(name)
+    expected = by_hand(alone, x, cosam)
+    assert torch.equal(net(x), expected)
+    assert not torch.allclose(alone(x), expected)
+
+
+@ALL
+def test_names_class_and_checkpoint_are_the_backbones(name):
+    alone, net = bare(name), plugged(name)
+    names = list(net.state_dict())
+    assert names[:len(alone.state_dict())] == list(alone.state_dict())
+    added = names[len(alone.state_dict()):]
+    assert added
+    assert all(key.startswith('plugins.layer3.0.') for key in added)
+    assert isinstance(net, type(alone))
+    assert type(net).__name__ == type(alone).__name__
+
+    loaded = net.load_state_dict(alone.state_dict(), strict=False)
+    # torch does not miss these counters.
+    assert loaded.missing_keys == [
+        key for key in added if not key.endswith('num_batches_tracked')]
+    assert loaded.unexpected_keys == []
+    assert all(torch.equal(net.state_dict()[key], value)
+               for key, value in alone.state_dict().items())
+
+
+@ALL
+def test_arguments_are_filled_in(name):
+    (cosam,) = plugged(name).plugins['layer3']
+    channels, frames, height, width = BACKBONES[name][2]
+    assert isinstance(cosam, COSAM)
+    assert (cosam.in_channels, cosam.num_frames) == (channels, frames)
+    assert cosam.spatial_size == (height, width)
+
+
+def test_what_the_cfg_says_is_not_filled_in():
+    cfg = dict(type='COSAM', num_frames=4, reduction_channels=16)
+    (cosam,) = plugged('tsn', [dict(cfg=cfg, after='layer3')]).plugins['layer3']
+    assert (cosam.num_frames, cosam.reduction_channels) == (4, 16)
+    assert cfg == dict(type='COSAM', num_frames=4, reduction_channels=16)
+
+
+@pytest.mark.parametrize('name', ['slowonly', 'tsn'])
+def test_modules_of_others(name):
+    """mmcv's non-local block, as it is on clips and in an adapter on frames."""
+    cfg = dict(type='mmcv.cnn.NonLocal3d')
+    if name == 'tsn':
+        cfg = dict(type='ClipAdapter', module=cfg)
+    net = plugged(name, [dict(cfg=cfg, after='layer3')]).eval()
+    (block,) = net.plugins['layer3']
+    x = batch(name)
+    assert getattr(block, 'module', block).in_channels == BACKBONES[name][2][0]
+    assert torch.equal(net(x), by_hand(net, x, nn.Identity()))
+
+
+def test_a_class_as_type():
+    net = plugged('slowonly', [dict(cfg=dict(type=COSAM), after='layer3')])
+    assert isinstance(net.plugins['layer3'][0], COSAM)
+
+
+def test_plugins_run_in_order_and_places_see_earlier_ones():
+    plugins = [affine('layer2', scale=2.0), affine('layer2', shift=1.0),
+               affine('layer1.1', scale=0.0)]
+    net = plugged('slowonly', plugins).eval()
+    assert [*net.plugins] == ['layer2', 'layer1_1']
+    seen = []
+    net.layer3.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    net(batch('slowonly'))
+    zeros = torch.zeros(2, 8, 8, SIZE // 4, SIZE // 4)
+    assert torch.equal(seen[0], 2 * net.layer2[1](net.layer2[0](zeros)) + 1)
+
+
+def test_no_plugins_change_nothing():
+    net = plugged('slowonly', [])
+    x = batch('slowonly')
+    assert list(net.state_dict()) == list(bare('slowonly').state_dict())
+    assert torch.equal(net.eval()(x), by_hand(net, x, nn.Identity()))
+
+
+def test_another_length_of_batch_and_size():
+    """Only a plugin that was built for a size minds it."""
+    net = plugged('slowonly', [affine('layer3', scale=2.0)]).eval()
+    assert net(torch.rand(3, 3, 4, 64, 48)).shape == (3, 64, 4, 2, 2)
+
+
+def test_a_backbone_that_has_plugins_of_its_own():
+    own = dict(cfg=dict(type='COSAM', num_frames=8, spatial_size=(4, 4)),
+               position='after_layer2')
+    net = plug_into(dict(OURS, plugins=[own]), FRAMES, COSAM_3)
+    assert [*net.plugins] == ['after_layer2', 'layer3']
+    again = MODELS.build(dict(
+        type='PluggedBackbone', input_shape=CLIP, plugins=[affine('layer4')],
+        backbone=dict(type='PluggedBackbone', backbone=SLOWONLY, input_shape=CLIP,
+                      plugins=COSAM_3)))
+    assert [*again.plugins] == ['layer3', 'layer4']
+    assert again(batch('slowonly')).shape == (2, 64, 8, 1, 1)
+
+
+@pytest.mark.parametrize('index', [0, 1, 2])
+def test_outputs_of_several_parts_keep_their_form(index):
+    place = ('tuple', 'list', 'named')[index]
+    net = plug_into(dict(type='test_plugged.Forked'), FRAMES,
+                    [affine(place, scale=3.0)])
+    x = torch.rand(FRAMES)
+    outputs = net(x)
+    for other, output in enumerate(outputs):
+        assert type(output) is (tuple, list, Pair)[other]
+        assert torch.equal(output[0], 3 * x if other == index else x)
+        assert output[1] == 'rest'
+
+
+def test_one_of_several_outputs():
+    shape, plugins = CLIP, COSAM_3
+    backbone = dict(SLOWONLY, out_indices=(1, 3))
+    both = plug_into(backbone, shape, plugins).eval()
+    one = plug_into(backbone, shape, plugins, out_index=-1).eval()
+    one.load_state_dict(both.state_dict())
+    x = batch('slowonly')
+    assert torch.equal(one(x), both(x)[1])
+    # A backbone of one output gives it, whatever is asked for.
+    single = plug_into(SLOWONLY, shape, plugins, out_index=-1).eval()
+    single.load_state_dict(both.state_dict())
+    assert torch.equal(single(x), one(x))
+
+
+# -- building leaves no trace --------------------------------------------------------
+
+
+def test_the_dry_run_changes_nothing(monkeypatch):
+    """Same weights, statistics, modes and random numbers as the bare backbone."""
+    torch.manual_seed(3)
+    alone = bare('slowonly', frozen_stages=1)
+    after_alone = torch.rand(3)
+    torch.manual_seed(3)
+    net = plugged('slowonly', [affine('layer3')], frozen_stages=1)
+    after = torch.rand(3)
+    assert torch.equal(after, after_alone)
+    for key, value in alone.state_dict().items():
+        assert torch.equal(net.state_dict()[key], value), key
+    modes = {name: module.training for name, module in alone.named_modules()}
+    assert modes.items() <= {
+        name: module.training for name, module in net.named_modules()}.items()
+
+
+def test_plugins_are_tried_without_a_trace():
+    net = plugged('slowonly', [dict(cfg=dict(type='test_plugged.Normed'),
+                                    after='layer3')])
+    (normed,) = net.plugins['layer3']
+    assert normed.training
+    assert normed.norm3d.training
+    assert normed.norm3d.num_batches_tracked == 0
+
+
+# -- training ------------------------------------------------------------------------
+
+
+NORMED = [dict(cfg=dict(type='test_plugged.Normed'), after='layer3')]
+
+
+@pytest.mark.parametrize(('name', 'settings'), [
+    ('slowonly', dict(norm_eval=True)), ('slowonly', dict(frozen_stages=4)),
+    ('r2plus1d', dict(norm_eval=True, frozen_stages=4)),
+    ('tsn', dict(norm_eval=True)), ('tsm', dict(partial_bn=True)),
+    ('tsn', dict(frozen_stages=4)), ('ours', dict(norm_eval=True))])
+def test_plugins_learn_where_the_backbone_is_fixed(name, settings):
+    net = plugged(name, NORMED, **settings)
+    assert net.train() is net
+    (normed,) = net.plugins['layer3']
+    norms = [m for n, m in net.named_modules()
+             if isinstance(m, _BatchNorm) and not n.startswith('plugins')]
+    assert not norms[-1].training
+    assert all(module.training for module in net.plugins.modules())
+    assert all(p.requires_grad for p in net.plugins.parameters())
+    fixed = [p for n, p in net.named_parameters() if not p.requires_grad]
+    assert bool(fixed) is (settings != dict(norm_eval=True))
+
+    assert net.eval() is net
+    assert not any(module.training for module in net.modules())
+
+
+def test_plugins_that_the_user_freezes_stay_frozen():
+    net = plugged('slowonly')
+    net.plugins.requires_grad_(False)
+    net.train()
+    assert not any(p.requires_grad for p in net.plugins.parameters())
+
+
+@pytest.mark.parametrize('name', ['i3d_r50', 'slowonly', 'tsn'])
+def test_checkpointing_of_the_backbone(name):
+    """Gradients are those without, in the plugin as well."""
+    settings = dict(depth=50) if name != 'i3d_r50' else {}
+    inside = [*COSAM_3, dict(cfg=dict(type='COSAM'), after='layer2.0')]
+    plain = plugged(name, inside, **settings).eval()
+    saving = plugged(name, inside, with_cp=True, **settings).eval()
+    saving.load_state_dict(plain.state_dict())
+    x = batch(name)
+    for net in (plain, saving):
+        net(x).square().mean().backward()
+    for (key, one), other in zip(plain.named_parameters(), saving.parameters()):
+        torch.testing.assert_close(one.grad, other.grad, msg=key)
+    assert all(p.grad.abs().max() > 0 for n, p in plain.plugins.named_parameters()
+               if n.endswith('weight'))
+
+
+@pytest.mark.parametrize('name', ['slowonly', 'tsn'])
+def test_autocast(name):
+    net = plugged(name).train()
+    x = batch(name)
+    with torch.autocast('cpu', torch.bfloat16):
+        loss = net(x).float().square().mean()
+    loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in net.parameters())
+    net.eval()
+    with torch.no_grad():
+        full = net(x)
+        with torch.autocast('cpu', torch.bfloat16):
+            half = net(x)
+    assert half.dtype == torch.bfloat16
+    assert (half - full).norm() < 0.05 * full.norm()
+
+
+@pytest.mark.parametrize('name', ['slowonly', 'tsm'])
+def test_compile(name):
+    """One graph of everything, plugin included, and the same result."""
+    net = plugged(name).eval()
+    x = batch(name)
+    graphs = []
+
+    def backend(graph, example_inputs):
+        graphs.append(str(graph.code))
+        return graph.forward
+
+    torch._dynamo.reset()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # the compiler's, about itself
+        compiled = torch.compile(net, backend=backend, fullgraph=True)(x)
+        torch.testing.assert_close(compiled, net(x))
+    (code,) = graphs
+    assert 'summary' in code
+
+
+DDP = """
+import sys, torch
+from torch import distributed, nn
+from mmengine.registry import MODELS
+import cosam_mm
+rank, store, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+distributed.init_process_group(
+    'gloo', init_method='file://' + store, rank=rank, world_size=2)
+torch.manual_seed(0)
+net = MODELS.build(dict(
+    type='PluggedBackbone', input_shape=(4, 3, 32, 32),
+    backbone=dict(type='FrameResNet', depth=14, base_channels=8),
+    plugins=[dict(cfg=dict(type='COSAM'), after='layer3')])).eval()
+x = torch.rand(2, 4, 3, 32, 32)
+model = nn.parallel.DistributedDataParallel(net)
+for step in range(2):  # the second finds out if a parameter was not used in the first
+    model.zero_grad()
+    model(x[rank]).square().mean().backward()
+gradients = {name: p.grad.clone() for name, p in net.named_parameters()}
+net.zero_grad()
+net(x.flatten(0, 1)).square().mean().backward()
+for name, p in net.named_parameters():
+    torch.testing.assert_close(gradients[name], p.grad, msg=name)
+assert all(gradients[n].abs().max() > 0 for n in gradients if n.endswith('.weight'))
+distributed.barrier()
+open(out + str(rank), 'w').write(str(sum('plugins' in n for n in gradients)))
+distributed.destroy_process_group()
+"""
+
+
+def test_two_processes_have_the_gradients_of_both_clips(tmp_path):
+    runs = [subprocess.Popen([sys.executable, '-c', DDP, str(rank), tmp_path / 'store',
+                              tmp_path / 'done'], stderr=subprocess.PIPE, text=True)
+            for rank in range(2)]
+    errors = [run.communicate(timeout=120)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], '\n'.join(errors)
+    assert (tmp_path / 'done0').read_text() == (tmp_path / 'done1').read_text() == '14'
+
+
+# -- copies --------------------------------------------------------------------------
+
+
+def remake(net, how):
+    return copy.deepcopy(net) if how == 'deepcopy' else pickle.loads(pickle.dumps(net))
+
+
+@pytest.mark.parametrize('how', ['deepcopy', 'pickle'])
+def test_copies_run_their_own_plugins(how):
+    net = plugged('slowonly', [affine('layer4', scale=2.0)]).eval()
+    other = remake(net, how)
+    assert type(other) is type(net)
+    x = batch('slowonly')
+    before = net(x)
+    assert torch.equal(other(x), before)
+    nn.init.constant_(other.plugins['layer4'][0].shift, 5.0)
+    torch.testing.assert_close(other(x), before + 5)
+    assert torch.equal(net(x), before)
+    assert other.train().plugins.training
+
+
+def test_moving_average():
+    net = plugged('slowonly', [affine('layer4')]).eval()
+    average = ExponentialMovingAverage(net, momentum=0.5)
+    x = batch('slowonly')
+    before = net(x)
+    average.update_parameters(net)
+    nn.init.constant_(net.plugins['layer4'][0].shift, 4.0)
+    average.update_parameters(net)
+    torch.testing.assert_close(average(x), before + 2)
+
+
+def test_norms_that_are_exchanged_are_met():
+    """As ``sync_bn`` does, here back from synchronised norms."""
+    net = plugged('slowonly', NORMED)
+    net.plugins['layer3'][0].norm3d = nn.SyncBatchNorm(32)
+    net = revert_sync_batchnorm(net).eval()
+    norm = net.plugins['layer3'][0].norm3d
+    assert not isinstance(norm, nn.SyncBatchNorm)
+    nn.init.zeros_(norm.weight)
+    nn.init.constant_(norm.bias, 7.0)
+    seen = []
+    net.layer4.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    net(batch('slowonly'))
+    assert (seen[0] == 7).all()
+
+
+# -- initialisation ------------------------------------------------------------------
+
+
+def weights(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(
+        torch.equal(one[name], other[name]) for name in one)
+
+
+@ALL
+def test_drawing_weights_leaves_plugins_alone(name):
+    net = plugged(name)
+    plugins, backbone = weights(net.plugins), weights(net)
+    order = list(net.state_dict())
+    net.init_weights()
+    assert same(weights(net.plugins), plugins)
+    assert list(net.state_dict()) == order
+    if name != 'ours':                     # which draws its weights when it is built
+        assert not same(weights(net), backbone)
+
+
+def test_a_plugin_draws_as_its_own_cfg_says():
+    init = dict(type='Constant', layer='Linear', val=0.5)
+    net = plugged('slowonly', [dict(cfg=dict(type='COSAM', init_cfg=init),
+                                    after='layer3')])
+    net.init_weights()
+    (cosam,) = net.plugins['layer3']
+    assert (cosam.channel_attention[0].weight == 0.5).all()
+
+
+def test_inside_a_model_everything_is_initialised_once():
+    model = MODELS.build(dict(
+        type='mmaction.Recognizer3D',
+        backbone=dict(type='PluggedBackbone', backbone=SLOWONLY, input_shape=CLIP,
+                      plugins=COSAM_3),
+        cls_head=dict(type='mmaction.I3DHead', num_classes=3, in_channels=64),
+        data_preprocessor=dict(type='mmaction.ActionDataPreprocessor')))
+    plugins = weights(model.backbone.plugins)
+    model.init_weights()
+    assert same(weights(model.backbone.plugins), plugins)
+    assert not any(hasattr(m, '_params_init_info') for m in model.modules())
+
+
+@pytest.mark.parametrize(('name', 'how'), [
+    ('slowonly', 'pretrained'), ('tsn', 'pretrained'), ('tsn', 'init_cfg')])
+def test_checkpoint_of_the_bare_backbone(name, how, tmp_path):
+    alone = bare(name)
+    alone.init_weights()
+    path = str(tmp_path / 'bare.pth')
+    save_checkpoint(dict(state_dict=alone.state_dict()), path)
+    settings = dict(init_cfg=dict(type='Pretrained', checkpoint=path))
+    if how == 'pretrained':
+        flag = 'pretrained2d' if name == 'slowonly' else 'torchvision_pretrain'
+        settings = {'pretrained': path, flag: False}
+    net = plugged(name, **settings)
+    plugins = weights(net.plugins)
+    net.init_weights()
+    assert same(weights(net.plugins), plugins)
+    assert all(torch.equal(net.state_dict()[key], value)
+               for key, value in alone.state_dict().items())
+
+
+def test_2d_weights_are_inflated(tmp_path):
+    flat = MODELS.build(dict(type='mmaction.ResNet', depth=18, pretrained=None))
+    flat.init_weights()
+    path = str(tmp_path / 'resnet18.pth')
+    names = {'conv1.conv.': 'conv1.', 'conv1.bn.': 'bn1.'}
+    state = {}
+    for key, value in flat.state_dict().items():   # torchvision's names
+        for ours, theirs in names.items():
+            if key.startswith(ours):
+                key = key.replace(ours, theirs)
+        for index in '12':
+            key = key.replace(f'.conv{index}.conv.', f'.conv{index}.')
+            key = key.replace(f'.conv{index}.bn.', f'.bn{index}.')
+        key = key.replace('downsample.conv.', 'downsample.0.')
+        state[key.replace('downsample.bn.', 'downsample.1.')] = value
+    torch.save(state, path)
+    settings = dict(base_channels=64, pretrained=path, pretrained2d=True,
+                    zero_init_residual=False)
+    net = plugged('slowonly', **settings)
+    plugins = weights(net.plugins)
+    net.init_weights()
+    assert same(weights(net.plugins), plugins)
+    kernel = net.layer3[0].conv1.conv.weight
+    expected = flat.layer3[0].conv1.conv.weight[:, :, None].expand_as(kernel)
+    torch.testing.assert_close(kernel, expected / kernel.shape[2])
+
+    tsn = plugged('tsn', pretrained=path)
+    plugins = weights(tsn.plugins)
+    tsn.init_weights()
+    assert same(weights(tsn.plugins), plugins)
+    assert torch.equal(tsn.layer4[1].conv2.conv.weight,
+                       flat.layer4[1].conv2.conv.weight)
+
+
+def test_a_checkpoint_with_plugins_brings_them():
+    """Both through ``init_cfg`` and by loading."""
+    net, other = plugged('tsn'), plugged('tsn')
+    assert not same(weights(net.plugins), weights(other.plugins))
+    other.load_state_dict(net.state_dict())
+    assert same(weights(net), weights(other))
+
+
+def test_a_pretrained_checkpoint_with_plugins_brings_them(tmp_path):
+    net = plugged('tsn')
+    path = str(tmp_path / 'plugged.pth')
+    save_checkpoint(dict(state_dict={f'backbone.{key}': value for key, value
+                                     in net.state_dict().items()}), path)
+    other = plugged('tsn', init_cfg=dict(type='Pretrained', checkpoint=path,
+                                         prefix='backbone.'))
+    other.init_weights()
+    assert same(weights(net), weights(other))
+
+
+def test_mmengine_loads_both_kinds(tmp_path):
+    net, alone = plugged('slowonly'), bare('slowonly')
+    path = str(tmp_path / 'bare.pth')
+    save_checkpoint(dict(state_dict=alone.state_dict()), path)
+    load_checkpoint(net, path, strict=False)
+    assert torch.equal(net.layer4[0].conv1.conv.weight,
+                       alone.layer4[0].conv1.conv.weight)
+
+
+# -- mistakes ------------------------------------------------------------------------
+
+
+def refuse(message, backbone=SLOWONLY, shape=CLIP, **plugin):
+    plugin = {'cfg': dict(type='COSAM'), 'after': 'layer3', **plugin}
+    with pytest.raises(ValueError, match=message):
+        plug_into(backbone, shape, [plugin])
+
+
+def test_unknown_places():
+    refuse("ResNet3dSlowOnly has no submodule 'layr3'. Did you mean 'layer3' or .* At "
+           'its top are conv1, maxpool, pool2, layer1, layer2, layer3, layer4;',
+           after='layr3')
+    refuse("no submodule 'xyz'. At its top are conv1", after='xyz')
+    refuse("no submodule ''", after='')
+    refuse("no submodule 'plugins'", after='plugins')
+    refuse("no submodule 'layer3.2'. Did you mean", after='layer3.2')
+
+
+def test_places_that_do_not_run_once():
+    forked = dict(type='test_plugged.Forked')
+    refuse("'twice' runs 2 times in a forward pass. A plugin stands after a submodule "
+           'of Forked that runs once and .* such as tuple, list, named.$',
+           forked, FRAMES, after='twice')
+    refuse("'never' runs 0 times", forked, FRAMES, after='never')
+    refuse("'layer1.0.relu' runs 3 times .* such as conv1, relu, maxpool, layer1, ",
+           OURS, FRAMES, after='layer1.0.relu')
+
+
+def test_places_that_put_out_no_map():
+    forked = dict(type='test_plugged.Forked')
+    refuse("'dict' puts out a dict. A plugin stands .* such as tuple, list, named.$",
+           forked, FRAMES, after='dict')
+    refuse("'flat' puts out 1 dimensions. A plugin .* a tensor of 3, 4 or 5 dimensions",
+           forked, FRAMES, after='flat')
+
+
+def test_norms_are_no_places():
+    refuse("'conv1.bn' is a norm, which sync_bn exchanges. .* such as conv1, maxpool, ",
+           after='conv1.bn')
+
+
+@pytest.mark.parametrize(('shape', 'settings', 'message'), [
+    (FRAMES, {}, "after 'layer3': layout 'frames' has 4 dimensions, the feature here "
+     r"has the shape \(.*\): set layout to 'clip' or 'clip_last'"),
+    (CLIP, dict(layout='frame_tokens', grid=(8, 2, 2)),
+     "'frame_tokens' has 3 dimensions"),
+    (CLIP, dict(layout='tokens'), 'layout must be one of clip, frames, clip_last, .*'
+     "got 'tokens' after 'layer3'"),
+    (CLIP, dict(grid=(8, 2, 2)), "'clip' tells its own size"),
+])
+def test_layouts_that_do_not_fit(shape, settings, message):
+    backbone = SLOWONLY
+    if shape == FRAMES:  # it adds the dimension that it lacks
+        backbone = dict(type='test_plugged.Lifted')
+    refuse(message, backbone, shape, **settings)
+
+
+@MODELS.register_module(name='test_plugged.Lifted')
+class Lifted(nn.Module):
+    """Frames in, a clip inside."""
+
+    class Lift(nn.Module):
+        def forward(self, x):
+            return x.transpose(0, 1)[None]
+
+    def __init__(self):
+        super().__init__()
+        self.layer3 = self.Lift()
+
+    def forward(self, x):
+        return self.layer3(x)
+
+
+@pytest.mark.parametrize('shape', [(3, 8, 32), (2, 3, 8, 32, 32), (1,) * 6])
+def test_input_shapes_of_no_clip(shape):
+    refuse('input_shape is that of one clip', shape=shape)
+
+
+def test_input_shape_that_the_backbone_does_not_take():
+    refuse(r'ResNet3dSlowOnly does not run on input_shape=\(1, 4, 8, 32, 32\): ',
+           shape=(1, 4, 8, 32, 32))
+
+
+def test_one_frame():
+    refuse("The plugin after 'layer3': num_frames must be at least 2, got 1",
+           shape=(1, 3, 1, SIZE, SIZE))
+
+
+def test_keys_of_a_plugin():
+    with pytest.raises(ValueError, match='has the keys cfg and after, and may have '
+                                         'layout, grid and num_prefix_tokens; got'):
+        plug_into(SLOWONLY, CLIP, [dict(cfg=dict(type='COSAM'))])
+    refuse('got .*position', position='after_layer3')
+
+
+def test_plugins_that_change_the_shape():
+    refuse(r"Halved after 'layer3' made \(1, 32, 8, 2, 1\) of \(1, 32, 8, 2, 2\): a "
+           'plugin keeps the shape', cfg=dict(type='test_plugged.Halved'))
+
+
+def test_argument_that_a_plugin_does_not_take():
+    refuse("The plugin after 'layer3': .*unexpected keyword argument 'frames'",
+           cfg=dict(type='COSAM', frames=8))
+
+
+def test_plugins_of_the_same_name():
+    inner = dict(type='PluggedBackbone', backbone=SLOWONLY, input_shape=CLIP,
+                 plugins=COSAM_3)
+    refuse('plugins named plugins.layer3 already: give all plugins after .layer3. to '
+           'one PluggedBackbone', inner)
+
+
+@MODELS.register_module(name='test_plugged.WithList')
+class WithList(nn.Module):
+    """A backbone that uses a setting named plugins in its own way."""
+
+    def __init__(self, plugins):
+        super().__init__()
+        self.plugins, self.layer3 = plugins, nn.Identity()
+
+    def forward(self, x):
+        return self.layer3(x)
+
+
+def test_settings_named_plugins():
+    refuse(r'WithList has plugins of its own, \[1\]: give them all to PluggedBackbone',
+           dict(type='test_plugged.WithList', plugins=[1]))
+    net = plug_into(dict(type='test_plugged.WithList', plugins=None), CLIP,
+                    [affine('layer3', scale=2.0)])
+    assert torch.equal(net(torch.ones(CLIP)), 2 * torch.ones(CLIP))
+
+
+# -- models of libraries, as far as this needs none of them --------------------------
+
+
+def test_feature_shape_of_a_library_model():
+    with pytest.raises(ValueError, match='feature_shape must be NCHW, NHWC or NLC, got '
+                                         "'NHW'"):
+        build_library_model(dict(type='timm.resnet18', feature_shape='NHW'))
+
+
+@pytest.mark.parametrize(('made', 'feature_shape', 'expected'), [
+    ((2, 5, 4, 3), None, (2, 5, 4, 3)), ((2, 4, 3, 5), 'NHWC', (2, 5, 4, 3)),
+    ((2, 12, 5), None, (2, 5, 1, 1)), ((2, 5), None, (2, 5, 1, 1))])
+@pytest.mark.parametrize('method', ['forward_features', 'features', 'forward'])
+def test_library_features_are_maps(made, feature_shape, expected, method):
+    model = type('Model', (nn.Module,), {method: lambda self, x: torch.ones(made)})
+    net = type('Features', (LibraryFeatures, model), {})()
+    net.feature_shape = feature_shape
+    assert net(torch.rand(2, 3, 8, 8)).shape == expected
+    assert net.init_weights() is None
+
+
+def test_library_features_that_are_lists_stay():
+    model = type('Model', (nn.Module,), {'forward': lambda self, x: [x, x]})
+    net = type('Features', (LibraryFeatures, model), {})()
+    net.feature_shape = None
+    assert isinstance(net(torch.rand(1, 3, 2, 2)), list)

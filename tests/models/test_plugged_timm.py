@@ -1,0 +1,184 @@
+"""timm's and torchvision's models with COSAM: in MMAction2, in mmpretrain, in ours."""
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import BaseDataElement
+
+FRAMES, SIZE = 4, 64
+
+# Model, where COSAM stands, plugin keys, channels at the end.
+TIMM = {
+    'resnet': ('resnet10t', 'layer3', {}, 512),
+    'regnet': ('regnety_002', 's3', {}, 368),
+    'convnext': ('convnext_atto', 'stages.2', {}, 320),
+    'vit': ('vit_tiny_patch16_224', 'blocks.5',
+            dict(layout='frame_tokens', num_prefix_tokens=1), 192),
+    'swin': ('swin_tiny_patch4_window7_224', 'layers.1', dict(layout='frames_last'),
+             768),
+}
+# What a model needs to take small images.
+SETTINGS = {'vit': dict(img_size=SIZE), 'swin': dict(
+    img_size=SIZE, window_size=2, depths=(1, 1, 1, 1), embed_dim=32,
+    num_heads=(1, 2, 4, 8), feature_shape='NHWC')}
+CHANNELS = {'swin': 256}
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def timm():
+    return pytest.importorskip('timm')
+
+
+def backbone_of(name):
+    model, after, keys, channels = TIMM[name]
+    return plugged(dict(type=f'timm.{model}', **SETTINGS.get(name, {})), after,
+                   **keys), CHANNELS.get(name, channels)
+
+
+def plugged(backbone, after, frames=FRAMES, **keys):
+    return dict(type='PluggedBackbone', backbone=backbone,
+                input_shape=(frames, 3, SIZE, SIZE),
+                plugins=[dict(cfg=dict(type='COSAM'), after=after, **keys)])
+
+
+def recogniser(backbone, channels):
+    """MMAction2's model for frames."""
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        return MODELS.build(dict(
+            type='Recognizer2D', backbone=backbone,
+            cls_head=dict(type='TSNHead', num_classes=2, in_channels=channels,
+                          consensus=dict(type='AvgConsensus', dim=1),
+                          average_clips='prob'),
+            data_preprocessor=dict(type='ActionDataPreprocessor', mean=[127.5] * 3,
+                                   std=[60.0] * 3, format_shape='NCHW')))
+
+
+def clips(num_clips):
+    from mmaction.structures import ActionDataSample
+    return dict(
+        inputs=list(torch.randint(256, (num_clips, FRAMES, 3, SIZE, SIZE))),
+        data_samples=[ActionDataSample().set_gt_label(k % 2)
+                      for k in range(num_clips)])
+
+
+def assert_step_moves_plugins(model, data):
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    wrapper = build_optim_wrapper(model, dict(optimizer=dict(type='Adam', lr=1e-3)))
+    losses = model.train().train_step(data, wrapper)
+    assert torch.isfinite(losses['loss'])
+    still = {name for name, p in model.named_parameters()
+             if torch.equal(p, before[name]) and '.plugins.' in name}
+    # Batch norms follow these and take any constant away.
+    assert all(name.endswith(('reduction.0.bias', 'summary.0.bias'))
+               for name in still), still
+
+
+@pytest.mark.parametrize('name', TIMM)
+def test_recogniser_of_mmaction_trains_and_predicts(name):
+    model = recogniser(*backbone_of(name))
+    model.init_weights()
+    data = clips(2)
+    assert_step_moves_plugins(model, data)
+    with torch.no_grad():
+        results = model.eval().test_step(data)
+    assert all(torch.isfinite(result.pred_score).all() for result in results)
+
+
+@pytest.mark.parametrize('name', TIMM)
+def test_features_without_plugins_are_those_of_mmaction_s_own_wrapper(name, timm):
+    """The same weights through MMAction2's ``timm.`` backbone and through ours."""
+    cfg, channels = backbone_of(name)
+    ours = recogniser({**cfg, 'plugins': []}, channels).eval()
+    theirs = recogniser(dict(cfg['backbone']), channels).eval()
+    theirs.load_state_dict(ours.state_dict())
+    frames = torch.rand(2, FRAMES, 3, SIZE, SIZE)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(frames, stage='head', mode='tensor'),
+                                   theirs(frames, stage='head', mode='tensor'))
+
+
+@pytest.mark.parametrize('name', TIMM)
+def test_checkpoint_of_timm_lacks_plugins_only(name, timm):
+    cfg, _ = backbone_of(name)
+    settings = dict(cfg['backbone'], num_classes=10)
+    settings.pop('feature_shape', None)
+    bare = timm.create_model(settings.pop('type')[5:], **settings)
+    missing, unexpected = MODELS.build(cfg).load_state_dict(
+        bare.state_dict(), strict=False)
+    assert missing
+    assert all(key.startswith('plugins.') for key in missing)
+    # The classifier, which a backbone does without.
+    assert {bare.get_submodule(key.rpartition('.')[0]) for key in unexpected} \
+        == {bare.get_classifier()}
+
+
+@pytest.mark.parametrize('name', ['resnet', 'vit'])
+def test_reid_model_trains(name):
+    cfg, channels = backbone_of(name)
+    model = MODELS.build(dict(
+        type='VideoReID', backbone=cfg,
+        aggregation=dict(type='TemporalPoolAggregation', in_channels=channels),
+        head=dict(type='IdentityHead', num_pids=3)))
+    tracklets = torch.randint(256, (6, 1, 3, FRAMES, SIZE, SIZE), dtype=torch.uint8)
+    assert_step_moves_plugins(model, dict(
+        inputs=list(tracklets),
+        data_samples=[BaseDataElement(label=k // 2) for k in range(6)]))
+    assert model.eval().extract_feat(tracklets.float()).shape == (6, channels)
+
+
+@pytest.mark.parametrize('features_only', [True, False])
+def test_mmpretrain_s_wrapper_of_timm(features_only, timm):
+    pytest.importorskip('mmpretrain')
+    wrapper = dict(type='mmpretrain.TIMMBackbone', model_name='resnet10t',
+                   features_only=features_only)
+    ours = MODELS.build(plugged(wrapper, 'timm_model.layer3'))
+    bare = MODELS.build(wrapper)
+    missing, unexpected = ours.load_state_dict(bare.state_dict(), strict=False)
+    assert missing
+    assert all(key.startswith('plugins.timm_model_layer3.') for key in missing)
+    assert not unexpected
+    ours.eval(), bare.eval()
+    frames = torch.rand(FRAMES, 3, SIZE, SIZE)
+    with torch.no_grad():
+        after, before = ours(frames), bare(frames)
+    assert [o.shape for o in after] == [o.shape for o in before]
+    same = [torch.equal(a, b) for a, b in zip(after, before)]
+    # What is taken out before layer3 is what it was.
+    assert same == ([True, True, True, False, False] if features_only else [False])
+
+
+def test_torchvision_model_in_a_recogniser():
+    pytest.importorskip('torchvision')
+    model = recogniser(plugged(dict(type='torchvision.resnet18'), 'layer3'), 512)
+    model.init_weights()
+    assert_step_moves_plugins(model, clips(2))
+    import torchvision
+    missing, unexpected = model.backbone.load_state_dict(
+        torchvision.models.resnet18().state_dict(), strict=False)
+    assert all(key.startswith('plugins.') for key in missing)
+    assert set(unexpected) == {'fc.weight', 'fc.bias'}
+
+
+# -- wrong use ---------------------------------------------------------------------
+
+
+def test_wrong_use_names_the_choices():
+    with pytest.raises(ValueError, match="timm has no model 'resnet10'; near it are .*"
+                       r'timm\.list_models\(\) lists all'):
+        MODELS.build(plugged(dict(type='timm.resnet10'), 'layer3'))
+    with pytest.raises(ValueError, match=r"no submodule 'block\.5'.*'blocks\.5'"):
+        MODELS.build(plugged(dict(type='timm.vit_tiny_patch16_224', img_size=SIZE),
+                             'block.5', layout='frame_tokens', num_prefix_tokens=1))
+    # Tokens where frames were announced.
+    with pytest.raises(ValueError, match=r"after 'blocks\.5'.*\(4, 17, 192\).*frame_tok"
+                       'ens'):
+        MODELS.build(plugged(dict(type='timm.vit_tiny_patch16_224', img_size=SIZE),
+                             'blocks.5'))
+    with pytest.raises(ValueError, match="after 'layer3': num_frames must be at least "
+                       '2, got 1'):
+        MODELS.build(plugged(dict(type='timm.resnet10t'), 'layer3', frames=1))

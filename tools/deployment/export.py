@@ -1,0 +1,139 @@
+"""Write a trained model as files that run without this package.
+
+Exported are recognisers of actions (Recognizer3D) and re-identification models
+(VideoReID), as ONNX, as a torch.export program, or both. Each file is read back from
+disk and compared with PyTorch on fresh random input before it is kept.
+
+By default a file takes pixels as they are decoded, uint8 RGB in [0, 255], and
+normalises them itself; it refuses floats, so nobody normalises twice. What it takes and
+gives is printed, stored in the file under "cosam_mm.json", and written to FILE.json.
+
+A recogniser takes single views, (N, C, T, H, W), and gives their logits. Ten crops or
+several clips are so many rows of the batch; average them afterwards. A re-ID model
+takes clips, (N, T, C, H, W), and gives their features; a tracklet's is the mean of its
+clips'.
+
+Examples:
+    python tools/deployment/export.py work_dirs/resnet/best_acc_top1_epoch_30.pth
+    python tools/deployment/export.py configs/reid/se_resnet50_cosam45_tp_mars.py \\
+        --checkpoint epoch_800.pth --format both --out exported/se_resnet50
+"""
+import argparse
+import math
+from pathlib import Path
+
+from mmengine.config import Config
+
+import cosam_mm  # noqa: F401
+from cosam_mm.engine.config import default_work_dir
+from cosam_mm.engine.deployment import (
+    FORMATS,
+    check_exportable,
+    contract_lines,
+    export_model,
+    load_deployable,
+)
+from cosam_mm.engine.inference.loading import find_checkpoint
+from cosam_mm.engine.user_errors import one_line_errors
+
+
+def at_least_two(text):
+    """Reads a whole number of at least 2."""
+    number = int(text)
+    if number < 2:
+        raise argparse.ArgumentTypeError(f'must be 2 or more, got {number}')
+    return number
+
+
+def small_number(text):
+    """Reads a finite number that is not negative."""
+    number = float(text)
+    if not (math.isfinite(number) and number >= 0):
+        raise argparse.ArgumentTypeError(f'must be finite and not negative, got {text}')
+    return number
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        'model', metavar='CHECKPOINT_OR_CONFIG',
+        help='checkpoint, which holds its config; or config file, whose newest best '
+        'checkpoint below its work dir is taken')
+    parser.add_argument('--checkpoint', help='checkpoint to go with a config file')
+    parser.add_argument('--out', metavar='FILE', type=Path,
+                        help='file to write, with or without its suffix (default: '
+                        'beside the checkpoint, by its name)')
+    parser.add_argument('--format', choices=(*FORMATS, 'both'), default='onnx',
+                        help='onnx: FILE.onnx, needs the packages of cosam_mm[deploy]; '
+                        'program: FILE.pt2, for torch.export.load (default: onnx)')
+    parser.add_argument('--overwrite', action='store_true', help='replace files')
+    parser.add_argument(
+        '--normalized-input', action='store_true',
+        help='leave the normalisation out: the file takes float32 that YOU have '
+        'normalised with the mean and std that are printed (default: the file takes '
+        'uint8 pixels and normalises)')
+    parser.add_argument('--shape', type=int, nargs=4, metavar=('C', 'T', 'H', 'W'),
+                        help="one clip (default: what the config's test pipeline "
+                        'makes); only the number of clips is open in a file')
+    parser.add_argument('--opset', type=int, metavar='N',
+                        help="version of ONNX's operators (default: torch's choice)")
+    parser.add_argument('--external-data', action='store_true',
+                        help='put the weights of the ONNX file into FILE.onnx.data '
+                        'beside it; more than 1.5 GiB go there in any case')
+    parser.add_argument('--batch-size', type=at_least_two, default=2, metavar='N',
+                        help='clips of the larger batch of the check; the other is 1, '
+                        'and the model is traced with N + 1 (default: 2)')
+    parser.add_argument(
+        '--tolerance', type=small_number, default=1e-4, metavar='E',
+        help='largest relative error for a file to be kept: of each row of the output '
+        'the largest error, in units of the largest entry (default: 1e-4)')
+    args = parser.parse_args()
+    if not Path(args.model).is_file():
+        parser.error(f'there is no file {args.model}')
+    if args.checkpoint and not args.model.endswith('.py'):
+        parser.error(f'--checkpoint goes with a config file, not with {args.model}')
+    if args.shape and min(args.shape) < 1:
+        parser.error(f'--shape: sizes are at least 1, got {args.shape}')
+    args.formats = tuple(FORMATS) if args.format == 'both' else (args.format,)
+    if args.out is not None and args.out.suffix in FORMATS.values():
+        if [args.out.suffix] != [FORMATS[name] for name in args.formats]:
+            parser.error(f'--out {args.out} does not go with --format {args.format}: '
+                         'name the file without suffix')
+        args.out = args.out.with_suffix('')
+    return args
+
+
+def find_model(args):
+    """Config, or None for the one in the checkpoint, and checkpoint."""
+    if not args.model.endswith('.py'):
+        return None, args.model
+    config = Config.fromfile(args.model)
+    if args.checkpoint:
+        return config, args.checkpoint
+    checkpoint = find_checkpoint(default_work_dir(config, args.model))
+    print(f'checkpoint     {checkpoint}')
+    return config, str(checkpoint)
+
+
+def main():
+    args = parse_args()
+    with one_line_errors():
+        config, checkpoint = find_model(args)
+        out = args.out or Path(checkpoint).with_suffix('')
+        check_exportable(out, args.formats, args.opset, args.overwrite)
+        model = load_deployable(checkpoint, config, args.shape,
+                                not args.normalized_input)
+        print('\n'.join(contract_lines(model.contract)))
+        print('tracing, writing and checking ...', flush=True)
+        files = export_model(
+            model, out, args.formats, args.opset, args.batch_size, args.tolerance,
+            args.external_data, args.overwrite)
+    for file in files:
+        print(f'{file.path}: {file.num_bytes / 1e6:.1f} MB, max relative error '
+              f'{file.max_relative_error:.1e} in batches of 1 and {args.batch_size}')
+        print(f'  with {", ".join(map(str, file.companions))}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Test on a slurm cluster:
+#   bash tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT NUM_GPUS [arguments of tools/test.py]
+# GPUS_PER_NODE (default: NUM_GPUS, at most 8) and CPUS_PER_TASK (default: 5) say how the
+# processes lie; SRUN_ARGS holds further arguments of srun. PYTHON names the interpreter.
+set -euo pipefail
+if [ $# -lt 5 ]; then
+    echo "usage: bash tools/slurm_test.sh PARTITION JOB_NAME CONFIG CHECKPOINT NUM_GPUS [arguments of tools/test.py]" >&2
+    exit 2
+fi
+partition=$1
+job_name=$2
+config=$3
+checkpoint=$4
+gpus=$5
+shift 5
+per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
+# SRUN_ARGS is to be split into words.
+# shellcheck disable=SC2086
+exec srun --partition="$partition" --job-name="$job_name" \
+    --ntasks="$gpus" --ntasks-per-node="$per_node" --gres=gpu:"$per_node" \
+    --cpus-per-task="${CPUS_PER_TASK:-5}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+    "${PYTHON:-python}" -u "$(dirname "$0")/test.py" "$config" "$checkpoint" --launcher slurm "$@"
