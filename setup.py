@@ -88,7 +88,8 @@ setup(
             *ACTION, *DEPLOY,
             # Whose backbones COSAM is tried in.
             'mmpretrain>=1.2,<1.3', 'timm>=0.9', 'torchvision>=0.21',
-            'packaging>=21', 'pytest>=7.4', 'ruff>=0.4', 'setuptools>=70.1'
+            'hypothesis>=6.100', 'packaging>=21', 'pytest>=7.4', 'ruff>=0.4',
+            'setuptools>=70.1'
         ],
     },
     cmdclass={'build_py': BuildWithMim},
