@@ -156,7 +156,7 @@ def _pipelines(size: int) -> dict:
 
 
 def _decode_in_order(results: dict) -> dict:
-    from cosam_mm.datasets.video_file import DecordReader
+    from cosam_mm.datasets.video_reader import DecordReader
     imgs = DecordReader(results['filename']).get_batch(results['frame_inds'])
     size = imgs.shape[1:3]
     results.update(imgs=list(imgs), original_shape=size, img_shape=size)

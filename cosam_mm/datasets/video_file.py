@@ -1,26 +1,21 @@
-"""Frames out of video files that may be broken, by decord and by OpenCV.
+"""Video files that may be broken, opened and walked through by decord and by OpenCV.
 
     frames_with_decord    frames_with_opencv      all frames, in order
-    DecordReader          OpenCVReader            frames by number
-              FallbackReader                      frames by number, by who can
+    open_with_decord      open_with_opencv        a file, open
+    walk_decord           walk_opencv             its frames by rising numbers
 
-decord is the decoder that MMAction2 trains with, so it says whether a file is whole
-and how many frames it has. Frames by number are then decoded with OpenCV, which takes
-half the processor time: its FFmpeg is newer, and it turns no frame into RGB that was
-not asked for. Where it ends early, decord has its turn. A file with broken metadata,
-which decord refuses, is left to OpenCV alone. Neither seeks: frames chosen by number
-come from a walk through the file too, up to the last one.
+decord is the decoder that MMAction2 trains with. OpenCV reads some files with broken
+metadata that decord refuses. Neither seeks. :mod:`.video_reader` makes of the two what
+reads chosen frames.
 
 Nothing here waits for ever. decord 0.6 gives up after DECORD_EOF_RETRY_MAX tries
 (10,240, some milliseconds) where a file ends early. The variable is left alone: its
 decoder works in a thread of its own, and fewer tries make good files fail.
 """
-import logging
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 from typing import Optional, Union
 
@@ -28,30 +23,18 @@ import cv2
 import numpy as np
 
 __all__ = [
-    'DecordReader',
-    'FallbackReader',
-    'OpenCVReader',
-    'UnreadableVideo',
-    'frames_with_decord',
-    'frames_with_opencv',
-    'one_line',
-    'report_once',
+    'UnreadableVideo', 'absolute', 'frames_with_decord', 'frames_with_opencv',
+    'one_line', 'open_with_decord', 'open_with_opencv', 'report_once', 'walk_decord',
+    'walk_opencv'
 ]
 
-# An hour at 25 frames a second. It bounds the count of a file whose header lies.
-MAX_FRAMES = 90_000
 # Frames that decord decodes at a time. One by one is slower, and decord's ``next``
 # mistakes the padding of narrow rows for channels.
 _BATCH = 32
 
 PathLike = Union[str, Path]
-# Makes of a frame what is kept of it. It must treat all channels alike.
-Prepare = Callable[[np.ndarray], np.ndarray]
 
 _reported: set[tuple[str, int]] = set()
-# (path, size, time of change) -> (frames, frames a second), as decord counts. Training
-# opens the same files in every epoch, and the count is a tenth of the time of a clip.
-_headers: dict[tuple[str, int, int], tuple[int, float]] = {}
 
 
 class UnreadableVideo(RuntimeError):
@@ -86,8 +69,8 @@ def frames_with_decord(path: PathLike) -> Iterator[np.ndarray]:
         UnreadableVideo: decord is absent, refuses the file or stops in it.
     """
     try:
-        container = _open_with_decord(path)
-        yield from _walk_decord(container, range(len(container)))
+        container = open_with_decord(path)
+        yield from walk_decord(container, range(len(container)))
     except Exception as error:  # decord's errors have no common base
         raise UnreadableVideo(f'decord: {one_line(error)}') from None
 
@@ -105,25 +88,27 @@ def frames_with_opencv(path: PathLike) -> Iterator[np.ndarray]:
         UnreadableVideo: OpenCV cannot open the file or finds no frame in it.
     """
     empty = True
-    with _open_with_opencv(path) as capture:
-        for frame in _walk_opencv(capture, count()):
+    with open_with_opencv(path) as capture:
+        for frame in walk_opencv(capture, count()):
             empty = False
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
     if empty:
         raise UnreadableVideo('OpenCV: no frame can be read')
 
 
-def _absolute(path: PathLike) -> str:
+def absolute(path: PathLike) -> str:
+    """The path as decoders may have it."""
     # FFmpeg takes the start of a relative path such as "a:b.avi" for a protocol.
     return str(Path(path).absolute())
 
 
-def _open_with_decord(path: PathLike, num_threads: int = 1):
+def open_with_decord(path: PathLike, num_threads: int = 1):
+    """decord's reader of a file, with whatever error it raises."""
     import decord  # here, so that OpenCV can do without it
-    return decord.VideoReader(_absolute(path), num_threads=num_threads)
+    return decord.VideoReader(absolute(path), num_threads=num_threads)
 
 
-def _walk_decord(container, wanted: Sequence[int]) -> Iterator[np.ndarray]:
+def walk_decord(container, wanted: Sequence[int]) -> Iterator[np.ndarray]:
     """Frames by rising numbers out of a container that stands at frame 0.
 
     The walk ends at the last one. decord 0.6 seeks to wrong frames in the AVI files
@@ -138,7 +123,7 @@ def _walk_decord(container, wanted: Sequence[int]) -> Iterator[np.ndarray]:
 
 
 @contextmanager
-def _open_with_opencv(
+def open_with_opencv(
     path: PathLike, num_threads: Optional[int] = None
 ) -> Iterator[cv2.VideoCapture]:
     """A capture that is released at the end, whichever it is.
@@ -149,7 +134,7 @@ def _open_with_opencv(
     threads = [cv2.CAP_PROP_N_THREADS, num_threads] if num_threads else []
     try:
         # Other backends than FFmpeg take "%" in a name for a pattern.
-        capture.open(_absolute(path), cv2.CAP_FFMPEG, threads)
+        capture.open(absolute(path), cv2.CAP_FFMPEG, threads)
         yield capture
     except (cv2.error, UnicodeError) as error:
         raise UnreadableVideo(f'OpenCV: {one_line(error)}') from None
@@ -157,7 +142,7 @@ def _open_with_opencv(
         capture.release()
 
 
-def _walk_opencv(
+def walk_opencv(
     capture: cv2.VideoCapture, wanted: Iterable[int]
 ) -> Iterator[np.ndarray]:
     """Frames by rising numbers, BGR, up to the first that does not decode.
@@ -174,230 +159,3 @@ def _walk_opencv(
         if not decoded:
             return
         yield frame
-
-
-class _SequentialReader:
-    """Chosen frames of a video, decoded from its start; no seeking.
-
-    Subclasses set ``fps`` (0 where the file does not say), give ``__len__`` and
-    decode rising frame numbers in ``_decode``, in the order of channels ``_is_bgr``.
-    """
-
-    fps: float
-    _is_bgr = False
-
-    def __len__(self) -> int:
-        raise NotImplementedError
-
-    def _decode(self, wanted: list[int]) -> Iterator[np.ndarray]:
-        raise NotImplementedError
-
-    def get_batch(self, indices, prepare: Optional[Prepare] = None) -> np.ndarray:
-        """Frames by number; numbers past the end give the last frame.
-
-        Args:
-            indices: n integers >= 0, in any order, repeated or not.
-            prepare: Makes of a decoded (H, W, 3) frame, RGB or BGR, what is kept of
-                it, such as a resized crop, (H', W', 3) uint8. It is called once for
-                each number, while the frame is in the processor's cache. Default:
-                the frame itself.
-
-        Returns:
-            (n, H', W', 3) uint8, RGB.
-
-        Raises:
-            UnreadableVideo: A frame does not decode, or frames differ in size.
-        """
-        indices = np.asarray(indices)
-        if (indices < 0).any():
-            raise IndexError(f'Frame numbers start at 0, got {indices.min()}.')
-        wanted, places = np.unique(
-            np.minimum(indices, len(self) - 1), return_inverse=True)
-        batch = self._collect(wanted.tolist(), prepare)
-        in_order = len(places) == len(wanted) and (np.diff(places) > 0).all()
-        return batch if in_order else batch[places]
-
-    def _collect(self, wanted: list[int], prepare: Optional[Prepare]) -> np.ndarray:
-        batch, shape, num_found = None, None, 0
-        for frame in self._decode(wanted):
-            if shape is None:
-                shape = frame.shape
-            elif frame.shape != shape:
-                raise UnreadableVideo('its frames differ in size')
-            kept = frame if prepare is None else prepare(frame)
-            if batch is None:
-                batch = np.empty((len(wanted), *kept.shape), np.uint8)
-            if self._is_bgr:
-                cv2.cvtColor(kept, cv2.COLOR_BGR2RGB, dst=batch[num_found])
-            else:
-                batch[num_found] = kept
-            num_found += 1
-        if num_found < len(wanted):
-            raise UnreadableVideo(
-                f'{type(self).__name__[:-len("Reader")]} does not decode frame '
-                f'{wanted[num_found]}')
-        return batch
-
-
-class DecordReader(_SequentialReader):
-    """Frames of a video by decord, without its seeking.
-
-    Args:
-        filename: Path of the video.
-        num_threads: Threads to decode with.
-
-    Raises:
-        Exception: Whatever decord raises; its errors have no common base.
-    """
-
-    def __init__(self, filename: PathLike, num_threads: int = 1) -> None:
-        self._filename = _absolute(filename)
-        self._num_threads = num_threads
-        self._container = None
-        status = os.stat(self._filename)
-        version = self._filename, status.st_size, status.st_mtime_ns
-        if version not in _headers:
-            self._container = self._open()
-            _headers[version] = len(self._container), self._container.get_avg_fps()
-        self._num_frames, self.fps = _headers[version]
-
-    def __len__(self) -> int:
-        return self._num_frames
-
-    def _open(self):
-        return _open_with_decord(self._filename, self._num_threads)
-
-    def close(self) -> None:
-        """Close the file; the next batch opens it again."""
-        self._container = None
-
-    def _decode(self, wanted: list[int]) -> Iterator[np.ndarray]:
-        # Only a container just opened stands at frame 0 for sure.
-        container = self._container or self._open()
-        self.close()
-        return _walk_decord(container, wanted)
-
-
-class OpenCVReader(_SequentialReader):
-    """Frames of a video by OpenCV. No handle stays open between calls.
-
-    Args:
-        filename: Path of the video.
-        num_frames: How many frames it has, if that is known. The last of them may be
-            missing: files of HMDB51 count one too many, which decord makes up by
-            giving the last one twice. Default: headers are not believed, and the
-            number is what decodes.
-        num_threads: Threads to decode with. Default: one per core.
-
-    Raises:
-        UnreadableVideo: OpenCV does not decode a single frame (found when counting).
-    """
-
-    _is_bgr = True
-
-    def __init__(self, filename: PathLike, num_frames: Optional[int] = None,
-                 num_threads: Optional[int] = None) -> None:
-        self._filename = _absolute(filename)
-        self._num_threads = num_threads
-        self._is_counted = num_frames is None
-        self._num_frames = num_frames
-        self.fps = 0.0
-        if self._is_counted:
-            self._count()
-
-    def _count(self) -> None:
-        with _open_with_opencv(self._filename, self._num_threads) as capture:
-            self.fps = max(capture.get(cv2.CAP_PROP_FPS), 0.0)
-            grabs = iter(capture.grab, False)
-            self._num_frames = sum(1 for _ in islice(grabs, MAX_FRAMES))
-        if self._num_frames == 0:
-            raise UnreadableVideo('OpenCV: no frame can be read')
-
-    def __len__(self) -> int:
-        return self._num_frames
-
-    def _decode(self, wanted: list[int]) -> Iterator[np.ndarray]:
-        num_found = 0
-        with _open_with_opencv(self._filename, self._num_threads) as capture:
-            for frame in _walk_opencv(capture, wanted):
-                num_found += 1
-                yield frame
-        is_last_missing = not self._is_counted and wanted[num_found:] == [
-            self._num_frames - 1]
-        if is_last_missing and wanted[num_found - 1:num_found] == [
-                self._num_frames - 2]:
-            yield frame
-
-
-class FallbackReader:
-    """Frames of a video by number, by whichever of decord and OpenCV can.
-
-    decord opens the file and counts, OpenCV decodes; decord decodes what OpenCV does
-    not, and OpenCV alone reads what decord refuses, which is logged.
-
-    Args:
-        filename: Path of the video.
-        num_threads: Threads to decode with. More than one is slower in all but large
-            videos, and keeps cores from other workers.
-
-    Raises:
-        UnreadableVideo: The file is not there or neither library reads it.
-    """
-
-    def __init__(self, filename: PathLike, num_threads: int = 1) -> None:
-        self.filename = filename
-        self._num_threads = num_threads
-        if not os.path.isfile(filename):
-            raise UnreadableVideo('there is no such file')
-        if os.path.getsize(filename) == 0:
-            raise UnreadableVideo('the file is empty')
-        try:
-            self._reader = DecordReader(filename, num_threads)
-        except ImportError:
-            raise
-        except Exception as error:
-            self._fall_back(error)
-
-    def _fall_back(self, error: Exception) -> None:
-        try:
-            self._reader = OpenCVReader(self.filename)
-        except UnreadableVideo as second:
-            raise UnreadableVideo(f'decord: {one_line(error)}; {second}') from error
-        report_once(
-            self.filename,
-            f'{self.filename} is read with OpenCV: decord refuses it '
-            f'({one_line(error)}).', logging.INFO)
-
-    def __len__(self) -> int:
-        return len(self._reader)
-
-    def get_avg_fps(self) -> float:
-        """Frames a second, 0 where the file does not say."""
-        return self._reader.fps
-
-    def get_batch(self, indices, prepare: Optional[Prepare] = None) -> np.ndarray:
-        """Frames by number, as :class:`OpenCVReader` and :class:`DecordReader` do.
-
-        Args:
-            indices: n integers >= 0; numbers past the end give the last frame.
-            prepare: Makes of a decoded frame what is kept of it, (H', W', 3).
-
-        Returns:
-            (n, H', W', 3) uint8, RGB.
-
-        Raises:
-            UnreadableVideo: A frame does not decode, or frames differ in size.
-        """
-        if isinstance(self._reader, DecordReader):
-            try:
-                opencv = OpenCVReader(self.filename, len(self), self._num_threads)
-                batch = opencv.get_batch(indices, prepare)
-                self._reader.close()
-                return batch
-            except UnreadableVideo:
-                pass  # decord says what is wrong, or reads it
-            try:
-                return self._reader.get_batch(indices, prepare)
-            except Exception as error:  # decord's errors have no common base
-                self._fall_back(error)
-        return self._reader.get_batch(indices, prepare)

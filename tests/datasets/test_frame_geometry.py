@@ -13,7 +13,7 @@ from mmengine.registry import DefaultScope
 
 from cosam_mm.datasets.transforms import SafeDecordDecode
 from cosam_mm.datasets.transforms.geometry import resize_region
-from cosam_mm.datasets.video_file import DecordReader, FallbackReader, OpenCVReader
+from cosam_mm.datasets.video_reader import DecordReader, FallbackReader, OpenCVReader
 from tests.test_layers import REPO
 from tests.video_data import make_unreadable, number_of, write_video
 

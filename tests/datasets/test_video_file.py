@@ -8,15 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from cosam_mm.datasets import video_file
+from cosam_mm.datasets import video_reader
 from cosam_mm.datasets.video_file import (
-    DecordReader,
-    FallbackReader,
-    OpenCVReader,
     UnreadableVideo,
     frames_with_decord,
     frames_with_opencv,
 )
+from cosam_mm.datasets.video_reader import DecordReader, FallbackReader, OpenCVReader
 from tests.video_data import (
     SIZE,
     index_first,
@@ -135,7 +133,7 @@ class TestOpenCVReader:
         assert number_of(last) in (len(reader) - 1, len(reader) - 2)
 
     def test_count_is_bounded(self, good, monkeypatch):
-        monkeypatch.setattr(video_file, 'MAX_FRAMES', 7)
+        monkeypatch.setattr(video_reader, 'MAX_FRAMES', 7)
         assert len(OpenCVReader(good)) == 7
 
     def test_negative_number(self, good):
@@ -248,7 +246,8 @@ class TestFallbackReader:
             (folder / f'{k}{os.path.splitext(source)[1]}').write_bytes(data)
         code = (
             'import os, sys, cosam_mm, numpy as np\n'
-            'from cosam_mm.datasets.video_file import *\n'
+            'from cosam_mm.datasets.video_file import UnreadableVideo\n'
+            'from cosam_mm.datasets.video_reader import FallbackReader\n'
             'for name in sorted(os.listdir(sys.argv[1])):\n'
             '    try:\n'
             '        reader = FallbackReader(os.path.join(sys.argv[1], name))\n'

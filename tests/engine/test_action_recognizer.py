@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from cosam_mm import ActionRecognizer
-from cosam_mm.datasets.video_file import FallbackReader
+from cosam_mm.datasets.video_reader import FallbackReader
 from cosam_mm.engine.config import dump_scores, set_data_root
 from cosam_mm.evaluation.action import load_scores
 from tests.action_data import write_data_root, write_video
@@ -257,12 +257,12 @@ class TestInputs:
 
     def test_video_that_breaks_off_while_it_is_read(self, recognizer, monkeypatch,
                                                     data_root):
-        from cosam_mm.datasets import video_file
+        from cosam_mm.datasets import video_file, video_reader
 
         def stop(self, indices):
             raise video_file.UnreadableVideo('frame 3 is gone')
 
-        monkeypatch.setattr(video_file.FallbackReader, 'get_batch', stop)
+        monkeypatch.setattr(video_reader.FallbackReader, 'get_batch', stop)
         with pytest.raises(ValueError, match=r'avi cannot be decoded: frame 3 is gone'):
             recognizer.predict(data_root / VIDEO)
 

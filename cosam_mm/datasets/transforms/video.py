@@ -26,7 +26,8 @@ from mmaction.datasets.transforms import (
 )
 from mmaction.registry import TRANSFORMS
 
-from ..video_file import FallbackReader, UnreadableVideo, one_line, report_once
+from ..video_file import UnreadableVideo, one_line, report_once
+from ..video_reader import FallbackReader
 from .geometry import FrameGeometry, check_geometry
 
 __all__ = ['SafeDecordDecode', 'SafeDecordInit', 'SafeRawFrameDecode']

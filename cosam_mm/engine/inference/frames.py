@@ -18,7 +18,8 @@ from PIL import Image
 
 from ...datasets.reid.tracklet import list_images
 from ...datasets.reid.transforms.loading import UnreadableImage, read_image
-from ...datasets.video_file import FallbackReader, UnreadableVideo
+from ...datasets.video_file import UnreadableVideo
+from ...datasets.video_reader import FallbackReader
 
 __all__ = ['FrameReader', 'describe', 'image_files', 'is_path', 'open_video',
            'read_frames']
