@@ -21,10 +21,12 @@ PUBLIC = {
     'cosam_mm': {'ActionRecognizer', 'TrackletEncoder', '__version__'},
     'cosam_mm.compat': {'import_on_lookup', 'install', 'on_import'},
     'cosam_mm.functional.cosam': {
-        'apply_masks', 'attend', 'masked_average_pool', 'standardize_descriptors',
-        'summarize_cost_volume', 'summarize_reference_volume'},
+        'apply_masks', 'attend', 'masked_average_pool', 'project',
+        'standardize_descriptors', 'summarize_cost_volume',
+        'summarize_reference_volume'},
     'cosam_mm.functional.cosam_gradients': {
-        'MaskAndPool', 'Standardize', 'WeighInPlace', 'has_own_gradients'},
+        'MaskAndPool', 'Project', 'Standardize', 'SummarizeInTurn', 'WeighInPlace',
+        'has_own_gradients', 'summarize_at_once'},
     'cosam_mm.functional.frame_choice': {
         'evenly_spaced_frames', 'evenly_spaced_indices', 'mean_of_real_frames',
         'pack_frames', 'unpack_frames'},

@@ -30,18 +30,48 @@ from typing import Callable, Optional
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .cosam_gradients import (
     MaskAndPool,
+    Project,
     Standardize,
+    SummarizeInTurn,
     WeighInPlace,
     has_own_gradients,
+    summarize_at_once,
 )
 
 __all__ = [
-    'apply_masks', 'attend', 'masked_average_pool', 'standardize_descriptors',
-    'summarize_cost_volume', 'summarize_reference_volume'
+    'apply_masks', 'attend', 'masked_average_pool', 'project',
+    'standardize_descriptors', 'summarize_cost_volume', 'summarize_reference_volume'
 ]
+
+
+def project(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """A 1x1 convolution of features that are needed again afterwards.
+
+    Go on with the features that it returns: their gradient then is summed up in one
+    memory.
+
+    Args:
+        x: Features, (M, C, A, B).
+        weight: (D, C, 1, 1).
+        bias: (D,).
+
+    Returns:
+        The projection, (M, D, A, B), and x.
+    """
+    if (has_own_gradients() and torch.is_grad_enabled() and x.requires_grad
+            and _is_exact(x, weight)):
+        return Project.apply(x, weight, bias)
+    return F.conv2d(x, weight, bias), x
+
+
+def _is_exact(x: Tensor, weight: Tensor) -> bool:
+    """Whether a product is one of equal, full precision."""
+    return (x.dtype == weight.dtype and x.dtype in (torch.float32, torch.float64)
+            and not torch.is_autocast_enabled(x.device.type))
 
 
 def standardize_descriptors(reduced: Tensor, eps: float = 1e-4) -> Tensor:
@@ -93,25 +123,16 @@ def summarize_cost_volume(descriptors: Tensor, weight: Tensor,
     Raises:
         ValueError: ``weight`` was made for another number of frames or places.
     """
-    n, d, t, p = descriptors.shape
-    k = weight.shape[0]
+    t, p = descriptors.shape[2:]
     if weight.shape[1] != (t - 1) * p:
         raise ValueError(
             f'The summary weights hold {weight.shape[1]} scores a place; '
             f'{t} frames of {p} places give (T - 1) * P = {(t - 1) * p}.')
-    rows = descriptors.reshape(n * d, t, p).transpose(0, 1)        # (T, N*D, P)
-    slots = weight.view(k, t - 1, p).permute(1, 2, 0)              # (T-1, P, K)
-    moves = torch.bmm(rows[:-1] - rows[1:], slots)                 # (T-1, N*D, K)
-    # 16-bit products are summed in float32, as they are within a product.
-    wide = torch.promote_types(moves.dtype, torch.float32)
-    first = torch.bmm(rows[1:], slots).sum(0, keepdim=True, dtype=wide)
-    template = torch.cat([first, moves.to(wide)]).cumsum(0) / d    # (T, N*D, K)
-    template = template.to(moves.dtype).view(t * n, d, k).transpose(1, 2)
-    frames = descriptors.permute(2, 0, 1, 3).reshape(t * n, d, p)
-    summary = torch.bmm(template, frames)                          # (T*N, K, P)
-    if bias is not None:
-        summary = summary + bias[:, None]
-    return summary.view(t, n, k, p).permute(1, 2, 0, 3)            # (N, K, T, P)
+    in_turn = (has_own_gradients() and _is_exact(descriptors, weight)
+               and descriptors.is_cpu)
+    summarize = SummarizeInTurn.apply if in_turn else summarize_at_once
+    summary = summarize(descriptors, weight)                       # (N, K, T, P)
+    return summary if bias is None else summary + bias[:, None, None]
 
 
 def summarize_reference_volume(descriptors: Tensor, references: Tensor,

@@ -15,16 +15,71 @@ from typing import Optional
 import torch
 from torch import Tensor
 from torch.autograd.function import Function, FunctionCtx
+from torch.nn import functional as F
 
-__all__ = ['MaskAndPool', 'Standardize', 'WeighInPlace', 'has_own_gradients']
+__all__ = ['MaskAndPool', 'Project', 'Standardize', 'SummarizeInTurn', 'WeighInPlace',
+           'has_own_gradients', 'summarize_at_once']
 
 # Numbers in a block of a product that is summed at once: it stays in the cache.
 BLOCK = 2**18
+# Places of a map from which on a product by itself is as fast as a convolution.
+LEAST_PLACES = 128
+# Bytes up to which memory that was freed is used again, and its pages need not be found
+# anew (glibc's largest threshold).
+MOST_REUSED = 2**25
 
 
 def has_own_gradients() -> bool:
     """Whether to use these steps: compilers and exporters want plain operations."""
     return not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+
+
+class Project(Function):
+    """``Wx + b`` at every place, and x, to go on with.
+
+    What reaches x on its way on is the memory that the projection's own part of its
+    gradient is added to: ``dL/dx = W^T g + (what reaches x)``.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor
+                ) -> tuple[Tensor, Tensor]:
+        """Args: x, (M, C, A, B); weight, (D, C, 1, 1); bias, (D,)."""
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, bias), x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, g: Tensor, h: Tensor
+                 ) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of x, weight and bias."""
+        x, weight = ctx.saved_tensors
+        in_place = not torch.is_grad_enabled() and _pays_in_place(h)
+        grad_x, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
+            g, x, weight, weight.shape[:1], (1, 1), (0, 0), (1, 1), False, (0, 0), 1,
+            (not in_place, True, True))
+        if in_place:
+            _add_projected(h, weight.flatten(1), g)
+        else:
+            h = h + grad_x if torch.is_grad_enabled() else h.add_(grad_x)
+        return h, grad_weight, grad_bias
+
+
+def _pays_in_place(h: Tensor) -> bool:
+    """Whether a product in place is faster than a convolution and a sum."""
+    if h.is_contiguous():
+        return h.shape[2] * h.shape[3] >= LEAST_PLACES
+    return (h.is_contiguous(memory_format=torch.channels_last)
+            and h.numel() * h.element_size() > MOST_REUSED)
+
+
+def _add_projected(h: Tensor, matrix: Tensor, g: Tensor) -> None:
+    """Add matrix^T g to h, (M, C, A, B), in either layout."""
+    if h.is_contiguous():
+        turned = matrix.t().expand(len(h), -1, -1)                # (M, C, D)
+        h.flatten(2).baddbmm_(turned, g.flatten(2))
+    else:
+        rows = g.permute(0, 2, 3, 1).reshape(-1, g.shape[1])      # (L, D)
+        h.permute(0, 2, 3, 1).flatten(0, 2).addmm_(rows, matrix)
 
 
 class Standardize(Function):
@@ -70,6 +125,79 @@ def _differentiable_standardize_gradient(x: Tensor, g: Tensor, eps: float) -> Te
     y = (x - mean) / (std + eps)
     gradient, = torch.autograd.grad(y, x, g, create_graph=True)
     return gradient
+
+
+class SummarizeInTurn(Function):
+    """Summary maps without a bias, one frame's template after the other.
+
+    The products of :func:`~cosam_mm.functional.cosam.summarize_cost_volume`, each added
+    where the running sum stands, instead of all at once and summed afterwards. With g_n
+    the gradient of frame n's map, ``S_n = sum_{m>=n} R_m g_m^T / D`` reaches all that
+    T_n holds, so that slot j's weights get ``S_{j+1}`` by way of frame j and
+    ``S_0 - S_{j+1}`` by way of frame j + 1; and so do these frames by way of them.
+    """
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, descriptors: Tensor, weight: Tensor) -> Tensor:
+        """Args: descriptors, (N, D, T, P); weight, (K, (T - 1) * P)."""
+        n, d, t, p = descriptors.shape
+        k = weight.shape[0]
+        rows = descriptors.permute(2, 0, 1, 3).contiguous().view(t, n * d, p)
+        slots = weight.view(k, t - 1, p).permute(1, 2, 0)         # (T-1, P, K)
+        templates = rows.new_empty(t, n * d, k)
+        torch.mm(descriptors.reshape(n * d, t * p)[:, p:], weight.t(), out=templates[0])
+        for j in range(t - 1):
+            torch.addmm(templates[j], rows[j] - rows[j + 1], slots[j],
+                        out=templates[j + 1])
+        ctx.save_for_backward(descriptors, rows, weight, templates)
+        maps = torch.bmm(templates.view(t * n, d, k).transpose(1, 2),
+                         rows.view(t * n, d, p)).div_(d)
+        return maps.view(t, n, k, p).permute(1, 2, 0, 3)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, g: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of descriptors and weight."""
+        descriptors, rows, weight, templates = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            maps = summarize_at_once(descriptors, weight)
+            return torch.autograd.grad(maps, (descriptors, weight), g,
+                                       create_graph=True)
+        n, d, t, p = descriptors.shape
+        k = weight.shape[0]
+        slots = weight.view(k, t - 1, p)
+        g = (g / d).permute(2, 0, 1, 3).reshape(t * n, k, p)
+        sums = torch.bmm(rows.view(t * n, d, p), g.transpose(1, 2)).view(t, n * d, k)
+        for j in reversed(range(t - 1)):
+            sums[j] += sums[j + 1]
+        grad_rows = torch.bmm(templates.view(t * n, d, k), g).view(t, n * d, p)
+        grad_weight = torch.empty_like(slots)
+        for j in range(t - 1):
+            rest = sums[0] - sums[j + 1]
+            grad_rows[j].addmm_(sums[j + 1], slots[:, j])
+            grad_rows[j + 1].addmm_(rest, slots[:, j])
+            grad_weight[:, j] = torch.mm(sums[j + 1].t(), rows[j]).addmm_(
+                rest.t(), rows[j + 1])
+        return grad_rows.view(t, n, d, p).permute(1, 2, 0, 3), grad_weight.flatten(1)
+
+
+def summarize_at_once(descriptors: Tensor, weight: Tensor) -> Tensor:
+    """Summary maps without a bias by plain operations.
+
+    All products at once, then their running sum: for compilers and exporters, for 16
+    bits, and for devices that prefer few large products to many small ones.
+    """
+    n, d, t, p = descriptors.shape
+    k = weight.shape[0]
+    rows = descriptors.reshape(n * d, t, p).transpose(0, 1)        # (T, N*D, P)
+    slots = weight.view(k, t - 1, p).permute(1, 2, 0)              # (T-1, P, K)
+    moves = torch.bmm(rows[:-1] - rows[1:], slots)                 # (T-1, N*D, K)
+    # 16-bit products are summed in float32, as they are within a product.
+    wide = torch.promote_types(moves.dtype, torch.float32)
+    first = torch.bmm(rows[1:], slots).sum(0, keepdim=True, dtype=wide)
+    template = torch.cat([first, moves.to(wide)]).cumsum(0) / d    # (T, N*D, K)
+    template = template.to(moves.dtype).view(t * n, d, k).transpose(1, 2)
+    frames = descriptors.permute(2, 0, 1, 3).reshape(t * n, d, p)
+    return torch.bmm(template, frames).view(t, n, k, p).permute(1, 2, 0, 3)
 
 
 class MaskAndPool(Function):

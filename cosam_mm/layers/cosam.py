@@ -40,6 +40,7 @@ from cosam_mm.functional.cosam import (
     apply_masks,
     attend,
     masked_average_pool,
+    project,
     standardize_descriptors,
     summarize_cost_volume,
     summarize_reference_volume,
@@ -225,10 +226,10 @@ class COSAM(ResampledSummary, BaseModule):
             if references is not None:
                 descriptors, voters = self._describe_together(
                     clips, references.flatten(3))
-            elif x.dim() == 4:  # in its own layout, without a copy
-                descriptors = _to_clips(self.describe(x), clips.shape[2])
-            else:
-                descriptors = self.describe(clips)                # (N, D, T, P)
+            else:  # in its own layout, without a copy
+                described, x = self._describe_and_keep(x)
+                descriptors, clips = (_to_clips(features, clips.shape[2])
+                                      for features in (described, x))
             size = self._size_of_volume(x, clips.shape[2], references)
             maps = self._summarize(descriptors, voters, size)     # (N, K, T, P)
             spatial_mask = self.decide(maps)                      # (N, T, P)
@@ -269,6 +270,20 @@ class COSAM(ResampledSummary, BaseModule):
     def describe(self, x: Tensor) -> Tensor:
         """Standardised descriptor of each place: (M, C, A, B) to (M, D, A, B)."""
         return standardize_descriptors(self.reduction(x), self.eps)
+
+    def _describe_and_keep(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Descriptors of x in its own shape, and x to go on with."""
+        flat = x.flatten(3) if x.dim() == 5 else x
+        convolution, *rest = self.reduction
+        if type(convolution) is nn.Conv2d and not _is_watched(
+                self.reduction, convolution):
+            described, flat = project(flat, convolution.weight, convolution.bias)
+            for layer in rest:
+                described = layer(described)
+        else:
+            described = self.reduction(flat)
+        described = standardize_descriptors(described, self.eps)
+        return described.unflatten(3, x.shape[3:]), flat.view(x.shape)
 
     def _describe_together(self, *features: Tensor) -> list[Tensor]:
         """Describe features (M_i, C, ...) at once, with one batch statistic."""
@@ -371,6 +386,13 @@ class COSAM(ResampledSummary, BaseModule):
         if self.num_references is not None:
             parts.append(f'num_references={self.num_references}')
         return ', '.join(parts)
+
+
+def _is_watched(*modules: nn.Module) -> bool:
+    """Whether hooks expect one of the modules to be called."""
+    return any(hooks for module in modules for hooks in (
+        module._forward_pre_hooks, module._forward_hooks,
+        module._backward_pre_hooks, module._backward_hooks))
 
 
 def _to_clips(x: Tensor, num_frames: int) -> Tensor:

@@ -3,7 +3,13 @@ import pytest
 import torch
 
 from cosam_mm.functional import cosam_gradients
-from cosam_mm.functional.cosam import attend, standardize_descriptors
+from cosam_mm.functional.cosam import (
+    attend,
+    project,
+    standardize_descriptors,
+    summarize_cost_volume,
+)
+from cosam_mm.layers.cosam import COSAM
 
 
 def features(*shape, seed=0):
@@ -97,3 +103,117 @@ def test_low_precision_keeps_statistics_in_float32():
     assert standardize_descriptors(x).dtype == torch.bfloat16
     torch.testing.assert_close(standardize_descriptors(x).double(), expected,
                                rtol=2**-8, atol=2**-8)
+
+
+# -- projection ------------------------------------------------------------------
+
+
+def projected(x, weight, bias):
+    """Something of a projection and of the features behind it."""
+    described, kept = project(x, weight, bias)
+    return described.square(), kept * 3
+
+
+def plainly_projected(x, weight, bias):
+    described = torch.nn.functional.conv2d(x, weight, bias)
+    return described.square(), x * 3
+
+
+def projection(order=(0, 1, 2, 3)):
+    back = [order.index(i) for i in range(4)]
+    x = features(2, 3, 2, 4).detach().permute(order).contiguous().permute(back)
+    return (x.requires_grad_(), features(5, 3, 1, 1, seed=1), features(5, seed=2))
+
+
+@pytest.mark.parametrize('least_places', [1, 128])
+def test_gradients_of_a_projection(monkeypatch, least_places):
+    monkeypatch.setattr(cosam_gradients, 'LEAST_PLACES', least_places)
+    monkeypatch.setattr(cosam_gradients, 'MOST_REUSED', least_places // 2)
+    assert torch.autograd.gradcheck(projected, projection())
+    assert torch.autograd.gradgradcheck(projected, projection())
+
+
+@pytest.mark.parametrize('least_places', [1, 128])
+@pytest.mark.parametrize('order', [(0, 1, 2, 3), (0, 2, 3, 1), (3, 1, 0, 2)])
+def test_projection_in_any_memory_layout(monkeypatch, order, least_places):
+    monkeypatch.setattr(cosam_gradients, 'LEAST_PLACES', least_places)
+    monkeypatch.setattr(cosam_gradients, 'MOST_REUSED', least_places // 2)
+    results = []
+    for function in (projected, plainly_projected):
+        inputs = projection(order)
+        out = function(*inputs)
+        torch.autograd.backward(out, [torch.ones_like(o) for o in out])
+        results.append([*out, *(v.grad for v in inputs)])
+    for ours, plain in zip(*results):
+        torch.testing.assert_close(ours, plain)
+
+
+def test_a_projection_whose_features_go_nowhere_else():
+    ours, plain = projection(), projection()
+    project(*ours)[0].sum().backward()
+    torch.nn.functional.conv2d(*plain).sum().backward()
+    for a, b in zip(ours, plain):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_features_that_need_no_gradient_get_none():
+    x, weight, bias = projection()
+    described, kept = project(x.detach(), weight, bias)
+    assert kept.requires_grad is False
+    assert described.requires_grad
+
+
+@pytest.mark.parametrize('watched', ['reduction', 'reduction.0'])
+@pytest.mark.parametrize('shape', [(2, 6, 3, 2, 2), (6, 6, 2, 2)])
+def test_hooks_on_the_reduction_are_called(watched, shape):
+    """Whoever hooks the convolution, or the layers around it, still sees them run."""
+    torch.manual_seed(0)
+    cosam = COSAM(6, 3, (2, 2), reduction_channels=4).double()
+    x = features(*shape)
+    unwatched = cosam.eval()(x)
+    seen = []
+    cosam.get_submodule(watched).register_forward_hook(
+        lambda module, args, output: seen.append(output.shape))
+    torch.testing.assert_close(cosam(x), unwatched)
+    assert len(seen) == 1
+
+
+# -- summary maps ----------------------------------------------------------------
+
+
+def volume(n=2, d=3, t=4, p=2, k=2):
+    return features(n, d, t, p), features(k, (t - 1) * p, seed=1)
+
+
+def test_gradients_of_summary_maps():
+    assert torch.autograd.gradcheck(summarize_cost_volume, volume())
+    assert torch.autograd.gradgradcheck(summarize_cost_volume, volume())
+
+
+@pytest.mark.parametrize('size', [{}, {'t': 2}, {'n': 1, 'p': 1}, {'t': 7, 'k': 1}])
+@pytest.mark.parametrize('frames_first', [False, True])
+def test_summary_in_turn_is_the_summary_at_once(size, frames_first):
+    results = []
+    for function in (cosam_gradients.SummarizeInTurn.apply,
+                     cosam_gradients.summarize_at_once):
+        descriptors, weight = volume(**size)
+        given = descriptors
+        if frames_first:
+            given = given.transpose(1, 2).contiguous().transpose(1, 2)
+        maps = function(given, weight)
+        maps.square().sum().backward()
+        results.append([maps, descriptors.grad, weight.grad])
+    for ours, plain in zip(*results):
+        torch.testing.assert_close(ours, plain)
+
+
+def test_summary_keeps_its_inputs_and_can_be_taken_back_twice():
+    descriptors, weight = volume()
+    before = descriptors.detach().clone(), weight.detach().clone()
+    maps = summarize_cost_volume(descriptors, weight)
+    maps.sum().backward(retain_graph=True)
+    once = descriptors.grad.clone()
+    maps.sum().backward()
+    torch.testing.assert_close(descriptors.grad, 2 * once)
+    assert torch.equal(descriptors, before[0])
+    assert torch.equal(weight, before[1])
