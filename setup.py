@@ -49,7 +49,9 @@ class BuildWithMim(build_py):
                 copy_part(ROOT / part, target / part)
 
 
-REID = ['scipy>=1.9', 'tqdm>=4.60']
+# Figures, the report's page, and its masks as MP4 files.
+PICTURES = ['matplotlib>=3.6', 'Jinja2>=3.1', 'pillow>=9.2', 'av>=12']
+REID = ['scipy>=1.9', 'tqdm>=4.60', *PICTURES]
 ACTION = [
     'mmaction2>=1.2,<1.3',
     'transformers>=4.46,<6',
@@ -57,7 +59,7 @@ ACTION = [
     *REID,
 ]
 # Writing ONNX files and running them; torch.export programs need torch alone.
-DEPLOY = ['onnx>=1.17', 'onnxscript>=0.6.2', 'onnxruntime>=1.20']
+DEPLOY = ['onnx>=1.17', 'onnxscript>=0.6.2', 'onnxruntime>=1.20', 'tqdm>=4.60']
 
 setup(
     name='cosam_mm',
@@ -69,6 +71,7 @@ setup(
     license='Apache-2.0',
     license_files=['LICENSE'],
     packages=find_packages(include=['cosam_mm', 'cosam_mm.*']),
+    package_data={'cosam_mm.visualization.report': ['*.j2', '*.css', '*.js']},
     python_requires='>=3.9',
     install_requires=[
         'torch>=2.6',
@@ -88,6 +91,8 @@ setup(
             *ACTION, *DEPLOY,
             # Whose backbones COSAM is tried in.
             'mmpretrain>=1.2,<1.3', 'timm>=0.9', 'torchvision>=0.21',
+            # Opens reports in a Chromium that is there, and downloads none.
+            'playwright>=1.40',
             'hypothesis>=6.100', 'packaging>=21', 'pytest>=7.4', 'ruff>=0.4',
             'setuptools>=70.1'
         ],

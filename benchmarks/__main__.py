@@ -35,6 +35,10 @@ def make_parser(names):
                         '%(default)s); at least 7 rounds')
     parser.add_argument('--seed', type=int, default=0,
                         help='of weights and inputs (default: %(default)s)')
+    parser.add_argument('--videos', type=Path, metavar='DIR',
+                        help='clips, inference: the videos below this folder')
+    parser.add_argument('--checkpoint', type=Path, metavar='FILE',
+                        help='inference: trained weights with their config')
     parser.add_argument('--json', type=Path, metavar='FILE',
                         help='write the results; figures of other parts that the file '
                         'holds are kept')
@@ -74,9 +78,11 @@ def main():
         return
     if args.threads:
         torch.set_num_threads(args.threads)
+    if args.videos and not args.videos.is_dir():
+        parser.error(f'--videos {args.videos}: there is no such folder')
     module = load_benchmark(args.benchmark)
     options = Options(chosen_parts(parser, args, module), args.quick, args.device,
-                      args.seconds, args.seed)
+                      args.seconds, args.seed, args.videos, args.checkpoint)
     results = Results(args.benchmark, args.quick, describe_environment(args.device))
     earlier = earlier_results(parser, args.json, results)
     start, part = time.perf_counter(), None

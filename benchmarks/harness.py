@@ -5,6 +5,7 @@ import pkgutil
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Optional
 
 from . import suite
 
@@ -21,6 +22,8 @@ class Options:
         device: Where to compute.
         seconds: About how long each comparison is timed.
         seed: Of weights and inputs.
+        videos: Folder of videos, for the benchmarks that can read some.
+        checkpoint: Trained weights, for the benchmarks that can load some.
     """
 
     parts: tuple
@@ -28,6 +31,8 @@ class Options:
     device: str = 'cpu'
     seconds: float = 10.0
     seed: int = 0
+    videos: Optional[Path] = None
+    checkpoint: Optional[Path] = None
 
 
 def descriptions() -> dict[str, str]:

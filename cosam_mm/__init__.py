@@ -39,12 +39,15 @@ for _kind, _ours in (
     ('WEIGHT_INITIALIZERS', 'cosam_mm.models.backbones'),
     ('HOOKS', 'cosam_mm.engine.hooks'),
     ('OPTIM_WRAPPERS', 'cosam_mm.engine.precision'),
+    ('VISBACKENDS', 'cosam_mm.engine.log_backend'),
 ):
     compat.import_on_lookup(getattr(_registry, _kind), _ours)
 
 for _theirs, _ours in (
     # Weights by name: a scheme of mmengine's checkpoint loader, no registry.
     ('mmengine.runner', 'cosam_mm.models.backbones'),
+    # Its loading of files and addresses, which runs no code of theirs.
+    ('mmengine.runner', 'cosam_mm.models.checkpoint_loading'),
     ('mmaction.models', 'cosam_mm.models.heads'),
     ('mmaction.datasets', 'cosam_mm.datasets.action'),
     ('mmaction.datasets', 'cosam_mm.datasets.transforms'),

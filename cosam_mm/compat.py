@@ -25,10 +25,13 @@ mmaction2 1.2.0 with        its visualiser imports ``moviepy.editor``, whose nam
 moviepy >= 2                are in ``moviepy`` itself now
 mmengine <= 0.10.7 with     ``torch.load`` refuses mmengine's checkpoints
 torch >= 2.6
+mmengine <= 0.10.7          checkpoints from an address are unpickled with whatever
+                            code is in them
 mmengine <= 0.10.7          a root registry takes no locations, and a child that asks
                             its parent does not import the parent's
 ==========================  ===================================================
 """
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -256,6 +259,11 @@ def _plain_attribute(owner, name: str):
         'mmengine does: do not trust this file.')
 
 
+def _download_tensors_alone(checkpoint: ModuleType) -> None:
+    """Restrict what mmengine unpickles of a download; torch does not by itself."""
+    checkpoint.load_url = functools.partial(checkpoint.load_url, weights_only=True)
+
+
 def _allow_mmengine_checkpoints() -> None:
     """Name the classes of an mmengine checkpoint as safe to load.
 
@@ -292,6 +300,7 @@ def install() -> None:
     on_import('mmaction.utils.dependency', _use_multimodal_placeholders)
     on_import('mmaction.utils.dependency', _use_placeholders_without_timm)
     on_import('mmpretrain.utils.dependency', _use_multimodal_placeholders)
+    on_import('mmengine.runner.checkpoint', _download_tensors_alone)
     on_import('torchvision.extension', _declare_torchvision_operators)
     _import_parents_locations()
     _allow_mmengine_checkpoints()

@@ -26,8 +26,9 @@ from cosam_mm.engine.config import input_shape
 
 REPO = Path(__file__).resolve().parents[1]
 EXTRAS = {'action', 'deploy', 'mmcv-lite', 'reid', 'search', 'tests'}
-FOLDERS = ('benchmarks', 'cosam_mm', 'configs', 'docs', 'requirements', 'tests',
-           'tools')
+FOLDERS = ('benchmarks', 'cosam_mm', 'configs', 'docs', 'reliability', 'requirements',
+           'tests', 'tools')
+PACKED = ('.py', '.j2', '.css', '.js')
 METAFILES = sorted((REPO / 'configs').rglob('metafile.yml'))
 
 
@@ -98,7 +99,7 @@ def extra_of(requirement):
 
 def test_wheel_holds_the_package_and_what_mim_needs_and_nothing_else(wheel):
     expected = {f'cosam_mm/{name}' for name in files_below(REPO / 'cosam_mm')
-                if name.endswith('.py') and not name.startswith('.mim')}
+                if name.endswith(PACKED) and not name.startswith('.mim')}
     for folder in ('configs', 'tools'):
         expected |= {f'cosam_mm/.mim/{folder}/{name}'
                      for name in files_below(REPO / folder)}

@@ -37,6 +37,13 @@ PUBLIC = {
         'find_grid'},
     'cosam_mm.functional.fusion': {
         'align_by_id', 'class_probabilities', 'fuse_scores', 'top_k_accuracy'},
+    'cosam_mm.functional.confusion': {
+        'ClassAccuracy', 'ConfusedPair', 'NO_PREDICTION', 'class_accuracy',
+        'confused_order', 'confusion_matrix', 'finite_probabilities', 'hardest_clips',
+        'most_confused_classes', 'most_confused_pairs', 'near_misses',
+        'predict_labels', 'true_class_losses'},
+    'cosam_mm.functional.paired_outcome': {
+        'PairedOutcome', 'compare_clips', 'mcnemar_p_value'},
     'cosam_mm.functional.distance': {
         'DISTANCES', 'RESOLUTION', 'cosine_distance', 'distance_blocks',
         'euclidean_distance', 'feature_array', 'paired_distance',
@@ -46,6 +53,11 @@ PUBLIC = {
     'cosam_mm.functional.retrieval': {
         'QueryRanks', 'RetrievalFigures', 'rank_blocks', 'rank_distances',
         'rank_features', 'retrieval_figures'},
+    'cosam_mm.functional.ranked_lists': {
+        'IGNORED', 'RIGHT', 'WRONG', 'ExtremeQueries', 'RankedLists', 'RankingReview',
+        'extreme_queries', 'ranked_lists', 'review_blocks'},
+    'cosam_mm.functional.pair_histogram': {
+        'PairCounter', 'PairHistogram', 'Separation', 'coarser', 'separation'},
     'cosam_mm.functional.triplet': {'batch_hard_triplet_loss', 'mine_hardest'},
     'cosam_mm.layers': {
         'COSAM', 'ClipAdapter', 'NaiveCOSAM', 'TemporalAttentionAggregation',
@@ -75,7 +87,8 @@ PUBLIC = {
         'read_attributes', 'save_features'},
     'cosam_mm.engine.inference.recognizer': {
         'ActionPrediction', 'ActionRecognizer', 'ClassScore', 'load_recognizer'},
-    'cosam_mm.engine.inference.tracklet_encoder': {'DISTANCES', 'TrackletEncoder'},
+    'cosam_mm.engine.inference.tracklet_encoder': {
+        'DISTANCES', 'TrackletEncoder', 'configured_distance'},
     'cosam_mm.engine.deployment': {
         'DeployableModel', 'ExportedFile', 'FORMATS', 'METADATA_NAME',
         'check_exportable', 'contract_lines', 'export_model', 'load_deployable',
@@ -83,8 +96,28 @@ PUBLIC = {
     'cosam_mm.engine.fast': {
         'Difference', 'FoldingError', 'fold_batch_norms', 'has_fast_bfloat16',
         'make_fast', 'result_difference', 'use_channels_last', 'use_fast_inference'},
+    'cosam_mm.engine.pictures.reid_review': {'ReIDReview', 'review_features'},
+    'cosam_mm.engine.pictures.tracklet_images': {
+        'TrackletImages', 'find_tracklet_images'},
+    'cosam_mm.engine.report.build': {
+        'TOPICS', 'build_report', 'missing_of', 'size_advice', 'write_report'},
+    'cosam_mm.visualization.report.content': {
+        'Block', 'Cell', 'Clip', 'Code', 'Facts', 'Gallery', 'Missing', 'Picture',
+        'Report', 'Section', 'Table', 'Text'},
+    'cosam_mm.visualization.report.page': {'Part', 'part_sizes', 'render_page'},
     'cosam_mm.engine.hooks': {
-        'ChannelsLastHook', 'CheckpointGuardHook', 'FastInferenceHook', 'MeanLossHook'},
+        'BadLossHook', 'BadSamplesHook', 'ChannelsLastHook', 'CheckpointGuardHook',
+        'FastInferenceHook', 'MaskVisualizationHook', 'MeanLossHook', 'ProgressBarHook',
+        'SafeCheckpointHook', 'SeededDrawsHook'},
+    'cosam_mm.engine.pictures.masks.recorder': {'MaskRecorder', 'make_recorder'},
+    'cosam_mm.engine.pictures.masks.files': {
+        'FORMATS', 'output_names', 'playing_speed', 'write_pictures'},
+    'cosam_mm.visualization.masks': {
+        'RANGES', 'MaskLayer', 'mask_grid', 'mask_ranges', 'mask_video', 'overlay',
+        'spread'},
+    'cosam_mm.visualization.clip_file': {
+        'CLIP_KINDS', 'encode_clip', 'encode_gif', 'encode_mp4'},
+    'cosam_mm.progress': {'progress_bar'},
 }
 
 # Found by their plain names in every OpenMMLab project.
@@ -103,9 +136,12 @@ IN_ROOT = {
         'RandomFlipFrames', 'RandomTranslation2D', 'ResizeFrames',
         'SampleTrackletFrames'},
     'METRICS': {'DumpScores', 'ReIDMetric'},
-    'HOOKS': {'ChannelsLastHook', 'CheckpointGuardHook', 'FastInferenceHook',
-              'MeanLossHook'},
+    'HOOKS': {'BadLossHook', 'BadSamplesHook', 'ChannelsLastHook',
+              'CheckpointGuardHook', 'FastInferenceHook',
+              'MaskVisualizationHook', 'MeanLossHook', 'ProgressBarHook',
+              'SafeCheckpointHook', 'SeededDrawsHook'},
     'OPTIM_WRAPPERS': {'CPUAmpOptimWrapper'},
+    'VISBACKENDS': {'EnduringVisBackend'},
     'WEIGHT_INITIALIZERS': {'PretrainedCLIP'},
 }
 # Build on MMAction2 and are found from its scope.

@@ -28,6 +28,7 @@ from cosam_mm.engine.gallery import (
     search_gallery,
 )
 from cosam_mm.engine.user_errors import one_line_errors
+from cosam_mm.progress import progress_bar
 
 NUM_NAMES_SHOWN = 20
 
@@ -144,8 +145,9 @@ def encode_queries(encoder, args):
         ValueError: One holds no image, or none that can be read.
     """
     queries = [query_tracklet(folder) for folder in args.query]
-    features = list(encoder.encode_each(
-        [query.folder for query in queries], args.batch_size, args.num_workers))
+    each = encoder.encode_each([query.folder for query in queries], args.batch_size,
+                               args.num_workers)
+    features = list(progress_bar(each, 'queries', 'tracklet', len(queries)))
     for query, feature in zip(queries, features):
         if feature is None:
             raise ValueError(f'No image of the query {query.folder} can be read.')

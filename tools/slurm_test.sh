@@ -14,6 +14,13 @@ config=$3
 checkpoint=$4
 gpus=$5
 shift 5
+# bash would run what stands in brackets within a sum.
+case $gpus in
+'' | *[!0-9]*)
+    echo "error: NUM_GPUS must be a whole number, got '$gpus'" >&2
+    exit 2
+    ;;
+esac
 per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
 # SRUN_ARGS is to be split into words.
 # shellcheck disable=SC2086

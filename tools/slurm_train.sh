@@ -13,6 +13,13 @@ job_name=$2
 config=$3
 gpus=$4
 shift 4
+# bash would run what stands in brackets within a sum.
+case $gpus in
+'' | *[!0-9]*)
+    echo "error: NUM_GPUS must be a whole number, got '$gpus'" >&2
+    exit 2
+    ;;
+esac
 per_node=${GPUS_PER_NODE:-$((gpus < 8 ? gpus : 8))}
 # SRUN_ARGS is to be split into words.
 # shellcheck disable=SC2086

@@ -23,6 +23,7 @@ from cosam_mm.engine.config import (
     swap_test_data,
 )
 from cosam_mm.engine.fast import use_fast_inference
+from cosam_mm.engine.lost_process import end_with_launcher, leave_when_lost
 from cosam_mm.engine.processes import (
     connect_cpu_processes,
     disconnect_cpu_processes,
@@ -154,7 +155,10 @@ def run_all_splits(cfg: Config, args: argparse.Namespace) -> None:
     """Test every split; print the mean and keep it in the work dir."""
     base = Path(args.work_dir or default_work_dir(cfg, args.config))
     metrics = {}
-    for split, checkpoint in checkpoint_of_splits(cfg, args.checkpoint).items():
+    checkpoints = checkpoint_of_splits(cfg, args.checkpoint)
+    for number, (split, checkpoint) in enumerate(checkpoints.items(), start=1):
+        if is_main_process():
+            print(f'split {split}, {number} of {len(checkpoints)}: {checkpoint}')
         one = merge_args(copy.deepcopy(cfg), args, checkpoint, split,
                          base / f'split{split}')
         # mmengine keeps one log for each name.
@@ -192,7 +196,8 @@ def summarize(metrics: dict[int, dict], out_file: Path) -> None:
 
 def main():
     args = parse_args()
-    with one_line_errors():
+    end_with_launcher()
+    with one_line_errors(), leave_when_lost():
         cfg = Config.fromfile(args.config)
         if args.cross_dataset is not None:
             swap_test_data(cfg, Config.fromfile(args.cross_dataset))

@@ -1,6 +1,7 @@
 """Train a model: ``python tools/train.py CONFIG``."""
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
@@ -10,6 +11,7 @@ from mmengine.runner import Runner
 import cosam_mm  # noqa: F401
 from cosam_mm.engine.config import (
     default_work_dir,
+    resume_training,
     scale_learning_rate,
     set_data_root,
     set_randomness,
@@ -17,10 +19,12 @@ from cosam_mm.engine.config import (
     skip_validation,
     use_amp,
 )
+from cosam_mm.engine.lost_process import end_with_launcher, leave_when_lost
 from cosam_mm.engine.processes import (
     connect_cpu_processes,
     disconnect_cpu_processes,
 )
+from cosam_mm.engine.stopping import TrainingStopped
 from cosam_mm.engine.strategies import fit_to_strategy, use_strategy
 from cosam_mm.engine.user_errors import one_line_errors
 
@@ -40,7 +44,7 @@ def parse_args():
                         "the config's)")
     parser.add_argument(
         '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-        help='go on from CHECKPOINT, or from the latest one in the work dir')
+        help='go on from CHECKPOINT, or from the newest whole one in the work dir')
     parser.add_argument('--amp', action='store_true',
                         help='train in automatic mixed precision')
     parser.add_argument('--no-validate', action='store_true',
@@ -89,8 +93,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     if args.amp:
         use_amp(cfg)
     if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        resume_training(cfg, None if args.resume == 'auto' else args.resume)
     set_randomness(cfg, seed=args.seed, diff_rank_seed=args.diff_rank_seed,
                    deterministic=args.deterministic)
     if args.strategy is not None:
@@ -109,11 +112,17 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
 
 def main():
     args = parse_args()
-    with one_line_errors():
+    end_with_launcher()
+    with one_line_errors(), leave_when_lost():
         cfg = merge_args(Config.fromfile(args.config), args)
         runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-        runner.train()
+        status = 0
+        try:
+            runner.train()
+        except TrainingStopped as stopped:  # asked to, and with a checkpoint
+            status = stopped.code
         disconnect_cpu_processes()
+    sys.exit(status)
 
 
 if __name__ == '__main__':

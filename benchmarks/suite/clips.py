@@ -3,20 +3,25 @@
 Parts:
 
 - ``time``: seconds of a training clip, ready for the batch, in one process;
-- ``processor``: processor time of the same, all threads of the decoders together;
+- ``processor``: processor time of the same, all threads of the decoders together, of
+  the process held to one core, as a worker among many is;
+- ``first``: processor time where ours reads each file for the first time;
 - ``pixels``: the largest difference in any value of a clip, against all frames decoded
   in order by decord, then by the same steps one after the other; and how many clips of
   the stock pipeline have that difference, too;
-- ``workers``: a loader with 0, 1 and 2 workers, both pipelines, and how ours scales;
+- ``workers``: a loader with 0, 1 and 2 workers, both pipelines, and how ours scales
+  from one core to two workers;
 - ``profile``: the steps that our pipeline spends its time in.
 
 Stock is DecordInit, SampleFrames, DecordDecode, then Resize, MultiScaleCrop, Resize,
 Flip, FormatShape and PackActionInputs. A clip is 64 frames with its own seed, so both
-sides choose the same frames, crop and flip. Files are those below the folder that the
-environment variable ``COSAM_VIDEOS`` names, at most 24, save what decord refuses;
-without it some are drawn: MPEG-4, 320 x 240, in AVI and MP4. Every file is read several
-times: it is in the system's cache, and ours has counted its frames, as from the second
-epoch on.
+sides choose the same frames, crop and flip. Files are those below the folder of
+``--videos``, at most 24, save what decord refuses; without it some are drawn: MPEG-4,
+320 x 240, in AVI and MP4. Every file is read several times: it is in the system's
+cache, and ours has counted its frames and noted where they are, as from the second
+epoch on; ``first`` is without that. OpenCV and torch have one thread, as in the
+workers of a loader. In ``time`` and ``workers`` either decodes in a thread of its own
+where a core is free, stock always.
 """
 import os
 import random
@@ -26,6 +31,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -60,8 +66,9 @@ MOST_LEVELS = 3
 def run(options: Options) -> Iterator[Figure]:
     """Yield the figures of the parts that were asked for."""
     import cosam_mm.datasets.transforms  # noqa: F401  registers, and needs MMAction2
-    threads = cv2.getNumThreads()
+    threads, torch_threads = cv2.getNumThreads(), torch.get_num_threads()
     cv2.setNumThreads(0)  # as workers are told by the shipped configs
+    torch.set_num_threads(1)  # as loaders tell their workers
     try:
         with _videos(options) as files, \
                 DefaultScope.overwrite_default_scope('mmaction'):
@@ -69,17 +76,18 @@ def run(options: Options) -> Iterator[Figure]:
                 yield from PARTS[part](_Setting(options, files))
     finally:
         cv2.setNumThreads(threads)
+        torch.set_num_threads(torch_threads)
 
 
 @contextmanager
 def _videos(options: Options) -> Iterator[list[str]]:
-    folder = os.environ.get('COSAM_VIDEOS')
+    folder = options.videos
     if folder:
-        files = sorted(str(path) for path in Path(folder).rglob('*')
+        files = sorted(str(path) for path in folder.rglob('*')
                        if path.suffix.lower() in SUFFIXES)
         if not files:
-            raise SystemExit(f'COSAM_VIDEOS: there is no video of {sorted(SUFFIXES)} '
-                             f'below {folder}')
+            raise SystemExit(f'--videos: there is no video of {sorted(SUFFIXES)} below '
+                             f'{folder}')
         chosen = np.linspace(0, len(files) - 1, min(len(files), MOST_FILES))
         files = [files[int(k)] for k in chosen]
         files = [file for file in files if _is_whole(file)]
@@ -97,7 +105,7 @@ def _is_whole(file: str) -> bool:
     import decord
     try:
         decord.VideoReader(file, num_threads=1)
-    except decord.DECORDError:
+    except (decord.DECORDError, RuntimeError):
         return False
     return True
 
@@ -201,14 +209,33 @@ class Clips(torch.utils.data.Dataset):
 # -- the parts -------------------------------------------------------------------
 
 
-def _compared(setting: _Setting, part: str, what: str, clock) -> Iterator[Figure]:
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """Hold this process, and the threads it starts, to one core where that can be."""
+    if not hasattr(os, 'sched_setaffinity'):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def _compared(setting: _Setting, part: str, what: str, clock,
+              before=lambda: None) -> Iterator[Figure]:
     for size in SIZES:
         clips = setting.clips(size)
-        times = setting.time({name: clips[name].read_all
-                              for name in ('stock', 'ours')}, clock=clock)
+
+        def ours(clips=clips['ours']):
+            before()
+            clips.read_all()
+        times = setting.time({'stock': clips['stock'].read_all, 'ours': ours},
+                             clock=clock)
+        target = setting.target(at_least(TARGET)) if part != 'first' else None
         yield Figure(part, f'stock / ours, {what}, {setting.label(size)}', 'times',
-                     ratio_to_baseline(times, 'stock')['ours'],
-                     setting.target(at_least(TARGET)), {
+                     ratio_to_baseline(times, 'stock')['ours'], target, {
                          'clips': len(setting.files), 'baseline': 'stock',
                          'contender': 'ours',
                          'baseline_seconds': summarize(times['stock']).median,
@@ -220,7 +247,16 @@ def _time(setting: _Setting) -> Iterator[Figure]:
 
 
 def _processor(setting: _Setting) -> Iterator[Figure]:
-    yield from _compared(setting, 'processor', 'processor time', time.process_time)
+    with _one_core():
+        yield from _compared(
+            setting, 'processor', 'processor time', time.process_time)
+
+
+def _first(setting: _Setting) -> Iterator[Figure]:
+    from cosam_mm.datasets.video_reader import forget_files
+    with _one_core():
+        yield from _compared(setting, 'first', 'processor time, first reading',
+                             time.process_time, forget_files)
 
 
 def _exact(value: float) -> Summary:
@@ -253,8 +289,16 @@ def _workers(setting: _Setting) -> Iterator[Figure]:
             torch.utils.data.ConcatDataset([clips[name]] * epochs), batch_size=4,
             num_workers=workers, persistent_workers=workers > 0)
         for name in ('stock', 'ours') for workers in (0, 1, 2)}
-    times = setting.time({key: lambda loader=loader: sum(1 for _ in loader)
-                          for key, loader in loaders.items()}, warmup=1)
+
+    def read(loader):
+        return sum(1 for _ in loader)
+
+    def read_on_one_core():
+        with _one_core():
+            return read(loaders['ours', 0])
+    contenders = {key: partial(read, loader) for key, loader in loaders.items()}
+    contenders['one core'] = read_on_one_core
+    times = setting.time(contenders, warmup=1)
     num_clips = epochs * len(setting.files)
     for workers in (0, 1, 2):
         pair = {name: times[name, workers] for name in ('stock', 'ours')}
@@ -264,13 +308,12 @@ def _workers(setting: _Setting) -> Iterator[Figure]:
             setting.target(at_least(TARGET)) if workers == 2 else None,
             {f'{name}_clips_per_second': num_clips / summarize(taken).median
              for name, taken in pair.items()})
-    for workers in (1, 2):
-        pair = {'0': times['ours', 0], 'more': times['ours', workers]}
-        yield Figure(
-            'workers', f'ours with 0 workers / with {workers}, '
-            f'{setting.label(SIZES[0])}', 'times',
-            ratio_to_baseline(pair, '0')['more'],
-            setting.target(at_least(1.6)) if workers == 2 else None)
+    pair = {'one core': times['one core'], 'two workers': times['ours', 2]}
+    yield Figure(
+        'workers', f'ours without workers on one core / with 2 on all, '
+        f'{setting.label(SIZES[0])}', 'times',
+        ratio_to_baseline(pair, 'one core')['two workers'],
+        setting.target(at_least(1.6)))
 
 
 def _profile(setting: _Setting) -> Iterator[Figure]:
@@ -289,5 +332,5 @@ def _profile(setting: _Setting) -> Iterator[Figure]:
                          _exact(seconds / sum(taken.values())))
 
 
-PARTS = {'time': _time, 'processor': _processor, 'pixels': _pixels,
+PARTS = {'time': _time, 'processor': _processor, 'first': _first, 'pixels': _pixels,
          'workers': _workers, 'profile': _profile}

@@ -7,16 +7,13 @@ Parts:
 
 - ``forms``: what each change brings, alone and together, batch 2;
 - ``error``: the largest difference of the scores, by the largest score;
-- ``decisions``: clips of a data root (``COSAM_CLIPS``, as ``tools/prepare_data.py``
-  writes it) whose best class changes, with the config and checkpoint of
-  ``COSAM_CHECKPOINT``.
+- ``decisions``: videos below the folder of ``--videos`` whose best class changes, with
+  the weights and the config in the file of ``--checkpoint``.
 """
 import copy
-import os
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -104,21 +101,19 @@ def _errors(options: Options) -> Iterator[Figure]:
 
 def _decisions(options: Options) -> Iterator[Figure]:
     """Every clip of the folder, in both forms; the checkpoint holds its config."""
-    checkpoint, folder = (os.environ.get(name) for name in (
-        'COSAM_CHECKPOINT', 'COSAM_CLIPS'))
+    checkpoint, folder = options.checkpoint, options.videos
     if not checkpoint or not folder:
         yield Figure('decisions', 'clips with another best class', 'clips', None,
-                     note='set COSAM_CHECKPOINT to a checkpoint and COSAM_CLIPS to a '
-                     'folder of videos')
+                     note='give --checkpoint FILE and --videos DIR')
         return
     from cosam_mm import ActionRecognizer
-    videos = sorted(path for path in Path(folder).rglob('*.*')
+    videos = sorted(path for path in folder.rglob('*.*')
                     if path.suffix in ('.avi', '.mp4'))
     if options.quick:
         videos = videos[:2]
     found = {}
     for fast in (False, True):
-        recognizer = ActionRecognizer(checkpoint, device=options.device, fast=fast)
+        recognizer = ActionRecognizer(str(checkpoint), device=options.device, fast=fast)
         found[fast] = [recognizer.predict(str(video), 1) for video in videos]
     changed = sum(one.classes[0].label != other.classes[0].label
                   for one, other in zip(found[False], found[True]))

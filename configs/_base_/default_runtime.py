@@ -8,20 +8,24 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=20, ignore_last=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook', interval=1, max_keep_ckpts=3,
+        type='SafeCheckpointHook', interval=1, max_keep_ckpts=3,
         save_best='acc/top1', rule='greater'),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
+    sampler_seed=dict(type='SeededDrawsHook'),
     sync_buffers=dict(type='SyncBuffersHook'))
 custom_hooks = [
-    dict(type='CheckpointGuardHook', force=False), dict(type='MeanLossHook')]
+    dict(type='CheckpointGuardHook', force=False), dict(type='MeanLossHook'),
+    dict(type='ProgressBarHook'), dict(type='MaskVisualizationHook', num_samples=2),
+    dict(type='BadLossHook', on_bad_loss='stop', max_skipped=10),
+    dict(type='BadSamplesHook', max_share=0.05)]
 
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'))
+    # Seconds after which a process that waits for another gives up.
+    dist_cfg=dict(backend='nccl', timeout=1800))
 
 log_processor = dict(type='LogProcessor', window_size=20, by_epoch=True)
-vis_backends = [dict(type='LocalVisBackend')]
+vis_backends = [dict(type='EnduringVisBackend')]
 visualizer = dict(type='ActionVisualizer', vis_backends=vis_backends)
 
 log_level = 'INFO'

@@ -14,8 +14,8 @@ Layout, as ``tools/prepare_data.py`` makes it:
     <data_root>/<name>_classes.txt            line k names label k
 
 The lists are described in ``annotation.py``. The folders, every line of the list and
-the number of classes are checked at once; the clips themselves are met when they are
-read (see ``transforms/video.py``).
+the classes are checked at once; the clips themselves are met when they are read (see
+``transforms/video.py``).
 """
 import os
 from typing import Optional
@@ -24,6 +24,7 @@ from mmaction.datasets import RawframeDataset, VideoDataset
 from mmaction.registry import DATASETS
 
 from .annotation import Entry, read_annotations, read_class_names
+from .bad_samples import draw_readable
 
 __all__ = ['ActionFrameDataset', 'ActionVideoDataset']
 
@@ -102,7 +103,8 @@ class _SplitDataset:
                 f'{self.hint}')
         try:
             entries = read_annotations(
-                self.ann_file, self.num_classes, self.with_frames)
+                self.ann_file, self.num_classes, self.with_frames,
+                self._metainfo.get('classes', ()))
         except ValueError as error:
             raise ValueError(f'{error} {self.hint}') from None
         return [self.make_item(entry, os.path.join(folder, entry.path))
@@ -110,14 +112,12 @@ class _SplitDataset:
 
     def __getitem__(self, idx: int) -> dict:
         """The sample ``idx``, or in training another where it cannot be read."""
-        refused = []
-        for _ in range(1 if self.test_mode else self.max_refetch + 1):
-            data = self.prepare_data(idx)
-            if data is not None:
-                return data
-            refused.append(self.get_data_info(idx)['sample_id'])
-            idx = self._rand_another()
-        raise RuntimeError(self._nothing_readable(refused))
+        data, refused = draw_readable(
+            idx, 1 if self.test_mode else self.max_refetch + 1, self.get_data_info,
+            self.pipeline, self._rand_another, 'sample_id')
+        if data is None:
+            raise RuntimeError(self._nothing_readable(refused))
+        return data
 
     def _nothing_readable(self, refused: list[str]) -> str:
         names = list(dict.fromkeys(refused))

@@ -21,6 +21,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from ..progress import progress_bar
 from .video_file import UnreadableVideo, frames_with_decord, frames_with_opencv
 
 __all__ = ['CropReport', 'CropSettings', 'TrackBox', 'crop_tracklets', 'read_tracks']
@@ -268,11 +269,13 @@ def _cut(pictures: Iterator[np.ndarray], boxes: list[TrackBox],
     for box in sorted(boxes):
         by_frame.setdefault(box.frame, []).append(box)
     last = max(by_frame)
-    for number, picture in enumerate(pictures, start=1):
-        for box in by_frame.pop(number, ()):
-            writer.write(picture, box)
-        if number >= last:
-            break
+    with progress_bar(what='cutting out', unit='frame', total=last) as bar:
+        for number, picture in enumerate(pictures, start=1):
+            for box in by_frame.pop(number, ()):
+                writer.write(picture, box)
+            bar.update()
+            if number >= last:
+                break
     writer.counts['num_after_end'] = sum(map(len, by_frame.values()))
     return writer.finish()
 

@@ -5,12 +5,15 @@
     walk_decord           walk_opencv             its frames by rising numbers
 
 decord is the decoder that MMAction2 trains with. OpenCV reads some files with broken
-metadata that decord refuses. Neither seeks. :mod:`.video_reader` makes of the two what
-reads chosen frames.
+metadata that decord refuses. Neither seeks. :mod:`.video_reader` makes of the two, and
+of PyAV, what reads chosen frames.
 
-Nothing here waits for ever. decord 0.6 gives up after DECORD_EOF_RETRY_MAX tries
-(10,240, some milliseconds) where a file ends early. The variable is left alone: its
-decoder works in a thread of its own, and fewer tries make good files fail.
+Nothing here waits for ever: what takes longer than TIME_LIMIT is given up, see
+``time_limit.py``. Playlists are refused: FFmpeg opens what they name, waits for more of
+it, and decord's dies of one that names itself. decord 0.6 gives up after
+DECORD_EOF_RETRY_MAX tries (10,240, some milliseconds) where a file ends early. The
+variable is left alone: its decoder works in a thread of its own, and fewer tries make
+good files fail.
 """
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,15 +25,22 @@ from typing import Optional, Union
 import cv2
 import numpy as np
 
+from .regular_file import regular_size
+from .time_limit import each_within
+
 __all__ = [
-    'UnreadableVideo', 'absolute', 'frames_with_decord', 'frames_with_opencv',
-    'one_line', 'open_with_decord', 'open_with_opencv', 'report_once', 'walk_decord',
-    'walk_opencv'
+    'TIME_LIMIT', 'UnreadableVideo', 'absolute', 'check_video_file',
+    'frames_with_decord', 'frames_with_opencv', 'one_line', 'open_with_decord',
+    'open_with_opencv', 'report_once', 'walk_decord', 'walk_opencv'
 ]
 
 # Frames that decord decodes at a time. One by one is slower, and decord's ``next``
 # mistakes the padding of narrow rows for channels.
 _BATCH = 32
+# Seconds for opening a file, and for a clip or a frame of it. They take milliseconds.
+TIME_LIMIT = 60.0
+# What the formats begin with in which FFmpeg finds names of other files.
+_PLAYLISTS = (b'#EXTM3U', b'ffconcat', b'<')
 
 PathLike = Union[str, Path]
 
@@ -39,6 +49,20 @@ _reported: set[tuple[str, int]] = set()
 
 class UnreadableVideo(RuntimeError):
     """A clip cannot be decoded; the message says why."""
+
+
+def check_video_file(path: PathLike) -> None:
+    """Raise UnreadableVideo where decoders must not be let at a file."""
+    try:
+        regular_size(path)
+        with open(path, 'rb') as file:
+            head = file.read(64)
+    except FileNotFoundError:
+        raise UnreadableVideo('there is no such file') from None
+    except OSError as error:
+        raise UnreadableVideo(error.strerror or str(error)) from None
+    if head.replace(b'\xef\xbb\xbf', b'').lstrip().startswith(_PLAYLISTS):
+        raise UnreadableVideo('it is a playlist or other text, not a video')
 
 
 def one_line(error: Exception) -> str:
@@ -68,11 +92,16 @@ def frames_with_decord(path: PathLike) -> Iterator[np.ndarray]:
     Raises:
         UnreadableVideo: decord is absent, refuses the file or stops in it.
     """
+    check_video_file(path)
     try:
-        container = open_with_decord(path)
-        yield from walk_decord(container, range(len(container)))
+        yield from each_within(TIME_LIMIT, path, _all_with_decord(path))
     except Exception as error:  # decord's errors have no common base
         raise UnreadableVideo(f'decord: {one_line(error)}') from None
+
+
+def _all_with_decord(path: PathLike) -> Iterator[np.ndarray]:
+    container = open_with_decord(path)
+    yield from walk_decord(container, range(len(container)))
 
 
 def frames_with_opencv(path: PathLike) -> Iterator[np.ndarray]:
@@ -87,13 +116,22 @@ def frames_with_opencv(path: PathLike) -> Iterator[np.ndarray]:
     Raises:
         UnreadableVideo: OpenCV cannot open the file or finds no frame in it.
     """
+    check_video_file(path)
     empty = True
-    with open_with_opencv(path) as capture:
-        for frame in walk_opencv(capture, count()):
+    try:
+        for frame in each_within(TIME_LIMIT, path, _all_with_opencv(path)):
             empty = False
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            yield frame
+    except TimeoutError as error:
+        raise UnreadableVideo(f'OpenCV: {one_line(error)}') from None
     if empty:
         raise UnreadableVideo('OpenCV: no frame can be read')
+
+
+def _all_with_opencv(path: PathLike) -> Iterator[np.ndarray]:
+    with open_with_opencv(path) as capture:
+        for frame in walk_opencv(capture, count()):
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
 
 def absolute(path: PathLike) -> str:

@@ -9,6 +9,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Optional
 
 import torch
@@ -22,6 +23,7 @@ from cosam_mm.engine.measurement import (
     time_alternately,
 )
 from cosam_mm.layers import COSAM, NaiveCOSAM
+from cosam_mm.progress import progress_bar
 
 __all__ = [
     'BLOCKS', 'PAPER', 'PAPER_SHAPE', 'SUB_SAMPLINGS', 'AttentionCost', 'Shape',
@@ -149,8 +151,7 @@ def compare_attention(shape: Shape = PAPER_SHAPE,
                       device: str = 'cpu',
                       seconds: float = 20.0,
                       memory_limit: Optional[int] = None,
-                      progress: Callable[[str], None] = lambda text: None
-                      ) -> list[AttentionCost]:
+                      progress: bool = False) -> list[AttentionCost]:
     """Measure COSAM and non-local blocks on random features of a shape.
 
     Args:
@@ -163,7 +164,7 @@ def compare_attention(shape: Shape = PAPER_SHAPE,
             training.
         memory_limit: Bytes; a block whose table of pairs alone would take more in
             training is not run. Default: three quarters of the memory there is.
-        progress: Is told what is being done.
+        progress: Show bars, where the error stream is a terminal.
 
     Raises:
         ValueError: An unknown block or sub-sampling, a batch below 1, or a shape
@@ -181,15 +182,15 @@ def compare_attention(shape: Shape = PAPER_SHAPE,
     x = shape.features(batch, device)
     runnable = [one for one in contenders
                 if _least_bytes(one, batch) <= memory_limit]
-    progress(f'time of {len(runnable)} blocks, forward')
-    forward = time_alternately({one.name: _forward(one.module, x) for one in runnable},
-                               seconds, device=device)
-    progress(f'time of {len(runnable)} blocks, forward and backward')
-    training = time_alternately({one.name: _train(one.module, x) for one in runnable},
-                                seconds, device=device)
+    bar = partial(progress_bar, show=progress)
+    forward = time_alternately(
+        {one.name: _forward(one.module, x) for one in runnable}, seconds, device=device,
+        track=partial(bar, what='time, forward', unit='round'))
+    training = time_alternately(
+        {one.name: _train(one.module, x) for one in runnable}, seconds, device=device,
+        track=partial(bar, what='time, forward and backward', unit='round'))
     rows = []
-    for one in contenders:
-        progress(f'multiply-adds and memory of {one.name}')
+    for one in bar(contenders, 'multiply-adds and memory', 'block'):
         row = _cost(one, shape, x, one in runnable)
         if one in runnable:
             row.update(_figures(one, x, forward, training, device))

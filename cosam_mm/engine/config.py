@@ -16,9 +16,9 @@ from . import precision  # noqa: F401  (registers what use_amp asks for)
 
 __all__ = [
     'config_of_checkpoint', 'default_work_dir', 'dump_scores', 'force_test',
-    'input_shape', 'scale_learning_rate', 'set_data_root', 'set_randomness',
-    'set_reid_metric', 'set_split', 'skip_validation', 'split_numbers',
-    'swap_test_data', 'use_amp'
+    'input_shape', 'resume_training', 'scale_learning_rate', 'set_data_root',
+    'set_randomness', 'set_reid_metric', 'set_split', 'skip_validation',
+    'split_numbers', 'swap_test_data', 'use_amp'
 ]
 
 # Types beyond plain names that the config in a checkpoint may ask for: what another
@@ -124,6 +124,21 @@ def input_shape(cfg: Config) -> tuple[int, int, int, int]:
     crop = crops[-1]
     width, height = (crop, crop) if isinstance(crop, int) else crop
     return cfg.model.backbone.get('in_channels', 3), clip_lens[-1], height, width
+
+
+def resume_training(cfg: Config, checkpoint: Optional[str] = None) -> None:
+    """Go on with a training.
+
+    Args:
+        cfg: The config.
+        checkpoint: Where from. Default: the newest checkpoint in the work dir that is
+            whole; where there is none, the training begins as the config says, with
+            the weights of its ``load_from`` if it has any.
+    """
+    hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
+    if not checkpoint and hook.get('type') == 'SafeCheckpointHook':
+        hook.start_from = cfg.get('load_from')
+    cfg.resume, cfg.load_from = True, checkpoint
 
 
 def skip_validation(cfg: Config) -> None:
@@ -260,27 +275,39 @@ def config_of_checkpoint(text: str) -> Config:
     of an import, as ``type='os.system'``: mmengine would call that. Names with the
     scope of an OpenMMLab package, as ``type='mmaction.ResNet'``, are none.
 
+    ``pretrained`` is switched off: the weights are those of the checkpoint, and no
+    others are to be had from an address that the file chooses.
+
     Args:
         text: ``checkpoint['meta']['cfg']``.
 
     Raises:
-        ValueError: The text holds more than assignments of plain values, or a type
-            that is not the name of something registered.
+        ValueError: The text holds more than assignments of plain values, a type
+            that is not the name of something registered, or a request to run the code
+            of a hub.
     """
-    values = {}
     try:
-        statements = ast.parse(text).body
+        return Config(_plain_settings(ast.parse(text).body))
     except SyntaxError as error:
-        raise ValueError(_refusal(error.lineno, 'is no Python')) from None
+        raise ValueError(_refusal(error.lineno or 1, 'is no Python')) from None
+    except (MemoryError, RecursionError):  # of the parser
+        raise ValueError(_refusal(1, 'begins what is nested too deeply')) from None
+    except KeyError as error:
+        raise ValueError(_refusal(1, f'begins a config in which {error.args[0]}'
+                                  )) from None
+
+
+def _plain_settings(statements: list[ast.stmt]) -> dict:
+    values = {}
     for statement in statements:
         if not (isinstance(statement, ast.Assign) and len(statement.targets) == 1
                 and isinstance(statement.targets[0], ast.Name)):
             raise ValueError(_refusal(statement.lineno, 'is no plain setting'))
         values[statement.targets[0].id] = _plain_value(statement.value)
-    return Config(values)
+    return values
 
 
-def _refusal(line: Optional[int], what: str) -> str:
+def _refusal(line: int, what: str) -> str:
     return (f"Line {line} of the checkpoint's config {what}, and it is read as data "
             'only: give the config file that it was trained with, too.')
 
@@ -300,13 +327,20 @@ def _plain_value(node: ast.expr):
         return kind(_plain_value(item) for item in node.elts)
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except (TypeError, ValueError):
         raise ValueError(_refusal(node.lineno, 'has no plain value')) from None
 
 
 def _plain_dict(line: int, items: list[tuple]) -> dict:
     """A dict; its ``type`` may be a registered name, not any path to import."""
-    values = {key: _plain_value(value) for key, value in items}
+    try:
+        values = {key: _plain_value(value) for key, value in items}
+    except TypeError:  # a list as a key
+        raise ValueError(_refusal(line, 'has no plain value')) from None
+    if values.get('trust_remote_code'):
+        raise ValueError(_refusal(line, 'asks to run the code of a hub'))
+    if values.get('pretrained'):
+        values['pretrained'] = False if values['pretrained'] is True else None
     kind = str(values.get('type', 'name'))
     if not (kind.isidentifier() or _ELSEWHERE.fullmatch(kind)):
         raise ValueError(_refusal(line, f'asks for {values["type"]!r}'))

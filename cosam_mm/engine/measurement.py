@@ -126,7 +126,8 @@ def time_alternately(contenders: Mapping[str, Call],
                      rounds: Optional[int] = None,
                      warmup: int = 2,
                      device: Device = 'cpu',
-                     clock: Optional[Callable[[], float]] = None
+                     clock: Optional[Callable[[], float]] = None,
+                     track: Callable[[Sequence], Iterable] = iter
                      ) -> dict[str, list[float]]:
     """Time callables in turns.
 
@@ -144,6 +145,7 @@ def time_alternately(contenders: Mapping[str, Call],
         device: Where the contenders compute. On CUDA devices events are timed.
         clock: Gives the time in seconds. Default: ``time.perf_counter``. Only for
             the CPU.
+        track: Goes over the rounds and shows how far they are.
 
     Returns:
         Name -> seconds of one call, in each round.
@@ -166,7 +168,7 @@ def time_alternately(contenders: Mapping[str, Call],
             a_round = sum(guess[name] * repeats[name] for name in guess)
             rounds = min(max(int(seconds / a_round), LEAST_ROUNDS), MOST_ROUNDS)
         times = {name: [] for name in contenders}
-        for index in range(rounds):
+        for index in track(range(rounds)):
             for name in _turn(list(contenders), index):
                 seconds_taken = stopwatch(contenders[name], repeats[name])
                 times[name].append(seconds_taken / repeats[name])

@@ -13,6 +13,8 @@ nothing of those before it either. A barrier would not do, as it holds on to tho
 """
 import time
 import weakref
+from datetime import timedelta
+from typing import Optional
 
 import torch
 import torch.distributed
@@ -35,6 +37,11 @@ def connect_cpu_processes(cfg: Config) -> None:
     Args:
         cfg: The config, with its ``launcher``; how the model is wrapped is changed:
             ``model_wrapper_cfg``, or ``strategy.model_wrapper`` where there is one.
+            ``env_cfg.dist_cfg.timeout`` says after how many seconds a process that
+            waits for another gives up; as on GPUs, where mmengine reads it.
+
+    Raises:
+        ValueError: The timeout is no positive number.
     """
     if cfg.launcher != 'pytorch' or get_device() != 'cpu':
         return
@@ -54,7 +61,17 @@ def connect_cpu_processes(cfg: Config) -> None:
         }
     if not torch.distributed.is_initialized():
         _register_backend()
-        torch.distributed.init_process_group(BACKEND)
+        torch.distributed.init_process_group(BACKEND, timeout=_timeout(cfg))
+
+
+def _timeout(cfg: Config) -> Optional[timedelta]:
+    seconds = ((cfg.get('env_cfg') or {}).get('dist_cfg') or {}).get('timeout')
+    if seconds is None:
+        return None
+    if not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise ValueError('env_cfg.dist_cfg.timeout must be a positive number of '
+                         f'seconds, got {seconds!r}.')
+    return timedelta(seconds=seconds)
 
 
 def disconnect_cpu_processes() -> None:

@@ -12,13 +12,15 @@ from ..functional.retrieval import (
     rank_features,
     retrieval_figures,
 )
+from ..progress import progress_bar
 from .reid_attributes import Attributes, carriers
 from .reid_features import SUBSETS, TEXTS, complete_features, name_some
 
-__all__ = ['ReIDResult', 'check_options', 'evaluate_features']
+__all__ = ['RERANK_DISTANCE', 'ReIDResult', 'check_options', 'comparable_cameras',
+           'evaluate_features', 'split_subsets']
 
 # The re-ranking's paper squares the Euclidean distance; a ranking does not care.
-_RERANK_DISTANCE = dict(euclidean='squared_euclidean', cosine='cosine')
+RERANK_DISTANCE = dict(euclidean='squared_euclidean', cosine='cosine')
 _RERANK_DEFAULTS = dict(k1=20, k2=6, lambda_value=.3)
 
 # -- result ------------------------------------------------------------------
@@ -135,9 +137,9 @@ def check_options(distance: str, rerank: Union[bool, Mapping],
         ValueError: An option is not among those allowed.
         ImportError: Re-ranking lacks scipy.
     """
-    if distance not in _RERANK_DISTANCE:
+    if distance not in RERANK_DISTANCE:
         raise ValueError(
-            f'distance must be one of {tuple(_RERANK_DISTANCE)}, got {distance!r}.')
+            f'distance must be one of {tuple(RERANK_DISTANCE)}, got {distance!r}.')
     if not ranks or any(not isinstance(k, int) or k < 1 for k in ranks):
         raise ValueError(f'ranks must hold integers of at least 1, got {ranks!r}.')
     if not isinstance(rerank, (bool, Mapping)):
@@ -155,7 +157,7 @@ def check_options(distance: str, rerank: Union[bool, Mapping],
     return options
 
 
-def _split_subsets(features: dict) -> tuple[np.ndarray, np.ndarray]:
+def split_subsets(features: dict) -> tuple[np.ndarray, np.ndarray]:
     """Rows of readable queries and gallery tracklets.
 
     Raises:
@@ -180,7 +182,7 @@ def _split_subsets(features: dict) -> tuple[np.ndarray, np.ndarray]:
     return tuple(rows)
 
 
-def _cameras(features: dict) -> np.ndarray:
+def comparable_cameras(features: dict) -> np.ndarray:
     """Camera numbers; each tracklet of an unknown camera gets one of its own."""
     camids = features['camid'].astype(np.int64)
     unknown = camids < 0
@@ -256,17 +258,18 @@ def evaluate_features(features: Mapping, distance: str = 'euclidean',
     """
     options = check_options(distance, rerank, ranks)
     features = complete_features(features)
-    query, gallery = _split_subsets(features)
+    query, gallery = split_subsets(features)
     carried, num_unknown = _query_attributes(attributes, features, query)
     vectors = [features['feature'][rows] for rows in (query, gallery)]
-    camids = _cameras(features)
+    camids = comparable_cameras(features)
     ids = [values[rows] for values in (features['pid'], camids)
            for rows in (query, gallery)]
     rankings = {'': rank_features(*vectors, *ids, distance)}
     if options:
-        with _bar(progress, 2 * len(query) + len(gallery)) as bar:
+        with progress_bar(what='re-ranking', unit='tracklet', show=progress,
+                          total=2 * len(query) + len(gallery)) as bar:
             rankings['rerank_'] = rank_blocks(rerank_blocks(
-                *vectors, **options, distance=_RERANK_DISTANCE[distance],
+                *vectors, **options, distance=RERANK_DISTANCE[distance],
                 report=bar.update), *ids)
     figures = {}
     for prefix, ranking in rankings.items():
@@ -280,12 +283,3 @@ def evaluate_features(features: Mapping, distance: str = 'euclidean',
         queries_without_truth=tuple(names[query[~valid]].tolist()),
         num_queries_without_attributes=num_unknown,
         unreadable=tuple(names[features['unreadable']].tolist()))
-
-
-def _bar(progress: bool, total: int):
-    """A bar with the remaining time; quiet where no terminal looks on."""
-    from tqdm import tqdm
-
-    # disable=None is tqdm's word for "quiet when no terminal looks on".
-    return tqdm(total=total, desc='re-ranking', unit='tracklet',
-                disable=None if progress else True)

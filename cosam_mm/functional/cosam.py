@@ -70,8 +70,11 @@ def project(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
 
 def _is_exact(x: Tensor, weight: Tensor) -> bool:
     """Whether a product is one of equal, full precision."""
+    device = x.device.type
+    is_lowered = (torch.amp.is_autocast_available(device)
+                  and torch.is_autocast_enabled(device))
     return (x.dtype == weight.dtype and x.dtype in (torch.float32, torch.float64)
-            and not torch.is_autocast_enabled(x.device.type))
+            and not is_lowered)
 
 
 def standardize_descriptors(reduced: Tensor, eps: float = 1e-4) -> Tensor:

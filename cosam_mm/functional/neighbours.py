@@ -3,7 +3,7 @@
 Of equal distances the entry of the lower number comes first: the answer is the
 beginning of a stable sort of each row.
 """
-from typing import NamedTuple
+from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 
@@ -40,7 +40,8 @@ def _smallest(row: np.ndarray, k: int) -> np.ndarray:
 
 
 def nearest(q_features: Features, g_features: Features, k: int,
-            distance: str = 'euclidean') -> Neighbours:
+            distance: str = 'euclidean',
+            report: Optional[Callable[[int], object]] = None) -> Neighbours:
     """The k nearest gallery entries of each query, by comparing it with all of them.
 
     Beside the features at most about 250 MiB are held (for galleries of up to ten
@@ -51,6 +52,8 @@ def nearest(q_features: Features, g_features: Features, k: int,
         g_features: (G, D), G at least 1.
         k: Entries to return; all of them where the gallery has fewer.
         distance: One of :data:`cosam_mm.functional.distance.DISTANCES`.
+        report: Called with the number of queries just done, as a progress bar's
+            ``update`` is.
 
     Returns:
         Arrays (Q, min(k, G)); see :class:`Neighbours`.
@@ -72,6 +75,8 @@ def nearest(q_features: Features, g_features: Features, k: int,
         for row in block:
             index.append(_smallest(row, k))
             found.append(row[index[-1]])
+        if report is not None:
+            report(len(block))
     shape = (len(q_features), min(k, len(g_features)))
     return Neighbours(np.reshape(np.array(index, np.int64), shape),
                       np.reshape(np.array(found), shape))

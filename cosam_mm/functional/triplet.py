@@ -42,7 +42,7 @@ def mine_hardest(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tens
         raise ValueError(
             'Features (N, D) and labels (N,) are needed, got '
             f'{tuple(features.shape)} and {tuple(labels.shape)}.')
-    features = features.detach()
+    features = _at_least_single(features.detach())
     # Not by matrix products: near features would lose their difference.
     distances = torch.cdist(features, features,
                             compute_mode='donot_use_mm_for_euclid_dist')
@@ -68,7 +68,7 @@ def batch_hard_triplet_loss(features: Tensor, labels: Tensor,
         margin: By how much the negative should be farther, at least 0.
 
     Returns:
-        The loss, a scalar of at least 0.
+        The loss, a scalar of at least 0; in single precision for 16-bit features.
 
     Raises:
         ValueError: No feature of the batch has both a positive and a negative,
@@ -81,6 +81,7 @@ def batch_hard_triplet_loss(features: Tensor, labels: Tensor,
     """
     if margin < 0:
         raise ValueError(f'margin must be at least 0, got {margin}.')
+    features = _at_least_single(features)
     anchors, positives, negatives = mine_hardest(features, labels)
     if not len(anchors):
         raise ValueError(
@@ -91,6 +92,11 @@ def batch_hard_triplet_loss(features: Tensor, labels: Tensor,
     to_positive = _distance(features[anchors], features[positives])   # (A,)
     to_negative = _distance(features[anchors], features[negatives])   # (A,)
     return F.relu(to_positive - to_negative + margin).mean()
+
+
+def _at_least_single(features: Tensor) -> Tensor:
+    """16 bits hold neither the square of a large feature nor a small difference."""
+    return features.to(torch.promote_types(features.dtype, torch.float32))
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:

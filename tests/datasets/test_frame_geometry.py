@@ -13,7 +13,12 @@ from mmengine.registry import DefaultScope
 
 from cosam_mm.datasets.transforms import SafeDecordDecode
 from cosam_mm.datasets.transforms.geometry import resize_region
-from cosam_mm.datasets.video_reader import DecordReader, FallbackReader, OpenCVReader
+from cosam_mm.datasets.video_reader import (
+    DecordReader,
+    FallbackReader,
+    OpenCVReader,
+    PyAVReader,
+)
 from tests.test_layers import REPO
 from tests.video_data import make_unreadable, number_of, write_video
 
@@ -203,14 +208,30 @@ class TestReaders:
         red, green, blue = frames[0, 32, 8].astype(int)
         assert red > 200 > 60 > max(green, blue)
 
-    def test_opencv_decodes_what_decord_counts(self, good, monkeypatch):
-        reader = FallbackReader(good)
+    @pytest.mark.parametrize(('num_threads', 'reads'), [
+        (1, PyAVReader), (2, OpenCVReader)])
+    def test_one_reader_decodes_what_decord_counts(
+            self, good, monkeypatch, num_threads, reads):
+        if reads is PyAVReader:
+            pytest.importorskip('av')
+        reader = FallbackReader(good, num_threads)
 
         def fail(*args):
-            raise AssertionError('decord decodes')
+            raise AssertionError('another one decodes')
 
-        monkeypatch.setattr(DecordReader, 'get_batch', fail)
+        for other in {DecordReader, OpenCVReader, PyAVReader} - {reads}:
+            monkeypatch.setattr(other, 'get_batch', fail)
         assert [number_of(f) for f in reader.get_batch([39, 5])] == [39, 5]
+
+    @pytest.mark.parametrize('reader', [FallbackReader, DecordReader, OpenCVReader])
+    def test_memory_of_what_is_prepared_has_channels_first(self, good, reader):
+        wanted = [3, 7, 30]
+        frames = reader(good).get_batch(wanted, lambda frame: frame[1:33, 32:92])
+        assert np.moveaxis(frames, -1, 0).flags.c_contiguous
+        expected = OpenCVReader(good).get_batch(wanted)
+        assert expected.flags.c_contiguous
+        difference = np.abs(frames.astype(int) - expected[:, 1:33, 32:92])
+        assert difference.max() <= 3
 
     def test_last_frame_may_be_missing_but_no_more(self, good):
         from cosam_mm.datasets.video_file import UnreadableVideo

@@ -91,7 +91,7 @@ class TestReadImage:
             read_image(str(path))
 
     def test_folder(self, tmp_path):
-        with pytest.raises(UnreadableImage, match='directory'):
+        with pytest.raises(UnreadableImage, match='it is a folder, not a file'):
             read_image(str(tmp_path))
 
 

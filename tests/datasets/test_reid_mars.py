@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS
 from scipy.io import savemat
 
 from cosam_mm.datasets.reid import MARS
-from cosam_mm.datasets.reid.mars import read_names
+from cosam_mm.datasets.reid.mars import MarsIndex, make_tracklets, read_names
 
 # (pid, camera, frames) of the tracklets of a small data set in MARS's layout.
 TRAIN = [(3, 1, 3), (3, 2, 2), (8, 1, 4), (11, 4, 2), (11, 4, 2)]
@@ -310,3 +310,30 @@ class TestBrokenIndex:
         (tmp_path / 'names.txt.gz').write_bytes(data)
         with pytest.raises(ValueError, match=r"names.txt.gz': expected a list of "):
             read_names(str(tmp_path / 'names.txt'))
+
+
+class TestRows:
+    """What rows of tracks_*_info.mat say against what image names say."""
+
+    names = [f'0001C{camid}T0001F{frame:03}.jpg' for camid in (1, 2)
+             for frame in (1, 2)]
+
+    def make(self, *rows):
+        index = MarsIndex(self.names, np.array(rows), 'tracks_train_info.mat')
+        return make_tracklets(index, range(len(rows)), 'bbox_train')
+
+    def test_as_named(self):
+        tracklets = self.make((1, 2, 1, 1), (3, 4, 1, 2))
+        assert [tracklet.camid for tracklet in tracklets] == [1, 2]
+
+    def test_another_camera(self):
+        with pytest.raises(ValueError, match=(
+                r"'tracks_train_info.mat', row 2: images 0001C2T0001F001.jpg to "
+                r'0001C2T0001F002.jpg are of camera 2, not 3\.')):
+            self.make((1, 2, 1, 1), (3, 4, 1, 3))
+
+    def test_tracklet_in_two_rows(self):
+        with pytest.raises(ValueError, match=(
+                r'row 2: images 0001C1T0001F002.jpg to 0001C1T0001F002.jpg are of the '
+                r'tracklet of row 1\.')):
+            self.make((1, 2, 1, 1), (2, 2, 1, 1))

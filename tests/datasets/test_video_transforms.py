@@ -1,6 +1,7 @@
 """Clips out of real video files, whole and broken, by the steps of a pipeline."""
 import logging
 import os
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from cosam_mm.datasets.transforms import (
     SafeDecordDecode,
     SafeDecordInit,
     SafeRawFrameDecode,
+    video,
 )
 from tests.video_data import SIZE, make_unreadable, number_of, picture, write_video
 
@@ -91,6 +93,31 @@ class TestGoodFiles:
         assert 'on_unreadable' in repr(SafeDecordInit())
         assert repr(SafeDecordDecode()) == 'SafeDecordDecode()'
         assert 'on_unreadable' in repr(SafeRawFrameDecode())
+
+
+class TestFreeCore:
+
+    @pytest.mark.parametrize(('cores', 'workers', 'processes', 'expected'), [
+        (1, 0, None, False), (2, 0, None, True), (2, 1, None, True),
+        (2, 2, None, False), (8, 4, '1', True), (8, 4, '2', False),
+        (16, 4, '2', True)])
+    def test_each_loading_process_has_two(
+            self, monkeypatch, cores, workers, processes, expected):
+        worker = SimpleNamespace(num_workers=workers) if workers else None
+        monkeypatch.setattr(os, 'sched_getaffinity', lambda pid: set(range(cores)),
+                            raising=False)
+        monkeypatch.setattr(video, 'get_worker_info', lambda: worker)
+        monkeypatch.delenv('LOCAL_WORLD_SIZE', raising=False)
+        if processes:
+            monkeypatch.setenv('LOCAL_WORLD_SIZE', processes)
+        assert video.has_free_core() is expected
+
+    def test_frames_are_the_same(self, good, monkeypatch):
+        clips = []
+        for free in (False, True):
+            monkeypatch.setattr(video, 'has_free_core', lambda free=free: free)
+            clips.append(load(good)['imgs'])
+        np.testing.assert_array_equal(*clips)
 
 
 class TestFallback:

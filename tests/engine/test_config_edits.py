@@ -194,6 +194,17 @@ def test_plain_values():
         a=-1.5e-3, b=[True, None, (1, 'x')], c={'type': 'X', 2: dict(d={})})
 
 
+def test_no_other_weights_are_fetched():
+    cfg = edits.config_of_checkpoint(
+        "a = dict(type='mmpretrain.TIMMBackbone', pretrained=True, model_name='x')\n"
+        "b = dict(pretrained='http://x', c=dict(pretrained=False), "
+        'trust_remote_code=False)')
+    assert cfg.a == dict(type='mmpretrain.TIMMBackbone', pretrained=False,
+                         model_name='x')
+    assert cfg.b == dict(pretrained=None, c=dict(pretrained=False),
+                         trust_remote_code=False)
+
+
 def test_names_in_the_scope_of_other_packages():
     for name in ('mmaction.ResNet3dSlowOnly', 'mmpretrain.TIMMBackbone',
                  'mmcv.cnn.NonLocal3d'):
@@ -223,6 +234,16 @@ def test_names_in_the_scope_of_other_packages():
     ("a = dict(type='mmaction.mmcv')", 1, "asks for 'mmaction.mmcv'"),
     ("a = dict(type='subprocess.Popen')", 1, "asks for 'subprocess.Popen'"),
     ("a = dict(type='mmcv.cnn.utils.os')", 1, "asks for 'mmcv.cnn.utils.os'"),
+    ('a = 1\nb = {[]: 1}', 2, 'has no plain value'),
+    ('a = {(1, [2]): 1}', 1, 'has no plain value'),
+    ('a = {1, []}', 1, 'has no plain value'),
+    ('a = "\0"', 1, 'is no Python'),
+    ('a = ' + '[' * 5000 + ']' * 5000, 1, 'is no Python'),
+    ('a = ' + '-' * 100_000 + '1', 1, 'begins what is nested too deeply'),
+    ('filename = 1', 1,
+     'begins a config in which filename is reserved for config file'),
+    ("a = 1\nb = dict(type='mmpretrain.AutoModel', trust_remote_code=True)", 2,
+     'asks to run the code of a hub'),
 ])
 def test_anything_else_is_refused(text, line, what):
     message = (f"Line {line} of the checkpoint's config {what}, and it is read as data "

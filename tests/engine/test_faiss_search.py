@@ -154,3 +154,31 @@ class TestFaiss:
         gallery = make_gallery(g, distance='cosine')
         found = search_gallery(gallery, q, 4, engine='faiss')
         np.testing.assert_array_equal(found.index, nearest(q, g, 4, 'cosine').index)
+
+
+@needs_faiss
+@pytest.mark.parametrize('kind', ['cut', 'text', 'other length', 'fewer', 'numbers'])
+def test_a_kept_file_that_is_no_index_of_these_features(features, tmp_path, kind):
+    """With the right key: whoever has the gallery can compute it."""
+    import faiss
+    q, g = features
+    kept = KeptIndex(str(tmp_path / 'g.faiss'), 'the key')
+    if kind == 'numbers':
+        index = faiss.index_factory(16, 'IVF4,Flat')
+        index.train(g)
+        index.add_with_ids(g, np.arange(len(g)) + 10**9)
+    else:
+        index = faiss.index_factory(8 if kind == 'other length' else 16, 'HNSW8')
+        index.add(g[:1500 if kind == 'cut' else 9, :index.d].copy())
+    faiss.write_index(index, kept.file)
+    with open(kept.file, 'rb') as file:
+        content = file.read()
+    content = dict(cut=content[:len(content) // 2], text=b'no index').get(kind, content)
+    with open(kept.file, 'wb') as file:
+        file.write(content + kept.key.encode())
+    found = nearest_by_faiss(q, g, 3, factory='IVF4,Flat', parameters='nprobe=4',
+                             kept=kept)
+    if kind == 'numbers':  # nothing of this gallery
+        assert (found.index == -1).all()
+    else:
+        assert found.index.tolist() == nearest(q, g, 3).index.tolist()

@@ -163,6 +163,15 @@ def test_features_that_need_no_gradient_get_none():
     assert described.requires_grad
 
 
+def test_devices_without_autocast():
+    """Shapes are found out on torch's meta device."""
+    x, weight, bias = (v.detach().to('meta') for v in projection())
+    described, _ = project(x.requires_grad_(), weight, bias)
+    assert described.shape == (2, 5, 2, 4)
+    descriptors, weight = (v.detach().to('meta') for v in volume())
+    assert summarize_cost_volume(descriptors, weight).shape == (2, 2, 4, 2)
+
+
 @pytest.mark.parametrize('watched', ['reduction', 'reduction.0'])
 @pytest.mark.parametrize('shape', [(2, 6, 3, 2, 2), (6, 6, 2, 2)])
 def test_hooks_on_the_reduction_are_called(watched, shape):

@@ -1,7 +1,6 @@
 """COSAM beside non-local blocks: ``compare_attention.py --shape 4x2048x16x8``."""
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import torch
@@ -100,7 +99,7 @@ def main():
         shape = Shape.parse(args.shape)
         rows = compare_attention(
             shape, args.batch, args.blocks, args.sub_sampling, args.device,
-            args.seconds, limit, progress=lambda text: print(text, file=sys.stderr))
+            args.seconds, limit, progress=True)
     environment = describe_environment(args.device)
     flops = 1 if args.multiply_adds else 2
     print_table([TITLES, *(cells(row, flops) for row in rows)], args.markdown)

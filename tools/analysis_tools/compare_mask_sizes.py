@@ -7,11 +7,11 @@ from pathlib import Path
 from statistics import mean
 
 import matplotlib
-from mmengine.utils import track_iter_progress
 from torch import Tensor
 
 import cosam_mm  # noqa: F401
 from cosam_mm.engine.user_errors import one_line_errors
+from cosam_mm.progress import progress_bar
 
 matplotlib.use('Agg')
 _SHOWN = 4  # frames of a mask in the picture
@@ -83,9 +83,8 @@ def main():
         trained = clip_len(model.cfg)
         if args.lengths is None:
             args.lengths = [trained // 2, trained * 3 // 2, trained * 2]
-        videos = track_iter_progress(args.videos)
         found = [compare_mask_sizes(model, video, args.lengths, args.scales)
-                 for video in videos]
+                 for video in progress_bar(args.videos, 'masks', 'video')]
     module = None
     for same in zip(*found):
         if same[0].module != module:

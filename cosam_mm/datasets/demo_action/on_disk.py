@@ -8,14 +8,15 @@ Every clip has a generator of its own, derived from (seed, class, clip), so that
 file does not depend on which others are drawn, or when. A data set appears under
 its name only when all of it is there.
 """
+from collections.abc import Callable
 from dataclasses import asdict
 from operator import index
 from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
+from ...progress import progress_bar
 from ..finished_folder import check_finished, write_marker, written_at_once
 from .clip import DEFAULT_CLUTTER, ClutterConfig, draw_clip
 from .motion import MOTIONS
@@ -100,8 +101,9 @@ def _write_video(path: Path, frames: np.ndarray) -> None:
                       'is the disk full, or the folder read-only?')
 
 
-def _write_class(out_dir: Path, motion: str, parameters: dict, bar: tqdm) -> None:
-    """Write the clips and the split lists of one class."""
+def _write_class(out_dir: Path, motion: str, parameters: dict,
+                 report: Callable[[], object]) -> None:
+    """Write the clips and the split lists of one class; report each clip."""
     seed, num_clips = parameters['seed'], parameters['clips_per_class']
     names = [clip_name(motion, clip, seed) for clip in range(num_clips)]
     folder = out_dir / 'videos' / motion
@@ -111,7 +113,7 @@ def _write_class(out_dir: Path, motion: str, parameters: dict, bar: tqdm) -> Non
             motion, clip_rng(seed, motion, clip), parameters['num_frames'],
             tuple(parameters['size']), ClutterConfig(**parameters['clutter']))
         _write_video(folder / name, drawn.frames)
-        bar.update()
+        report()
     for split, subsets in enumerate(split_subsets(seed, motion, num_clips), start=1):
         lines = [f'{name} {subset} \n' for name, subset in zip(names, subsets)]
         path = out_dir / 'splits' / f'{motion}_test_split{split}.txt'
@@ -178,10 +180,9 @@ def draw_action_dataset(out_dir, clips_per_class: int = 60, seed: int = 0,
         return out_dir
     with written_at_once(out_dir) as partial:
         (partial / 'splits').mkdir()
-        # disable=None is tqdm's word for "quiet when no terminal looks on".
-        with tqdm(total=len(MOTIONS) * clips_per_class, desc='drawing clips',
-                  unit='clip', disable=None if progress else True) as bar:
+        with progress_bar(what='drawing clips', unit='clip', show=progress,
+                          total=len(MOTIONS) * clips_per_class) as bar:
             for motion in MOTIONS:
-                _write_class(partial, motion, parameters, bar)
+                _write_class(partial, motion, parameters, bar.update)
         write_marker(partial / MARKER, parameters)
     return out_dir

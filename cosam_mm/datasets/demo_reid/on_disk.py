@@ -10,7 +10,7 @@
 
 A data set appears under its name only when all of it is there.
 """
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from io import BytesIO
 from operator import index
@@ -18,8 +18,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
+from ...progress import progress_bar
 from ..finished_folder import check_finished, write_marker, written_at_once
 from .person import ATTRIBUTES
 from .plan import (
@@ -46,8 +46,8 @@ def _write_image(path: Path, frame: np.ndarray, quality: int) -> None:
 
 
 def _write_tracklets(folder: Path, keys: list, parameters: dict,
-                     bar: tqdm) -> list:
-    """Draw and write tracklets; returns the file names of each."""
+                     report: Callable[[], object]) -> list:
+    """Draw and write tracklets, report each; returns the file names of each."""
     names = []
     for key in keys:
         drawn = draw_listed_tracklet(
@@ -58,7 +58,7 @@ def _write_tracklets(folder: Path, keys: list, parameters: dict,
         quality = dataset_camera(parameters['seed'], key.camid).jpeg_quality
         for name, frame in zip(names[-1], drawn.frames):
             _write_image(folder / key.folder / name, frame, quality)
-        bar.update()
+        report()
     return names
 
 
@@ -177,11 +177,11 @@ def _write_dataset(folder: Path, plan: ReIDPlan, parameters: dict,
     """Write all files, the marker last."""
     info = folder / 'info'
     info.mkdir()
-    # disable=None is tqdm's word for "quiet when no terminal looks on".
-    with tqdm(total=len(plan.train) + len(plan.test), desc='drawing tracklets',
-              unit='tracklet', disable=None if progress else True) as bar:
+    with progress_bar(what='drawing tracklets', unit='tracklet', show=progress,
+                      total=len(plan.train) + len(plan.test)) as bar:
         for subset, keys in (('train', plan.train), ('test', plan.test)):
-            names = _write_tracklets(folder / f'bbox_{subset}', keys, parameters, bar)
+            names = _write_tracklets(
+                folder / f'bbox_{subset}', keys, parameters, bar.update)
             _write_index(info, subset, keys, names)
     places = {key: number for number, key in enumerate(plan.test, start=1)}
     query = np.array([[places[key] for key in plan.query]], np.float64)

@@ -6,8 +6,8 @@
                                    +----> extraction   (frames, flow, their lists)
                                             = processes x frames (decoding, flow)
 
-Needs neither mmaction nor torch; OpenCV, decord and tqdm only once frames are
-extracted. `tools/prepare_data.py` is its command line.
+Needs neither mmaction nor torch; tqdm only once files are looked at, OpenCV and decord
+once frames are extracted. `tools/prepare_data.py` is its command line.
 """
 from .annotations import (
     annotation_path,

@@ -72,10 +72,7 @@ def extract_frames(
     rawframes_dir.mkdir(parents=True, exist_ok=True)
     settings = agree_settings(rawframes_dir, settings)
     videos = list(dict.fromkeys(videos))
-    finished = {
-        video: count_finished_frames(
-            rawframes_dir / clip_folder(video), settings.flow is not None)
-        for video in videos}
+    finished = _count_finished(videos, rawframes_dir, settings.flow is not None)
     jobs = [_Job(video, videos_dir, rawframes_dir, settings)
             for video in videos if not finished[video]]
     outcomes = dict(_run(jobs, num_workers))
@@ -135,11 +132,20 @@ def _check_same(path: Path, what: str, asked: object, before: object) -> None:
             'write to')
 
 
+def _count_finished(
+    videos: list[str], rawframes_dir: Path, with_flow: bool
+) -> dict[str, int]:
+    """Frames of each video that are there already; 0 where it is to be done."""
+    from ...progress import progress_bar
+    return {video: count_finished_frames(rawframes_dir / clip_folder(video), with_flow)
+            for video in progress_bar(videos, 'looking for frames', 'clip',
+                                      leave=False)}
+
+
 def _run(jobs: list[_Job], num_workers: int) -> Iterable[tuple[str, _Outcome]]:
-    from tqdm import tqdm
+    from ...progress import progress_bar
     outcomes = run_jobs(_extract, jobs, num_workers, on_crash=_crashed)
-    # disable=None: no bar where stderr is no terminal.
-    for job, outcome in tqdm(outcomes, 'frames', len(jobs), disable=None, unit='clip'):
+    for job, outcome in progress_bar(outcomes, 'frames', 'clip', len(jobs)):
         yield job.video, outcome
 
 

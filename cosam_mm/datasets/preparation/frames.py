@@ -123,7 +123,7 @@ def extract_clip(
                 return num_frames
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    raise UnreadableVideo('; '.join(reasons))
+    raise UnreadableVideo('; '.join(dict.fromkeys(reasons)))
 
 
 def write_images(

@@ -48,11 +48,13 @@ def index_videos(videos_dir: Union[str, Path]) -> VideoIndex:
     Raises:
         FileNotFoundError: `videos_dir` is not a folder.
     """
+    from ...progress import progress_bar
     root = Path(videos_dir)
     if not root.is_dir():
         raise FileNotFoundError(f'{root} is not a folder: expected a folder per class')
     index = {}
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    for folder in progress_bar(folders, 'looking for videos', 'class', leave=False):
         for path in sorted(folder.iterdir()):
             if _is_video(path):
                 index.setdefault(_key(folder.name, path.name), []).append(

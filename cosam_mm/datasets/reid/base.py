@@ -18,6 +18,7 @@ from typing import Optional, Union
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
+from ..bad_samples import draw_readable
 from .tracklet import Tracklet, describe_tracklets, name_some, relabel
 
 __all__ = ['SUBSETS', 'TrackletDataset']
@@ -188,14 +189,12 @@ class TrackletDataset(BaseDataset):
 
     def __getitem__(self, idx: int) -> dict:
         """The tracklet ``idx``, or in training another where it cannot be read."""
-        refused = []
-        for _ in range(1 if self.test_mode else self.max_refetch + 1):
-            data = self.prepare_data(idx)
-            if data is not None:
-                return data
-            refused.append(self.get_data_info(idx)['tracklet_id'])
-            idx = self._rand_another()
-        raise RuntimeError(self._nothing_readable(refused))
+        data, refused = draw_readable(
+            idx, 1 if self.test_mode else self.max_refetch + 1, self.get_data_info,
+            self.pipeline, self._rand_another, 'tracklet_id')
+        if data is None:
+            raise RuntimeError(self._nothing_readable(refused))
+        return data
 
     def _nothing_readable(self, refused: list[str]) -> str:
         message = (

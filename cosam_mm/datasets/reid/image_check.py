@@ -5,9 +5,10 @@ and the last image of every tracklet, in a second on a local disk; ``True`` list
 every folder, so that any missing image is found; ``False`` looks at nothing.
 """
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Union
 
+from ...progress import progress_bar
 from .tracklet import Tracklet, name_some
 
 __all__ = ['ImageCheck', 'check_image_files', 'check_mode']
@@ -48,7 +49,7 @@ def check_image_files(
         tracklet.img_paths if every else
         dict.fromkeys((tracklet.img_paths[0], tracklet.img_paths[-1])))]
     there = _listed(wanted) if every else {
-        path for path in wanted if os.path.isfile(path)}
+        path for path in _progress(wanted, 'image') if os.path.isfile(path)}
     missing = [path for path in wanted if path not in there]
     if missing and len(missing) == len(wanted):
         raise FileNotFoundError(
@@ -59,7 +60,8 @@ def check_image_files(
 def _check_folders(tracklets: Sequence[Tracklet]) -> None:
     folders = dict.fromkeys(
         os.path.dirname(tracklet.img_paths[0]) for tracklet in tracklets)
-    missing = [folder for folder in folders if not os.path.isdir(folder)]
+    missing = [folder for folder in _progress(folders, 'folder')
+               if not os.path.isdir(folder)]
     if missing:
         raise FileNotFoundError(
             f'{len(missing):,} of {len(folders):,} folders of images do not exist: '
@@ -68,6 +70,11 @@ def _check_folders(tracklets: Sequence[Tracklet]) -> None:
 
 def _listed(paths: Sequence[str]) -> set[str]:
     """Paths of all files that lie beside the given ones."""
-    return {os.path.join(folder, name)
-            for folder in {os.path.dirname(path) for path in paths}
+    folders = {os.path.dirname(path) for path in paths}
+    return {os.path.join(folder, name) for folder in _progress(folders, 'folder')
             for name in os.listdir(folder)}
+
+
+def _progress(items: Iterable, unit: str) -> Iterable:
+    """On a slow disk, a bar."""
+    return progress_bar(items, 'looking for images', unit, leave=False)

@@ -25,6 +25,7 @@ Layout:
 import gzip
 import logging
 import os
+import re
 import zlib
 from collections.abc import Sequence
 from typing import NamedTuple, Optional, Union
@@ -128,15 +129,22 @@ def _pid_of(name: str) -> Optional[int]:
         return None
 
 
+def _camera_of(name: str) -> Optional[int]:
+    """Camera that an image name tells; None where it tells none."""
+    match = re.match('C([0-9]+)', name[_PID_CHARS:])
+    return int(match[1]) if match else None
+
+
 def make_tracklets(
     index: MarsIndex, chosen: Sequence[int], image_dir: str
 ) -> list[Tracklet]:
     """Tracklets of chosen rows of an index.
 
     Raises:
-        ValueError: The images of a row are not of one tracklet of the row's pid.
+        ValueError: The images of a row are not of one tracklet of the row's pid and
+            camera, or another row has this tracklet.
     """
-    tracklets = []
+    tracklets, row_of = [], {}
     for row in chosen:
         first, last, pid, camid = index.rows[row].tolist()
         names = index.names[first - 1:last]
@@ -146,9 +154,19 @@ def make_tracklets(
                 f'{index.source!r}, row {row + 1}: images {names[0]} to {names[-1]} '
                 f'are not one tracklet of pid {pid}. Names and tracklets belong to '
                 'different versions of the data set.')
+        if _camera_of(names[0]) not in (None, camid):
+            raise ValueError(
+                f'{index.source!r}, row {row + 1}: images {names[0]} to {names[-1]} '
+                f'are of camera {_camera_of(names[0])}, not {camid}.')
+        (tracklet_id,) = tracklet_ids
+        first_row = row_of.setdefault(tracklet_id, row)
+        if first_row != row:
+            raise ValueError(
+                f'{index.source!r}, row {row + 1}: images {names[0]} to {names[-1]} '
+                f'are of the tracklet of row {first_row + 1}.')
         folder = os.path.join(image_dir, names[0][:_PID_CHARS])
         tracklets.append(Tracklet(
-            pid, camid, tracklet_ids.pop(),
+            pid, camid, tracklet_id,
             [os.path.join(folder, name) for name in names]))
     return tracklets
 

@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Callable, NamedTuple, Optional, Union
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.nn import functional as F
 
+from ...progress import progress_bar
 from . import onnx_file, program_file
 from .deployable import DeployableModel
 from .tracing import trace
@@ -105,16 +107,26 @@ def export_model(model: DeployableModel, out: Union[str, Path],
         raise ValueError(f'batch_size must be at least 2, got {batch_size}: the other '
                          'batch of the check is 1.')
     out = Path(out)
-    program = trace(model, batch_size + 1)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix='.export-', dir=out.parent) as folder:
+    with ExitStack() as stack:
+        bar = stack.enter_context(progress_bar(
+            what='exporting', total=2 + 2 * len(formats), leave=False))
+        program = trace(model, batch_size + 1)
+        bar.update()
+        folder = stack.enter_context(
+            tempfile.TemporaryDirectory(prefix='.export-', dir=out.parent))
         staged = [_with_suffix(Path(folder) / out.name, FORMATS[name])
                   for name in formats]
         for name, path in zip(formats, staged):
             _write(name, model, program, path, opset, external_data)
+            bar.update()
         del program
         samples = _samples(model, (1, batch_size))
-        errors = [_checked(path, samples, tolerance) for path in staged]
+        bar.update()
+        errors = []
+        for path in staged:
+            errors.append(_checked(path, samples, tolerance))
+            bar.update()
         for name, path, error in zip(formats, staged, errors):
             _write_sidecar(name, model, path, error, tolerance, (1, batch_size))
         return [_keep(path, out.parent, error)

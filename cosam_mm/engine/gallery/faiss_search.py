@@ -17,6 +17,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from ...functional.neighbours import Neighbours, nearest_among
+from ...progress import progress_bar
 
 __all__ = ['FLAT', 'KeptIndex', 'nearest_by_faiss']
 
@@ -61,13 +62,6 @@ def _first_sentence(error: Exception) -> str:
     return str(error).rsplit('.cpp:', 1)[-1].partition(': ')[2] or str(error)
 
 
-def _bar(total: int):
-    from tqdm import tqdm
-
-    # disable=None is tqdm's word for "quiet when no terminal looks on".
-    return tqdm(total=total, desc='FAISS index', unit='tracklet', disable=None)
-
-
 def _build(faiss, features: np.ndarray, distance: str, factory: str):
     metric = faiss.METRIC_INNER_PRODUCT if distance == 'cosine' else faiss.METRIC_L2
     count = len(features)
@@ -76,7 +70,7 @@ def _build(faiss, features: np.ndarray, distance: str, factory: str):
         if not index.is_trained:
             step = -(-count // _MAX_TRAINING_ROWS)
             index.train(_rows_for(features, slice(None, None, step), distance))
-        with _bar(count) as bar:
+        with progress_bar(what='FAISS index', unit='tracklet', total=count) as bar:
             for start in range(0, count, _ROWS):
                 part = _rows_for(features, slice(start, start + _ROWS), distance)
                 index.add(part)
@@ -88,17 +82,24 @@ def _build(faiss, features: np.ndarray, distance: str, factory: str):
     return index
 
 
-def _read(faiss, kept: KeptIndex):
-    """The index that was kept, or None where there is none of that key."""
+def _read(faiss, kept: KeptIndex, shape: tuple[int, int]):
+    """The index that was kept, or None where there is none of that key and shape."""
     if not os.path.isfile(kept.file):
         return None
     key = kept.key.encode()
     with open(kept.file, 'rb') as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - len(key)))
-        if file.read() == key:
-            return faiss.read_index(kept.file)
-    print_log(f'{kept.file} is an index of other features; it is built anew.',
-              logger='current')
+        is_ours = file.read() == key
+    reason = 'an index of other features'
+    if is_ours:
+        try:
+            index = faiss.read_index(kept.file)
+        except (RuntimeError, MemoryError) as error:
+            reason = f'damaged ({_first_sentence(error)})'
+        else:
+            if (index.ntotal, index.d) == shape:
+                return index
+    print_log(f'{kept.file} is {reason}; it is built anew.', logger='current')
     return None
 
 
@@ -120,7 +121,7 @@ def _write(faiss, index, kept: KeptIndex) -> None:
 
 def _find_index(faiss, features: np.ndarray, distance: str, factory: str,
                 kept: Optional[KeptIndex]):
-    index = None if kept is None else _read(faiss, kept)
+    index = None if kept is None else _read(faiss, kept, features.shape)
     if index is None:
         index = _build(faiss, features, distance, factory)
         if kept is not None:
@@ -130,9 +131,14 @@ def _find_index(faiss, features: np.ndarray, distance: str, factory: str,
 
 def _candidates(index, features: np.ndarray, distance: str, count: int
                 ) -> Iterator[np.ndarray]:
-    for start in range(0, len(features), _ROWS):
-        yield index.search(_rows_for(
-            features, slice(start, start + _ROWS), distance), count)[1]
+    with progress_bar(what='searching', unit='query', total=len(features),
+                      leave=False) as bar:
+        for start in range(0, len(features), _ROWS):
+            part = _rows_for(features, slice(start, start + _ROWS), distance)
+            numbers = index.search(part, count)[1]
+            # A file may hold numbers of its own choice.
+            yield np.where(numbers < index.ntotal, numbers, -1)
+            bar.update(len(part))
 
 
 def nearest_by_faiss(q_features: np.ndarray, g_features: np.ndarray, k: int,

@@ -1,10 +1,11 @@
 """Folders of images, each a tracklet, and a mark of what is in them."""
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Optional
 
 from ...datasets.reid.tracklet import list_folders, list_images
+from ...progress import progress_bar
 
 __all__ = ['TrackletFiles', 'find_tracklets', 'query_tracklet']
 
@@ -56,23 +57,28 @@ def find_tracklets(root: str) -> list[TrackletFiles]:
     """
     if not os.path.isdir(root):
         raise FileNotFoundError(f'There is no folder {root}.')
-    found, waiting = [], [('', root, frozenset())]
-    while waiting:
-        tracklet_id, folder, above = waiting.pop()
-        tracklet, inside, place = _look_into(folder, tracklet_id)
-        if place in above:
-            continue
-        if tracklet is not None and tracklet_id:
-            found.append(tracklet)
-        prefix = f'{tracklet_id}/' if tracklet_id else ''
-        waiting += [(prefix + name, os.path.join(folder, name), above | {place})
-                    for name in reversed(inside)]
+    found = list(progress_bar(_walk(root), 'looking for tracklets', 'tracklet',
+                              leave=False))
     if not found:
         raise ValueError(
             f'No folder below {root} holds images'
             + (', only that folder itself' if list_images(root) else '')
             + ': the images of each tracklet belong into a folder of their own.')
     return found
+
+
+def _walk(root: str) -> Iterator[TrackletFiles]:
+    waiting = [('', root, frozenset())]
+    while waiting:
+        tracklet_id, folder, above = waiting.pop()
+        tracklet, inside, place = _look_into(folder, tracklet_id)
+        if place in above:
+            continue
+        if tracklet is not None and tracklet_id:
+            yield tracklet
+        prefix = f'{tracklet_id}/' if tracklet_id else ''
+        waiting += [(prefix + name, os.path.join(folder, name), above | {place})
+                    for name in reversed(inside)]
 
 
 def query_tracklet(folder: str) -> TrackletFiles:

@@ -5,11 +5,12 @@ from nothing, and a tracklet is computed again only if its images changed.
 """
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Optional
 
 import numpy as np
 
+from ...progress import progress_bar
 from ..inference.tracklet_encoder import TrackletEncoder
 from .folders import TrackletFiles, find_tracklets
 from .gallery_file import Gallery, check_fit, read_gallery, write_gallery
@@ -99,13 +100,6 @@ class _Index:
             distance=encoder.default_distance, num_waiting=num_waiting))
 
 
-def _bar(features: Iterable, total: int):
-    from tqdm import tqdm
-
-    # disable=None is tqdm's word for "quiet when no terminal looks on".
-    return tqdm(features, 'indexing', total, unit='tracklet', disable=None)
-
-
 def _compute(index: _Index, batch_size: int, num_workers: int, save_every: float
              ) -> list[str]:
     """Fill in what is missing; returns the tracklets that cannot be read."""
@@ -114,9 +108,10 @@ def _compute(index: _Index, batch_size: int, num_workers: int, save_every: float
         return []
     folders = [index.tracklets[number].folder for number in numbers]
     features = index.encoder.encode_each(folders, batch_size, num_workers)
+    bar = progress_bar(features, 'indexing', 'tracklet', len(numbers))
     skipped, seen, pause, saved = [], 0, save_every, time.monotonic()
     try:
-        for feature, number in zip(_bar(features, len(numbers)), numbers):
+        for feature, number in zip(bar, numbers):
             if feature is None:
                 skipped.append(index.tracklets[number].tracklet_id)
             else:

@@ -6,6 +6,7 @@ from typing import Optional
 import numpy as np
 
 from ...functional.neighbours import Neighbours, nearest
+from ...progress import progress_bar
 from ..inference.tracklet_encoder import DISTANCES
 from .faiss_search import FLAT, KeptIndex, nearest_by_faiss
 from .gallery_file import Gallery
@@ -67,4 +68,6 @@ def search_gallery(gallery: Gallery, features: np.ndarray, topk: int = 10,
     if engine == 'faiss':
         return nearest_by_faiss(features, gallery.feature, topk, distance,
                                 faiss_factory, faiss_parameters, kept_index)
-    return nearest(features, gallery.feature, topk, distance)
+    with progress_bar(what='searching', unit='query', total=len(features),
+                      leave=False) as bar:
+        return nearest(features, gallery.feature, topk, distance, bar.update)

@@ -1,7 +1,14 @@
 """Hooks of training and test runs."""
+from .bad_loss import BadLossHook
+from .bad_samples import BadSamplesHook
+from .checkpoint import SafeCheckpointHook
+from .draws import SeededDrawsHook
 from .fast import ChannelsLastHook, FastInferenceHook
 from .guard import CheckpointGuardHook
+from .masks import MaskVisualizationHook
 from .mean_loss import MeanLossHook
+from .progress import ProgressBarHook
 
-__all__ = ['ChannelsLastHook', 'CheckpointGuardHook', 'FastInferenceHook',
-           'MeanLossHook']
+__all__ = ['BadLossHook', 'BadSamplesHook', 'ChannelsLastHook', 'CheckpointGuardHook',
+           'FastInferenceHook', 'MaskVisualizationHook', 'MeanLossHook',
+           'ProgressBarHook', 'SafeCheckpointHook', 'SeededDrawsHook']

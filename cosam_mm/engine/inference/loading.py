@@ -81,7 +81,8 @@ def model_class(config: Config) -> type:
     Raises:
         ValueError: Nothing of that name is registered.
     """
-    kind = (config.get('model') or {}).get('type')
+    model = config.get('model')
+    kind = model.get('type') if isinstance(model, Mapping) else None
     with MODELS.switch_scope_and_registry(None) as registry:
         known = registry.get(kind) if isinstance(kind, str) else kind
     if known is None:

@@ -28,7 +28,7 @@ from ..trained_model import load_weights, weights_sha256
 from .frames import describe, image_files, is_path, read_frames
 from .loading import PathLike, build_model, find_device, model_class, read_model
 
-__all__ = ['DISTANCES', 'TrackletEncoder']
+__all__ = ['DISTANCES', 'TrackletEncoder', 'configured_distance']
 
 DISTANCES = ('euclidean', 'cosine')
 _FUNCTIONS = dict(euclidean=euclidean_distance, cosine=cosine_distance)
@@ -62,7 +62,7 @@ def _model_settings(config: Config) -> dict:
     def simplify(value):
         if isinstance(value, Mapping):
             return {key: simplify(item) for key, item in value.items()
-                    if key not in ('init_cfg', 'with_cp')}
+                    if key not in ('init_cfg', 'pretrained', 'with_cp')}
         return [simplify(item) for item in value] if isinstance(
             value, (list, tuple)) else value
 
@@ -78,7 +78,7 @@ def _check_class(known: type) -> None:
                          'no features of tracklets: a VideoReID is needed.')
 
 
-def _configured_distance(config: Config) -> str:
+def configured_distance(config: Config) -> str:
     """What tests of the config compare features by."""
     evaluators = config.get('test_evaluator') or ()
     if isinstance(evaluators, Mapping):
@@ -231,7 +231,7 @@ class TrackletEncoder:
         self.recipe = json.dumps(
             dict(model=_model_settings(config), pipeline=self._steps),
             sort_keys=True, default=str)
-        self.default_distance = _configured_distance(config)
+        self.default_distance = configured_distance(config)
         self._is_to_be_fast = fast
 
     def _scope(self):

@@ -6,6 +6,7 @@ are unpickled, and a file must have the checksum that its name ends in: one of t
 two servers offers no encryption.
 """
 import os
+import sys
 from pathlib import Path
 from typing import Optional
 
@@ -58,7 +59,8 @@ def _cached(url: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     checksum = path.stem.rsplit('-', 1)[1]
     try:
-        torch.hub.download_url_to_file(url, os.fspath(path), checksum, progress=False)
+        torch.hub.download_url_to_file(url, os.fspath(path), checksum,
+                                       progress=sys.stderr.isatty())
     except (OSError, RuntimeError) as error:
         raise OSError(
             f'The ImageNet weights could not be had from {url} ({error}). Download '

@@ -17,18 +17,20 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    'check_destination', 'read_checkpoint', 'unwrap_state_dict', 'write_checkpoint'
+    'check_destination', 'describe_refusal', 'read_checkpoint', 'unwrap_state_dict',
+    'write_checkpoint'
 ]
 
 PathLike = Union[str, Path]
 
 
-def read_checkpoint(path: PathLike) -> Any:
-    """Load a checkpoint's tensors and plain values onto the CPU.
+def read_checkpoint(path: PathLike, map_location: Any = 'cpu') -> Any:
+    """Load a checkpoint's tensors and plain values.
 
     Args:
         path: A file that ``torch.save`` wrote, in its old or new format. numpy
             numbers among its values (accuracies, mostly) are allowed.
+        map_location: Where to, as in ``torch.load``.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -39,16 +41,19 @@ def read_checkpoint(path: PathLike) -> Any:
         raise FileNotFoundError(f'There is no checkpoint file {path}.')
     try:
         with _numpy_numbers_allowed():
-            return torch.load(path, map_location='cpu', weights_only=True)
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
     except Exception as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise  # the system's word on the file; torch's own names no file
         # What a broken or foreign file raises depends on the byte where it
         # breaks: EOFError, KeyError, RuntimeError, UnicodeDecodeError, ...
-        raise ValueError(_reason(path, error)) from error
+        raise ValueError(describe_refusal(path, error)) from error
 
 
-def _reason(path: Path, error: Exception) -> str:
+def describe_refusal(path: PathLike, error: Exception) -> str:
+    """What torch's error means for who wants to load a checkpoint."""
     wanted = re.search(r'GLOBAL `?([\w.]+)`? (?:was not|whose)', str(error))
     if isinstance(error, pickle.UnpicklingError) and wanted:
         return (f'{path} does not hold weights alone: loading it would run '

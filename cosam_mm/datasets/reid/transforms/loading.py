@@ -2,10 +2,10 @@
 
 A file that is missing, damaged or a single pixel wide is no reason to lose a tracklet:
 the nearest readable frame of the same tracklet takes its place. Each such file is
-logged once in a process, with its name and how many there were before. A tracklet
-without any readable frame meets the policy of the transform: ``skip`` (training: the
-data set draws another one) or ``blank`` (testing: a black tracklet marked
-``unreadable``, which metrics leave out).
+logged once in a process, with its name and how many there were before, and noted with
+the sample, see ``bad_samples.py``. A tracklet without any readable frame meets the
+policy of the transform: ``skip`` (training: the data set draws another one) or
+``blank`` (testing: a black tracklet marked ``unreadable``, which metrics leave out).
 """
 import logging
 
@@ -13,6 +13,10 @@ import cv2
 import numpy as np
 from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
+
+from ...bad_samples import BLANK, REPLACED, SKIPPED, note_bad
+from ...regular_file import MAX_IMAGE_BYTES, regular_size
+from ...time_limit import check_time_limit, within
 
 __all__ = ['LoadTrackletFrames', 'UnreadableImage', 'nearest_first', 'read_image']
 
@@ -38,16 +42,16 @@ def read_image(path: str) -> np.ndarray:
         UnreadableImage: The file is missing, does not decode or is too small.
     """
     try:
+        regular_size(path, MAX_IMAGE_BYTES)
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise UnreadableImage(error.strerror or str(error)) from None
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error:
         image = None
     if image is None:
-        raise UnreadableImage(
-            'it does not decode' if data.size else 'the file is empty')
+        raise UnreadableImage('it does not decode')
     height, width = image.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise UnreadableImage(f'it is {width} x {height} pixels')
@@ -77,26 +81,31 @@ class LoadTrackletFrames:
             gives None in its place, 'blank' gives black frames and sets
             ``unreadable=True``.
         blank_size: (height, width) of black frames in pixels.
+        time_limit: Seconds that reading may take; a tracklet that takes longer is
+            unreadable.
     """
 
     def __init__(self, on_unreadable: str = 'skip',
-                 blank_size: tuple[int, int] = (256, 128)) -> None:
+                 blank_size: tuple[int, int] = (256, 128),
+                 time_limit: float = 60) -> None:
+        check_time_limit(time_limit)
         if on_unreadable not in POLICIES:
             raise ValueError(
                 f'on_unreadable must be one of {POLICIES}, got {on_unreadable!r}.')
         self.on_unreadable = on_unreadable
         self.blank_size = tuple(blank_size)
+        self.time_limit = time_limit
         self._unreadable: set[str] = set()
 
     def __call__(self, results: dict):
         if 'frame_inds' not in results:
             raise ValueError('Put SampleTrackletFrames before LoadTrackletFrames.')
-        paths, inds = results['img_paths'], results['frame_inds'].ravel().tolist()
-        images: dict[int, tuple] = {}
-        for index in dict.fromkeys(inds):
-            images[index] = self._read_or_replace(paths, index)
-            if images[index] is None:
-                return self._without_frames(results)
+        inds = results['frame_inds'].ravel().tolist()
+        name = str(results.get('tracklet_id', results['img_paths'][0]))
+        try:
+            images = within(self.time_limit, name, self._read, results, inds)
+        except (TimeoutError, UnreadableImage) as error:
+            return self._without_frames(results, name, error)
         results['imgs'] = [images[index][1] for index in inds]
         results['num_replaced'] = sum(images[index][0] != index for index in inds)
         return results
@@ -106,9 +115,14 @@ class LoadTrackletFrames:
         """Unreadable images met so far, in this process."""
         return len(self._unreadable)
 
-    def _read_or_replace(self, paths: list[str], index: int):
-        """(number, image) of a frame or of the nearest that can be read, or None."""
-        unreadable = []
+    def _read(self, results: dict, inds: list[int]) -> dict[int, tuple]:
+        """(number, image) for each number."""
+        return {index: self._read_or_replace(results, index)
+                for index in dict.fromkeys(inds)}
+
+    def _read_or_replace(self, results: dict, index: int) -> tuple:
+        """(number, image) of a frame or of the nearest that can be read."""
+        paths, unreadable = results['img_paths'], []
         for candidate in (index, *nearest_first(index, len(paths))):
             try:
                 found = candidate, read_image(paths[candidate])
@@ -116,14 +130,15 @@ class LoadTrackletFrames:
                 unreadable.append((paths[candidate], error))
                 continue
             for path, error in unreadable:
+                note_bad(results, REPLACED, path, error)
                 self._report(path, f'{path} ({error}); {paths[candidate]} and others '
                                    'near it stand in for it')
             return found
-        for path, error in unreadable[:1]:
-            self._report(path, f'{path} ({error}), like all {len(paths)} frames of its '
-                               f'tracklet; {_ACTIONS[self.on_unreadable]}')
+        path, error = unreadable[0]
+        reason = f'{path} ({error}), like all {len(paths)} frames of its tracklet'
+        self._report(path, f'{reason}; {_ACTIONS[self.on_unreadable]}')
         self._unreadable.update(paths)
-        return None
+        raise UnreadableImage(reason)
 
     def _report(self, path: str, message: str) -> None:
         if path not in self._unreadable:
@@ -131,9 +146,13 @@ class LoadTrackletFrames:
             print_log(f'Unreadable image {self.num_unreadable}: {message}.',
                       logger='current', level=logging.WARNING)
 
-    def _without_frames(self, results: dict):
+    def _without_frames(self, results: dict, name: str, error: Exception):
+        if isinstance(error, TimeoutError):
+            self._report(name, f'{name} ({error}); {_ACTIONS[self.on_unreadable]}')
         if self.on_unreadable == 'skip':
+            note_bad(results, SKIPPED, name, error)
             return None
+        note_bad(results, BLANK, name, error)
         count = results['frame_inds'].size
         results.update(
             imgs=list(np.zeros((count, *self.blank_size, 3), np.uint8)),

@@ -1,0 +1,31 @@
+"""A log of curves that a full disk does not end a training for."""
+import logging
+
+from mmengine.logging import print_log
+from mmengine.registry import VISBACKENDS
+from mmengine.visualization import LocalVisBackend
+
+__all__ = ['EnduringVisBackend']
+
+
+@VISBACKENDS.register_module()
+class EnduringVisBackend(LocalVisBackend):
+    """mmengine's local backend; what cannot be written is left out, with a warning.
+
+    Use it as that: ``vis_backends=[dict(type='EnduringVisBackend')]``. Files and their
+    format are the same.
+    """
+
+    _warned = False
+
+    def _dump(self, value_dict: dict, file_path: str, file_format: str) -> None:
+        try:
+            super()._dump(value_dict, file_path, file_format)
+        except OSError as error:
+            if not self._warned:
+                print_log(f'{file_path} could not be written ({error.strerror}): the '
+                          'curves will have gaps.', logger='current',
+                          level=logging.WARNING)
+            self._warned = True
+        else:
+            self._warned = False

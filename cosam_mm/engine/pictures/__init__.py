@@ -1,0 +1,1 @@
+"""What pictures are made from: models and data brought to what is drawn."""

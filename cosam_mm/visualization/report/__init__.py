@@ -1,0 +1,1 @@
+"""A report: what it is made of, and how it becomes one HTML file."""

@@ -1,0 +1,224 @@
+'use strict';
+
+// -- light and dark -----------------------------------------------------------------
+// Follows the system until the switch is used, and remembers what it was set to. Runs
+// before the page is drawn, so that nothing flashes.
+
+const THEME = 'cosam-report-theme';
+const root = document.documentElement;
+const systemIsDark = matchMedia('(prefers-color-scheme: dark)');
+
+function storedTheme() {
+  // Some browsers keep nothing for files.
+  try { return localStorage.getItem(THEME); } catch { return null; }
+}
+
+function storeTheme(theme) {
+  try { localStorage.setItem(THEME, theme); } catch { /* for this visit only */ }
+}
+
+function isDark() {
+  return (root.dataset.theme || (systemIsDark.matches ? 'dark' : 'light')) === 'dark';
+}
+
+if (['light', 'dark'].includes(storedTheme())) root.dataset.theme = storedTheme();
+
+function setUpTheme() {
+  const button = document.getElementById('page-theme');
+  const show = () => button.setAttribute('aria-pressed', String(isDark()));
+  button.hidden = false;
+  button.addEventListener('click', () => {
+    root.dataset.theme = isDark() ? 'light' : 'dark';
+    storeTheme(root.dataset.theme);
+    show();
+  });
+  systemIsDark.addEventListener('change', show);
+  show();
+}
+
+// -- tables -------------------------------------------------------------------------
+
+const collator = new Intl.Collator('en', { numeric: true, sensitivity: 'base' });
+
+// Numbers first, then words, then what is no number, then nothing.
+function cellKey(cell) {
+  const value = cell.dataset.v;
+  if (value === undefined) return { rank: 1, value: cell.textContent };
+  if (value === '') return { rank: 3, value: 0 };
+  return Number.isNaN(Number(value)) ? { rank: 2, value: 0 }
+    : { rank: 0, value: Number(value) };
+}
+
+function compareKeys(a, b, direction) {
+  // Nothing and no number stay last, whichever way the rest goes.
+  if (a.rank !== b.rank) {
+    return Math.max(a.rank, b.rank) > 1 ? a.rank - b.rank : direction * (a.rank - b.rank);
+  }
+  if (a.rank === 1) return direction * collator.compare(a.value, b.value);
+  return a.value < b.value ? -direction : a.value > b.value ? direction : 0;
+}
+
+function setUpTable(block) {
+  const body = block.querySelector('tbody');
+  const heads = [...block.querySelectorAll('th')];
+  const rows = [...body.rows];
+  const input = block.querySelector('input');
+  const count = block.querySelector('.count');
+
+  function sortBy(column, direction) {
+    const keyed = rows.map((row, at) => ({ row, at, key: cellKey(row.cells[column]) }));
+    if (direction) {
+      keyed.sort((a, b) => compareKeys(a.key, b.key, direction) || a.at - b.at);
+    }
+    body.replaceChildren(...keyed.map((one) => one.row));
+  }
+
+  heads.forEach((head, column) => {
+    head.querySelector('button').addEventListener('click', () => {
+      const next = { none: 'ascending', ascending: 'descending', descending: 'none' };
+      const order = next[head.getAttribute('aria-sort')];
+      heads.forEach((other) => other.setAttribute('aria-sort', 'none'));
+      head.setAttribute('aria-sort', order);
+      sortBy(column, { none: 0, ascending: 1, descending: -1 }[order]);
+    });
+  });
+
+  if (!input) return;
+  let texts = null;
+  input.addEventListener('input', () => {
+    // A space that no word can span stands between cells.
+    texts = texts || rows.map((row) => [...row.cells]
+      .map((cell) => cell.textContent.toLowerCase()).join('\n'));
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    rows.forEach((row, at) => {
+      row.hidden = !words.every((word) => texts[at].includes(word));
+      shown += !row.hidden;
+    });
+    const all = `${rows.length} ${rows.length === 1 ? 'row' : 'rows'}`;
+    count.textContent = words.length ? `${shown} of ${all}` : all;
+  });
+}
+
+// -- figures ------------------------------------------------------------------------
+// The figure itself moves into the dialog and back: a copy would repeat its ids.
+
+function setUpFigures() {
+  const dialog = document.getElementById('page-dialog');
+  const title = document.getElementById('page-dialog-title');
+  const stage = dialog.querySelector('.stage');
+  const zoom = dialog.querySelector('.zoom');
+  let origin = null;
+
+  function setFull(isFull) {
+    zoom.setAttribute('aria-pressed', String(isFull));
+    stage.classList.toggle('full', isFull);
+  }
+
+  function open(button) {
+    origin = button;
+    const picture = button.firstElementChild;
+    const size = picture.viewBox ? picture.viewBox.baseVal : null;
+    // The page must not jump while the figure is away.
+    button.style.height = `${button.getBoundingClientRect().height}px`;
+    const width = size ? size.width : picture.naturalWidth;
+    const height = size ? size.height : picture.naturalHeight;
+    stage.style.setProperty('--aspect', String(width / height));
+    stage.style.setProperty('--full', `${size ? Math.max(1200, 2.6 * width)
+      : Math.max(width, 900)}px`);
+    title.textContent = button.getAttribute('aria-label').replace(/^Enlarge: /, '');
+    setFull(false);
+    stage.append(picture);
+    dialog.showModal();
+    stage.focus();
+  }
+
+  dialog.addEventListener('close', () => {
+    if (!origin) return;
+    origin.append(stage.firstElementChild);
+    origin.style.height = '';
+    origin.focus({ preventScroll: true });
+    origin = null;
+  });
+  dialog.addEventListener('click', (event) => {
+    if (event.target === dialog) dialog.close();
+  });
+  dialog.querySelector('.close').addEventListener('click', () => dialog.close());
+  const toggle = () => setFull(!stage.classList.contains('full'));
+  zoom.addEventListener('click', toggle);
+  stage.addEventListener('dblclick', toggle);
+  document.querySelectorAll('.enlarge').forEach((button) => {
+    button.addEventListener('click', () => open(button));
+  });
+}
+
+// -- clips --------------------------------------------------------------------------
+// They play while they are in sight, unless the reader wants no motion or stopped them.
+
+function setUpClips() {
+  const wantsStill = matchMedia('(prefers-reduced-motion: reduce)');
+  const stopped = new WeakSet();
+  const ours = new WeakSet();
+  const watch = new IntersectionObserver((entries) => {
+    entries.forEach(({ target, isIntersecting }) => {
+      if (!isIntersecting && !target.paused) {
+        ours.add(target);
+        target.pause();
+      } else if (isIntersecting && !wantsStill.matches && !stopped.has(target)) {
+        target.play().catch(() => { /* its controls are there */ });
+      }
+    });
+  }, { threshold: 0.5 });
+  document.querySelectorAll('video').forEach((video) => {
+    video.addEventListener('pause', () => {
+      if (!ours.delete(video)) stopped.add(video);
+    });
+    video.addEventListener('play', () => stopped.delete(video));
+    watch.observe(video);
+  });
+}
+
+// -- the rest -----------------------------------------------------------------------
+
+function setUpNavigation() {
+  const links = new Map([...document.querySelectorAll('nav a')]
+    .map((link) => [link.hash.slice(1), link]));
+  const inSight = new Set();
+  const watch = new IntersectionObserver((entries) => {
+    entries.forEach(({ target, isIntersecting }) => {
+      if (isIntersecting) inSight.add(target.id); else inSight.delete(target.id);
+    });
+    const here = [...links.keys()].find((key) => inSight.has(key));
+    if (!here) return;
+    links.forEach((link, key) => {
+      if (key === here) link.setAttribute('aria-current', 'true');
+      else link.removeAttribute('aria-current');
+    });
+  }, { rootMargin: '-15% 0px -60% 0px' });
+  document.querySelectorAll('main > section').forEach((part) => watch.observe(part));
+}
+
+function setUpCopying() {
+  document.querySelectorAll('.copy').forEach((button) => {
+    const code = button.closest('.code').querySelector('code');
+    button.addEventListener('click', async () => {
+      try {
+        await navigator.clipboard.writeText(code.textContent);
+        button.textContent = 'Copied';
+      } catch {
+        getSelection().selectAllChildren(code);
+        button.textContent = 'Selected';
+      }
+      setTimeout(() => { button.textContent = 'Copy'; }, 2000);
+    });
+  });
+}
+
+document.addEventListener('DOMContentLoaded', () => {
+  setUpTheme();
+  document.querySelectorAll('.table').forEach(setUpTable);
+  setUpFigures();
+  setUpClips();
+  setUpNavigation();
+  setUpCopying();
+});

@@ -1,0 +1,135 @@
+"""Files broken at random: bytes in, bytes out."""
+import random
+from collections.abc import Sequence
+from typing import Callable
+
+__all__ = ['break_bytes', 'break_lines']
+
+
+def _truncate(data: bytearray, rng: random.Random, _) -> bytes:
+    return data[:rng.randrange(1, len(data))]
+
+
+def _flip_bits(data: bytearray, rng: random.Random, _) -> bytes:
+    for _ in range(rng.choice((1, 3, 10, 100))):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    return data
+
+
+def _spoil_head(data: bytearray, rng: random.Random, _) -> bytes:
+    for _ in range(rng.choice((1, 3, 10))):
+        data[rng.randrange(min(len(data), 400))] = rng.randrange(256)
+    return data
+
+
+def _huge_numbers(data: bytearray, rng: random.Random, _) -> bytes:
+    """Fields of the head, or anywhere, that hold the largest numbers there are."""
+    for _ in range(rng.choice((1, 2, 5))):
+        end = rng.choice((min(len(data), 400), len(data)))
+        place = rng.randrange(max(end - 4, 1))
+        number = rng.choice((0xffffffff, 0x7fffffff, 0x80000000, 0x00ffffff, 0))
+        data[place:place + 4] = number.to_bytes(4, rng.choice(('little', 'big')))
+    return data
+
+
+def _zero_block(data: bytearray, rng: random.Random, _) -> bytes:
+    start = rng.randrange(len(data))
+    end = min(start + rng.choice((10, 1000, len(data))), len(data))
+    data[start:end] = bytes(end - start)
+    return data
+
+
+def _noise_block(data: bytearray, rng: random.Random, _) -> bytes:
+    start = rng.randrange(len(data))
+    end = min(start + rng.choice((10, 1000, 10_000)), len(data))
+    data[start:end] = rng.randbytes(end - start)
+    return data
+
+
+def _splice(data: bytearray, rng: random.Random, other: bytes) -> bytes:
+    return data[:rng.randrange(1, len(data))] + other[rng.randrange(len(other)):]
+
+
+def _repeat(data: bytearray, rng: random.Random, _) -> bytes:
+    start = rng.randrange(len(data))
+    return data + data[start:] * rng.choice((1, 20))
+
+
+def _drop_block(data: bytearray, rng: random.Random, _) -> bytes:
+    start = rng.randrange(len(data))
+    return data[:start] + data[start + rng.choice((1, 4, 1000)):]
+
+
+_FAULTS: dict[str, Callable] = {
+    'truncated': _truncate, 'bits flipped': _flip_bits, 'head spoilt': _spoil_head,
+    'huge numbers': _huge_numbers, 'zeros': _zero_block, 'noise': _noise_block,
+    'spliced': _splice, 'repeated': _repeat, 'bytes dropped': _drop_block,
+    'empty': lambda data, rng, _: b''}
+
+
+def break_bytes(data: bytes, other: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """What was done to a file, and what is left of it.
+
+    Args:
+        data: The file, not empty.
+        other: Another one, which it may be spliced with.
+        rng: Draws.
+    """
+    fault = rng.choice(list(_FAULTS))
+    return fault, bytes(_FAULTS[fault](bytearray(data), rng, other))
+
+
+def _change_digit(line: str, rng: random.Random) -> str:
+    places = [k for k, sign in enumerate(line) if sign.isdigit()]
+    if not places:
+        return line + '7'
+    place = rng.choice(places)
+    return line[:place] + str(rng.randrange(10)) + line[place + 1:]
+
+
+def _change_sign(line: str, rng: random.Random) -> str:
+    place = rng.randrange(len(line) + 1)
+    sign = rng.choice('\x00\t \n\r\u2028/\\.,;-+_0aZé\ufeff\u0660')
+    return line[:place] + sign + line[place + rng.randrange(2):]
+
+
+_LINE_FAULTS: dict[str, Callable[[str, random.Random], str]] = {
+    'a digit changed': _change_digit, 'a sign changed': _change_sign,
+    'a line cut': lambda line, rng: line[:rng.randrange(len(line) + 1)],
+    'a field lost': lambda line, rng: ' '.join(
+        field for k, field in enumerate(line.split())
+        if k != rng.randrange(max(len(line.split()), 1))),
+    'a path outside': lambda line, rng: rng.choice(('../', '/', 'a/../../')) + line}
+
+
+def break_lines(lines: Sequence[str], rng: random.Random) -> tuple[str, bytes]:
+    """What was done to a text file, and what is left of it.
+
+    Args:
+        lines: Without their ends, at least two.
+        rng: Draws.
+    """
+    lines = list(lines)
+    fault = rng.choice((*_LINE_FAULTS, *_LINE_FAULTS, 'a line repeated', 'a line lost',
+                        'lines swapped', 'ends exchanged', 'the file cut', 'bytes',
+                        'line ends'))
+    k, m = rng.randrange(len(lines)), rng.randrange(len(lines))
+    if fault in _LINE_FAULTS:
+        lines[k] = _LINE_FAULTS[fault](lines[k], rng)
+    elif fault == 'a line repeated':
+        lines.insert(m, lines[k])
+    elif fault == 'a line lost':
+        del lines[k]
+    elif fault == 'lines swapped':
+        lines[k], lines[m] = lines[m], lines[k]
+    elif fault == 'ends exchanged':
+        (a, _, x), (b, _, y) = (lines[n].rpartition(' ') for n in (k, m))
+        lines[k], lines[m] = f'{a} {y}', f'{b} {x}'
+    data = ''.join(f'{line}\n' for line in lines).encode()
+    if fault == 'the file cut':
+        data = data[:rng.randrange(len(data))]
+    elif fault == 'line ends':
+        data = data.replace(b'\n', rng.choice((b'\r\n', b'\r', b'\n\n', b' \n')))
+    elif fault == 'bytes':
+        fault, data = break_bytes(data, data, rng)
+    return fault, data

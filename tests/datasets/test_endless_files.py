@@ -1,0 +1,159 @@
+"""Files that never end, or that wait for ever, met by readers and by loader workers.
+
+Each case runs in a process of its own: what hangs or crashes there fails the test.
+"""
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.video_data import write_video
+
+HOLES = 1 << 40  # bytes of nothing
+LIMIT = 120  # seconds, after which a case counts as hung
+READ = """
+import json, sys, time
+import cosam_mm
+from cosam_mm.datasets import video_file
+from cosam_mm.datasets.reid.transforms.loading import UnreadableImage, read_image
+from cosam_mm.datasets.video_reader import FallbackReader
+video_file.TIME_LIMIT = 1
+calls = dict(
+    reader=lambda path: FallbackReader(path, time_limit=1),
+    decord=lambda path: next(video_file.frames_with_decord(path)),
+    opencv=lambda path: next(video_file.frames_with_opencv(path)), image=read_image)
+found = {}
+for path in sys.argv[2:]:
+    start = time.monotonic()
+    try:
+        calls[sys.argv[1]](path)
+        found[path] = 'read'
+    except (video_file.UnreadableVideo, UnreadableImage) as error:
+        found[path] = str(error)
+print(json.dumps(found))
+"""
+LOAD = """
+import json, sys
+import cosam_mm, mmaction.datasets
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS, DefaultScope
+from torch.utils.data import DataLoader
+from cosam_mm.datasets.bad_samples import notes_of
+if __name__ == '__main__':
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        steps = [
+            dict(type='SafeDecordInit', time_limit=1, on_unreadable=sys.argv[2]),
+            dict(type='SampleFrames', clip_len=4, test_mode=True),
+            dict(type='SafeDecordDecode'), dict(type='FormatShape', input_format='NCTHW'),
+            dict(type='PackActionInputs', meta_keys=('sample_id', 'unreadable'))]
+        dataset = DATASETS.build(dict(
+            type='ActionVideoDataset', data_root=sys.argv[1], name='x', num_classes=2,
+            ann_file='list.txt', pipeline=steps, test_mode=sys.argv[2] == 'blank'))
+    samples = [
+        sample for _ in range(2) for batch in DataLoader(
+            dataset, batch_size=2, num_workers=1, collate_fn=pseudo_collate,
+            multiprocessing_context='fork') for sample in batch['data_samples']]
+    print(json.dumps([[s.metainfo['sample_id'], int(s.gt_label), notes_of(s)]
+                      for s in samples]))
+"""
+
+
+def run(code, *arguments):
+    done = subprocess.run(
+        [sys.executable, '-c', code, *map(str, arguments)], timeout=LIMIT,
+        capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def with_holes(path):
+    """A video that is cut, then a TB of zeros; it takes no place on the disk."""
+    data = open(path, 'rb').read()
+    with open(path, 'wb') as file:
+        file.write(data[:len(data) * 2 // 3])
+    os.truncate(path, HOLES)
+    return path
+
+
+@pytest.fixture
+def odd(tmp_path):
+    """Path of each odd file -> what has to be said of it."""
+    (tmp_path / 'itself.avi').write_text('ffconcat version 1.0\nfile itself.avi\n')
+    (tmp_path / 'live.m3u8').write_text(
+        '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nlive.m3u8\n')
+    (tmp_path / 'feed.mp4').write_text('\ufeff <?xml version="1.0"?><MPD></MPD>')
+    os.mkfifo(tmp_path / 'pipe.avi')
+    (tmp_path / 'loop.avi').symlink_to('loop.avi')
+    (tmp_path / 'zero.avi').symlink_to('/dev/zero')
+    (tmp_path / 'folder.avi').mkdir()
+    playlist = 'it is a playlist or other text, not a video'
+    return {str(tmp_path / name): words for name, words in {
+        'itself.avi': playlist, 'live.m3u8': playlist, 'feed.mp4': playlist,
+        'pipe.avi': 'it is a named pipe, not a file',
+        'loop.avi': 'Too many levels of symbolic links',
+        'zero.avi': 'it is a device, not a file',
+        'folder.avi': 'it is a folder, not a file'}.items()}
+
+
+@pytest.mark.parametrize('reader', ['reader', 'decord', 'opencv'])
+def test_what_is_no_video(odd, reader):
+    """decord dies of a playlist that names itself and hangs in one that goes on."""
+    assert run(READ, reader, *odd) == odd
+
+
+def test_what_is_no_image(odd, tmp_path):
+    path = tmp_path / 'holes.jpg'
+    path.touch()
+    os.truncate(path, HOLES)
+    found = run(READ, 'image', *odd, path)
+    assert found.pop(str(path)) == (
+        'it has 1,099,511,627,776 bytes, more than 268,435,456')
+    names = {name: words for name, words in odd.items() if 'playlist' not in words}
+    assert {name: found[name] for name in names} == names
+    assert {found[name] for name in odd.keys() - names} == {'it does not decode'}
+
+
+@pytest.mark.parametrize('reader', ['reader', 'decord', 'opencv'])
+def test_file_without_end(tmp_path, reader):
+    path = with_holes(write_video(tmp_path / 'a.avi', 30, 'XVID'))
+    assert 'reading it did not come back within 1 s' in run(READ, reader, path)[path]
+
+
+@pytest.mark.parametrize('policy', ['skip', 'blank'])
+def test_workers_go_on(tmp_path, policy):
+    """The clip is named with each sample that stands in for it, in two epochs."""
+    (tmp_path / 'videos').mkdir()
+    good = [write_video(tmp_path / 'videos' / f'{k}.avi', 8, 'XVID') for k in range(3)]
+    path = with_holes(write_video(tmp_path / 'videos' / 'holes.avi', 30, 'XVID'))
+    (tmp_path / 'list.txt').write_text(
+        'holes.avi 1\n' + ''.join(f'{k}.avi 0\n' for k in range(len(good))))
+    samples = run(LOAD, tmp_path, policy)
+    assert len(samples) == 8
+    marked = [sample for sample in samples if sample[2]]
+    assert len(marked) == 2
+    for name, label, notes in marked:
+        assert (label == 1) == (name == 'holes') == (policy == 'blank')
+        assert {(outcome, file) for outcome, file, _ in notes} == {
+            ('skipped' if policy == 'skip' else 'blank', path)}
+        assert notes[0][2] == 'reading it did not come back within 1 s'
+
+
+def test_frames_of_pipes(tmp_path):
+    """A folder of images, one of which is a pipe."""
+    import numpy as np
+
+    from cosam_mm.datasets.bad_samples import BadSample
+    from cosam_mm.datasets.transforms import SafeRawFrameDecode
+    for kind in ('img', 'flow_x', 'flow_y'):
+        os.mkfifo(tmp_path / f'{kind}_00001.jpg')
+    for modality, template, name in (
+            ('RGB', 'img_{:05}.jpg', 'img_00001.jpg'),
+            ('Flow', 'flow_{}_{:05}.jpg', 'flow_x_00001.jpg')):
+        results = dict(frame_dir=str(tmp_path), filename_tmpl=template,
+                       modality=modality, frame_inds=np.arange(1, 3))
+        assert SafeRawFrameDecode().transform(results) is None
+        assert results['bad_samples'] == [BadSample(
+            'skipped', str(tmp_path),
+            f'UnreadableVideo: {name}: it is a named pipe, not a file')]

@@ -1,0 +1,63 @@
+"""``tools/visualizations/visualize_masks.py`` as a process."""
+import re
+
+import pytest
+from PIL import Image
+
+TOOL = 'tools/visualizations/visualize_masks.py'
+
+
+@pytest.fixture(scope='module')
+def videos(demo_root):
+    return sorted((demo_root / 'videos').rglob('*.avi'))[:2]
+
+
+def test_pictures_of_videos(nest, tiny_config, trained, videos, tmp_path):
+    av = pytest.importorskip('av')
+    done = nest.run(TOOL, tiny_config, trained / 'epoch_2.pth', *videos, '--before',
+                    '--format', 'both', '--num-frames', 4, '--fps', 5, '--out', 'new',
+                    cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert 'it/s' not in done.stderr                       # no bar without a terminal
+    written = done.stdout.split('\n')[:-1]
+    assert [line for line in written if not (tmp_path / line).is_file()] == []
+    ends = [re.search(r'_(masks|channels)\.\w+$', line)[0] for line in written]
+    assert ends == ['_masks.png', '_masks.mp4', '_masks.gif', '_channels.png'] * 2
+    with av.open(str(tmp_path / written[1])) as container:
+        stream = container.streams.video[0]
+        assert stream.average_rate == 5
+        assert len(list(container.decode(stream))) == 20   # each frame of it once
+    with Image.open(tmp_path / written[2]) as gif:
+        assert gif.n_frames == 20
+
+
+def test_untrained_weights_of_one_layer(nest, tiny_config, videos, tmp_path):
+    done = nest.run(TOOL, tiny_config, 'none', videos[0], '--layers', 'layer3',
+                    '--format', 'gif', '--range', 'layer', '--alpha', 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.suffix for path in (tmp_path / 'masks').iterdir()) == [
+        '.gif', '.png', '.png']
+
+
+def test_wrong_arguments(nest, repo, tiny_config, trained, videos, tmp_path):
+    checkpoint = trained / 'epoch_2.pth'
+    for arguments, message in [
+            ((tiny_config, checkpoint, 'no.avi'), 'error: There is no video no.avi'),
+            ((tiny_config, 'no.pth', videos[0]), 'error: .*no.pth'),
+            (('no.py', checkpoint, videos[0]), 'there is no config no.py'),
+            ((tiny_config, checkpoint, videos[0], '--layers', 'layer9'),
+             "error: No COSAM of this model is named 'layer9': there is backbone"),
+            ((tiny_config, checkpoint, videos[0], '--num-frames', 0),
+             'must be 1 or more, got 0'),
+            ((tiny_config, checkpoint, videos[0], '--alpha', 2),
+             r'error: alpha must lie in \[0, 1\], got 2.0'),
+            ((tiny_config, checkpoint, videos[0], '--fps', 0),
+             'error: fps must lie above 0'),
+            ((tiny_config, checkpoint, videos[0], '--device', 'gpu'),
+             "error: There is no device 'gpu'"),
+            ((repo / 'configs/resnext14_bert_demo.py', 'none', videos[0]),
+             'error: There is no COSAM in the Recognizer3D of this config')]:
+        done = nest.run(TOOL, *arguments, cwd=tmp_path)
+        assert done.returncode == 2, arguments
+        assert re.search(message, done.stderr), done.stderr
+        assert 'Traceback' not in done.stderr

@@ -1,0 +1,123 @@
+"""``tools/visualizations/visualize_ranks.py`` as a process, on a small feature file."""
+import numpy as np
+import pytest
+from PIL import Image
+
+from cosam_mm.evaluation.reid import save_features
+from tests.gallery_data import reid_config, write_checkpoint
+from tests.reid_pictures_data import small_config, small_features, write_tracklets
+from tests.tool_process import run_fresh
+
+TOOL = 'tools/visualizations/visualize_ranks.py'
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Features, and a config in a folder below, as a training leaves it."""
+    folder = tmp_path_factory.mktemp('ranks')
+    write_tracklets(folder / 'data')
+    save_features(str(folder / 'f.npz'), small_features())
+    (folder / 'run').mkdir()
+    small_config('nowhere').dump(folder / 'run' / 'config.py')
+    return folder
+
+
+def texts(done):
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def error_of(done):
+    assert done.returncode == 2, done.stdout
+    assert 'Traceback' not in done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+def colours(path):
+    return {tuple(colour) for colour in np.unique(
+        np.asarray(Image.open(path)).reshape(-1, 3), axis=0)}
+
+
+def test_as_a_user_starts_it(repo, folder):
+    """Config and data are found beside the feature file."""
+    done = run_fresh(repo / TOOL, 'f.npz', cwd=folder)
+    out = texts(done)
+    assert '|' not in done.stderr  # no bar where no terminal looks on
+    for name in ('cmc', 'distances', 'best', 'worst'):
+        assert f'f_ranks/{name}.png\n' in out
+        assert (folder / 'f_ranks' / f'{name}.png').is_file()
+    assert ('best.png\n  Best: query query/2/1/a, camera 1. AP 100.0 %, the right one '
+            'at rank 1\n') in out
+    assert ('worst.png\n  Worst: query query/1/1/a, camera 1. AP 50.0 %, the right one '
+            'at rank 2\n') in out
+    assert 'At the euclidean distance of ' in out
+    assert {(0, 250, 0), (0, 150, 0), (200, 0, 0)} <= colours(
+        folder / 'f_ranks' / 'best.png')
+
+
+def test_chosen_queries_of_a_named_config(nest, folder, tmp_path):
+    config = tmp_path / 'config.py'
+    small_config(folder / 'data', test_evaluator=dict(
+        type='ReIDMetric', distance='cosine')).dump(config)
+    out = texts(nest.run(
+        TOOL, folder / 'f.npz', '--config', config, '--query', 'query/3/1/a',
+        'query/1/1/a', '--topk', 1, '--rerank', '--out', tmp_path / 'o', cwd=tmp_path))
+    assert 'At the cosine distance of ' in out
+    assert 'query query/3/1/a, camera 1. Nothing right in the gallery, so no AP' in out
+    assert not (tmp_path / 'o' / 'best.png').exists()
+    found = colours(tmp_path / 'o' / 'queries.png')
+    assert {(0, 0, 250), (250, 0, 0)} <= found
+
+
+def test_masks(nest, folder, tmp_path):
+    cosam = dict(type='COSAM', num_frames=4, spatial_size=(2, 1))
+    checkpoint = write_checkpoint(tmp_path / 'm.pth', reid_config(
+        plugins=[dict(cfg=cosam, position='after_layer3')]))
+    out = texts(nest.run(
+        TOOL, folder / 'f.npz', '--data-root', folder / 'data', '--masks', checkpoint,
+        '--num', 1, '--frames', 2, '--out', tmp_path / 'o', cwd=tmp_path))
+    assert 'best.png' in out
+    assert (0, 250, 0) not in colours(tmp_path / 'o' / 'best.png')
+    error = error_of(nest.run(
+        TOOL, folder / 'f.npz', '--masks', checkpoint, '--layer', 'layer9', '--out',
+        tmp_path / 'o', cwd=tmp_path))
+    assert "'layer9'" in error
+    assert 'after_layer3' in error
+
+
+def test_no_truth(nest, folder, tmp_path):
+    save_features(str(tmp_path / 'f.npz'), small_features(pid=np.arange(1, 8)))
+    config = folder / 'run' / 'config.py'
+    out = texts(nest.run(TOOL, 'f.npz', '--config', config, '--data-root',
+                         folder / 'data', cwd=tmp_path))
+    assert out.endswith(
+        '\nno query has a right tracklet in the gallery, so there is no CMC and no AP: '
+        '--query shows the lists of queries that you name\n'
+        'no query for best.png\nno query for worst.png\n')
+
+
+def test_other_data(nest, folder, tmp_path):
+    names = np.array([f'../data/{k}' for k in range(7)])
+    save_features(str(tmp_path / 'f.npz'), small_features(tracklet_id=names))
+    out = texts(nest.run(TOOL, 'f.npz', '--config', folder / 'run' / 'config.py',
+                         '--data-root', folder / 'data', cwd=tmp_path))
+    assert '2 queries have no image: is it the data set of this feature file?' in out
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['missing.npz'], "The feature file 'missing.npz' does not exist"),
+    (['f.npz', '--config', 'missing.py'], 'There is no config missing.py'),
+    (['f.npz', '--query', 'q/9'], "no readable query 'q/9' among the 3"),
+    (['f.npz', '--topk', '0'], 'must be 1 or more, got 0'),
+    (['f.npz', '--layer', 'x'], '--layer goes with --masks CHECKPOINT'),
+    (['f.npz', '--data-root', 'elsewhere'], 'There is no data set folder elsewhere'),
+])
+def test_mistakes_in_one_line(nest, folder, arguments, message):
+    assert message in error_of(nest.run(TOOL, *arguments, cwd=folder))
+
+
+def test_no_config_to_be_found(nest, tmp_path):
+    save_features(str(tmp_path / 'f.npz'), small_features())
+    assert error_of(nest.run(TOOL, 'f.npz', cwd=tmp_path)) == (
+        'error: No config of a test lies below the folder of f.npz: name it with '
+        '--config.')

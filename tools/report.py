@@ -1,0 +1,69 @@
+"""Write one HTML file with all that a training and its tests have to show.
+
+Examples:
+    python tools/report.py work_dirs/demo
+    python tools/report.py work_dirs/resnext101_cosam_bert_hmdb51 --out hmdb51.html
+"""
+import argparse
+import sys
+from pathlib import Path
+
+import cosam_mm  # noqa: F401
+from cosam_mm.engine.report.build import (
+    build_report,
+    missing_of,
+    size_advice,
+    write_report,
+)
+from cosam_mm.engine.report.work_dir import ReportOptions
+from cosam_mm.engine.user_errors import one_line_errors
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        'work_dir', metavar='WORK_DIR',
+        help='folder of a training, and of score or feature files beside it; all '
+        'folders below are searched')
+    parser.add_argument('--out', metavar='FILE.html',
+                        help='file to write (default: WORK_DIR/report.html)')
+    parser.add_argument(
+        '--data-root', metavar='DIR', help="the data set's folder, for frames of clips "
+        "and tracklets (default: WORK_DIR/data, or the config's)")
+    parser.add_argument('--checkpoint', metavar='FILE',
+                        help='checkpoint to show masks of (default: the best one)')
+    parser.add_argument(
+        '--samples', type=int, default=ReportOptions.num_samples, metavar='N',
+        help='clips or tracklets with masks, and queries of the best and of the worst '
+        '(default: %(default)s)')
+    parser.add_argument('--no-masks', action='store_true',
+                        help='do not run the model for its masks, which takes longest')
+    parser.add_argument('--title', metavar='TEXT',
+                        help='heading (default: name of the config)')
+    args = parser.parse_args()
+    if args.samples < 1:
+        parser.error(f'--samples must be at least 1, got {args.samples}')
+    if args.out and Path(args.out).suffix.lower() not in ('.html', '.htm'):
+        parser.error(f'--out writes an .html file, got {args.out}')
+    return args
+
+
+def main():
+    args = parse_args()
+    options = ReportOptions(args.samples, not args.no_masks)
+    with one_line_errors():
+        report = build_report(args.work_dir, options, args.data_root, args.checkpoint,
+                              args.title)
+    out = Path(args.out or Path(args.work_dir) / 'report.html')
+    size = write_report(report, out)
+    for missing in missing_of(report):
+        print(f'not shown: {missing.what}: {missing.why}')
+    advice = size_advice(report, size)
+    if advice:
+        print(f'warning: {advice}', file=sys.stderr)
+    print(f'report       {out} ({size / 1e6:.1f} MB)')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,209 @@
+"""What a model of actions takes for what: tables and pictures of a score file.
+
+    python tools/test.py CONFIG CHECKPOINT --dump scores.npz
+    python tools/visualizations/analyze_results.py scores.npz --config CONFIG
+
+draws the confusion matrix, the accuracy of each class and frames of the clips that are
+confused, hardest and nearly right. With a second score file of the same clips
+
+    python tools/visualizations/analyze_results.py plain.npz --compare cosam.npz
+
+the two models are compared clip by clip, too.
+"""
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config
+
+import cosam_mm  # noqa: F401
+from cosam_mm.engine.pictures.action_clips import dataset_of_test, find_clips
+from cosam_mm.engine.pictures.action_pictures import (
+    changed_samples,
+    comparison_figures,
+    p_value_text,
+    read_strips,
+    result_figures,
+    sample_groups,
+)
+from cosam_mm.engine.pictures.action_review import (
+    compare_results,
+    find_class_names,
+    read_results,
+)
+from cosam_mm.engine.user_errors import one_line_errors
+from cosam_mm.visualization.frame_strips import strips_figure
+from cosam_mm.visualization.style import figure_png
+
+
+def positive(text):
+    """Reads a whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'must be 1 or more, got {number}')
+    return number
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('scores', metavar='SCORES.npz',
+                        help='score file (tools/test.py --dump)')
+    parser.add_argument('--compare', metavar='OTHER.npz',
+                        help='score file of a second model on the same clips')
+    parser.add_argument('--config', help='config of the test, which says where the '
+                        'clips are and what the classes are called')
+    parser.add_argument('--data-root',
+                        help="folder that tools/prepare_data.py wrote to (default: "
+                        "the config's)")
+    parser.add_argument('--classes', metavar='FILE',
+                        help='names of the classes, one a line (default: those of the '
+                        'data root, else of the checkpoint, else the folders of the '
+                        'clips)')
+    parser.add_argument('--checkpoint', help='checkpoint that names its classes')
+    parser.add_argument('--out', metavar='DIR',
+                        help='folder for the pictures (default: <SCORES>_analysis '
+                        'beside SCORES.npz)')
+    parser.add_argument('--topk', type=positive, default=10, metavar='N',
+                        help='pairs and clips to list and to show (default: 10)')
+    return parser.parse_args()
+
+
+# -- tables ----------------------------------------------------------------------
+
+
+def print_table(title, header, rows):
+    """Columns as wide as their widest cell, numbers to the right."""
+    print(f'\n{title}')
+    if not rows:
+        print('  none')
+        return
+    # A terminal would obey what is hidden in a name.
+    cells = [header, *([''.join(c if c.isprintable() else '?' for c in str(cell))
+                        for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    numeric = [all(row[k][:1] in '0123456789+-' for row in cells[1:])
+               for k in range(len(header))]
+    for row in cells:
+        print('  ' + '  '.join(
+            cell.rjust(width) if is_number else cell.ljust(width)
+            for cell, width, is_number in zip(row, widths, numeric)).rstrip())
+
+
+def print_figures(results):
+    figures = '  '.join(f'{name} {value:.4f}'
+                        for name, value in results.figures().items())
+    print(f'{results.path}: {len(results.label)} clips of {results.num_classes} '
+          f'classes\n  {figures}')
+    if results.unreadable:
+        print(f'  {len(results.unreadable)} clips could not be read and are left out')
+
+
+def print_results(results, names, topk):
+    print_figures(results)
+    print_table(
+        'Most confused pairs', ['true', 'taken for', 'clips', 'share'],
+        [[names[pair.true], names[pair.predicted], len(pair.rows),
+          f'{pair.share:.1%}'] for pair in results.pairs(topk)])
+    for title, rows in (('Hardest clips', results.hardest(topk)),
+                        ('Nearly right', results.nearest(topk))):
+        print_table(title, ['clip', 'true', 'p', 'predicted', 'p'], [
+            [results.sample_id[row], names[results.label[row]],
+             f'{results.own_probability(row):.4f}',
+             name_of(results.predicted[row], names),
+             f'{results.predicted_probability(row):.4f}'] for row in rows])
+
+
+def print_comparison(comparison, names, topk):
+    outcome, label = comparison.outcome, comparison.first.label
+    print()
+    print_figures(comparison.second)
+    print_table('Clip by clip', ['', 'second right', 'second wrong'], [
+        ['first right', len(outcome.both), len(outcome.only_first)],
+        ['first wrong', len(outcome.only_second), len(outcome.neither)]])
+    print(p_value_text(comparison))
+    won, lost = comparison.class_gain
+    clips = comparison.first.class_accuracy.num_clips
+    order = sorted((k for k in range(len(names)) if won[k] + lost[k]),
+                   key=lambda k: (-(won[k] - lost[k]) / clips[k], k))
+    print_table('Classes that change', ['class', 'clips', 'won', 'lost', 'points'],
+                [[names[k], clips[k], won[k], lost[k],
+                  f'{100 * (won[k] - lost[k]) / clips[k]:+.1f}'] for k in order])
+    for is_won, title in ((True, 'Won by the second'), (False, 'Lost by the second')):
+        rows = [row for row, wins in comparison.changed() if wins == is_won]
+        print_table(f'{title}: {len(rows)} clips', ['clip', 'true', 'first', 'second'],
+                    [[comparison.first.sample_id[row], names[label[row]],
+                      *(name_of(side.predicted[row], names)
+                        for side in (comparison.first, comparison.second))]
+                     for row in rows[:topk]])
+
+
+def name_of(label, names):
+    return names[label] if label >= 0 else '(none)'
+
+
+# -- pictures --------------------------------------------------------------------
+
+
+def write(path, figure):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(figure_png(figure))
+    print(f'  {path}')
+
+
+def write_samples(out, group, results, clips):
+    """One picture of a group's clips; says which are left out."""
+    strips = read_strips(results, [clip.row for clip in group.clips], clips)
+    for problem in strips.problems:
+        print(f'  left out: {problem}')
+    shown = [clip for clip in group.clips if clip.row in strips.images]
+    if shown:
+        write(out / f'{group.key}.png', strips_figure(
+            [strips.images[clip.row] for clip in shown],
+            [clip.caption for clip in shown], group.title))
+
+
+def analyze(args):
+    """Read, print and draw.
+
+    Raises:
+        FileNotFoundError: A file or folder that was named is missing.
+        ValueError: A file is damaged, or two do not belong together.
+    """
+    if args.config and not os.path.isfile(args.config):
+        raise FileNotFoundError(f'There is no config {args.config}.')
+    dataset = dataset_of_test(Config.fromfile(args.config) if args.config else None)
+    data_root = args.data_root or dataset.get('data_root')
+    results = read_results(args.scores)
+    names = find_class_names(results, args.classes, data_root, dataset,
+                             args.checkpoint)
+    print_results(results, names, args.topk)
+    figures = result_figures(results, names)
+    groups = [(group, results) for group in sample_groups(results, names, args.topk)]
+    if args.compare:
+        comparison = compare_results(results, read_results(args.compare))
+        print_comparison(comparison, names, args.topk)
+        figures += comparison_figures(comparison, names, args.scores, args.compare)
+        changed = changed_samples(comparison, names, args.topk)
+        groups += [(changed, comparison.first)] if changed else []
+    out = Path(args.out or f'{os.path.splitext(args.scores)[0]}_analysis')
+    print('\nPictures')
+    for drawn in figures:
+        write(out / f'{drawn.key}.png', drawn.figure)
+    if data_root is None:
+        print('  no frames of clips: give --data-root, or --config with one')
+        return
+    clips = find_clips(data_root, results.dataset, results.split, results.num_classes,
+                       dataset)
+    for group, side in groups:
+        write_samples(out, group, side, clips)
+
+
+def main():
+    args = parse_args()
+    with one_line_errors():
+        analyze(args)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,101 @@
+"""What a model's COSAMs attend to, over a user's own videos and tracklets.
+
+    python tools/visualizations/visualize_masks.py CONFIG CHECKPOINT walk.mp4 frames/
+
+writes for every input, into --out:
+
+    <input>_masks.png      the frames, and every layer's spatial masks over them
+    <input>_masks.mp4      the same as a video (with --format also, or only, a GIF)
+    <input>_channels.png   the channel masks, sorted, the most agreed channels named
+
+Frames keep their aspect; what the network does not see of them is dark grey. With
+--before the same is shown with the weights that training began with.
+"""
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config
+
+import cosam_mm  # noqa: F401
+from cosam_mm.engine.pictures.masks.files import (
+    FORMATS,
+    output_names,
+    write_pictures,
+)
+from cosam_mm.engine.user_errors import one_line_errors
+from cosam_mm.progress import progress_bar
+from cosam_mm.visualization.masks import RANGES
+
+
+def whole(text):
+    """Reads a whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'must be 1 or more, got {number}')
+    return number
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file of a model with COSAM')
+    parser.add_argument('checkpoint', help='checkpoint of the model; none: its weights '
+                        'before training')
+    parser.add_argument('inputs', nargs='+', metavar='INPUT',
+                        help='video files or folders of images; for re-identification '
+                        'folders of images, one a tracklet')
+    parser.add_argument('--out', default='masks',
+                        help='folder to write to (default: masks)')
+    parser.add_argument('--format', choices=FORMATS, default='mp4',
+                        help='kind of the video (default: mp4)')
+    parser.add_argument('--before', action='store_true',
+                        help='show the masks before training beside: those of the '
+                        'weights that a training with the same seed begins with')
+    parser.add_argument('--seed', type=int, metavar='N',
+                        help='of the weights before training (default: that of the '
+                        'checkpoint)')
+    parser.add_argument('--layers', nargs='+', metavar='WORD',
+                        help='show only COSAMs with one of these words in their names, '
+                        'as layer4 (default: all)')
+    parser.add_argument('--range', choices=RANGES, default='common',
+                        help='common: one range of colours for all masks; layer: one '
+                        'for each layer (default: common)')
+    parser.add_argument('--num-frames', type=whole, default=8, metavar='N',
+                        help='frames in the picture (default: 8)')
+    parser.add_argument('--max-frames', type=whole, default=64, metavar='N',
+                        help='frames of a tracklet, or of a video whose frames are '
+                        'single images to the model, to look at (default: 64)')
+    parser.add_argument('--fps', type=float, metavar='F',
+                        help="frames a second of the video (default: the input's, at "
+                        'most 10)')
+    parser.add_argument('--alpha', type=float, default=0.6, metavar='A',
+                        help='share of the colours over the frames, from 0 to 1 '
+                        '(default: 0.6)')
+    parser.add_argument('--device',
+                        help='where to compute (default: the GPU, if there is one)')
+    args = parser.parse_args()
+    if not Path(args.config).is_file():
+        parser.error(f'there is no config {args.config}')
+    return args
+
+
+def main():
+    args = parse_args()
+    with one_line_errors():
+        from cosam_mm.engine.pictures.masks.recorder import make_recorder
+        checkpoint = None if args.checkpoint == 'none' else args.checkpoint
+        recorder = make_recorder(Config.fromfile(args.config), checkpoint, args.before,
+                                 args.device, args.seed, args.max_frames)
+        names = output_names(args.inputs)
+        written = []
+        for path, name in zip(progress_bar(args.inputs, 'masks', 'input'), names):
+            written += write_pictures(
+                recorder.record(path), Path(args.out), name, args.format,
+                wanted=args.layers, columns=args.num_frames, fps=args.fps,
+                ranges=args.range, alpha=args.alpha)
+    for path in written:
+        print(path)
+
+
+if __name__ == '__main__':
+    main()

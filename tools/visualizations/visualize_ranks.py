@@ -1,0 +1,176 @@
+"""Queries with the gallery tracklets that a model finds most alike, as pictures.
+
+    python tools/test.py CONFIG CHECKPOINT --dump features.npz
+    python tools/visualizations/visualize_ranks.py features.npz --config CONFIG
+
+writes rank panels of the best and the worst queries by average precision, the CMC
+curve, and a histogram of the distances of pairs of one person and of two.
+"""
+import argparse
+from pathlib import Path
+
+from mmengine.config import Config
+
+import cosam_mm  # noqa: F401
+from cosam_mm.engine.inference.tracklet_encoder import (
+    DISTANCES,
+    TrackletEncoder,
+    configured_distance,
+)
+from cosam_mm.engine.pictures.rank_panels import (
+    RankMasks,
+    find_queries,
+    make_panels,
+    place_titles,
+    read_frame,
+)
+from cosam_mm.engine.pictures.reid_review import review_features
+from cosam_mm.engine.pictures.tracklet_images import find_tracklet_images
+from cosam_mm.engine.report.finding import find_work_dir, read_config
+from cosam_mm.engine.user_errors import one_line_errors
+from cosam_mm.evaluation.reid_features import load_features
+from cosam_mm.functional.pair_histogram import separation
+from cosam_mm.functional.ranked_lists import extreme_queries
+from cosam_mm.functional.retrieval import retrieval_figures
+from cosam_mm.visualization.rank_panels import draw_rank_panels, panel_heading
+from cosam_mm.visualization.reid_figures import (
+    describe_separation,
+    draw_cmc,
+    draw_distances,
+)
+from cosam_mm.visualization.style import encode_image, figure_png
+
+MAX_RANK = 20  # of the CMC curve
+
+
+def positive(text):
+    """Reads a whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'must be 1 or more, got {number}')
+    return number
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('features', metavar='FEATURES.npz',
+                        help='feature file (tools/test.py --dump)')
+    parser.add_argument('--config', help='config of the test, which says where the '
+                        'images are (default: the one that a training or test has '
+                        'left in the folder of FEATURES.npz or below, read as data)')
+    parser.add_argument('--data-root', metavar='DIR',
+                        help="folder of the data set (default: the config's)")
+    parser.add_argument('--query', nargs='+', metavar='ID',
+                        help='tracklets to show instead of the best and worst queries')
+    parser.add_argument('--num', type=positive, default=5, metavar='N',
+                        help='best and worst queries to show, of each (default: 5)')
+    parser.add_argument('--topk', type=positive, default=10, metavar='K',
+                        help='gallery tracklets of a query to show (default: 10)')
+    parser.add_argument('--frames', type=positive, default=1, metavar='N',
+                        help='frames of a query to show (default: 1)')
+    parser.add_argument('--distance', choices=DISTANCES,
+                        help="default: the config's, else euclidean")
+    parser.add_argument('--rerank', action='store_true',
+                        help='show the re-ranked lists, and both CMC curves')
+    parser.add_argument('--masks', metavar='CHECKPOINT',
+                        help="lay the masks of this model's COSAM over the images")
+    parser.add_argument('--layer', metavar='NAME',
+                        help='which COSAM, by a part of its name, as after_layer4 '
+                        '(default: the last)')
+    parser.add_argument('--device', help='where to compute masks (default: the GPU, if '
+                        'there is one)')
+    parser.add_argument('--out', metavar='DIR', help='folder for the pictures '
+                        '(default: <FEATURES>_ranks beside FEATURES.npz)')
+    args = parser.parse_args()
+    if args.layer and not args.masks:
+        parser.error('--layer goes with --masks CHECKPOINT')
+    return args
+
+
+def read_test_config(args):
+    """The config of the test, or None, and the folder of its data set if known."""
+    if args.config:
+        if not Path(args.config).is_file():
+            raise FileNotFoundError(f'There is no config {args.config}.')
+        return Config.fromfile(args.config), args.data_root
+    found = find_work_dir(Path(args.features).parent, args.data_root)
+    config = None if found.config is None else read_config(found.config)
+    return config, args.data_root or found.data_root
+
+
+def main():
+    args = parse_args()
+    with one_line_errors():
+        features = load_features(args.features)
+        config, data_root = read_test_config(args)
+        if config is None:
+            raise ValueError('No config of a test lies below the folder of '
+                             f'{args.features}: name it with --config.')
+        images = find_tracklet_images(config, data_root, features['split'])
+        read = RankMasks(TrackletEncoder(args.masks, args.config, args.device),
+                         args.layer) if args.masks else read_frame
+        review = review_features(
+            features, args.distance or configured_distance(config), args.rerank,
+            args.topk, progress=True)
+        out = Path(args.out or Path(args.features).with_suffix('').as_posix()
+                   + '_ranks')
+        queries = find_queries(review, args.query) if args.query else None
+        out.mkdir(parents=True, exist_ok=True)
+        draw_curves(review, out)
+        draw_panels(review, images, read, queries, args, out)
+
+
+def draw_curves(review, out):
+    """CMC of all rankings, and pairs of the first."""
+    if not review.has_truth:
+        print('no query has a right tracklet in the gallery, so there is no CMC and '
+              'no AP: --query shows the lists of queries that you name')
+        return
+    longest = min(MAX_RANK, len(review.gallery))
+    write(out / 'cmc.png', figure_png(draw_cmc(
+        {name: retrieval_figures(ranking.ranks, longest).cmc
+         for name, ranking in review.rankings.items()})))
+    pairs = review.ranking.pairs
+    if pairs.different.any():
+        found = separation(pairs)
+        write(out / 'distances.png',
+              figure_png(draw_distances(pairs, found, review.distance)))
+        print(describe_separation(found, review.distance))
+
+
+def draw_panels(review, images, read, queries, args, out):
+    """One picture of the chosen queries, or one of the best and one of the worst."""
+    ranking = review.reranked or review.ranking
+    extremes = extreme_queries(ranking.ranks, args.num)
+    titles = place_titles(extremes)
+    order = ', re-ranked' if review.reranked else ''
+    groups = [('queries', 'Chosen queries', queries)] if queries is not None else [
+        ('best', 'Best queries by average precision', extremes.best),
+        ('worst', 'Worst queries by average precision', extremes.worst)]
+    num_missing = 0
+    for name, title, chosen in groups:
+        if not len(chosen):
+            print(f'no query for {name}.png')
+            continue
+        panels = make_panels(review, ranking, chosen, images,
+                             [titles.get(int(query), '') for query in chosen],
+                             args.frames, read, progress=True)
+        num_missing += sum(panel.images[0] is None for panel in panels)
+        masks = f'; masks of {read.layer}, dark 0 to light 1' if args.masks else ''
+        write(out / f'{name}.png',
+              encode_image(draw_rank_panels(panels, title + order + masks), 'png'))
+        for panel in panels:
+            print(f'  {panel_heading(panel)}')
+    if num_missing:
+        print(f'{num_missing} queries have no image: is it the data set of this '
+              'feature file?')
+
+
+def write(path, data):
+    path.write_bytes(data)
+    print(path)
+
+
+if __name__ == '__main__':
+    main()
