@@ -16,8 +16,8 @@ import torch
 from . import faults
 
 __all__ = ['CONFIGS', 'LIMIT', 'REPO', 'Result', 'differences',
-           'differences_beyond_rounding', 'differences_in_weights', 'duration',
-           'prepare', 'read_result', 'run_tool', 'start_tool', 'wait_for_training']
+           'differences_in_weights', 'duration', 'prepare', 'read_result', 'run_tool',
+           'start_tool', 'wait_for_training']
 
 REPO = Path(__file__).resolve().parents[1]
 LIMIT = 300  # seconds, after which a training counts as hung
@@ -189,25 +189,6 @@ def differences_in_weights(one: Result, other: Result) -> list[str]:
     names = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')
     return [line for name in names
             for line in _differ(one.last[name], other.last[name], name)]
-
-
-def differences_beyond_rounding(one: Result, other: Result,
-                                tolerance: float = 1e-4) -> list[str]:
-    """Where files, or weights and their means, are not the same to rounding.
-
-    Args:
-        one: A result.
-        other: Another.
-        tolerance: Of the norm of a parameter's difference, relative to its norm.
-    """
-    found = [] if one.files == other.files else [f'files {one.files} {other.files}']
-    for name in ('state_dict', 'ema_state_dict'):
-        for key, expected in other.last[name].items():
-            error, size = (torch.linalg.vector_norm(tensor.double()) for tensor in (
-                one.last[name][key] - expected, expected))
-            if error > tolerance * size:
-                found.append(f'{name}/{key}: {error:.2g} of {size:.2g}')
-    return found
 
 
 def _differ(one: Any, other: Any, name: str) -> list[str]:

@@ -45,9 +45,10 @@ PUBLIC = {
     'cosam_mm.functional.paired_outcome': {
         'PairedOutcome', 'compare_clips', 'mcnemar_p_value'},
     'cosam_mm.functional.distance': {
-        'DISTANCES', 'RESOLUTION', 'cosine_distance', 'distance_blocks',
-        'euclidean_distance', 'feature_array', 'paired_distance',
-        'squared_euclidean_distance', 'symmetric_blocks'},
+        'DISTANCES', 'RESOLUTION', 'Rows', 'check_items', 'chosen_distances',
+        'cosine_distance', 'distance_blocks', 'euclidean_distance', 'feature_array',
+        'resolution', 'squared_euclidean_distance'},
+    'cosam_mm.functional.nearest_items': {'NearestItems', 'Report', 'nearest_items'},
     'cosam_mm.functional.reranking': {
         'check_rerank_options', 'rerank_blocks', 'rerank_distance'},
     'cosam_mm.functional.retrieval': {

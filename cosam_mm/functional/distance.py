@@ -11,6 +11,7 @@ can treat by its rule.
 Features come as numpy arrays or torch tensors (any device, any real type). Results
 are numpy arrays: float32, or float64 where a feature came in float64 or as integers.
 """
+import warnings
 from collections.abc import Iterator
 from typing import NamedTuple, Union
 
@@ -20,13 +21,15 @@ import torch
 __all__ = [
     'DISTANCES',
     'RESOLUTION',
+    'Rows',
+    'check_items',
+    'chosen_distances',
     'cosine_distance',
     'distance_blocks',
     'euclidean_distance',
     'feature_array',
-    'paired_distance',
+    'resolution',
     'squared_euclidean_distance',
-    'symmetric_blocks',
 ]
 
 Features = Union[np.ndarray, torch.Tensor]
@@ -38,14 +41,15 @@ RESOLUTION = 1e-12
 about a millionth of their length, little more than float32 features can tell."""
 
 _WORK_BYTES = 2**24  # one double-precision temporary of the product
+_COORDINATES = 128  # taken at a time where all features are needed at once
 _MAX_NAMED = 5
 
 
 # -- what comes in -----------------------------------------------------------
 
 
-class _Rows(NamedTuple):
-    """Features that have been checked, and their squared norms in float64."""
+class Rows(NamedTuple):
+    """Features that have been checked: (N, D), and their squared norms (N,) float64."""
     values: np.ndarray
     squared_norm: np.ndarray
 
@@ -79,7 +83,7 @@ def _slices(count: int, step: int) -> Iterator[slice]:
         yield slice(start, min(start + step, count))
 
 
-def _check_rows(features: Features, name: str) -> _Rows:
+def _check_rows(features: Features, name: str) -> Rows:
     values = feature_array(features)
     if values.ndim != 2 or not values.shape[1]:
         raise ValueError(
@@ -97,10 +101,10 @@ def _check_rows(features: Features, name: str) -> _Rows:
         raise ValueError(
             f'{name} features hold NaN, infinity or a number too large to square in '
             f'row(s) {named}{rest} of {len(values)}.')
-    return _Rows(values, squared_norm)
+    return Rows(values, squared_norm)
 
 
-def _check_pair(q_features: Features, g_features: Features) -> tuple[_Rows, _Rows]:
+def _check_pair(q_features: Features, g_features: Features) -> tuple[Rows, Rows]:
     q, g = _check_rows(q_features, 'Query'), _check_rows(g_features, 'Gallery')
     if q.values.shape[1] != g.values.shape[1]:
         raise ValueError(
@@ -114,7 +118,7 @@ def _check_distance(distance: str) -> None:
         raise ValueError(f'distance must be one of {DISTANCES}, got {distance!r}.')
 
 
-def _result_type(q: _Rows, g: _Rows, distance: str) -> np.dtype:
+def _result_type(q: Rows, g: Rows, distance: str) -> np.dtype:
     dtype = np.result_type(q.values.dtype, g.values.dtype)
     largest = max(rows.squared_norm.max(initial=0) for rows in (q, g))
     if distance == 'squared_euclidean' and 4 * largest > np.finfo(dtype).max:
@@ -124,43 +128,84 @@ def _result_type(q: _Rows, g: _Rows, distance: str) -> np.dtype:
     return dtype
 
 
-# -- distances of one block --------------------------------------------------
+def check_items(features: Features, distance: str) -> Rows:
+    """Features of items whose distances to one another are wanted.
+
+    Args:
+        features: (N, D).
+        distance: One of :data:`DISTANCES`.
+
+    Raises:
+        ValueError: They are no (N, D) real numbers, a row is not finite, distance is
+            another, or the squares would overflow.
+
+    Example:
+        >>> check_items([[3., 4.]], 'cosine').squared_norm
+        array([25.])
+    """
+    _check_distance(distance)
+    items = _check_rows(features, 'Item')
+    _result_type(items, items, distance)
+    return items
 
 
-def _resolution(length: int) -> float:
-    # The worst case of a product's rounding grows with the number of terms.
+# -- distances from inner products -------------------------------------------
+
+
+def resolution(length: int) -> float:
+    """Share of |q|^2 + |g|^2 up to which a squared distance counts as 0.
+
+    The same number bounds the cosine distances that do.
+
+    Args:
+        length: Numbers in a feature.
+
+    Returns:
+        :data:`RESOLUTION`, or more for features of over 4,503 numbers: the worst case
+        of a product's rounding grows with the number of terms.
+    """
     return max(RESOLUTION, length * np.finfo(np.float64).eps)
 
 
 def _finish(product: np.ndarray, q_squared: np.ndarray, g_squared: np.ndarray,
-            distance: str, resolution: float) -> np.ndarray:
-    """Distances (b, c) from inner products (b, c), which are overwritten."""
+            distance: str, length: int) -> np.ndarray:
+    """Distances from inner products, which are overwritten.
+
+    Args:
+        product: Of any shape.
+        q_squared: |q|^2, of a shape that broadcasts to it.
+        g_squared: |g|^2, likewise.
+        distance: One of :data:`DISTANCES`.
+        length: Numbers in a feature.
+    """
     if distance == 'cosine':
-        norm = np.sqrt(q_squared)[:, None] * np.sqrt(g_squared)[None]
+        norm = np.sqrt(q_squared) * np.sqrt(g_squared)
         np.divide(product, norm, out=product, where=norm > 0)
         product[norm == 0] = 0
         np.subtract(1, product, out=product)
-        product[product < resolution] = 0
+        product[product < resolution(length)] = 0
         return np.minimum(product, 2, out=product)
-    total = q_squared[:, None] + g_squared[None]
+    total = q_squared + g_squared
     product *= -2
     product += total
-    total *= resolution
+    total *= resolution(length)
     product[product < total] = 0
     return np.sqrt(product, out=product) if distance == 'euclidean' else product
 
 
-def _block(q: _Rows, g: _Rows, rows: slice, distance: str,
+def _block(q: Rows, g: Rows, rows: slice, distance: str,
            dtype: np.dtype) -> np.ndarray:
     """Distances (b, G) of the queries ``rows`` to the whole gallery."""
     query, length = q.values[rows].astype(np.float64), q.values.shape[1]
     out = np.empty((len(query), len(g.values)), dtype)
     step = _WORK_BYTES // (8 * max(len(query), length))
+    # Used over and over: fresh memory of this size costs a tenth of the product.
+    gallery = np.empty((min(max(1, step), len(g.values)), length))
     for columns in _slices(len(g.values), step):
-        product = query @ g.values[columns].astype(np.float64).T
-        out[:, columns] = _finish(product, q.squared_norm[rows],
-                                  g.squared_norm[columns], distance,
-                                  _resolution(length))
+        part = gallery[:columns.stop - columns.start]
+        part[:] = g.values[columns]
+        out[:, columns] = _finish(query @ part.T, q.squared_norm[rows, None],
+                                  g.squared_norm[columns], distance, length)
     return out
 
 
@@ -203,55 +248,6 @@ def distance_blocks(q_features: Features, g_features: Features,
     step = max_block_bytes // (dtype.itemsize * max(len(g.values), 1))
     return ((rows, _block(q, g, rows, distance, dtype))
             for rows in _slices(len(q.values), min(step, 1024)))
-
-
-def symmetric_blocks(features: Features, distance: str = 'euclidean',
-                     size: int = 2048
-                     ) -> Iterator[tuple[slice, slice, np.ndarray]]:
-    """Iterate over the distances of items to one another, each pair computed once.
-
-    Only blocks on and above the diagonal come. Read each of them, and the transpose
-    of each above the diagonal: then every item meets the others in the order of their
-    numbers. Beside one block about 24 ``size`` (``size`` + D) bytes are held.
-
-    Args:
-        features: (N, D).
-        distance: One of :data:`DISTANCES`.
-        size: Rows and columns of a block, at least 1.
-
-    Returns:
-        Iterator over (slice of rows, slice of columns, distances (b, c) of these).
-        The caller may write into a block: each is a new array.
-
-    Raises:
-        ValueError: A row is not finite, or distance is another. It is raised by this
-            call, not by the first step of the iteration.
-
-    Example:
-        >>> for rows, columns, block in symmetric_blocks([[0.], [3.], [4.]], size=2):
-        ...     print(rows.start, columns.start, block.tolist())
-        0 0 [[0.0, 3.0], [3.0, 0.0]]
-        0 2 [[4.0], [1.0]]
-        2 2 [[0.0]]
-    """
-    _check_distance(distance)
-    items = _check_rows(features, 'Item')
-    dtype = _result_type(items, items, distance)
-    return _upper_blocks(items, distance, size, dtype)
-
-
-def _upper_blocks(items: _Rows, distance: str, size: int, dtype: np.dtype
-                  ) -> Iterator[tuple[slice, slice, np.ndarray]]:
-    resolution = _resolution(items.values.shape[1])
-    for rows in _slices(len(items.values), size):
-        left = items.values[rows].astype(np.float64)
-        for step in _slices(len(items.values) - rows.start, size):
-            columns = slice(rows.start + step.start, rows.start + step.stop)
-            right = (left if columns == rows
-                     else items.values[columns].astype(np.float64))
-            block = _finish(left @ right.T, items.squared_norm[rows],
-                            items.squared_norm[columns], distance, resolution)
-            yield rows, columns, block.astype(dtype, copy=False)
 
 
 def _whole(q_features: Features, g_features: Features, distance: str) -> np.ndarray:
@@ -326,36 +322,70 @@ def cosine_distance(q_features: Features, g_features: Features) -> np.ndarray:
     return _whole(q_features, g_features, 'cosine')
 
 
-def paired_distance(first: np.ndarray, second: np.ndarray,
-                    distance: str = 'euclidean') -> np.ndarray:
-    """Distances of row i of one array to row i of another, from differences.
+def chosen_distances(features: Features, indptr: np.ndarray, columns: np.ndarray,
+                     distance: str = 'euclidean') -> np.ndarray:
+    """Distances of items to chosen ones among them, each pair by itself.
+
+    The pairs come as the rows of scipy's CSR matrices. Beside the result about 1 KiB
+    an item and 48 bytes a pair are held.
 
     Args:
-        first: (N, D).
-        second: (N, D).
+        features: (N, D).
+        indptr: (N + 1,) integers, ascending from 0 to P. Item i is paired with the
+            items ``columns[indptr[i]:indptr[i + 1]]``.
+        columns: (P,) integers in [0, N), ascending for each item.
         distance: One of :data:`DISTANCES`.
 
     Returns:
-        (N,), float64.
+        (P,) float64, not rounded to the precision of the features.
 
     Raises:
-        ValueError: Shapes differ, or distance is another.
+        ValueError: A row is not finite, distance is another, or the pairs are not of
+            that form.
 
     Example:
-        >>> paired_distance([[0., 0.], [1., 1.]], [[3., 4.], [1., 1.]])
-        array([5., 0.])
+        >>> chosen_distances([[0., 0.], [3., 4.], [0., 1.]], [0, 2, 2, 3], [1, 2, 0])
+        array([5., 1., 1.])
     """
-    _check_distance(distance)
-    first, second = (feature_array(rows).astype(np.float64) for rows in (first, second))
-    if first.ndim != 2 or first.shape != second.shape:
-        raise ValueError(f'Rows of shapes {first.shape} and {second.shape} cannot be '
-                         'paired: expected (N, D) twice.')
-    if distance != 'cosine':
-        first -= second
-        squared = np.einsum('nd,nd->n', first, first)
-        return np.sqrt(squared) if distance == 'euclidean' else squared
-    norms = [np.linalg.norm(rows, axis=1) for rows in (first, second)]
-    first, second = (rows / np.where(norm > 0, norm, 1)[:, None]
-                     for rows, norm in zip((first, second), norms))
-    half = np.einsum('nd,nd->n', first - second, first - second) / 2
-    return np.where(norms[0] * norms[1] > 0, half, 1.)
+    items = check_items(features, distance)
+    indptr, columns = np.asarray(indptr, np.int64), np.asarray(columns, np.int64)
+    rows = _rows_of_pairs(len(items.values), indptr, columns)
+    product = _sampled_products(items.values, indptr, columns)
+    return _finish(product, items.squared_norm[rows], items.squared_norm[columns],
+                   distance, items.values.shape[1])
+
+
+def _rows_of_pairs(count: int, indptr: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    number = np.diff(indptr)
+    if (indptr.shape != (count + 1,) or columns.ndim != 1 or indptr[0] != 0
+            or indptr[-1] != len(columns) or (number < 0).any()):
+        raise ValueError(
+            f'Shapes {indptr.shape} of indptr and {columns.shape} of columns: {count} '
+            f'items need {count + 1} numbers that ascend from 0 to that of the pairs.')
+    rows = np.repeat(np.arange(count), number)
+    pairs = rows * count + columns
+    bad = (columns < 0) | (columns >= count)
+    bad[1:] |= pairs[1:] <= pairs[:-1]
+    if bad.any():  # torch would write where nothing is allotted
+        first = bad.argmax()
+        raise ValueError(
+            f'Item {rows[first]} is paired with item {columns[first]}: columns must '
+            f'lie in [0, {count}) and ascend for each item.')
+    return rows
+
+
+def _sampled_products(values: np.ndarray, indptr: np.ndarray,
+                      columns: np.ndarray) -> np.ndarray:
+    """Inner products (P,) of the pairs, in double precision."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Sparse CSR tensor support')  # is in beta
+        product = torch.sparse_csr_tensor(
+            torch.from_numpy(indptr), torch.from_numpy(columns),
+            torch.zeros(len(columns), dtype=torch.float64), (len(values),) * 2,
+            check_invariants=False)  # they have been
+    features = torch.from_numpy(np.require(values, requirements='W'))
+    memory = torch.from_numpy(np.empty((len(values), _COORDINATES)))
+    for part in _slices(values.shape[1], _COORDINATES):
+        chunk = memory[:, :part.stop - part.start].copy_(features[:, part])
+        torch.sparse.sampled_addmm(product, chunk, chunk.T, out=product)
+    return product.values().numpy()

@@ -3,8 +3,8 @@
 Zhong, Zheng, Cao, Li, *Re-ranking Person Re-identification with k-reciprocal
 Encoding*, CVPR 2017, section 3: two items are alike when their neighbourhoods are. A
 neighbourhood holds some dozens of items, so all of it lives in sparse rows; the
-distance matrix of all items with each other passes by in blocks, one half of it, and
-is never kept.
+distance matrix of all items with each other passes by in blocks, one half of it, in
+single precision where that is proved to be enough, and is never kept.
 
 Where the paper leaves a choice, the one of its authors' published code is taken:
 
@@ -19,117 +19,20 @@ when *at least* two thirds of it are shared (that code asks for more than two th
 Among equal distances, the item with the lower number is the nearer one.
 """
 from collections.abc import Iterator
-from math import isqrt
-from typing import TYPE_CHECKING, Callable, NamedTuple, Optional
+from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 
-from .distance import (
-    Features,
-    distance_blocks,
-    feature_array,
-    paired_distance,
-    symmetric_blocks,
-)
+from .distance import Features, chosen_distances, distance_blocks, feature_array
+from .nearest_items import NearestItems, Report, nearest_items
 
 if TYPE_CHECKING:
     from scipy.sparse import csc_matrix, csr_matrix
 
 __all__ = ['check_rerank_options', 'rerank_blocks', 'rerank_distance']
 
-_BLOCK_BYTES = 2**25
-
-Report = Callable[[int], object]
-
-
-class _Neighbours(NamedTuple):
-    """(N, k + 1) item numbers, the item itself first, and (N,) largest distances."""
-    index: np.ndarray
-    row_max: np.ndarray
-
-
-# -- neighbours --------------------------------------------------------------
-
-
-def _nearest(block: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Columns of the k + 1 smallest of each row, nearest first, and these, (b, k + 1).
-
-    Args:
-        block: (b, c) distances.
-        k: Below c.
-    """
-    nearest = np.argpartition(block, k, axis=1)[:, :k + 1]
-    limit = np.take_along_axis(block, nearest, axis=1).max(axis=1, keepdims=True)
-    tied = np.count_nonzero(block <= limit, axis=1) > k + 1
-    nearest[tied] = np.argsort(block[tied], axis=1, kind='stable')[:, :k + 1]
-    nearest.sort(axis=1)
-    values = np.take_along_axis(block, nearest, axis=1)
-    order = np.argsort(values, axis=1, kind='stable')
-    return (np.take_along_axis(nearest, order, axis=1),
-            np.take_along_axis(values, order, axis=1))
-
-
-def _where(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of what is true, in the order of memory.
-
-    In each row columns ascend.
-    """
-    if mask.flags.c_contiguous:
-        return np.nonzero(mask)
-    return np.nonzero(mask.T)[::-1]
-
-
-class _Search:
-    """The nearest of each item so far, while blocks of distances pass by.
-
-    An item must meet the others in the order of their numbers. Of equal distances the
-    one that is held is then the one to keep, and once k + 1 are held only what is
-    nearer than the last of them is looked at: less and less.
-    """
-
-    def __init__(self, count: int, k: int) -> None:
-        self.index = np.empty((count, k + 1), np.int32)
-        self.distance = np.full((count, k + 1), np.inf)
-        self.row_max = np.zeros(count)
-
-    def add(self, rows: slice, columns: slice, block: np.ndarray) -> None:
-        """Distances (b, c) of the items ``rows`` to the items ``columns``."""
-        self.row_max[rows] = np.maximum(self.row_max[rows], block.max(axis=1))
-        if rows == columns:
-            np.fill_diagonal(block, -1)  # an item is the first of its neighbours
-        index, distance = self.index[rows], self.distance[rows]
-        if columns.start == 0:
-            block = np.ascontiguousarray(block)
-            index[:], distance[:] = _nearest(block, index.shape[1] - 1)
-            return
-        row, column = _where(block < distance[:, -1:])
-        if not len(row):
-            return
-        changed, row_of = np.unique(row, return_inverse=True)
-        held = np.repeat(np.arange(len(changed)), index.shape[1])
-        row_of = np.concatenate([held, row_of])
-        values = np.concatenate([distance[changed].ravel(), block[row, column]])
-        numbers = np.concatenate([index[changed].ravel(), column + columns.start])
-        order = np.lexsort((values, row_of))  # stable
-        start = np.searchsorted(row_of[order], np.arange(len(changed)))
-        best = order[start[:, None] + np.arange(index.shape[1])]
-        index[changed], distance[changed] = numbers[best], values[best]
-
-
-def _find_neighbours(items: np.ndarray, k: int, distance: str,
-                     report: Report) -> _Neighbours:
-    search = _Search(len(items), k)
-    size = max(isqrt(_BLOCK_BYTES // 8), k + 1)
-    for rows, columns, block in symmetric_blocks(items, distance, size):
-        if rows != columns:
-            search.add(columns, rows, block.T)
-        search.add(rows, columns, block)
-        if columns.stop == len(items):
-            report(rows.stop - rows.start)
-    row_max = search.row_max
-    row_max[row_max == 0] = 1  # all items are one point: every distance stays 0
-    return _Neighbours(search.index, row_max)
-
+_BLOCK_BYTES = 2**26
+_JACCARD_NUMBERS = 2**19  # distances at a time, which stay in the cache
 
 # -- reciprocal neighbourhoods, as sparse rows -------------------------------
 
@@ -168,17 +71,13 @@ def _expanded(index: np.ndarray, k1: int) -> 'csr_matrix':
     return expanded
 
 
-def _encode(items: np.ndarray, neighbours: _Neighbours, k1: int,
+def _encode(items: np.ndarray, neighbours: NearestItems, k1: int,
             distance: str) -> 'csr_matrix':
     """V: exp(-d) where the column is in R* of the row, rows divided by their sum."""
     encoded = _expanded(neighbours.index, k1).astype(np.float64)
     row = np.repeat(np.arange(len(items)), np.diff(encoded.indptr))
-    step = max(1, _BLOCK_BYTES // (16 * items.shape[1]))
-    for start in range(0, len(row), step):
-        part = slice(start, start + step)
-        encoded.data[part] = paired_distance(
-            items[row[part]], items[encoded.indices[part]], distance)
-    encoded.data = np.exp(-encoded.data / neighbours.row_max[row])
+    distances = chosen_distances(items, encoded.indptr, encoded.indices, distance)
+    encoded.data = np.exp(-distances / neighbours.farthest[row])
     encoded.data /= np.bincount(row, encoded.data)[row]
     return encoded
 
@@ -191,16 +90,21 @@ def _expand_queries(encoded: 'csr_matrix', index: np.ndarray,
     return (members @ encoded).tocsr()
 
 
-def _jaccard_distance(row: 'csr_matrix', gallery: 'csc_matrix') -> np.ndarray:
-    """1 - sum of minima / sum of maxima, of one row with each gallery row, (G,).
+def _jaccard_distances(rows: 'csr_matrix', gallery: 'csc_matrix') -> np.ndarray:
+    """1 - sum of minima / sum of maxima, of rows (b, N) with gallery rows, (b, G).
 
-    Only gallery rows that share a column with the row are touched. Both rows sum to
-    1, so the maxima sum to 2 less the minima.
+    Only entries of gallery rows in a column that a row has, too, are touched. All rows
+    sum to 1, so the maxima sum to 2 less the minima.
     """
-    columns = gallery[:, row.indices]
-    own = np.repeat(row.data, np.diff(columns.indptr))
-    minima = np.bincount(columns.indices, np.minimum(columns.data, own),
-                         gallery.shape[0])
+    shape = rows.shape[0], gallery.shape[0]
+    number = np.diff(gallery.indptr)[rows.indices]
+    start = gallery.indptr[rows.indices] - (np.cumsum(number) - number)
+    entry = np.repeat(start, number) + np.arange(number.sum())
+    own = np.repeat(np.arange(len(number)), number)
+    row = np.repeat(np.arange(shape[0]), np.diff(rows.indptr))[own]
+    minima = np.bincount(row * shape[1] + gallery.indices[entry],
+                         np.minimum(gallery.data[entry], rows.data[own]),
+                         shape[0] * shape[1]).reshape(shape)
     return np.maximum(1 - minima / (2 - minima), 0)
 
 
@@ -232,9 +136,10 @@ def rerank_blocks(q_features: Features, g_features: Features, k1: int = 20,
                   ) -> Iterator[tuple[slice, np.ndarray]]:
     """Iterate over the rows of the re-ranked distance matrix.
 
-    Needs scipy. Memory beside the features and one copy of them: about
-    N (k1 + 1) 12 bytes for the neighbours of the N = Q + G items, 24 bytes for each
-    entry of the sparse V (N k2 k1 of them are usual), and about 200 MiB.
+    Needs scipy. Memory beside the features and one copy of them: about 75 k1 + 1,500
+    bytes for each of the N = Q + G items while their neighbours are looked for, later
+    24 bytes for each entry of the sparse V (N k2 k1 of them are usual), and about
+    300 MiB for 2048-D features.
 
     Args:
         q_features: (Q, D).
@@ -278,17 +183,21 @@ def _reranked(items: np.ndarray, originals: Iterator[tuple[slice, np.ndarray]],
               num_query: int, k1: int, k2: int, lambda_value: float, distance: str,
               report: Report) -> Iterator[tuple[slice, np.ndarray]]:
     k = min(max(k1, k2 - 1), len(items) - 1)
-    neighbours = _find_neighbours(items, k, distance, report)
+    neighbours = nearest_items(items, k, distance, report)
+    # All items are one point: every distance stays 0.
+    neighbours.farthest[neighbours.farthest == 0] = 1
     encoded = _encode(items, neighbours, k1, distance)
     encoded = _expand_queries(encoded, neighbours.index, k2)
     gallery = encoded[num_query:].tocsc()
     encoded = encoded[:num_query]
+    step = max(1, _JACCARD_NUMBERS // gallery.shape[0])
     for rows, block in originals:
-        block *= (lambda_value / neighbours.row_max[rows, None]).astype(block.dtype)
-        for i, query in enumerate(range(rows.start, rows.stop)):
-            jaccard = _jaccard_distance(encoded[query], gallery)
-            block[i] += (1 - lambda_value) * jaccard
-            report(1)
+        block *= (lambda_value / neighbours.farthest[rows, None]).astype(block.dtype)
+        for start in range(0, len(block), step):
+            part, first = block[start:start + step], rows.start + start
+            part += (1 - lambda_value) * _jaccard_distances(
+                encoded[first:first + len(part)], gallery)
+            report(len(part))
         yield rows, block
 
 

@@ -1,11 +1,11 @@
 """Two processes: one is killed, or the launcher, or they are told to stop.
 
 Kills: SIGKILL of one of the two, every other time at a random moment; the other one
-has to end within the time that the launcher gives it, and the resumed training must end
-with the bits of one that was left alone. Stops: SIGTERM to the launcher, SIGKILL of
-the launcher, SIGTERM to all at once; the two have to stop after the same iteration with
-one checkpoint. It holds the mean of their gradients that wait to be applied, so that
-the end is the same to rounding.
+has to end within the time that the launcher gives it. Stops: SIGTERM to the launcher,
+SIGKILL of the launcher, SIGTERM to all at once; the two have to stop after the same
+iteration with one checkpoint. No process may be left, and the resumed training must end
+with the bits of one that was left alone. Gradients are not added up over batches here:
+of those that wait, checkpoints of several processes hold the mean.
 """
 import re
 import signal
@@ -20,7 +20,7 @@ from mmengine.config import Config
 from ..harness import Options, Trial
 from ..launched import Launched, run_launched
 from ..resumed import Attempt, Interruption, disturb
-from ..training import CONFIGS, differences_beyond_rounding
+from ..training import CONFIGS
 
 FAMILIES = ('action', 'reid')
 _MOMENTS = ('in a validation', 'in a step of the optimiser',
@@ -32,11 +32,9 @@ _BOUND = 40
 
 def run(options: Options) -> Iterator[Trial]:
     """Kill ``options.count`` times, and stop as often, in each family."""
-    for folder, interrupt, arguments in (
-            ('killed', _kill, {}),
-            ('stopped', _stop, dict(compare=differences_beyond_rounding))):
+    for folder, interrupt in (('killed', _kill), ('stopped', _stop)):
         yield from disturb(replace(options, folder=options.folder / folder), interrupt,
-                           run=_train, **arguments)
+                           run=_train)
 
 
 def _script_arguments(argv: list[str]) -> list[str]:
@@ -49,6 +47,7 @@ def _script_arguments(argv: list[str]) -> list[str]:
         armed.write_text(f'_base_ = [{config!r}]\n'
                          f'custom_imports = dict(imports={imports!r})\n')
     return [str(armed), '2', *rest, 'train_dataloader.batch_size=2',
+            'optim_wrapper.accumulative_counts=1',
             *(['train_dataloader.sampler.num_pids_per_batch=1']
               if Path(config).stem == 'reid' else [])]
 

@@ -23,8 +23,8 @@ def test_folders_of_classes(tmp_path):
 def test_folder_of_another_class(tmp_path, line, with_frames):
     first = 'climb/a 9 1' if with_frames else 'climb/a.avi 1'
     with pytest.raises(ValueError, match=(
-            rf"list.txt:2: label \d, but the folder '\w+' is that of class 1: check the "
-            rf"list and the file of class names: '{line}'")):
+            rf"list.txt:2: label \d, but the folder '\w+' is that of class 1: check "
+            rf"the list and the file of class names: '{line}'")):
         read(tmp_path, first, line, with_frames=with_frames)
     assert read(tmp_path, first, line, with_frames=with_frames, classes=())
 

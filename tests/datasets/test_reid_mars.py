@@ -337,3 +337,10 @@ class TestRows:
                 r'row 2: images 0001C1T0001F002.jpg to 0001C1T0001F002.jpg are of the '
                 r'tracklet of row 1\.')):
             self.make((1, 2, 1, 1), (2, 2, 1, 1))
+
+    def test_image_listed_twice(self, tmp_path):
+        path = tmp_path / 'train_name.txt'
+        path.write_text('\n'.join([*self.names, self.names[1]]))
+        with pytest.raises(ValueError, match=(
+                f'train_name.txt.: images that are listed twice: {self.names[1]}')):
+            read_names(str(path))

@@ -1,4 +1,7 @@
 """Matrices out of .mat files: plain ones pass, everything else is named and refused."""
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from scipy.io import savemat
@@ -93,3 +96,22 @@ def test_damage_never_gets_out_as_another_error(tmp_path):
             assert "a.mat': expected a MATLAB file" in str(error)  # noqa: PT017
             refused += 1
     assert refused > len(damaged) / 2
+
+
+def test_values_of_no_type(tmp_path):
+    """scipy dies of them, which is why a process of its own reads them here."""
+    path = tmp_path / 'a.mat'
+    savemat(path, dict(x=np.arange(40.).reshape(10, 4)))
+    data = bytearray(path.read_bytes())
+    place = data.index((9).to_bytes(4, 'little') + (320).to_bytes(4, 'little'))
+    data[place:] = bytes(len(data) - place)
+    path.write_bytes(data)
+    code = ('import sys\n'
+            'from cosam_mm.datasets.reid.matfile import read_integer_matrix\n'
+            'try: read_integer_matrix(sys.argv[1], "x")\n'
+            'except ValueError as error: print(error)')
+    done = subprocess.run([sys.executable, '-c', code, str(path)], text=True,
+                          capture_output=True, timeout=60)
+    assert done.returncode == 0
+    assert 'a.mat' in done.stdout
+    assert 'ValueError: values of type 0' in done.stdout

@@ -5,13 +5,14 @@ import torch
 
 from cosam_mm.functional.distance import (
     DISTANCES,
+    check_items,
+    chosen_distances,
     cosine_distance,
     distance_blocks,
     euclidean_distance,
     feature_array,
-    paired_distance,
+    resolution,
     squared_euclidean_distance,
-    symmetric_blocks,
 )
 from tests.reference.naive_retrieval import naive_distances
 
@@ -50,8 +51,8 @@ class TestAllDistances:
         np.testing.assert_allclose(FUNCTIONS[distance](q, g),
                                    naive_distances(q, g, distance), rtol=2e-3)
         np.testing.assert_allclose(
-            np.diag(FUNCTIONS[distance](q.astype(float), g.astype(float))),
-            paired_distance(q, g, distance), rtol=2e-3)
+            FUNCTIONS[distance](q.astype(float), g.astype(float)),
+            naive_distances(q, g, distance), rtol=2e-3)
 
     def test_scale(self, rng, distance):
         q, g = (rng.normal(size=(n, 4)).astype(np.float32) for n in (3, 5))
@@ -78,14 +79,6 @@ class TestAllDistances:
         for row, column in ((0, 0), (69, 2499), (13, 2330), (5, 1165)):
             expected = naive_distances(q[[row]], g[[column]], distance)
             assert found[row, column] == pytest.approx(expected[0][0], rel=1e-12)
-
-    def test_paired(self, rng, distance):
-        a, b = rng.normal(size=(2, 6, 5))
-        b[2] = a[2]
-        found = paired_distance(a, b, distance)
-        expected = np.diag(naive_distances(a, b, distance))
-        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
-        assert found[2] == 0
 
     def test_torch_is_numpy(self, rng, distance):
         q, g = rng.normal(size=(3, 4)), rng.normal(size=(5, 4))
@@ -154,7 +147,7 @@ def test_cosine_of_special_vectors():
     np.testing.assert_array_equal(
         cosine_distance(x, x),
         [[0, 0, 2, 1], [0, 0, 2, 1], [2, 2, 0, 1], [1, 1, 1, 1]])
-    assert paired_distance(x[3:], x[3:], 'cosine') == 1
+    assert chosen_distances(x[3:], [0, 1], [0], 'cosine') == 1
 
 
 def test_unknown_distance():
@@ -162,37 +155,67 @@ def test_unknown_distance():
                                          "got 'manhattan'"):
         distance_blocks(np.ones((1, 1)), np.ones((1, 1)), 'manhattan')
     with pytest.raises(ValueError, match="got 'l2'"):
-        paired_distance(np.ones((1, 1)), np.ones((1, 1)), 'l2')
+        chosen_distances(np.ones((1, 1)), [0, 1], [0], 'l2')
 
 
-def test_rows_that_cannot_be_paired():
-    with pytest.raises(ValueError, match=r'shapes \(2, 3\) and \(1, 3\)'):
-        paired_distance(np.ones((2, 3)), np.ones((1, 3)))
-
-
-class TestSymmetricBlocks:
+class TestChosenDistances:
 
     @pytest.mark.parametrize('distance', DISTANCES)
-    @pytest.mark.parametrize('size', [1, 4, 11, 50])
-    def test_halves_make_the_whole(self, rng, distance, size):
-        x = rng.normal(size=(11, 7))
-        found, order = np.full((11, 11), np.nan), []
-        for rows, columns, block in symmetric_blocks(x, distance, size):
-            found[rows, columns] = block
-            found[columns, rows] = block.T
-            order.append((rows.start, columns.start))
-        np.testing.assert_allclose(found, naive_distances(x, x, distance), atol=1e-12)
-        assert order == sorted(order)
-        assert all(row <= column for row, column in order)
-        assert len(order) == len(set(order))
+    @pytest.mark.parametrize('length', [1, 127, 128, 300])
+    def test_equals_sum_over_coordinates(self, rng, distance, length):
+        x = rng.normal(size=(9, length)).astype(np.float32)
+        x[4] = 0
+        x[6] = x[2]
+        chosen = rng.random((9, 9)) < .5
+        chosen[3] = False  # an item without pairs
+        chosen[6, 2] = chosen[8, 8] = True
+        indptr = np.concatenate([[0], chosen.sum(axis=1).cumsum()])
+        found = chosen_distances(x, indptr, np.nonzero(chosen)[1], distance)
+        assert found.dtype == np.float64
+        expected = np.array(naive_distances(x, x, distance))
+        np.testing.assert_allclose(found, expected[chosen], rtol=1e-12, atol=1e-15)
 
-    def test_precision_is_that_of_the_features(self, rng):
-        for dtype in (np.float32, np.float64):
-            x = rng.normal(size=(3, 2)).astype(dtype)
-            assert all(block.dtype == dtype for *_, block in symmetric_blocks(x))
+    def test_counts_as_zero_what_a_block_does(self, rng):
+        x = np.repeat(rng.normal(size=(3, 700)) + 30, 20, axis=0)
+        x *= 1 + 1e-13 * rng.normal(size=(60, 1))
+        found = chosen_distances(x, np.arange(61) * 60, np.tile(np.arange(60), 60))
+        block = euclidean_distance(x, x)
+        np.testing.assert_array_equal(found.reshape(60, 60) == 0, block == 0)
+        assert (block == 0).sum() == 3 * 20**2
 
-    def test_refuses_at_once(self):
+    def test_no_pairs(self):
+        assert chosen_distances(np.ones((2, 3)), [0, 0, 0], []).shape == (0,)
+
+    @pytest.mark.parametrize(('indptr', 'columns', 'message'), [
+        ([0, 1], [0], r'Shapes \(2,\) of indptr and \(1,\) of columns: 2 items need 3'),
+        ([0, 1, 3], [0, 1], '2 items need 3 numbers that ascend from 0'),
+        ([1, 1, 2], [0, 1], '2 items need 3 numbers that ascend from 0'),
+        ([0, 3, 2], [0, 1], '2 items need 3 numbers that ascend from 0'),
+        ([0, 1, 2], [[0, 1]], r'\(1, 2\) of columns'),
+        ([0, 1, 2], [1, 2], r'Item 1 is paired with item 2: .* \[0, 2\)'),
+        ([0, 1, 2], [-1, 0], 'Item 0 is paired with item -1'),
+        ([0, 2, 2], [1, 0], 'Item 0 is paired with item 0: .* ascend'),
+        ([0, 2, 2], [1, 1], 'Item 0 is paired with item 1: .* ascend'),
+    ])
+    def test_refuses_other_pairs(self, indptr, columns, message):
+        with pytest.raises(ValueError, match=message):
+            chosen_distances(np.ones((2, 3)), indptr, columns)
+
+    def test_refuses_bad_items(self):
         with pytest.raises(ValueError, match=r'Item features .* row\(s\) 1 of 2'):
-            symmetric_blocks(np.array([[0.], [np.nan]]))
-        with pytest.raises(ValueError, match="got 'manhattan'"):
-            symmetric_blocks(np.zeros((2, 2)), 'manhattan')
+            chosen_distances(np.array([[0.], [np.nan]]), [0, 0, 0], [])
+
+
+def test_check_items():
+    items = check_items(torch.tensor([[3, 4]], dtype=torch.half), 'squared_euclidean')
+    assert items.values.dtype == np.float32
+    assert items.squared_norm.tolist() == [25]
+    with pytest.raises(ValueError, match="got 'l2'"):
+        check_items([[1.]], 'l2')
+    with pytest.raises(ValueError, match='float32 cannot hold'):
+        check_items(np.full((1, 1), 1e25, np.float32), 'squared_euclidean')
+
+
+def test_resolution_grows_with_long_features():
+    assert resolution(2048) == 1e-12
+    assert resolution(10**5) == pytest.approx(10**5 * 2.**-52)

@@ -1,4 +1,4 @@
-"""Names that are HTML and script, from the files of a training to the page in a browser.
+"""Names that are HTML and script, from the files of a training to a browser.
 
 Classes, clips, folders, configs, figures and titles are what other people wrote.
 """
@@ -13,7 +13,8 @@ from tests.work_dir_data import TESTED, TRAINED, write_checkpoint, write_work_di
 RUN = 'window.pwned = (window.pwned || 0) + 1'
 PAYLOADS = (
     f'<script>{RUN}</script>', f'<img src=x onerror="{RUN}">',
-    f'"><svg onload={RUN.replace(" ", "")}>', f"' onmouseover='{RUN}", f'javascript:{RUN}',
+    f'"><svg onload={RUN.replace(" ", "")}>', f"' onmouseover='{RUN}",
+    f'javascript:{RUN}',
     f'</script><script>{RUN}</script>', f'</style><script>{RUN}</script>',
     '{{ 7 * 7 }}', '${7*7}', f'<iframe srcdoc="<script>{RUN}</script>">',
     f'<a href="javascript:{RUN}" autofocus onfocus="{RUN}">x</a>', '<!--', ']]>',
@@ -48,8 +49,8 @@ def page(nest, tmp_path_factory):
     (logs / f'{TRAINED}.log').write_text(
         f'System environment:\n    Python: {PAYLOADS[0]}\n    GPU 0: {PAYLOADS[1]}\n')
     (logs / 'vis_data' / 'scalars.json').write_text(''.join(json.dumps(
-        {'loss': 1. / k, PAYLOADS[0]: 1., f'acc/{PAYLOADS[5]}': .5, 'epoch': k, 'iter': k,
-         'step': k}) + '\n' for k in range(1, 5)))
+        {'loss': 1. / k, PAYLOADS[0]: 1., f'acc/{PAYLOADS[5]}': .5, 'epoch': k,
+         'iter': k, 'step': k}) + '\n' for k in range(1, 5)))
     config = (logs / 'vis_data' / 'config.py')
     config.write_text(config.read_text() + f'notes = {list(PAYLOADS)!r}\n'
                       f'experiment_name = {PAYLOADS[5]!r}\n')

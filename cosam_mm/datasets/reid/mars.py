@@ -27,6 +27,7 @@ import logging
 import os
 import re
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple, Optional, Union
 
@@ -78,6 +79,9 @@ def read_names(path: str) -> list[str]:
         raise ValueError(
             f'{path!r}: expected a list of image names, one a line; got '
             f'{name_some([repr(name) for name in bad]) if bad else "an empty file"}.')
+    if len(set(names)) < len(names):
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        raise ValueError(f'{path!r}: images that are listed twice: {name_some(twice)}.')
     return names
 
 

@@ -1,9 +1,13 @@
 """Matrices of whole numbers out of MATLAB files, nothing else.
 
 The lists of MARS and iLIDS-VID are plain matrices. Structures, cells and functions,
-which a .mat file can hold as well, are refused before they are read.
+which a .mat file can hold as well, are refused before they are read. So are elements
+of unknown types in files of version 5: scipy dies of them.
 """
 import os
+import struct
+import zlib
+from collections.abc import Iterator
 from typing import Optional
 
 import numpy as np
@@ -14,6 +18,11 @@ _PLAIN = ('double', 'single', 'logical', *(
     f'{sign}int{bits}' for sign in ('', 'u') for bits in (8, 16, 32, 64)))
 # Far above any list of tracklets; it bounds what a broken header can ask for.
 _MAX_ELEMENTS = 50_000_000
+
+# Of the file format's version 5: numbers of types of elements, sizes in bytes.
+_HEAD_BYTES = 128
+_MATRIX, _COMPRESSED = 14, 15
+_VALUES = {1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 16, 17, 18}
 
 
 def read_integer_matrix(
@@ -52,7 +61,42 @@ def read_integer_matrix(
     return matrix
 
 
+def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
+    """(type, content) of the elements that follow each other."""
+    place = 0
+    while place + 8 <= len(data):
+        kind, size = struct.unpack_from(f'{order}II', data, place)
+        if kind >> 16:  # small ones have type and size in four bytes
+            kind, size, start, end = kind & 0xffff, kind >> 16, place + 4, place + 8
+        else:
+            start = place + 8
+            # Compressed ones are not filled up to a multiple of eight bytes.
+            end = start + (size if kind == _COMPRESSED else -(-size // 8) * 8)
+        yield kind, data[start:start + size]
+        place = end
+
+
+def _check_types(path: str) -> None:
+    """Raise a ValueError if a matrix of a version 5 file has values of no type."""
+    with open(path, 'rb') as file:
+        head = file.read(_HEAD_BYTES)
+        order = {b'IM': '<', b'MI': '>'}.get(head[126:])
+        if order is None:
+            return  # another version
+        data = file.read(8 * _MAX_ELEMENTS)
+    for kind, content in _elements(data, order):
+        if kind == _COMPRESSED:
+            content = zlib.decompressobj().decompress(content, 8 * _MAX_ELEMENTS)
+            kind, content = next(_elements(content, order), (0, b''))
+        if kind != _MATRIX:
+            raise ValueError(f'an element of type {kind}')
+        for part, _ in _elements(content, order):
+            if part not in _VALUES | {_MATRIX}:  # a cell's is refused later
+                raise ValueError(f'values of type {part}')
+
+
 def _read_variable(path: str, variable: str) -> np.ndarray:
+    _check_types(path)
     from scipy.io import loadmat, whosmat  # only these data sets need scipy
     contents = {name: (shape, kind) for name, shape, kind in whosmat(path)}
     if variable not in contents and len(contents) == 1:

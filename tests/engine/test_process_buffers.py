@@ -1,0 +1,90 @@
+"""A checkpoint within an epoch holds the buffers of every process.
+
+Two real processes; the second one is sent SIGTERM in the middle of an epoch. What each
+has in its batch norm then differs, and decides what the epoch ends with.
+"""
+import socket
+import subprocess
+import sys
+
+import torch
+
+from tests.tool_process import ENVIRONMENT, LIMIT, REPO
+
+SCRIPT = """
+import os, signal, sys
+import torch
+import torch.distributed as dist
+from mmengine.config import Config
+from cosam_mm.engine.processes import connect_cpu_processes, disconnect_cpu_processes
+from cosam_mm.engine.stopping import TrainingStopped
+from tests.engine import test_checkpoint_hook as small
+from tests.engine.test_checkpoint_hook import Do, Runner, make_runner
+
+connect_cpu_processes(Config(dict(launcher='pytorch')))
+rank = dist.get_rank()
+
+
+class Model(small.Model):
+
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(4)
+
+    def forward(self, inputs, mode='tensor'):
+        return super().forward(list(self.norm(torch.stack(inputs))), mode)
+
+
+def stop(runner):
+    if stops and rank == 1 and runner.iter == 4:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+small.Model = Model
+small.NUM_BATCHES = 6  # 3 for each process
+Runner.setup_env = lambda self, _: self.__dict__.update(
+    _timestamp='now', _rank=rank, _world_size=2)
+wrap = Runner.wrap_model
+Runner.wrap_model = lambda self, _, model: wrap(self, dict(
+    type='MMDistributedDataParallel', device_ids=None), model)
+for name, stops, resume in (('calm', 0, 0), ('stopped', 1, 0), ('stopped', 0, 1)):
+    runner = make_runner(name, resume=bool(resume), scores=(1, 3, 2),
+                         hooks=[dict(type='SyncBuffersHook'),
+                                Do('before_train_iter', stop)])
+    try:
+        runner.train()
+        assert not stops
+    except TrainingStopped:
+        assert stops
+    with open(f'iters_{rank}', 'a') as file:
+        print(runner.iter, file=file)
+disconnect_cpu_processes()
+"""
+
+
+def test_stopped_within_an_epoch(tmp_path):
+    script = tmp_path / 'script.py'
+    script.write_text(SCRIPT)
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        port = str(server.getsockname()[1])
+    pair = [subprocess.Popen(
+        [sys.executable, str(script)], text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, cwd=tmp_path,
+        env=dict(ENVIRONMENT, PYTHONPATH=str(REPO), RANK=str(rank), WORLD_SIZE='2',
+                 LOCAL_RANK=str(rank), MASTER_ADDR='127.0.0.1', MASTER_PORT=port))
+        for rank in range(2)]
+    texts = [one.communicate(timeout=LIMIT) for one in pair]
+    for one, (_, errors) in zip(pair, texts):
+        assert one.returncode == 0, errors
+    # Both stopped after the fifth iteration, which had not ended yet for the loop.
+    assert {(tmp_path / f'iters_{rank}').read_text() for rank in range(2)} == {
+        '9\n4\n9\n'}
+    assert 'goes on from' in texts[0][0]
+    assert 'iter_5.pth' in texts[0][0]
+    one, other = (torch.load(tmp_path / name / 'epoch_3.pth', weights_only=True)
+                  for name in ('calm', 'stopped'))
+    assert not torch.equal(one['state_dict']['norm.running_mean'], torch.zeros(4))
+    for name, value in one['state_dict'].items():
+        assert torch.equal(other['state_dict'][name], value), name
+    assert 'buffers_of_processes' not in other  # the same in both at an epoch's end

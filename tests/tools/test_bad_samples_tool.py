@@ -1,0 +1,99 @@
+"""bad_samples.txt of real trainings: real files, real loader workers, both kinds."""
+import re
+
+import pytest
+
+from cosam_mm.datasets.demo_reid import draw_reid_dataset
+from cosam_mm.engine.hooks.bad_samples import read_bad_samples
+from tests.action_data import write_data_root
+
+ACTION = ('--cfg-options', 'train_cfg.max_epochs=2', 'train_dataloader.num_workers=2',
+          'train_dataloader.persistent_workers=True', 'val_dataloader.num_workers=1')
+REID = """
+_base_ = [{base!r}]
+model = dict(backbone=dict(base_channels=8), head=dict(num_pids=4))
+train_cfg = dict(max_epochs=2, val_interval=2)
+param_scheduler = []
+train_dataloader = dict(
+    batch_size=8, num_workers=2,
+    sampler=dict(num_pids_per_batch=4, num_tracklets_per_pid=2))
+"""
+
+
+def spoil_videos(root, num_bad):
+    """Lists of so many broken videos before eight good ones; their paths."""
+    write_data_root(root, 'demo', 8, num_clips=8)
+    bad = [root / 'videos' / 'class 1' / f'bad {k}.avi' for k in range(num_bad)]
+    for path in bad:
+        path.write_bytes(b'')
+    for subset in ('train', 'val'):
+        path = root / f'demo_{subset}_split_1_videos.txt'
+        path.write_text(''.join(f'class 1/{one.name} 1\n' for one in bad)
+                        + path.read_text())
+    return [str(path) for path in bad]
+
+
+def test_action(nest, tiny_config, tmp_path):
+    bad = spoil_videos(tmp_path / 'data', 2)
+    arguments = ('tools/train.py', tiny_config, '--data-root', tmp_path / 'data',
+                 '--work-dir', 'run', '--resume', *ACTION)
+    expected = {f'{outcome}\t{path}\tthe file is empty'
+                for outcome in ('skipped', 'blank') for path in bad}
+    for _ in range(2):  # the second time there is nothing left to do but to validate
+        done = nest.run(*arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        lines = read_bad_samples(tmp_path / 'run')
+        assert set(lines) == expected
+        assert len(lines) == len(expected)
+        arguments = (*arguments, 'train_cfg.max_epochs=3')
+    assert re.search(r'2 of 10 samples \(train, 20.0%\) could not be read. Others took '
+                     r'their places \d+ time\(s\), \d+ of them in a batch', done.stdout)
+
+
+def test_too_many(nest, tiny_config, tmp_path):
+    spoil_videos(tmp_path / 'data', 5)
+    done = nest.run('tools/train.py', tiny_config, '--data-root', tmp_path / 'data',
+                    '--work-dir', 'run', *ACTION, cwd=tmp_path)
+    assert done.returncode == 2
+    (line,) = [one for one in done.stderr.splitlines() if one.startswith('error: ')]
+    assert re.match(r'error: [45] of 13 samples \(train, 3\d.\d%\) could not be read '
+                    r'so far, more than max_share=0.05 allows: [45] x the file is',
+                    line)
+    setting = re.search(r'custom_hooks\.\d+\.max_share=0\.5', line)[0]
+    done = nest.run('tools/train.py', tiny_config, '--data-root', tmp_path / 'data',
+                    '--work-dir', 'run', *ACTION, setting, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope='module')
+def persons(tmp_path_factory):
+    root = tmp_path_factory.mktemp('persons') / 'data'
+    draw_reid_dataset(root, 4, 4, 2, num_distractors=2, num_junk=1, progress=False)
+    return root
+
+
+def test_reid(nest, repo, persons, tmp_path):
+    """A damaged image has a stand-in; a tracklet of nothing else has another."""
+    folders = sorted((persons / 'bbox_train').iterdir())
+    images = sorted(folders[0].glob('*.jpg'))
+    first = [path for path in images if path.name[:11] == images[0].name[:11]]
+    for path in first:
+        path.write_bytes(b'no picture')
+    for path in sorted(folders[1].glob('*.jpg'))[::2]:
+        path.write_bytes(path.read_bytes()[:30])
+    config = tmp_path / 'config.py'
+    config.write_text(REID.format(
+        base=str(repo / 'configs/reid/resnet14_cosam45_tp_demo.py')))
+    done = nest.run('tools/train.py', config, '--data-root', persons, '--work-dir',
+                    'run', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = [line.split('\t') for line in read_bad_samples(tmp_path / 'run')]
+    outcomes = {outcome: [name for kind, name, _ in found if kind == outcome]
+                for outcome, _, _ in found}
+    assert outcomes['skipped'] == [first[0].name[:11]]
+    assert outcomes['replaced']
+    assert len(set(outcomes['replaced'])) == len(outcomes['replaced'])
+    for name in outcomes['replaced']:
+        assert f'/{folders[1].name}/' in name
+    assert {reason for kind, _, reason in found if kind == 'replaced'} == {
+        'it does not decode'}
