@@ -82,9 +82,12 @@ def _change_matrix(path: Path, rng: random.Random) -> bytes:
 
 def judge(family: str, folder: str, name: str) -> Verdict:
     """Load what was broken, in the process that this is called in."""
+    from mmengine.registry import DefaultScope
+
     import cosam_mm  # noqa: F401
     try:
-        problem = _LAYOUTS[family][1](Path(folder))
+        with DefaultScope.overwrite_default_scope('mmaction'):
+            problem = _LAYOUTS[family][1](Path(folder))
     except _REFUSALS as error:
         stem = re.sub(r'\.gz$', '', Path(name).name)
         if not any(known in str(error) for known in (stem, *_BLAMED[family])):

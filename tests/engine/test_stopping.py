@@ -10,7 +10,19 @@ from cosam_mm.engine.stopping import StopSignals, TrainingStopped, shield_worker
 
 
 @pytest.fixture
-def stop():
+def plain_signals():
+    """What a process begins with, whatever earlier trainings have left."""
+    numbers = signal.SIGINT, signal.SIGTERM
+    before = [signal.getsignal(number) for number in numbers]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in zip(numbers, before):
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def stop(plain_signals):
     said = []
     signals = StopSignals(said.append)
     signals.said = said

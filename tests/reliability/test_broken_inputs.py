@@ -84,8 +84,8 @@ def test_summary_of_outcomes():
     trials = [Trial('a', 'x', None, 'read'), Trial('a', 'y', None, 'refused'),
               Trial('a', 'y', 'gone', 'lost')]
     assert summarize(trials)[2:] == [
-        'a: read       1', 'a: refused    1',
-        'all           3 tried     2 survived     1 lost']
+        'a: read     1', 'a: refused     1',
+        'all      3 tried     2 survived     1 lost']
 
 
 @pytest.mark.parametrize('arguments', [

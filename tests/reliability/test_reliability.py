@@ -77,7 +77,8 @@ def test_command(run_command, tmp_path):
     assert '   2  one: made up: gone\n' in streams.out
     saved = json.loads(path.read_text())
     assert (saved['loop'], saved['tried'], saved['lost']) == ('made_up', 4, 2)
-    assert saved['trials'][1] == dict(family='one', fault='made up', problem='gone')
+    assert saved['trials'][1] == dict(family='one', fault='made up', problem='gone',
+                                      outcome=None)
     assert run_command('made_up', '--count', 1)[0] == 0
 
 

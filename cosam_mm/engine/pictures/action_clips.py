@@ -12,6 +12,7 @@ from typing import Optional, Union
 import numpy as np
 from mmaction.registry import DATASETS
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
 from ...datasets import action  # noqa: F401  (registers the two data sets)
 from ...datasets.reid.transforms.loading import UnreadableImage, read_image
@@ -120,7 +121,8 @@ def find_clips(data_root: str, name: str, split: int, num_classes: int,
     # Where a model saw the flow, people look at the pictures beside it.
     if kind == 'ActionFrameDataset' and dataset.get('modality', 'RGB') == 'RGB':
         settings['filename_tmpl'] = dataset.get('filename_tmpl')
-    listed = DATASETS.build(dict(settings, type=kind))
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        listed = DATASETS.build(dict(settings, type=kind))
     items = map(listed.get_data_info, range(len(listed)))
     return ActionClips({(item['sample_id'], item['label']): _clip(item, listed)
                         for item in items})

@@ -2,6 +2,7 @@
 import cv2
 import numpy as np
 import pytest
+from mmengine.registry import DefaultScope
 
 from cosam_mm.engine.pictures.action_clips import dataset_of_test, find_clips
 from cosam_mm.engine.pictures.action_pictures import read_strips, sample_groups
@@ -18,6 +19,11 @@ def root(tmp_path_factory):
 
 def frames_dataset(**settings):
     return dict(type='ActionFrameDataset', name='demo', split=1, **settings)
+
+
+def test_scopes_of_other_projects_do_not_matter(root):
+    with DefaultScope.overwrite_default_scope('mmengine'):
+        assert find_clips(str(root), 'demo', 1, 2, None)
 
 
 @pytest.mark.parametrize('dataset', [None, frames_dataset(),
