@@ -15,7 +15,7 @@ cameras, and distractors without one, rectified as a ReLU leaves them.
 """
 import multiprocessing
 import os
-import resource
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -202,9 +202,16 @@ def _cost_here(call: Callable, size: tuple, seed: int) -> tuple[float, int]:
     start = time.perf_counter()
     call(data)
     seconds = time.perf_counter() - start
-    # An earlier peak, if it was higher, makes this too large and never too small.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return seconds, peak - before
+    return seconds, _peak_bytes() - before
+
+
+def _peak_bytes() -> int:
+    """The most that this process held; ``ru_maxrss`` would count its parent in, too.
+
+    An earlier peak, if it was higher, makes a difference too large, never too small.
+    """
+    status = Path('/proc/self/status').read_text(encoding='utf-8')
+    return int(re.search(r'VmHWM:\s+(\d+) kB', status)[1]) * 1024
 
 
 def _costs(part: str, call: Callable, name: str, size: tuple, options: Options,
