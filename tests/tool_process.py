@@ -11,6 +11,7 @@ import multiprocessing.util
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,24 @@ def run_fresh(*command, cwd, **environment) -> subprocess.CompletedProcess:
         command.insert(0, sys.executable)
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True,
                           timeout=LIMIT, env=dict(ENVIRONMENT, **environment))
+
+
+def run_pair(script: str, folder: Path) -> list[subprocess.CompletedProcess]:
+    """Run a script's text in two processes that can connect, as a launcher would."""
+    path = folder / 'script.py'
+    path.write_text(script)
+    with socket.socket() as server:
+        server.bind(('127.0.0.1', 0))
+        port = str(server.getsockname()[1])
+    pair = [subprocess.Popen(
+        [sys.executable, str(path)], text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, cwd=folder,
+        env=dict(ENVIRONMENT, PYTHONPATH=str(REPO), RANK=str(rank), WORLD_SIZE='2',
+                 LOCAL_RANK=str(rank), MASTER_ADDR='127.0.0.1', MASTER_PORT=port))
+        for rank in range(2)]
+    texts = [one.communicate(timeout=LIMIT) for one in pair]
+    return [subprocess.CompletedProcess(one.args, one.returncode, *text)
+            for one, text in zip(pair, texts)]
 
 
 class ToolNest:

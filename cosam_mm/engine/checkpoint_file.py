@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import NamedTuple, Optional, Union
 
 import torch
+from mmengine.fileio import LocalBackend
 
-__all__ = ['RECORD', 'Found', 'describe_damage', 'find_newest', 'finish_file',
-           'forget', 'partial_path', 'read_record', 'remove_partial_files',
-           'write_text']
+__all__ = ['RECORD', 'Found', 'RemovingLater', 'describe_damage', 'find_newest',
+           'finish_file', 'forget', 'partial_path', 'read_record',
+           'remove_partial_files', 'write_text']
 
 PathLike = Union[str, os.PathLike]
 
@@ -220,3 +221,37 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+class RemovingLater:
+    """A file backend that removes files when it is told that it may.
+
+    Attributes:
+        outdated: Paths to remove.
+    """
+
+    def __init__(self, backend) -> None:
+        self._backend = backend
+        self.outdated: list[str] = []
+
+    def __getattr__(self, name: str):
+        return getattr(self._backend, name)
+
+    def remove(self, path: str) -> None:
+        """Note a file, or a folder, for removal."""
+        if path not in self.outdated:
+            self.outdated.append(path)
+
+    rmtree = remove
+
+    def remove_now(self, folder: str) -> None:
+        """Remove them, and drop those in ``folder`` from its record."""
+        for path in self.outdated:
+            if self._backend.isfile(path):
+                self._backend.remove(path)
+            elif self._backend.isdir(path):  # DeepSpeed's checkpoints
+                self._backend.rmtree(path)
+        names = [os.path.basename(path) for path in self.outdated]
+        self.outdated = []
+        if isinstance(self._backend, LocalBackend):
+            forget(folder, names)

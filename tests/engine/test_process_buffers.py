@@ -3,13 +3,10 @@
 Two real processes; the second one is sent SIGTERM in the middle of an epoch. What each
 has in its batch norm then differs, and decides what the epoch ends with.
 """
-import socket
-import subprocess
-import sys
 
 import torch
 
-from tests.tool_process import ENVIRONMENT, LIMIT, REPO
+from tests.tool_process import run_pair
 
 SCRIPT = """
 import os, signal, sys
@@ -63,25 +60,14 @@ disconnect_cpu_processes()
 
 
 def test_stopped_within_an_epoch(tmp_path):
-    script = tmp_path / 'script.py'
-    script.write_text(SCRIPT)
-    with socket.socket() as server:
-        server.bind(('127.0.0.1', 0))
-        port = str(server.getsockname()[1])
-    pair = [subprocess.Popen(
-        [sys.executable, str(script)], text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, cwd=tmp_path,
-        env=dict(ENVIRONMENT, PYTHONPATH=str(REPO), RANK=str(rank), WORLD_SIZE='2',
-                 LOCAL_RANK=str(rank), MASTER_ADDR='127.0.0.1', MASTER_PORT=port))
-        for rank in range(2)]
-    texts = [one.communicate(timeout=LIMIT) for one in pair]
-    for one, (_, errors) in zip(pair, texts):
-        assert one.returncode == 0, errors
+    pair = run_pair(SCRIPT, tmp_path)
+    for one in pair:
+        assert one.returncode == 0, one.stderr
     # Both stopped after the fifth iteration, which had not ended yet for the loop.
     assert {(tmp_path / f'iters_{rank}').read_text() for rank in range(2)} == {
         '9\n4\n9\n'}
-    assert 'goes on from' in texts[0][0]
-    assert 'iter_5.pth' in texts[0][0]
+    assert 'goes on from' in pair[0].stdout
+    assert 'iter_5.pth' in pair[0].stdout
     one, other = (torch.load(tmp_path / name / 'epoch_3.pth', weights_only=True)
                   for name in ('calm', 'stopped'))
     assert not torch.equal(one['state_dict']['norm.running_mean'], torch.zeros(4))

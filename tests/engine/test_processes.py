@@ -1,7 +1,4 @@
 """Processes without GPUs: how they are connected, and that they end in peace."""
-import socket
-import subprocess
-import sys
 
 import pytest
 import torch.distributed as dist
@@ -9,7 +6,7 @@ from mmengine.config import Config
 
 from cosam_mm.engine import processes
 from cosam_mm.engine.processes import connect_cpu_processes, disconnect_cpu_processes
-from tests.tool_process import ENVIRONMENT, LIMIT, REPO
+from tests.tool_process import run_pair
 
 # Python would take the lock from a computing thread after 5 ms. With a longer interval
 # a worker thread that wants it is sure to wait until the interpreter goes down.
@@ -37,21 +34,10 @@ assert not dist.is_initialized()
 
 
 def test_two_processes_end_in_peace(tmp_path):
-    script = tmp_path / 'script.py'
-    script.write_text(SCRIPT)
-    with socket.socket() as server:
-        server.bind(('127.0.0.1', 0))
-        port = str(server.getsockname()[1])
-    pair = [subprocess.Popen(
-        [sys.executable, str(script)], text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, cwd=tmp_path,
-        env=dict(ENVIRONMENT, PYTHONPATH=str(REPO), RANK=str(rank), WORLD_SIZE='2',
-                 LOCAL_RANK=str(rank), MASTER_ADDR='127.0.0.1', MASTER_PORT=port))
-        for rank in range(2)]
-    texts = [one.communicate(timeout=LIMIT) for one in pair]
-    for one, (out, errors) in zip(pair, texts):
-        assert one.returncode == 0, errors
-        assert out == '2 [1, 1] None\n'
+    pair = run_pair(SCRIPT, tmp_path)
+    for one in pair:
+        assert one.returncode == 0, one.stderr
+        assert one.stdout == '2 [1, 1] None\n'
 
 
 @pytest.fixture

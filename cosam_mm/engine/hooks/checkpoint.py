@@ -15,8 +15,6 @@ from typing import Any, Optional
 
 import torch
 from mmengine.dist import (
-    all_gather_object,
-    all_reduce,
     broadcast_object_list,
     get_rank,
     get_world_size,
@@ -24,13 +22,23 @@ from mmengine.dist import (
 )
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
-from mmengine.model import is_model_wrapper
-from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from ..checkpoint_content import (
+    AWAITS_VALIDATION,
+    BUFFERS,
+    GRADIENTS,
+    OUTDATED,
+    WITHIN_EPOCH,
+    bare_model,
+    differing_buffers,
+    pending_gradients,
+    stay_in_folder,
+)
 from ..checkpoint_file import (
     RECORD,
+    RemovingLater,
     describe_damage,
     find_newest,
     finish_file,
@@ -44,52 +52,8 @@ from .draws import SeededDrawsHook
 
 __all__ = ['SafeCheckpointHook']
 
-# Keys of a checkpoint: gradients that were not applied yet; buffers of each process,
-# where they are not the same; in its meta, whether its validation is to come; in its
-# message hub, the files that it takes the place of, and its own name if it stands
-# within an epoch.
-_GRADIENTS = 'gradients'
-_BUFFERS = 'buffers_of_processes'
-_AWAITS_VALIDATION = 'awaits_validation'
-_OUTDATED = 'outdated_ckpts'
-_WITHIN_EPOCH = 'ckpt_within_epoch'
-
-
 class _NotWrittenError(Exception):
     """A checkpoint could not be written, and what was there is still there."""
-
-
-class _RemovingLater:
-    """A file backend that removes files when it is told that it may.
-
-    Attributes:
-        outdated: Paths to remove.
-    """
-
-    def __init__(self, backend) -> None:
-        self._backend = backend
-        self.outdated: list[str] = []
-
-    def __getattr__(self, name: str):
-        return getattr(self._backend, name)
-
-    def remove(self, path: str) -> None:
-        if path not in self.outdated:
-            self.outdated.append(path)
-
-    rmtree = remove
-
-    def remove_now(self, folder: str) -> None:
-        """Remove them, and drop those in ``folder`` from its record."""
-        for path in self.outdated:
-            if self._backend.isfile(path):
-                self._backend.remove(path)
-            elif self._backend.isdir(path):  # DeepSpeed's checkpoints
-                self._backend.rmtree(path)
-        names = [os.path.basename(path) for path in self.outdated]
-        self.outdated = []
-        if isinstance(self._backend, LocalBackend):
-            forget(folder, names)
 
 
 class _SafelySaving:
@@ -101,45 +65,6 @@ class _SafelySaving:
 
     def __getattr__(self, name: str):
         return getattr(self.runner, name)
-
-
-def _model(runner) -> torch.nn.Module:
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
-def _pending_gradients(runner) -> dict[str, torch.Tensor]:
-    """Gradients that wait for more batches before they are applied, by name.
-
-    Each process has added up its own. Their mean is what is applied in the end, so
-    that is what is kept. Models that a strategy spreads over processes are left out.
-    """
-    wrapper = runner.optim_wrapper
-    if not isinstance(wrapper, OptimWrapper) or hasattr(runner, 'strategy'):
-        return {}
-    if wrapper._accumulative_counts == 1 or wrapper.should_update():
-        return {}
-    gradients = {name: parameter.grad.detach().clone()
-                 for name, parameter in _model(runner).named_parameters()
-                 if parameter.grad is not None}
-    for gradient in gradients.values():
-        all_reduce(gradient, op='mean')
-    return {name: gradient.cpu() for name, gradient in gradients.items()}
-
-
-def _differing_buffers(runner) -> list[dict[str, torch.Tensor]]:
-    """Buffers of each process by name; empty where all have the same.
-
-    Within an epoch, each process has a batch norm's statistics of its own.
-    """
-    if get_world_size() == 1 or hasattr(runner, 'strategy'):
-        return []
-    kept = _model(runner).state_dict().keys()
-    of_all = all_gather_object({
-        name: buffer.detach().cpu()
-        for name, buffer in _model(runner).named_buffers() if name in kept})
-    is_same = all(torch.equal(buffer, other[name])
-                  for name, buffer in of_all[0].items() for other in of_all[1:])
-    return [] if is_same else of_all
 
 
 def _validation_is_due(runner) -> bool:
@@ -155,25 +80,6 @@ def _validation_is_due(runner) -> bool:
 
 def _counts_epochs(runner) -> bool:
     return isinstance(runner.train_loop, EpochBasedTrainLoop)
-
-
-def _stay_in_folder(checkpoint: dict) -> None:
-    """Drop what a checkpoint of a stranger says of files that lie elsewhere.
-
-    Those that it names are removed when they are outdated.
-    """
-    info = (checkpoint.get('message_hub') or {}).get('runtime_info') or {}
-    for key, is_own in ((_OUTDATED, _is_checkpoint_name),
-                        ('keep_ckpt_ids', lambda step: isinstance(step, int))):
-        if key in info:
-            info[key] = [item for item in info[key] or () if is_own(item)]
-    if not _is_checkpoint_name(info.get(_WITHIN_EPOCH, '')):
-        info.pop(_WITHIN_EPOCH, None)
-
-
-def _is_checkpoint_name(name: object) -> bool:
-    return (isinstance(name, str) and name.endswith('.pth')
-            and os.path.basename(name) == name)
 
 
 @HOOKS.register_module()
@@ -265,23 +171,23 @@ class SafeCheckpointHook(CheckpointHook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Take from a checkpoint what mmengine would leave in it."""
-        gradients = checkpoint.pop(_GRADIENTS, None)
-        buffers = checkpoint.pop(_BUFFERS, None) or []
+        gradients = checkpoint.pop(GRADIENTS, None)
+        buffers = checkpoint.pop(BUFFERS, None) or []
         if runner._resume:
-            _stay_in_folder(checkpoint)
+            stay_in_folder(checkpoint)
             self._gradients = gradients or {}
             if len(buffers) == get_world_size():
                 self._buffers = buffers[get_rank()]
             self._resumed_from = str(runner._load_from)
             self._awaits_validation = (checkpoint.get('meta') or {}).get(
-                _AWAITS_VALIDATION, False)
+                AWAITS_VALIDATION, False)
 
     def before_train(self, runner) -> None:
         """Put everything where the checkpoint left it; catch up on its validation."""
         super().before_train(runner)
         if isinstance(self.file_backend, LocalBackend) and is_main_process():
             self._tidy(runner)
-        self.file_backend = _RemovingLater(self.file_backend)
+        self.file_backend = RemovingLater(self.file_backend)
         self._stop = StopSignals(lambda name: runner.logger.warning(
             f'{name}: the training stops after this iteration.'))
         self._stop.install()
@@ -299,7 +205,7 @@ class SafeCheckpointHook(CheckpointHook):
             if self._resumed_from is None or not os.path.samefile(
                     os.path.dirname(os.path.abspath(self._resumed_from)), self.out_dir):
                 return
-            names = runner.message_hub.runtime_info.get(_OUTDATED) or []
+            names = runner.message_hub.runtime_info.get(OUTDATED) or []
             for name in names:
                 path = os.path.join(self.out_dir, name)
                 if os.path.isfile(path):
@@ -308,13 +214,13 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _go_on(self, runner) -> None:
         if self._gradients:
-            for name, parameter in _model(runner).named_parameters():
+            for name, parameter in bare_model(runner).named_parameters():
                 if name in self._gradients:
                     parameter.grad = self._gradients[name].to(parameter)
             self._gradients = {}
             runner.logger.info("The gradients since the optimiser's last step are "
                                'restored.')
-        for name, buffer in _model(runner).named_buffers():
+        for name, buffer in bare_model(runner).named_buffers():
             if name in self._buffers:
                 buffer.copy_(self._buffers[name])
         self._buffers = {}
@@ -364,21 +270,21 @@ class SafeCheckpointHook(CheckpointHook):
         runner = getattr(runner, 'runner', runner)  # inside of _SafelySaving
         info = runner.message_hub.runtime_info
         before = dict(info), list(self.file_backend.outdated)
-        earlier = info.get(_WITHIN_EPOCH)
+        earlier = info.get(WITHIN_EPOCH)
         for name in (*dropped, *([earlier] if earlier not in (None, filename) else [])):
             self.file_backend.remove(self.file_backend.join_path(self.out_dir, name))
         path = self.file_backend.join_path(self.out_dir, filename)
         outdated = [os.path.basename(old) for old in self.file_backend.outdated]
         runner.message_hub.update_info_dict({
-            'last_ckpt': path, _OUTDATED: outdated,
-            _WITHIN_EPOCH: filename if within_epoch else None,
+            'last_ckpt': path, OUTDATED: outdated,
+            WITHIN_EPOCH: filename if within_epoch else None,
             **(dict(keep_ckpt_ids=kept) if self.max_keep_ckpts > 0 else {})})
         try:
             self._write(
                 runner, self.out_dir, filename, self.file_client_args,
                 save_optimizer=self.save_optimizer,
                 save_param_scheduler=self.save_param_scheduler,
-                meta={**meta, _AWAITS_VALIDATION: self._awaits_validation},
+                meta={**meta, AWAITS_VALIDATION: self._awaits_validation},
                 by_epoch=self.by_epoch, backend_args=self.backend_args, **self.args)
         except _NotWrittenError as error:
             info.clear()
@@ -407,8 +313,8 @@ class SafeCheckpointHook(CheckpointHook):
         path = os.path.join(out_dir, filename)
         partial = partial_path(path)
         if kwargs.get('save_optimizer'):
-            additions = {_GRADIENTS: _pending_gradients(runner),
-                         _BUFFERS: _differing_buffers(runner)}
+            additions = {GRADIENTS: pending_gradients(runner),
+                         BUFFERS: differing_buffers(runner)}
             self._additions = {key: value for key, value in additions.items() if value}
         try:
             runner.save_checkpoint(out_dir, partial.name, *args, **kwargs)
