@@ -44,6 +44,8 @@ PUBLIC = {
         'predict_labels', 'true_class_losses'},
     'cosam_mm.functional.paired_outcome': {
         'PairedOutcome', 'compare_clips', 'mcnemar_p_value'},
+    'cosam_mm.functional.bootstrap': {
+        'Interval', 'mean_interval', 'paired_difference'},
     'cosam_mm.functional.distance': {
         'DISTANCES', 'RESOLUTION', 'Rows', 'check_items', 'chosen_distances',
         'cosine_distance', 'distance_blocks', 'euclidean_distance', 'feature_array',
