@@ -71,15 +71,8 @@ def make_results_page(tables: Sequence[Table], records: Sequence[Record],
     _check_names([table.name for table in tables], plots, notes)
     parts = [_HEAD, _summary(records)]
     for table in tables:
-        parts.append(f'## {plain_markdown(f"{table.name}: {table.title}")}\n')
-        parts.append(f'{_sentence(table.source)} {plain_markdown(table.note)}'.rstrip()
-                     + '\n')
-        for data in reversed(DATA):
-            parts += _part(table, by_data[data], data)
-        parts += [f'![{plain_markdown(plot.alt)}]({plot.path})\n'
-                  for plot in plots.get(table.name, ())]
-        if notes.get(table.name):
-            parts.append(f'{notes[table.name]}\n')
+        parts += _section(table, by_data, plots.get(table.name, ()),
+                          notes.get(table.name, ''))
     parts.append(_others(tables, records))
     return '\n'.join(part for part in parts if part)
 
@@ -123,6 +116,17 @@ def _summary(records: Sequence[Record]) -> str:
               f'{plain_markdown(versions)}.'
               for versions, count in sorted(counts.items()) if versions]
     return '\n\n'.join(lines) + '\n'
+
+
+def _section(table: Table, by_data: Mapping[str, Mapping[str, Record]],
+             plots: Sequence[Plot], note: str) -> list[str]:
+    """Drawn data come first: anybody can run them."""
+    parts = [f'## {plain_markdown(f"{table.name}: {table.title}")}\n',
+             f'{_sentence(table.source)} {plain_markdown(table.note)}'.rstrip() + '\n']
+    for data in ('demo', 'paper'):
+        parts += _part(table, by_data[data], data)
+    parts += [f'![{plain_markdown(plot.alt)}]({plot.path})\n' for plot in plots]
+    return [*parts, f'{note}\n'] if note else parts
 
 
 def _part(table: Table, records: Mapping[str, Record], data: str) -> list[str]:
