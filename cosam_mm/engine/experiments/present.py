@@ -101,7 +101,8 @@ def _on_paper_data(table: Table, found: Mapping[str, Record]) -> tuple:
         for metric in table.metrics:
             cells += _paper_cells(row, metric, record, _digits(table, metric))
         rows.append((*cells, _num_seeds(record)))
-    notes = (table.note, f"The paper's numbers: {table.numbers_from}.",
+    origin = table.numbers_from.rstrip('.')
+    notes = (table.note, origin and f"The paper's numbers: {origin}.",
              _explain(table, found.values()), 'Differences are measured - paper.')
     return tuple(header), tuple(rows), len(texts), notes
 

@@ -55,6 +55,11 @@ def test_paper_beside_measured():
         'the seeds.', 'Differences are measured - paper.')
 
 
+def test_no_origin_where_the_paper_has_no_numbers():
+    notes = present(replace(TABLE, numbers_from=''), {}, 'paper').notes
+    assert notes == ('Metrics are in per cent.', 'Differences are measured - paper.')
+
+
 def test_nothing_run_shows_the_paper_in_its_own_column_only():
     shown = present(TABLE, {}, 'paper')
     for row, cells in zip(TABLE.rows, shown.rows):
