@@ -110,7 +110,7 @@ def paired_difference(ours: np.ndarray, theirs: np.ndarray, level: float = 0.95,
     of_seeds = _draw_counts(rng, num_seeds, num_resamples)
     if resample_items:
         means = np.concatenate([
-            (chosen @ difference * _draw_counts(rng, num_items, len(chosen))).sum(axis=1)
+            (chosen @ difference * _draw_counts(rng, num_items, len(chosen))).sum(1)
             for chosen in _blocks(of_seeds, num_items)]) / difference.size
     else:
         means = of_seeds @ difference.mean(axis=1) / num_seeds

@@ -5,7 +5,7 @@
     name: iccv3                       # as the file
     title: Where COSAM stands
     source: Subramaniam et al., ICCV 2019, Table 3
-    numbers_from: ...                 # where the paper's numbers were read
+    numbers_from: ...                 # where the paper's numbers were read, if any were
     task: reid                        # or action, or cost
     metrics: [mAP, R1]                # columns
     note: ...                         # optional
@@ -32,11 +32,12 @@ __all__ = ['DATA', 'TASKS', 'Row', 'Table', 'is_percentage', 'load_table']
 TASKS = ('reid', 'action', 'cost')
 # The data sets of the papers, and the drawn ones, which anybody has.
 DATA = ('paper', 'demo')
-_TABLE_KEYS = ('name', 'title', 'source', 'numbers_from', 'task', 'metrics', 'rows')
-_OPTIONAL_TABLE_KEYS = ('note', 'baseline')
+_TABLE_KEYS = ('name', 'title', 'source', 'task', 'metrics', 'rows')
+_OPTIONAL_TABLE_KEYS = ('numbers_from', 'note', 'baseline')
 _ROW_KEYS = ('label', 'run')
 _OPTIONAL_ROW_KEYS = ('group', 'test', 'paper', 'demo')
 _PERCENTAGE = re.compile(r'(\w+_)?(top\d+|mean1|mAP|mINP|R\d+)')
+_FILE_ENDING = re.compile(r'\.(py|ya?ml|json|csv|txt)$')
 _RERANK = '--rerank'
 
 
@@ -82,8 +83,8 @@ class Row:
         'x+cross-dataset+y'
         """
         name = self.run_name(data)
-        words = [re.sub(r'[^\w.=-]', '_', Path(word).stem.lstrip('-'))
-                 for word in self.test]
+        words = [re.sub(r'[^\w.=-]', '_', _FILE_ENDING.sub('', Path(word).name)
+                        .lstrip('-')) for word in self.test]
         return '+'.join([name, *words]) if name else ''
 
     def metric_name(self, metric: str) -> str:
@@ -103,20 +104,20 @@ class Table:
         name: The file's stem.
         title: What it shows.
         source: Which table of which paper.
-        numbers_from: Where the paper's numbers were read.
         task: One of ``TASKS``.
         metrics: The columns.
         rows: In the order of the paper.
+        numbers_from: Where the paper's numbers were read; '' where there are none.
         note: What else must be known; '' for nothing.
         baseline: Run of the row that the others are compared with; '' for none.
     """
     name: str
     title: str
     source: str
-    numbers_from: str
     task: str
     metrics: tuple[str, ...]
     rows: tuple[Row, ...]
+    numbers_from: str = ''
     note: str = ''
     baseline: str = ''
 
@@ -145,19 +146,25 @@ def load_table(path: Union[str, Path]) -> Table:
         raise ValueError(f'{path}: is no YAML: {error}') from error
     check_keys(content, str(path), _TABLE_KEYS, _OPTIONAL_TABLE_KEYS)
     texts = {key: check_text(content[key], f'{path}: {key}')
-             for key in ('name', 'title', 'source', 'numbers_from')}
+             for key in ('name', 'title', 'source')}
     if texts['name'] != path.stem:
         raise ValueError(f'{path}: name must be that of the file, {path.stem!r}, got '
                          f'{texts["name"]!r}.')
-    metrics = _strings(content['metrics'], f'{path}: metrics', least=1)
+    metrics = _strings(content['metrics'], f'{path}: metrics')
+    if not metrics or len(set(metrics)) < len(metrics):
+        raise ValueError(f'{path}: metrics must be at least one, and different, got '
+                         f'{list(metrics)}.')
     table = Table(
         **texts, metrics=metrics, rows=_rows(content['rows'], str(path), metrics),
         task=check_choice(content['task'], f'{path}: task', TASKS),
-        note=check_text(content.get('note', ''), f'{path}: note', True),
-        baseline=check_text(content.get('baseline', ''), f'{path}: baseline', True))
+        **{key: check_text(content.get(key, ''), f'{path}: {key}', True)
+           for key in _OPTIONAL_TABLE_KEYS})
     if table.baseline and table.baseline_row is None:
         raise ValueError(f'{path}: baseline must be the run of a row, got '
                          f'{table.baseline!r}.')
+    if not table.numbers_from and any(row.paper for row in table.rows):
+        raise ValueError(f'{path}: numbers_from must say where the numbers of the '
+                         'paper were read.')
     return table
 
 
@@ -185,10 +192,8 @@ def _row(content: Any, where: str, metrics: tuple[str, ...]) -> Row:
         demo=check_text(content.get('demo', ''), f'{where}: demo', True))
 
 
-def _strings(content: Any, where: str, least: int = 0) -> tuple[str, ...]:
-    if (not isinstance(content, list) or len(content) < least
-            or not all(isinstance(word, str) and word for word in content)
-            or len(set(content)) < len(content)):
-        raise ValueError(f'{where} must be a list of at least {least} different '
-                         f'texts, got {content!r}.')
+def _strings(content: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(content, list) or not all(
+            isinstance(word, str) and word for word in content):
+        raise ValueError(f'{where}: must be a list of texts, got {content!r}.')
     return tuple(content)

@@ -30,15 +30,18 @@ def test_all_that_a_file_says(tmp_path):
     ('title: Where COSAM stands', 'title: 3', 't1.yml: title: must be a text, got 3.'),
     ('name: t1', 'name: t2', "t1.yml: name must be that of the file, 't1', got 't2'."),
     ('task: reid', 'task: x', r"t1.yml: task: must be one of \('reid', 'action', 'co"),
-    ('[mAP, R1]', '[]', r't1.yml: metrics must be a list of at least 1 different te'),
-    ('[mAP, R1]', '[mAP, mAP]', r"t1.yml: metrics must be .* got \['mAP', 'mAP'\]."),
+    ('[mAP, R1]', '[]', r't1.yml: metrics must be at least one, and diff'),
+    ('[mAP, R1]', '[mAP, mAP]', r"metrics must be .*, got \['mAP', 'mAP'\]."),
+    ('[mAP, R1]', 'mAP', r"t1.yml: metrics: must be a list of texts, got 'mAP'."),
+    ('numbers_from: its page', '', 't1.yml: numbers_from must say where the'),
     ('baseline: base', 'baseline: x', "baseline must be the run of a row, got 'x'."),
     ('label: COSAM_4', 'name: COSAM_4', r"t1.yml: row 2: lacks \['label'\]; it needs"),
     ('demo: small_cosam4', 'demos: a',
      r"t1.yml: row 2 \(COSAM_4\): has the unknown keys \['demos'\]; allowed are "
      r"\['label', 'run', 'group', 'test', 'paper', 'demo'\]."),
     ('run: base', 'run: [a]', r"row 1 \(none\): run: must be a text, got \['a'\]."),
-    ('[--rerank]', '--rerank', r"row 3 \(re-ranked\): test must be a list of at least"),
+    ('[--rerank]', '--rerank',
+     r"row 3 \(re-ranked\): test: must be a list of texts, got '--rerank'."),
     ('{mAP: 71.5}', '71.5', r'row 2 \(COSAM_4\): paper: must be a mapping of names to'),
     ('{mAP: 71.5}', '{R5: 71.5}',
      r"row 2 \(COSAM_4\): a metric of paper: must be one of \('mAP', 'R1'\), got 'R5'"),
@@ -79,10 +82,17 @@ def test_names_of_runs_and_records():
     row = make_row(demo='small')
     assert [row.run_name(data) for data in ('paper', 'demo')] == ['base', 'small']
     assert [row.record_name(data) for data in ('paper', 'demo')] == ['base', 'small']
-    row = make_row(test=('--attributes', '../some data/list.txt'))
-    assert row.record_name('paper') == 'base+attributes+list'
+    row = make_row(test=('--attributes', '../some data/my list.txt', 'a.b=0.5'))
+    assert row.record_name('paper') == 'base+attributes+my_list+a.b=0.5'
     assert row.record_name('demo') == row.run_name('demo') == ''
     assert row.metric_name('mAP') == 'mAP'
+
+
+def test_table_without_numbers_needs_no_origin(tmp_path):
+    text = TABLE.replace('numbers_from: its page\n', '')
+    for paper in ('{mAP: 70, R1: 80.25}', '{mAP: 71.5}'):
+        text = text.replace(f'  paper: {paper}\n', '')
+    assert load(tmp_path, text).numbers_from == ''
 
 
 def test_baseline_is_the_row_that_is_tested_plainly():
