@@ -7,11 +7,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from cosam_mm.engine.experiments.present import FORMATS, present_table
-from cosam_mm.engine.experiments.results_page import write_results_page
-
 import cosam_mm  # noqa: F401
 from cosam_mm.engine.experiments.experiment import Experiment
+from cosam_mm.engine.experiments.present import (
+    as_html,
+    as_markdown,
+    as_text,
+    present,
+)
 from cosam_mm.engine.experiments.reproduction import Reproduction, draw_data
 from cosam_mm.engine.experiments.running import Run, prepare_run, run_all
 from cosam_mm.engine.experiments.table import DATA
@@ -19,6 +22,7 @@ from cosam_mm.engine.user_errors import one_line_errors
 from cosam_mm.progress import progress_bar
 
 ROOT = Path(__file__).resolve().parents[1]
+FORMATS = ('text', 'markdown', 'html')
 DEFAULT_SEEDS = {'paper': 1, 'demo': 5}
 
 
@@ -150,8 +154,14 @@ def run_missing(args, reproduction: Reproduction) -> int:
 
 def print_tables(args, reproduction: Reproduction) -> None:
     """Print the tables with what is on record."""
-    for name in chosen_tables(args, reproduction):
-        print(present_table(reproduction, name, args.format))
+    presented = [
+        present(table, reproduction.records_of(table), args.data)
+        for table in map(reproduction.table, chosen_tables(args, reproduction))]
+    if args.format == 'html':
+        print(as_html(*presented))
+    else:
+        show = as_markdown if args.format == 'markdown' else as_text
+        print('\n\n'.join(map(show, presented)))
 
 
 def interrupt(number, frame):
@@ -178,7 +188,7 @@ def main():
         if args.print:
             print_tables(args, reproduction)
         if args.page:
-            write_results_page(reproduction, ROOT / 'docs/results.md')
+            reproduction.write_page()
     sys.exit(status)
 
 

@@ -178,6 +178,12 @@ class Reproduction:
             draw=experiment.draw, command=command, versions=versions, seeds=seeds),
             self.record_file(experiment.name))
 
+    def records_of(self, table: Table) -> dict[str, Record]:
+        """What is on record for a table's rows, by name."""
+        names = {row.record_name(self.data) for row in table.rows}
+        found = {name: self.record(name) for name in sorted(names) if name}
+        return {name: record for name, record in found.items() if record is not None}
+
 
 def measured_with(num_threads: int) -> dict:
     """What a result depends on beside its config and seed."""

@@ -1,7 +1,7 @@
 """Run experiments: train, test, and keep what came out, several at a time.
 
-A run is one experiment with one seed. Each phase of it is one of this project's tools in
-a process of its own, which was forked from one that has everything imported::
+A run is one experiment with one seed. Each phase of it is one of this project's tools
+in a process of its own, which was forked from one that has everything imported::
 
     WORK/<data>/<training>/seed<k>/config.py       the config, options included
                                   /train/          logs and checkpoints of train.py
@@ -10,9 +10,9 @@ a process of its own, which was forked from one that has everything imported::
                                   /<name>.json     the figures: this run is done
                                   /log.txt         what both printed
 
-A run that was stopped goes on at its newest checkpoint; one with figures of the same config
-is not repeated. What is tested is the last checkpoint, never the best:
-that would be chosen on the data it is rated on.
+A run that was stopped goes on at its newest checkpoint; one with figures of the same
+config is not repeated. What is tested is the last checkpoint, never the best: that
+would be chosen on the data it is rated on.
 """
 import collections
 import hashlib
@@ -174,6 +174,8 @@ class _Phases:
 
 
 def _last_line(log: Path) -> str:
+    if not log.is_file():
+        return 'it said nothing'
     lines = log.read_text(encoding='utf-8', errors='replace').split('\n')
     return next((line for line in reversed(lines) if line.strip()), 'it said nothing')
 

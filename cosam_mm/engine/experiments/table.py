@@ -9,11 +9,11 @@
     task: reid                        # or action, or cost
     metrics: [mAP, R1]                # columns
     note: ...                         # optional
-    baseline: resnet50_tp_mars        # optional: a row's run
+    baseline: resnet50_tp_mars        # optional: a row's run, or its demo
     rows:
     - group: ResNet50                 # optional
       label: COSAM_4
-      run: resnet50_cosam4_tp_mars    # stem of a config
+      run: resnet50_cosam4_tp_mars    # stem of a config; may be left out with demo
       test: [--rerank]                # optional: further arguments of tools/test.py
       paper: {mAP: 0.0}               # optional: only what is on hand
       demo: resnet14_cosam4_tp_demo   # optional: the counterpart on drawn data
@@ -34,8 +34,8 @@ TASKS = ('reid', 'action', 'cost')
 DATA = ('paper', 'demo')
 _TABLE_KEYS = ('name', 'title', 'source', 'task', 'metrics', 'rows')
 _OPTIONAL_TABLE_KEYS = ('numbers_from', 'note', 'baseline')
-_ROW_KEYS = ('label', 'run')
-_OPTIONAL_ROW_KEYS = ('group', 'test', 'paper', 'demo')
+_ROW_KEYS = ('label',)
+_OPTIONAL_ROW_KEYS = ('run', 'group', 'test', 'paper', 'demo')
 _PERCENTAGE = re.compile(r'(\w+_)?(top\d+|mean1|mAP|mINP|R\d+)')
 _FILE_ENDING = re.compile(r'\.(py|ya?ml|json|csv|txt)$')
 _RERANK = '--rerank'
@@ -56,14 +56,14 @@ class Row:
 
     Attributes:
         label: What the row is called.
-        run: Stem of the config that is trained on the data of the paper.
+        run: Stem of the config that is trained on the data of the paper; '' for none.
         group: Heading that it stands below; '' for none.
         test: Further arguments of ``tools/test.py``.
         paper: Numbers of the paper by metric, those on hand.
         demo: The run on drawn data that is its counterpart; '' for none.
     """
     label: str
-    run: str
+    run: str = ''
     group: str = ''
     test: tuple[str, ...] = ()
     paper: dict[str, float] = field(default_factory=dict)
@@ -124,7 +124,8 @@ class Table:
     @property
     def baseline_row(self) -> Optional[Row]:
         """The first row of the run that is the baseline, one plainly tested if any."""
-        rows = [row for row in self.rows if self.baseline and row.run == self.baseline]
+        rows = [row for row in self.rows
+                if self.baseline and self.baseline in (row.run, row.demo)]
         return min(rows, key=lambda row: len(row.test), default=None)
 
 
@@ -185,8 +186,12 @@ def _row(content: Any, where: str, metrics: tuple[str, ...]) -> Row:
         check_choice(metric, f'{where}: a metric of paper', metrics)
         paper[metric] = check_number(number, f'{where}: paper, {metric}', 0,
                                      100 if is_percentage(metric) else float('inf'))
+    if not (content.get('run') or content.get('demo')):
+        raise ValueError(f'{where}: needs a run on the data of the paper, a demo on '
+                         'drawn data, or both.')
     return Row(
-        *(check_text(content[key], f'{where}: {key}') for key in _ROW_KEYS),
+        check_text(content['label'], f'{where}: label'),
+        check_text(content.get('run', ''), f'{where}: run', True),
         group=check_text(content.get('group', ''), f'{where}: group', True),
         test=_strings(content.get('test', []), f'{where}: test'), paper=paper,
         demo=check_text(content.get('demo', ''), f'{where}: demo', True))
