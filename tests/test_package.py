@@ -251,7 +251,7 @@ def test_index_imports_every_metafile():
 @pytest.mark.parametrize('metafile', METAFILES, ids=lambda path: path.parent.name)
 def test_metafile_names_every_config_beside_it(metafile):
     shipped = {path.stem for path in metafile.parent.glob('*.py')
-               if not path.stem.endswith('_demo')}
+               if not re.search('_demo(_strong)?$', path.stem)}
     content = load_yaml(metafile)
     assert [model['Name'] for model in content['Models']] == list(
         indexed_models(metafile)), 'a name occurs twice'
