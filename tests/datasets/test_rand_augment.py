@@ -48,7 +48,7 @@ def pillow_cases():
                     if name not in ('auto_contrast', 'equalize') or magnitude == 1)
 
 
-@pytest.mark.parametrize(('name', 'magnitude'), pillow_cases())
+@pytest.mark.parametrize(('name', 'magnitude'), list(pillow_cases()))
 def test_colours_change_as_in_pillow(name, magnitude):
     for seed in range(3):
         clip = clip_of(seed, frames=1)
