@@ -80,8 +80,8 @@ PUBLIC = {
         'SampleTrackletFrames', 'TrackletDataSample', 'TrackletDataset',
         'TrackletFolder'},
     'cosam_mm.datasets.transforms': {
-        'FlowFlip', 'FlowTenCrop', 'SafeDecordDecode', 'SafeDecordInit',
-        'SafeRawFrameDecode'},
+        'ClipRandAugment', 'FlowFlip', 'FlowTenCrop', 'SafeDecordDecode',
+        'SafeDecordInit', 'SafeRawFrameDecode'},
     'cosam_mm.evaluation.action': {
         'ActionMetric', 'DumpScores', 'cross_entropy', 'load_scores',
         'mean_class_accuracy', 'save_scores'},
@@ -151,8 +151,8 @@ IN_ROOT = {
 IN_MMACTION = {
     'MODELS': {'BERTHead', 'LSTMHead', 'MeanHead'},
     'DATASETS': {'ActionFrameDataset', 'ActionVideoDataset'},
-    'TRANSFORMS': {'FlowFlip', 'FlowTenCrop', 'SafeDecordDecode', 'SafeDecordInit',
-                   'SafeRawFrameDecode'},
+    'TRANSFORMS': {'ClipRandAugment', 'FlowFlip', 'FlowTenCrop', 'SafeDecordDecode',
+                   'SafeDecordInit', 'SafeRawFrameDecode'},
     'METRICS': {'ActionMetric'},
 }
 
