@@ -110,8 +110,8 @@ PUBLIC = {
     'cosam_mm.visualization.report.page': {'Part', 'part_sizes', 'render_page'},
     'cosam_mm.engine.hooks': {
         'BadLossHook', 'BadSamplesHook', 'ChannelsLastHook', 'CheckpointGuardHook',
-        'FastInferenceHook', 'MaskVisualizationHook', 'MeanLossHook', 'ProgressBarHook',
-        'SafeCheckpointHook', 'SeededDrawsHook'},
+        'FastInferenceHook', 'KeepMemoryHook', 'MaskVisualizationHook',
+        'MeanLossHook', 'ProgressBarHook', 'SafeCheckpointHook', 'SeededDrawsHook'},
     'cosam_mm.engine.pictures.masks.recorder': {'MaskRecorder', 'make_recorder'},
     'cosam_mm.engine.pictures.masks.files': {
         'FORMATS', 'output_names', 'playing_speed', 'write_pictures'},
@@ -140,7 +140,7 @@ IN_ROOT = {
         'SampleTrackletFrames'},
     'METRICS': {'DumpScores', 'ReIDMetric'},
     'HOOKS': {'BadLossHook', 'BadSamplesHook', 'ChannelsLastHook',
-              'CheckpointGuardHook', 'FastInferenceHook',
+              'CheckpointGuardHook', 'FastInferenceHook', 'KeepMemoryHook',
               'MaskVisualizationHook', 'MeanLossHook', 'ProgressBarHook',
               'SafeCheckpointHook', 'SeededDrawsHook'},
     'OPTIM_WRAPPERS': {'CPUAmpOptimWrapper'},
