@@ -14,7 +14,7 @@ from .inputs import clip_frames, is_bgr, to_pictures
 from .loading import load_model, scope_of, seed_of_training, untrained_model
 from .views import ClipReader, ReadClip
 
-__all__ = ['MaskRecorder', 'make_recorder']
+__all__ = ['MaskRecorder', 'make_recorder', 'padded_view']
 
 
 class MaskRecorder:
@@ -78,7 +78,7 @@ class MaskRecorder:
             return to_pictures(frames, is_bgr(model)), WHOLE_FRAME
         frames = [to_pictures(torch.from_numpy(frame).permute(2, 0, 1)[None])[0]
                   for frame in clip.frames]
-        return frames, _padded(clip.box, model, clip)
+        return frames, padded_view(clip.box, model, clip)
 
 
 def _run(model: nn.Module, clip: ReadClip, kept: np.ndarray) -> dict[str, ClipMasks]:
@@ -89,8 +89,14 @@ def _run(model: nn.Module, clip: ReadClip, kept: np.ndarray) -> dict[str, ClipMa
             for name, masks in record.masks().items()}
 
 
-def _padded(box: Box, model: nn.Module, clip: ReadClip) -> Box:
-    """The view with what the preprocessor adds at its right and lower side."""
+def padded_view(box: Box, model: nn.Module, clip: ReadClip) -> Box:
+    """The view with what the preprocessor adds at its right and lower side.
+
+    Args:
+        box: What the pipeline leaves of a frame.
+        model: Its preprocessor pads, perhaps.
+        clip: One that went through the pipeline.
+    """
     preprocessor = getattr(model, 'data_preprocessor', None)
     if preprocessor is None:
         return box
