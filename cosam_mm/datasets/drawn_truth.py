@@ -34,9 +34,9 @@ from .demo_reid.plan import JUNK_PID
 
 __all__ = ['DrawnVideo', 'drawn_parameters', 'drawn_test_part']
 
-# Grey levels of 255: compression takes up to 8 from a pixel on average, another
-# drawing 40 and more.
-_MAX_DIFFERENCE = 20
+# Grey levels of 255, on average: compression changed a pixel by up to 9, where another
+# drawing was 24 to 50 away.
+_MAX_DIFFERENCE = 16
 
 
 class DrawnVideo(NamedTuple):

@@ -9,11 +9,13 @@ Drawn data know the true silhouette of each frame::
     drawn again --> silhouettes ---> agreement, pixel by pixel
 
 Masks come to the pixels, and not the silhouette to the mask's places: so that maps of
-different resolutions face one truth, and a coarse mask pays for its coarseness.
+different resolutions face one truth, and a coarse mask pays for its coarseness. How
+much it pays is told beside it: by the silhouette itself, averaged over the map's places
+and brought to the pixels like the map.
 """
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 from mmengine.config import Config
@@ -24,18 +26,20 @@ from ..datasets.drawn_truth import DrawnVideo
 from ..functional.frame_choice import evenly_spaced_indices
 from ..functional.mask_agreement import MaskAgreement, mask_agreement
 from ..functional.mask_placement import (
+    Box,
+    average_places,
     first_showings,
     frame_masks,
     place_mask,
     seen_pixels,
+    step_means,
 )
 from ..layers import COSAM
 from ..models.convert import read_checkpoint
 from ..progress import progress_bar
 from .attention_maps import AttentionMap, offered_maps, record_attention
 from .pictures.masks.loading import scope_of
-from .pictures.masks.recorder import padded_view
-from .pictures.masks.views import ClipReader
+from .pictures.masks.views import ClipReader, padded_view
 
 __all__ = ['MapAgreement', 'choose_evenly', 'epoch_of', 'evaluate_masks',
            'split_of_test']
@@ -52,10 +56,18 @@ class MapAgreement:
         map: Which.
         grid: (T', h, w), of the map.
         videos: Of each video its means over frames.
+        coarse: The same of the silhouette itself at the map's resolution: about the
+            best that such a map can do.
     """
     map: AttentionMap
     grid: tuple[int, int, int]
     videos: Sequence[MaskAgreement]
+    coarse: Sequence[MaskAgreement]
+
+    @property
+    def coarse_auc(self) -> float:
+        """Mean AUC of the silhouette at the map's resolution."""
+        return float(np.mean([one.auc for one in self.coarse if one.num_frames]))
 
     def mean(self, figure: str) -> float:
         """Mean of a figure of :class:`MaskAgreement` over the videos that have it."""
@@ -77,7 +89,7 @@ class MapAgreement:
                                       ('deviation', self.deviation))}
         return dict(
             map=self.map.kind, place=self.map.place, grid=list(self.grid), **figures,
-            num_videos=len(self._values('auc')),
+            coarse_silhouette_auc=self.coarse_auc, num_videos=len(self._values('auc')),
             num_frames=sum(one.num_frames for one in self.videos),
             num_frames_left_out=sum(one.num_left_out for one in self.videos),
             auc_of_videos=[one.auc if one.num_frames else None for one in self.videos])
@@ -110,25 +122,29 @@ def evaluate_masks(model: nn.Module, videos: Sequence[DrawnVideo],
     kinds = offered_maps(model, layers) if kinds is None else kinds
     clip_len = next((module.num_frames for module in model.modules()
                      if isinstance(module, COSAM)), 1)
-    found: dict[AttentionMap, list[MaskAgreement]] = {}
-    grids = {}
+    found: dict[AttentionMap, list[_Compared]] = {}
     with scope_of(model.cfg):
         reader = ClipReader(model.cfg, clip_len, _MAX_FRAMES)
         for video in progress_bar(videos, 'masks', 'video', show=progress):
-            for key, (grid, agreement) in _evaluate(
-                    model, reader, video, kinds, layers).items():
-                found.setdefault(key, []).append(agreement)
-                grids[key] = grid
-    rows = [MapAgreement(key, grids[key], agreements)
-            for key, agreements in found.items()]
+            for key, compared in _evaluate(model, reader, video, kinds, layers).items():
+                found.setdefault(key, []).append(compared)
+    rows = [MapAgreement(key, of_videos[0].grid, *list(zip(*of_videos))[1:])
+            for key, of_videos in found.items()]
     if rows and not any(one.num_frames for one in rows[0].videos):
         raise ValueError('No frame shows both the object and something else.')
     return rows
 
 
+class _Compared(NamedTuple):
+    """A map of one video."""
+    grid: tuple[int, int, int]
+    agreement: MaskAgreement
+    coarse: MaskAgreement
+
+
 def _evaluate(model: nn.Module, reader: ClipReader, video: DrawnVideo,
               kinds: Sequence[str], layers: Optional[Sequence[str]]
-              ) -> dict[AttentionMap, tuple[tuple[int, ...], MaskAgreement]]:
+              ) -> dict[AttentionMap, _Compared]:
     source = video.source
     clip = reader.read(list(map(str, source)) if isinstance(source, (list, tuple))
                        else str(source))
@@ -136,21 +152,48 @@ def _evaluate(model: nn.Module, reader: ClipReader, video: DrawnVideo,
         raise ValueError(
             "The test pipeline does more to frames than resizes, crops and mirroring: "
             'where a mask lies on them is not known.')
-    kept = first_showings(clip.numbers)
-    frames = np.stack([clip.frames[k] for k in kept])
-    truth = video.silhouettes(clip.numbers[kept], frames)         # (F, H, W)
-    box, size = padded_view(clip.box, model, clip), truth.shape[1:]
-    seen = seen_pixels(size, box)
+    silhouettes = video.silhouettes(clip.numbers, np.stack(clip.frames))
+    truth = _Truth(silhouettes, first_showings(clip.numbers), clip.num_clips,
+                   padded_view(clip.box, model, clip))
     maps = record_attention(model, pseudo_collate(list(clip.samples)), clip.num_clips,
                             kinds, layers)
-    found = {}
-    for key, values in maps.items():
-        of_frames = frame_masks(values.numpy(), len(clip.frames) // clip.num_clips)
+    grids = {tuple(values.shape[1:]) for values in maps.values()}
+    coarse = {grid: truth.agreement(truth.at_resolution(grid)) for grid in grids}
+    return {key: _Compared(tuple(values.shape[1:]), truth.agreement(values.numpy()),
+                           coarse[tuple(values.shape[1:])])
+            for key, values in maps.items()}
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """What the frames of a video's clips truly show.
+
+    Attributes:
+        silhouettes: (M * T, H, W) bool.
+        kept: Numbers of the frames that count, each of the video once.
+        num_clips: M.
+        box: What the network sees of a frame.
+    """
+    silhouettes: np.ndarray
+    kept: np.ndarray
+    num_clips: int
+    box: Box
+
+    def agreement(self, maps: np.ndarray) -> MaskAgreement:
+        """Of maps (M, T', h, w), at the pixels that the network sees."""
+        size = self.silhouettes.shape[1:]
+        seen = seen_pixels(size, self.box)
+        of_frames = frame_masks(maps, len(self.silhouettes) // self.num_clips)
         # In single precision, places of one value stay ties between their centres.
-        placed = np.stack([place_mask(mask, size, box)[seen]
-                           for mask in of_frames[kept]]).astype(np.float32)
-        found[key] = (tuple(values.shape[1:]), mask_agreement(placed, truth[:, seen]))
-    return found
+        placed = np.stack([place_mask(mask, size, self.box)[seen]
+                           for mask in of_frames[self.kept]]).astype(np.float32)
+        return mask_agreement(placed, self.silhouettes[self.kept][:, seen])
+
+    def at_resolution(self, grid: tuple[int, int, int]) -> np.ndarray:
+        """The silhouettes as maps (M, T', h, w)."""
+        means = np.stack([average_places(one, grid[1:], self.box)
+                          for one in self.silhouettes])
+        return step_means(means.reshape(self.num_clips, -1, *grid[1:]), grid[0])
 
 
 def choose_evenly(videos: Sequence[Any], count: int) -> list[Any]:

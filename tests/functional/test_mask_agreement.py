@@ -39,7 +39,7 @@ PAIRS = [(roc_auc, naive_auc), (best_iou, naive_best_iou), (share_iou, naive_sha
 
 
 def frames(levels, seed=0, count=20, pixels=30):
-    """Random frames whose values have so many levels; silhouettes of 1 to P-1 pixels."""
+    """Random frames of so many levels; silhouettes of 1 to P - 1 pixels."""
     rng = np.random.default_rng(seed)
     values = rng.integers(levels, size=(count, pixels)) / levels
     sizes = rng.integers(1, pixels, count)
@@ -124,5 +124,5 @@ def test_wrong_arrays(figure):
         figure(np.zeros((1, 1, 2)), silhouette[None])
     with pytest.raises(ValueError, match='must be of bool, got int64'):
         figure(np.zeros((1, 2)), silhouette.astype(np.int64))
-    with pytest.raises(ValueError, match='^1 of the 2 values of the mask are not a num'):
+    with pytest.raises(ValueError, match='^1 of the 2 values of the mask are not'):
         figure(np.array([[0, np.nan]]), silhouette)

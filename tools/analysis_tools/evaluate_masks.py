@@ -20,8 +20,8 @@ import cosam_mm  # noqa: F401
 from cosam_mm.engine.user_errors import one_line_errors
 
 MAPS = ('cosam', 'nonlocal', 'grad_cam', 'feature_energy', 'centre')
-TITLES = ('weights', 'epoch', 'map', 'place', 'grid', 'AUC', '+-', 'best IoU',
-          'IoU at share')
+TITLES = ('weights', 'epoch', 'map', 'place', 'grid', 'AUC', '+-', 'coarse',
+          'best IoU', 'IoU at share')
 
 
 def whole(text):
@@ -94,7 +94,8 @@ def print_table(states):
             state['weights'], '-' if state['epoch'] is None else str(state['epoch']),
             row['map'], short[row['place']] or '-', ' x '.join(map(str, row['grid'])),
             f'{row["auc_mean"]:.3f}', f'{row["auc_deviation"]:.3f}',
-            f'{row["best_iou_mean"]:.3f}', f'{row["share_iou_mean"]:.3f}')
+            f'{row["coarse_silhouette_auc"]:.3f}', f'{row["best_iou_mean"]:.3f}',
+             f'{row["share_iou_mean"]:.3f}')
             for row in state['rows']]
     widths = [max(map(len, column)) for column in zip(*lines)]
     for line in lines:
@@ -106,7 +107,9 @@ def print_table(states):
           f'{row["num_frames_left_out"]} whose silhouette is empty or full')
     print(f'the silhouette has {100 * row["share_mean"]:.1f} % of the pixels: the IoU '
           'of a map that is the same everywhere')
-    print('+- is the standard deviation between videos')
+    print('+- is the standard deviation between videos; coarse the AUC of the '
+          "silhouette itself,\naveraged over the map's places: about the best that "
+          'such a map can do')
 
 
 def plot(states, path):
