@@ -56,6 +56,9 @@ def test_untrained_model_and_checkpoint(nest, reid_config, reid_root, tmp_path):
     assert found['environment']['torch'] == torch.__version__
     assert found['command'].endswith(f'--cfg-options {SMALL}')
     assert '3 videos, ' in done.stdout
+    share = after['rows'][0]['share_mean']
+    assert f'by chance the best IoU is {share:.3f} or' in done.stdout
+    assert f'at share about {share / (2 - share):.3f}\n' in done.stdout
     rows = re.findall(r'^(untrained|a) +(0|3) +(\w+) +(\S+) +4 x 4 x 2 +(\d\.\d{3}) ',
                       done.stdout, re.M)
     assert [row[3] for row in rows] == ['after_layer3', 'after_layer4'] * 6

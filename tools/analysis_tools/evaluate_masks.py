@@ -105,8 +105,10 @@ def print_table(states):
     row = states[0]['rows'][0]
     print(f'\n{row["num_videos"]} videos, {row["num_frames"]} frames; left out: '
           f'{row["num_frames_left_out"]} whose silhouette is empty or full')
-    print(f'the silhouette has {100 * row["share_mean"]:.1f} % of the pixels: the IoU '
-          'of a map that is the same everywhere')
+    share = row['share_mean']
+    print(f'the silhouette has {100 * share:.1f} % of the pixels: by chance the best '
+          f'IoU is {share:.3f} or a little\nmore, that at share about '
+          f'{share / (2 - share):.3f}')
     print('+- is the standard deviation between videos; coarse the AUC of the '
           "silhouette itself,\naveraged over the map's places: about the best that "
           'such a map can do')
