@@ -16,8 +16,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-__all__ = ['WHOLE_FRAME', 'Box', 'first_showings', 'fit_view', 'frame_masks',
-           'paint_places', 'place_mask', 'seen_pixels', 'value_range']
+__all__ = ['WHOLE_FRAME', 'Box', 'average_places', 'first_showings', 'fit_view',
+           'frame_masks', 'paint_places', 'place_mask', 'seen_pixels', 'step_means',
+           'value_range']
 
 Box = tuple[float, float, float, float]
 WHOLE_FRAME: Box = (0., 0., 1., 1.)
@@ -47,6 +48,24 @@ def frame_masks(mask: np.ndarray, num_frames: int) -> np.ndarray:
     """
     steps = np.arange(num_frames) * mask.shape[1] // num_frames
     return mask[:, steps].reshape(-1, *mask.shape[2:])
+
+
+def step_means(frames: np.ndarray, num_steps: int) -> np.ndarray:
+    """The mean of the frames that share a mask, the way back from ``frame_masks``.
+
+    Args:
+        frames: (M, T, h, w), of M clips.
+        num_steps: Steps T', at most T.
+
+    Returns:
+        (M, T', h, w).
+
+    Example:
+        >>> step_means(np.array([0., 1., 5., 7.]).reshape(1, 4, 1, 1), 2).ravel()
+        array([0.5, 6. ])
+    """
+    steps = np.arange(frames.shape[1]) * num_steps // frames.shape[1]
+    return np.stack([frames[:, steps == step].mean(1) for step in range(num_steps)], 1)
 
 
 def first_showings(numbers: Sequence[int]) -> np.ndarray:
@@ -106,6 +125,29 @@ def seen_pixels(size: tuple[int, int], box: Box = WHOLE_FRAME) -> np.ndarray:
     left, right = sorted(box[::2])
     top, bottom = sorted(box[1::2])
     return np.outer((top <= y) & (y < bottom), (left <= x) & (x < right))
+
+
+def average_places(values: np.ndarray, grid: tuple[int, int],
+                   box: Box = WHOLE_FRAME) -> np.ndarray:
+    """Means of a frame's pixels over the places of a mask: the frame, as coarse.
+
+    Args:
+        values: (H, W).
+        grid: (h, w) of the mask.
+        box: View that the mask belongs to. Pixels outside of it do not count.
+
+    Returns:
+        (h, w); 0 where a place holds no pixel's centre.
+
+    Example:
+        >>> average_places(np.array([[1., 3., 5., 5.]]), (1, 2))
+        array([[2., 5.]])
+    """
+    left, top, right, bottom = box
+    rows = _weights(grid[0], values.shape[0], top, bottom, False)
+    columns = _weights(grid[1], values.shape[1], left, right, False)
+    seen = seen_pixels(values.shape, box).astype(np.float64)
+    return rows.T @ (values * seen) @ columns / np.maximum(rows.T @ seen @ columns, 1)
 
 
 def value_range(masks: Iterable[np.ndarray]) -> tuple[float, float]:

@@ -2,17 +2,20 @@
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cosam_mm.functional.mask_placement import (
     WHOLE_FRAME,
+    average_places,
     first_showings,
     fit_view,
     frame_masks,
     paint_places,
     place_mask,
     seen_pixels,
+    step_means,
     value_range,
 )
 
@@ -138,3 +141,43 @@ def test_what_is_no_view_is_refused(change):
     painted = paint_places(np.zeros((60, 60, 3), np.uint8))
     with pytest.raises(ValueError, match='not only resized, cropped and mirrored'):
         fit_view(change(painted))
+
+
+# -- the way back ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(('size', 'grid'), [
+    ((64, 32), (4, 2)), ((12, 9), (3, 3)), ((5, 7), (5, 7)), ((6, 4), (1, 1))])
+def test_average_places_is_average_pooling(size, grid):
+    values = np.random.default_rng(0).random(size)
+    expected = torch.nn.functional.adaptive_avg_pool2d(
+        torch.from_numpy(values)[None], grid)[0].numpy()
+    np.testing.assert_allclose(average_places(values, grid), expected)
+
+
+def test_average_places_within_a_view():
+    values = np.random.default_rng(1).random((20, 40))
+    inside = values[4:16, 10:30]
+    box = (10 / 40, 4 / 20, 30 / 40, 16 / 20)
+    expected = inside.reshape(3, 4, 2, 10).mean((1, 3))
+    np.testing.assert_allclose(average_places(values, (3, 2), box), expected)
+    mirrored = (box[2], box[1], box[0], box[3])
+    np.testing.assert_allclose(average_places(values, (3, 2), mirrored),
+                               expected[:, ::-1])
+
+
+def test_average_places_of_padding_is_zero():
+    values = np.ones((4, 4))
+    padded = (0., 0., 2., 1.)                # as much again at the right
+    np.testing.assert_array_equal(average_places(values, (1, 4), padded),
+                                  [[1, 1, 0, 0]])
+
+
+@pytest.mark.parametrize(('frames', 'steps'), [(8, 4), (8, 8), (7, 3), (5, 1)])
+def test_step_means_by_the_frames_of_a_mask(frames, steps):
+    values = np.random.default_rng(2).random((2, frames, 2, 3))
+    numbers = frame_masks(np.arange(float(steps)).reshape(1, -1, 1, 1), frames).ravel()
+    expected = np.stack([
+        np.mean([values[:, t] for t in range(frames) if numbers[t] == step], axis=0)
+        for step in range(steps)], axis=1)
+    np.testing.assert_allclose(step_means(values, steps), expected)

@@ -30,13 +30,15 @@ def scope_of(config: Config):
 
 
 def load_model(checkpoint: PathLike, config: Union[PathLike, Config, None] = None,
-               device: Union[str, torch.device, None] = None) -> nn.Module:
+               device: Union[str, torch.device, None] = None,
+               needs_cosam: bool = True) -> nn.Module:
     """A model with COSAM and its trained weights, in evaluation mode.
 
     Args:
         checkpoint: File written in training, or by the converter.
         config: Config, or its file. Default: the one in the checkpoint.
         device: Default: the GPU, if there is one.
+        needs_cosam: Whether to refuse a model without COSAM.
 
     Returns:
         The model, with ``cfg``. The classifier of a :class:`VideoReID` is left out:
@@ -54,18 +56,21 @@ def load_model(checkpoint: PathLike, config: Union[PathLike, Config, None] = Non
         if isinstance(model, VideoReID):
             model.head = model.losses = None
             unused = ('head.', 'losses.')
-    _check_cosam(model)
+    if needs_cosam:
+        _check_cosam(model)
     load_weights(model, trained, unused)
     model.cfg = trained.config
     return model.to(place).eval()
 
 
 def untrained_model(config: Config, seed: int = 0,
-                    device: Union[str, torch.device, None] = None) -> nn.Module:
+                    device: Union[str, torch.device, None] = None,
+                    needs_cosam: bool = True) -> nn.Module:
     """A model with the weights that a training with ``seed`` begins with.
 
     Pretrained weights that the config asks for are loaded as in training. Random
-    numbers of the caller go on as if nothing had been drawn.
+    numbers of the caller go on as if nothing had been drawn. ``needs_cosam`` is as for
+    :func:`load_model`.
 
     Raises:
         ValueError: The model holds no COSAM, its pretrained weights cannot be had, or
@@ -75,7 +80,8 @@ def untrained_model(config: Config, seed: int = 0,
     with random_state_kept(), scope_of(config):
         set_random_seed(seed)
         model = build_model(config.model)
-        _check_cosam(model)
+        if needs_cosam:
+            _check_cosam(model)
         try:
             if hasattr(model, 'init_weights'):
                 with _quiet():

@@ -12,7 +12,7 @@ from ....layers.masks import record_masks
 from .clip import AFTER, BEFORE, ClipMasks, MaskedClip, masks_of_frames
 from .inputs import clip_frames, is_bgr, to_pictures
 from .loading import load_model, scope_of, seed_of_training, untrained_model
-from .views import ClipReader, ReadClip
+from .views import ClipReader, ReadClip, padded_view
 
 __all__ = ['MaskRecorder', 'make_recorder']
 
@@ -78,7 +78,7 @@ class MaskRecorder:
             return to_pictures(frames, is_bgr(model)), WHOLE_FRAME
         frames = [to_pictures(torch.from_numpy(frame).permute(2, 0, 1)[None])[0]
                   for frame in clip.frames]
-        return frames, _padded(clip.box, model, clip)
+        return frames, padded_view(clip.box, model, clip)
 
 
 def _run(model: nn.Module, clip: ReadClip, kept: np.ndarray) -> dict[str, ClipMasks]:
@@ -87,19 +87,6 @@ def _run(model: nn.Module, clip: ReadClip, kept: np.ndarray) -> dict[str, ClipMa
     count = len(clip.frames) // clip.num_clips
     return {name: masks_of_frames(masks, count, kept, slice(clip.num_clips))
             for name, masks in record.masks().items()}
-
-
-def _padded(box: Box, model: nn.Module, clip: ReadClip) -> Box:
-    """The view with what the preprocessor adds at its right and lower side."""
-    preprocessor = getattr(model, 'data_preprocessor', None)
-    if preprocessor is None:
-        return box
-    before = clip.samples[0]['inputs'].shape[-2:]
-    inputs = preprocessor(pseudo_collate([clip.samples[0]]), False)['inputs']
-    after = inputs[0].shape[-2:]
-    left, top, right, bottom = box
-    return (left, top, left + (right - left) * after[1] / before[1],
-            top + (bottom - top) * after[0] / before[0])
 
 
 def make_recorder(config: Any, checkpoint: Any, with_before: bool = False,

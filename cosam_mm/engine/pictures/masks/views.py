@@ -23,8 +23,8 @@ from typing import Any, Optional
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose
-from torch import Tensor
+from mmengine.dataset import Compose, pseudo_collate
+from torch import Tensor, nn
 
 from ....datasets.reid.transforms.clip_frames import all_clips
 from ....datasets.video_file import UnreadableVideo
@@ -34,7 +34,7 @@ from ...inference.frames import describe, image_files, is_path, open_video, read
 from .inputs import clip_frames
 from .loading import scope_of
 
-__all__ = ['ClipReader', 'ReadClip']
+__all__ = ['ClipReader', 'ReadClip', 'padded_view']
 
 _GUESSED_FPS = 8.
 _LOADS_TRACKLETS, _LOADS_IMAGES = 'LoadTrackletFrames', 'LoadImageFromFile'
@@ -258,3 +258,22 @@ def _find_view(process: Callable[[Sequence[np.ndarray]], Tensor],
         return fit_view(seen)
     except ValueError:
         return None
+
+
+def padded_view(box: Box, model: nn.Module, clip: ReadClip) -> Box:
+    """The view with what the preprocessor adds at its right and lower side.
+
+    Args:
+        box: What the pipeline leaves of a frame.
+        model: Its preprocessor pads, perhaps.
+        clip: One that went through the pipeline.
+    """
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    if preprocessor is None:
+        return box
+    before = clip.samples[0]['inputs'].shape[-2:]
+    inputs = preprocessor(pseudo_collate([clip.samples[0]]), False)['inputs']
+    after = inputs[0].shape[-2:]
+    left, top, right, bottom = box
+    return (left, top, left + (right - left) * after[1] / before[1],
+            top + (bottom - top) * after[0] / before[0])
