@@ -6,18 +6,26 @@ names, only checkpoints beside it count.
 import os
 
 import torch
-from mmengine.dist import all_gather_object, all_reduce, get_world_size
+from mmengine.dist import (
+    all_gather,
+    all_gather_object,
+    get_rank,
+    get_world_size,
+    is_main_process,
+)
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 
 __all__ = ['AWAITS_VALIDATION', 'BUFFERS', 'GRADIENTS', 'OUTDATED', 'WITHIN_EPOCH',
-           'bare_model', 'differing_buffers', 'pending_gradients', 'stay_in_folder']
+           'bare_model', 'differing_buffers', 'pending_gradients', 'stay_in_folder',
+           'take_gradients']
 
-# Keys of a checkpoint: gradients that were not applied yet; buffers of each process,
-# where they are not the same; in its meta, whether its validation is to come; in its
-# message hub, the files that it takes the place of, and its own name if it stands
-# within an epoch.
-GRADIENTS = 'gradients'
+# Keys of a checkpoint: gradients of each process that were not applied yet, and their
+# mean, which older versions kept instead; buffers of each process, where they are not
+# the same; in its meta, whether its validation is to come; in its message hub, the
+# files that it takes the place of, and its own name if it stands within an epoch.
+GRADIENTS = 'gradients_of_processes'
+MEAN_GRADIENTS = 'gradients'
 BUFFERS = 'buffers_of_processes'
 AWAITS_VALIDATION = 'awaits_validation'
 OUTDATED = 'outdated_ckpts'
@@ -29,23 +37,60 @@ def bare_model(runner) -> torch.nn.Module:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
-def pending_gradients(runner) -> dict[str, torch.Tensor]:
-    """Gradients that wait for more batches before they are applied, by name.
+def pending_gradients(runner) -> list[dict[str, torch.Tensor]]:
+    """Gradients of each process that wait for more batches, by name.
 
-    Each process has added up its own. Their mean is what is applied in the end, so
-    that is what is kept. Models that a strategy spreads over processes are left out.
+    Each process has added up its own, for some parameters none; only when they are
+    applied their mean is taken, and a mean taken before is rounded otherwise. Models
+    that a strategy spreads over processes are left out.
+
+    Returns:
+        One dictionary for each process, on the CPU; the main process has them all, the
+        others an empty list. Empty everywhere if nothing waits.
     """
     wrapper = runner.optim_wrapper
     if not isinstance(wrapper, OptimWrapper) or hasattr(runner, 'strategy'):
-        return {}
+        return []
     if wrapper._accumulative_counts == 1 or wrapper.should_update():
-        return {}
-    gradients = {name: parameter.grad.detach().clone()
-                 for name, parameter in bare_model(runner).named_parameters()
-                 if parameter.grad is not None}
-    for gradient in gradients.values():
-        all_reduce(gradient, op='mean')
-    return {name: gradient.cpu() for name, gradient in gradients.items()}
+        return []
+    return _gather_gradients(bare_model(runner))
+
+
+def _gather_gradients(model: torch.nn.Module) -> list[dict[str, torch.Tensor]]:
+    """Parameter by parameter, since a GPU need not have room for those of all."""
+    own = {name for name, parameter in model.named_parameters()
+           if parameter.grad is not None}
+    names_of_all = all_gather_object(own)
+    gathered: list[dict[str, torch.Tensor]] = [{} for _ in names_of_all]
+    for name, parameter in model.named_parameters():
+        if not any(name in names for names in names_of_all):
+            continue
+        gradient = (parameter.grad.detach() if name in own
+                    else torch.zeros_like(parameter))
+        for names, kept, one in zip(names_of_all, gathered,
+                                    all_gather(gradient.contiguous())):
+            if name in names and is_main_process():
+                kept[name] = one.to('cpu', copy=True)
+    return gathered if is_main_process() else []
+
+
+def take_gradients(checkpoint: dict) -> dict[str, torch.Tensor]:
+    """Take the gradients that wait out of a checkpoint.
+
+    Args:
+        checkpoint: Its content, which loses them.
+
+    Returns:
+        By name, those of this process; or the mean of all where the checkpoint is of
+        another number of processes, or of a version that kept nothing else.
+    """
+    mean = checkpoint.pop(MEAN_GRADIENTS, None) or {}
+    of_all = checkpoint.pop(GRADIENTS, None) or []
+    if len(of_all) == get_world_size():
+        return of_all[get_rank()]
+    names = {name: None for one in of_all for name in one}  # in order
+    return mean or {name: sum(one[name] for one in of_all if name in one) / len(of_all)
+                    for name in names}
 
 
 def differing_buffers(runner) -> list[dict[str, torch.Tensor]]:

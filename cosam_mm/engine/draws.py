@@ -80,7 +80,8 @@ class NumberedSampler:
         place: Numbers that come first in each place: seed and rank.
 
     Attributes:
-        epoch: Comes next.
+        epoch: Comes next. Each time that the indices come to an end it is one more,
+            for loops that do not count epochs.
         skip: So many of the next epoch have been seen: they are left out.
     """
 
@@ -96,6 +97,7 @@ class NumberedSampler:
                 continue
             yield (NumberedIndex(index, (*self.place, self.epoch, number))
                    if isinstance(index, int) else index)
+        self.epoch += 1
 
     def __len__(self) -> int:
         return len(self.sampler)

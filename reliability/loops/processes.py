@@ -4,8 +4,8 @@ Kills: SIGKILL of one of the two, every other time at a random moment; the other
 has to end within the time that the launcher gives it. Stops: SIGTERM to the launcher,
 SIGKILL of the launcher, SIGTERM to all at once; the two have to stop after the same
 iteration with one checkpoint. No process may be left, and the resumed training must end
-with the bits of one that was left alone. Gradients are not added up over batches here:
-of those that wait, checkpoints of several processes hold the mean.
+with the bits of one that was left alone. Gradients are added up over three batches, in
+each process its own.
 """
 import re
 import signal
@@ -47,7 +47,6 @@ def _script_arguments(argv: list[str]) -> list[str]:
         armed.write_text(f'_base_ = [{config!r}]\n'
                          f'custom_imports = dict(imports={imports!r})\n')
     return [str(armed), '2', *rest, 'train_dataloader.batch_size=2',
-            'optim_wrapper.accumulative_counts=1',
             *(['train_dataloader.sampler.num_pids_per_batch=1']
               if Path(config).stem == 'reid' else [])]
 

@@ -217,9 +217,10 @@ def test_gradients_that_wait_are_kept(tmp_path):
     make_runner(tmp_path / 'calm', counts=2,
                 checkpoint=dict(max_keep_ckpts=3)).train()
     stored = load(tmp_path / 'calm' / 'epoch_1.pth')
-    assert set(stored['gradients']) == {'line.weight', 'line.bias'}
-    assert stored['gradients']['line.weight'].abs().sum() > 0
-    assert 'gradients' not in load(tmp_path / 'calm' / 'epoch_2.pth')
+    gradients, = stored['gradients_of_processes']
+    assert set(gradients) == {'line.weight', 'line.bias'}
+    assert gradients['line.weight'].abs().sum() > 0
+    assert 'gradients_of_processes' not in load(tmp_path / 'calm' / 'epoch_2.pth')
     with pytest.raises(KeyboardInterrupt):
         make_runner(tmp_path / 'stopped', counts=2,
                     hooks=[stop_at('after_val_epoch', 1)],

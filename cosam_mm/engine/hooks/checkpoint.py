@@ -35,6 +35,7 @@ from ..checkpoint_content import (
     differing_buffers,
     pending_gradients,
     stay_in_folder,
+    take_gradients,
 )
 from ..checkpoint_file import (
     RECORD,
@@ -95,8 +96,8 @@ class SafeCheckpointHook(CheckpointHook):
       warning for each that is not.
     - A checkpoint is written before its validation and again after it. A training
       that was stopped in between validates first when it is resumed.
-    - Gradients that wait for more batches are kept, and so are the buffers of each
-      process where they differ.
+    - The gradients of each process that wait for more batches are kept, and so are its
+      buffers where they differ.
     - A checkpoint that cannot be written is a warning: the training goes on, and the
       older ones stay. It is an error if the last one of the training cannot.
     - After SIGTERM or Ctrl-C the training stops, with a checkpoint, when the iteration
@@ -171,11 +172,11 @@ class SafeCheckpointHook(CheckpointHook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Take from a checkpoint what mmengine would leave in it."""
-        gradients = checkpoint.pop(GRADIENTS, None)
+        gradients = take_gradients(checkpoint)
         buffers = checkpoint.pop(BUFFERS, None) or []
         if runner._resume:
             stay_in_folder(checkpoint)
-            self._gradients = gradients or {}
+            self._gradients = gradients
             if len(buffers) == get_world_size():
                 self._buffers = buffers[get_rank()]
             self._resumed_from = str(runner._load_from)

@@ -6,9 +6,11 @@ crops, other dropout. Without a seed in the config it even shuffles by another o
 from collections.abc import Sequence
 from typing import Optional
 
+from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_rank
 from mmengine.hooks import DistSamplerSeedHook
 from mmengine.registry import HOOKS
+from mmengine.runner import IterBasedTrainLoop
 
 from ..draws import NumberedSampler, can_skip, number_draws, seed_process
 
@@ -19,11 +21,27 @@ _DRAWS = 'draws'
 _TRAIN, _VAL = 0, 1
 
 
+def _begin_anew(loop: IterBasedTrainLoop) -> None:
+    """Let the loop ask its loader as it is now.
+
+    mmengine does so when it makes the loop, before there is a hook: workers have
+    started, with the data set as it was, and batches have been drawn.
+    """
+    loader = loop.dataloader
+    make, loop.dataloader_iterator = type(loop.dataloader_iterator), None
+    loader._iterator = None  # where workers live on
+    if isinstance(loader.sampler, InfiniteSampler):
+        loader.sampler.indices = loader.sampler._indices_of_rank()
+    loop.dataloader_iterator = make(loader)
+
+
 @HOOKS.register_module()
 class SeededDrawsHook(DistSamplerSeedHook):
-    """Makes an epoch-based training draw the same however often it is resumed.
+    """Makes a training draw the same however often it is resumed.
 
-    It takes the place of mmengine's ``DistSamplerSeedHook``, which it is, too::
+    A loop that counts iterations loads all that came before once more when it is
+    resumed, as mmengine does it. The hook takes the place of mmengine's
+    ``DistSamplerSeedHook``, which it is, too::
 
         default_hooks = dict(sampler_seed=dict(type='SeededDrawsHook'))
 
@@ -37,6 +55,7 @@ class SeededDrawsHook(DistSamplerSeedHook):
         self._val: Optional[NumberedSampler] = None
         self._done = 0  # batches of this epoch, when it began and now
         self._begun_at = 0
+        self._counts_iters = False  # the loop
 
     @property
     def batches_done(self) -> int:
@@ -64,7 +83,9 @@ class SeededDrawsHook(DistSamplerSeedHook):
             loader.sampler.seed = seed
         self._seed = seed
         self._train = number_draws(loader, (seed, get_rank(), _TRAIN))
-        self._done = self._begun_at = self._resumed.get('batches_done', 0)
+        self._counts_iters = isinstance(runner.train_loop, IterBasedTrainLoop)
+        self._done = self._begun_at = (
+            0 if self._counts_iters else self._resumed.get('batches_done', 0))
         if self._train is not None:
             self._train.skip = self._done * self._resumed.get('batch_size', 0)
         if runner.val_loop is not None:
@@ -76,6 +97,8 @@ class SeededDrawsHook(DistSamplerSeedHook):
         super().before_train_epoch(runner)
         if self._train is not None:
             self._train.epoch = runner.epoch
+            if self._counts_iters:
+                _begin_anew(runner.train_loop)
 
     def before_train_iter(self, runner, batch_idx: int,
                           data_batch: Optional[Sequence] = None) -> None:

@@ -1,9 +1,11 @@
-"""A checkpoint within an epoch holds the buffers of every process.
+"""A checkpoint within an epoch holds the buffers and gradients of every process.
 
 Two real processes; the second one is sent SIGTERM in the middle of an epoch. What each
-has in its batch norm then differs, and decides what the epoch ends with.
+has in its batch norm then differs, and what it has added up of a step over several
+batches, and decides what the epoch ends with.
 """
 
+import pytest
 import torch
 
 from tests.tool_process import run_pair
@@ -27,9 +29,12 @@ class Model(small.Model):
     def __init__(self):
         super().__init__()
         self.norm = torch.nn.BatchNorm1d(4)
+        self.mix = torch.nn.Sequential(  # many numbers, to be rounded in many ways
+            torch.nn.Linear(4, 99), torch.nn.Tanh(), torch.nn.Linear(99, 4))
 
     def forward(self, inputs, mode='tensor'):
-        return super().forward(list(self.norm(torch.stack(inputs))), mode)
+        inputs = self.mix(self.norm(torch.stack(inputs)))
+        return super().forward(list(inputs), mode)
 
 
 def stop(runner):
@@ -40,12 +45,12 @@ def stop(runner):
 small.Model = Model
 small.NUM_BATCHES = 6  # 3 for each process
 Runner.setup_env = lambda self, _: self.__dict__.update(
-    _timestamp='now', _rank=rank, _world_size=2)
+    _timestamp='now', _distributed=True, _rank=rank, _world_size=2)
 wrap = Runner.wrap_model
 Runner.wrap_model = lambda self, _, model: wrap(self, dict(
-    type='MMDistributedDataParallel', device_ids=None), model)
+    type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False), model)
 for name, stops, resume in (('calm', 0, 0), ('stopped', 1, 0), ('stopped', 0, 1)):
-    runner = make_runner(name, resume=bool(resume), scores=(1, 3, 2),
+    runner = make_runner(name, resume=bool(resume), scores=(1, 3, 2), counts=COUNTS,
                          hooks=[dict(type='SyncBuffersHook'),
                                 Do('before_train_iter', stop)])
     try:
@@ -59,8 +64,10 @@ disconnect_cpu_processes()
 """
 
 
-def test_stopped_within_an_epoch(tmp_path):
-    pair = run_pair(SCRIPT, tmp_path)
+@pytest.mark.parametrize('counts', [1, 3])
+def test_stopped_within_an_epoch(tmp_path, counts):
+    """Of a step over three batches, two are done."""
+    pair = run_pair(f'COUNTS = {counts}\n{SCRIPT}', tmp_path)
     for one in pair:
         assert one.returncode == 0, one.stderr
     # Both stopped after the fifth iteration, which had not ended yet for the loop.
@@ -73,4 +80,8 @@ def test_stopped_within_an_epoch(tmp_path):
     assert not torch.equal(one['state_dict']['norm.running_mean'], torch.zeros(4))
     for name, value in one['state_dict'].items():
         assert torch.equal(other['state_dict'][name], value), name
-    assert 'buffers_of_processes' not in other  # the same in both at an epoch's end
+    for number, state in one['optimizer']['state'].items():
+        for name, value in state.items():
+            assert torch.equal(other['optimizer']['state'][number][name], value), name
+    # The same in both at an epoch's end, and the training's end is a step's end.
+    assert not {'buffers_of_processes', 'gradients_of_processes'} & other.keys()
