@@ -74,9 +74,9 @@ def parse_args():
 def chosen_experiments(args, reproduction: Reproduction) -> dict[str, Experiment]:
     """The experiments that the command line names, each once, in order."""
     found = {}
-    for table in chosen_tables(args, reproduction):
-        for row in reproduction.table(table).rows:
-            experiment = reproduction.experiment(row)
+    for table in map(reproduction.table, chosen_tables(args, reproduction)):
+        for row in table.rows:
+            experiment = reproduction.experiment(row, table.task)
             if experiment:
                 found.setdefault(experiment.name, experiment)
     if args.data == 'demo' and not args.table:

@@ -37,7 +37,7 @@ class Experiment:
 
     Args:
         name: Its own, which its results bear.
-        task: 'action' or 'reid'.
+        task: 'action', 'reid', or 'cost', which trains nothing.
         config: Path of the config, from the root of the checkout.
         options: Settings of the config to override, by dotted keys.
         draw: The drawn data set: ``kind`` is 'reid' or 'action', the rest goes to the
@@ -84,13 +84,15 @@ def experiment_config(experiment: Experiment, root: Path) -> Config:
     return cfg
 
 
-def paper_experiment(row: Row, root: Path) -> Experiment:
+def paper_experiment(row: Row, task: str, root: Path) -> Experiment:
     """What a row's results on the data of the paper come from.
 
-    ``--all-splits`` among the row's arguments trains on each official split, too.
+    ``--all-splits`` among the row's arguments trains on each official split, too; in a
+    table of costs, ``--cfg-options`` apply to the config.
 
     Args:
         row: Its ``run`` names a config.
+        task: Of the row's table.
         root: Root of the checkout.
 
     Raises:
@@ -104,14 +106,23 @@ def paper_experiment(row: Row, root: Path) -> Experiment:
         raise FileNotFoundError(
             f'There is no config of experiment {row.run!r}: looked for '
             f'{" and ".join(place.format(row.run) for place in _PLACES)}.')
+    if task == 'cost':
+        return Experiment(row.record_name('paper'), task, config,
+                          dict(map(_setting, row.test[1:])), training=row.run)
     splits = ()
     if '--all-splits' in row.test:
         cfg = Config.fromfile(str(root / config))
         splits = tuple(range(1, cfg.get('num_splits', 1) + 1))
     return Experiment(
-        row.record_name('paper'), 'reid' if 'reid/' in place else 'action', config,
+        row.record_name('paper'), task, config,
         test=tuple(word for word in row.test if word != '--all-splits'),
         splits=splits, training=row.run)
+
+
+def _setting(word: str) -> tuple[str, object]:
+    """Key and value of ``key=value``, as on the command line."""
+    key, _, value = word.partition('=')
+    return key, yaml.safe_load(value)
 
 
 def load_drawn(path: Path) -> dict[str, Experiment]:

@@ -92,8 +92,12 @@ class Reproduction:
                              f'{", ".join(self.table_names())}.')
         return load_table(self.root / 'configs/tables' / f'{name}.yml')
 
-    def experiment(self, row: Row) -> Optional[Experiment]:
+    def experiment(self, row: Row, task: str) -> Optional[Experiment]:
         """What a row's results come from; None where it has none on these data.
+
+        Args:
+            row: Of a table.
+            task: Of that table.
 
         Raises:
             FileNotFoundError: Its config is not there.
@@ -102,7 +106,7 @@ class Reproduction:
         if not row.run_name(self.data):
             return None
         if self.data == 'paper':
-            return paper_experiment(row, self.root)
+            return paper_experiment(row, task, self.root)
         return replace(self.drawn(row.demo), name=row.record_name('demo'),
                        test=row.test)
 

@@ -30,11 +30,17 @@ from pathlib import Path
 from typing import Callable, Optional
 
 import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
 
 from ...evaluation.action import load_scores
 from ...evaluation.reid import load_features
 from ...evaluation.reid_result import comparable_cameras, split_subsets
 from ...functional.retrieval import rank_features
+from ..complexity import count_multiply_adds, measure_complexity
+from ..config import input_shape
 from .experiment import Experiment, experiment_config
 from .record import SeedResult
 from .table import is_percentage
@@ -106,8 +112,6 @@ def prepare_run(experiment: Experiment, seed: int, root: Path, work_dir: Path,
 
 def _call_tool(argv: list[str], log: str, num_threads: int) -> None:
     """Be one of the tools, in this process."""
-    import torch
-
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
@@ -181,9 +185,37 @@ def _last_line(log: Path) -> str:
 
 
 def _perform(run: Run, tools: Path, phases: _Phases) -> SeedResult:
-    """Train and test, on each split."""
+    """Train and test on each split, or count."""
+    if run.experiment.task == 'cost':
+        return _cost(run)
     with phases.alone_in(run.folder):
         return _finished(run) or _trained_and_tested(run, tools, phases)
+
+
+def _cost(run: Run) -> SeedResult:
+    """Parameters, in millions, and multiply-adds of a clip, in billions."""
+    cfg = Config.fromfile(str(run.folder / 'config.py'))
+    model = cfg.model
+    model.backbone.pop('init_cfg', None)  # weights do not matter, and may be far away
+    start = time.monotonic()
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        parameters, multiply_adds = _count(MODELS.build(model).eval(), cfg)
+    return SeedResult(dict(params_M=parameters / 1e6, flops_G=multiply_adds / 1e9),
+                      seconds=time.monotonic() - start)
+
+
+def _count(model: nn.Module, cfg: Config) -> tuple[int, int]:
+    """Parameters, and multiply-adds of one clip as the test pipeline makes it."""
+    dataset = cfg.test_dataloader.dataset
+    if 'query' not in dataset:
+        cost = measure_complexity(model, input_shape(cfg))
+        return cost.parameters, cost.multiply_adds
+    steps = {step.type: step for step in dataset.query.pipeline}
+    tracklet = torch.zeros(1, 1, 3, steps['SampleTrackletFrames'].num_frames,
+                           *steps['ResizeFrames'].size)
+    with torch.no_grad():
+        counted = count_multiply_adds(lambda: model(tracklet))
+    return sum(p.numel() for p in model.parameters()), counted.total
 
 
 def _trained_and_tested(run: Run, tools: Path, phases: _Phases) -> SeedResult:
