@@ -93,6 +93,8 @@ setup(
             'mmpretrain>=1.2,<1.3', 'timm>=0.9', 'torchvision>=0.21',
             # Opens reports in a Chromium that is there, and downloads none.
             'playwright>=1.40',
+            # The tests' files, shared out among the cores.
+            'pytest-xdist>=3.5',
             'hypothesis>=6.100', 'packaging>=21', 'pytest>=7.4', 'ruff>=0.4',
             'setuptools>=70.1'
         ],

@@ -17,43 +17,57 @@ import torch
 
 from ...datasets.demo_action import ClutterConfig, draw_action_dataset
 from ...datasets.demo_reid import Difficulty, draw_reid_dataset
+from ...datasets.demo_reid.tracklet import DEFAULT_DIFFICULTY
 from ...version import __version__
+from ...visualization.curves import save_figure
+from ...visualization.difficulty import DifficultyPanel, draw_difficulty
 from .experiment import Experiment, load_drawn, paper_experiment
 from .record import Record, SeedResult, load_record, save_record
+from .results_page import Plot, make_results_page, read_notes
 from .running import Run
 from .table import DATA, Row, Table, load_table
 
-__all__ = ['Reproduction', 'draw_data']
+__all__ = ['Reproduction', 'difficulty_panels', 'draw_data']
 
 DRAWN = 'drawn.yml'
+# From the folder of the page.
+_PLOT = 'results/difficulty.svg'
+# Experiments on drawn persons whose fall with difficulty is plotted.
+_COMPARED = {'none': 'resnet14_tp_demo', 'COSAM_4,5': 'resnet14_cosam45_tp_demo'}
 
 
 def draw_data(draw: dict, folder: Path) -> Path:
     """Draw the data of an experiment, unless they are there.
 
     Args:
-        draw: ``kind``, 'reid' or 'action'; the rest says how difficult: arguments of
-            ``Difficulty`` or of ``ClutterConfig``.
+        draw: ``kind``, 'reid' or 'action'; the rest says how difficult, each from 0 to
+            1: clutter and occlusion, of persons accessories and misalignment, too.
         folder: Folder of all drawn data.
 
     Returns:
         The data set's folder.
 
     Raises:
-        ValueError: There is no such kind or setting.
+        ValueError: There is no such kind or difficulty.
     """
-    settings = {key: value for key, value in draw.items() if key != 'kind'}
-    kinds = dict(reid=(draw_reid_dataset, 'difficulty', Difficulty),
-                 action=(draw_action_dataset, 'clutter', ClutterConfig))
-    if draw.get('kind') not in kinds:
-        raise ValueError(f'draw needs a kind of {tuple(kinds)}, got {draw!r}.')
-    function, name, difficulty = kinds[draw['kind']]
+    levels = {key: value for key, value in draw.items() if key != 'kind'}
+    draw_set = dict(reid=_draw_persons, action=_draw_clips).get(draw.get('kind'))
+    if draw_set is None:
+        raise ValueError(f"draw needs a kind of 'reid' or 'action', got {draw!r}.")
+    parts = [draw['kind'], *(f'{key}{levels[key]:g}' for key in sorted(levels))]
     try:
-        arguments = {name: difficulty(**settings)} if settings else {}
+        return draw_set(folder / '_'.join(parts), **levels)
     except TypeError as error:
         raise ValueError(f'draw {draw!r} does not fit: {error}') from error
-    parts = [draw['kind'], *(f'{key}{settings[key]}' for key in sorted(settings))]
-    return function(folder / '_'.join(parts), **arguments)
+
+
+def _draw_persons(folder: Path, **levels: float) -> Path:
+    return draw_reid_dataset(folder, difficulty=Difficulty(**levels))
+
+
+def _draw_clips(folder: Path, clutter: float = 0.5, occlusion: float = 0.0) -> Path:
+    return draw_action_dataset(folder, clutter=ClutterConfig.scaled(clutter),
+                               occlusion=occlusion)
 
 
 @dataclass(frozen=True)
@@ -187,6 +201,54 @@ class Reproduction:
         names = {row.record_name(self.data) for row in table.rows}
         found = {name: self.record(name) for name in sorted(names) if name}
         return {name: record for name, record in found.items() if record is not None}
+
+    def write_page(self) -> Path:
+        """Write ``docs/results.md``, and its plots, from what is on record.
+
+        Returns:
+            The page.
+        """
+        page = self.root / 'docs/results.md'
+        page.write_text(self.page(), encoding='utf-8')
+        panels = difficulty_panels(replace(self, data='demo'))
+        if panels:
+            save_figure(draw_difficulty(panels, 'mAP (%)'), self.root / 'docs' / _PLOT)
+        return page
+
+    def page(self) -> str:
+        """The text of ``docs/results.md``."""
+        both = [replace(self, data=data) for data in DATA]
+        records = [each.record(file.stem) for each in both for file in
+                   sorted(each.record_file('').parent.glob('*.json'))]
+        plots = {}
+        if difficulty_panels(replace(self, data='demo')):
+            plots['demo_difficulty'] = [Plot(_PLOT, 'mAP against difficulty, without '
+                                                    'attention and with COSAM_4,5')]
+        folder = self.records or self.root / 'docs/results'
+        return make_results_page([self.table(name) for name in self.table_names()],
+                                 records, plots, read_notes(folder / 'notes'))
+
+
+def difficulty_panels(reproduction: Reproduction) -> list[DifficultyPanel]:
+    """mAP against each of the drawn persons' difficulties, of the seeds on record.
+
+    The experiments at the ends are named after the usual one and what they change.
+    """
+    usual, panels = vars(DEFAULT_DIFFICULTY), []
+    for axis, middle in usual.items():
+        levels, values = (0.0, middle, 1.0), {}
+        for label, name in _COMPARED.items():
+            records = [reproduction.record(name + suffix)
+                       for suffix in (f'_{axis}0', '', f'_{axis}1')]
+            if None not in records:
+                seeds = sorted(set.intersection(*(set(r.seeds) for r in records)))
+                if seeds:
+                    values[label] = np.array([
+                        [record.seeds[seed].metrics['mAP'] for record in records]
+                        for seed in seeds])
+        if values:
+            panels.append(DifficultyPanel(axis, levels, values))
+    return panels
 
 
 def measured_with(num_threads: int) -> dict:

@@ -1,0 +1,220 @@
+"""``tools/reproduce.py`` from an empty folder to a printed table, with small models."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cosam_mm.engine.experiments import reproduction as module
+from cosam_mm.engine.experiments.record import load_record
+from cosam_mm.engine.experiments.reproduction import Reproduction, draw_data
+
+REPO = Path(__file__).resolve().parents[2]
+TABLE = """
+name: small
+title: Small models
+source: none
+task: {task}
+metrics: [{metric}]
+baseline: plain
+rows:
+- {{label: plain, demo: plain}}
+- {{label: COSAM, demo: cosam}}
+"""
+DRAWN = """
+runs:
+  plain:
+    task: reid
+    config: configs/reid/resnet14_tp_demo.py
+    draw: {{kind: reid}}
+    options:
+      model.backbone.base_channels: 8
+      train_cfg.max_epochs: {epochs}
+      train_cfg.val_interval: 1000
+      param_scheduler.0.total_steps: {epochs}
+      train_dataloader.batch_size: 4
+      train_dataloader.sampler.num_pids_per_batch: 2
+      train_dataloader.sampler.num_tracklets_per_pid: 2
+      train_dataloader.num_workers: 0
+      train_dataloader.persistent_workers: false
+      test_dataloader.num_workers: 0
+      test_dataloader.persistent_workers: false
+      default_hooks.checkpoint.interval: 1
+      custom_hooks: []
+  cosam:
+    like: plain
+    options:
+      model.backbone.plugins:
+      - {{cfg: {{type: COSAM, num_frames: 4, spatial_size: [4, 2]}}, position: after_layer4}}
+"""
+
+
+@pytest.fixture(scope='module')
+def persons(tmp_path_factory):
+    """A small drawn set where the tool looks for one."""
+    folder = tmp_path_factory.mktemp('work')
+    module.draw_reid_dataset(folder / 'drawn' / 'reid', 4, 3, progress=False,
+                             num_distractors=2, num_junk=1)
+    return folder
+
+
+def checkout(folder, epochs=1):
+    """A checkout with one table, its own results, and this one's code."""
+    for name in ('configs', 'tools'):
+        (folder / name).mkdir(parents=True)
+        for path in (REPO / name).iterdir():
+            if path.name not in ('tables', '__pycache__'):
+                (folder / name / path.name).symlink_to(path)
+    (folder / 'tools' / 'reproduce.py').unlink()
+    (folder / 'tools' / 'reproduce.py').write_bytes(
+        (REPO / 'tools' / 'reproduce.py').read_bytes())
+    tables = folder / 'configs' / 'tables'
+    tables.mkdir()
+    (tables / 'small.yml').write_text(TABLE.format(task='reid', metric='mAP'))
+    (tables / 'drawn.yml').write_text(DRAWN.format(epochs=epochs))
+    (folder / 'docs').mkdir()
+    return folder
+
+
+def command(root, persons, *arguments):
+    # The set on disk is smaller than the one that would be drawn: see small_set.py.
+    return [sys.executable, str(root / 'small_set.py'), '--data', 'demo',
+            '--work-dir', str(persons), *arguments]
+
+
+def small_set(root):
+    """The tool, taking the small set for the one of the experiment."""
+    (root / 'small_set.py').write_text(f"""
+import runpy
+from cosam_mm.engine.experiments import reproduction
+reproduction.draw_reid_dataset = lambda folder, **_: folder
+if __name__ == '__main__':
+    runpy.run_path({str(root / 'tools' / 'reproduce.py')!r}, run_name='__main__')
+""")
+
+
+def run(root, persons, *arguments):
+    env = dict(os.environ, PYTHONPATH=str(REPO), OMP_NUM_THREADS='1')
+    return subprocess.run(command(root, persons, *arguments), capture_output=True,
+                          text=True, env=env, cwd=root)
+
+
+def test_from_nothing_to_a_table(tmp_path, persons):
+    root = checkout(tmp_path / 'checkout')
+    small_set(root)
+    listed = run(root, persons, '--table', 'small', '--list')
+    assert 'plain  (not run)' in listed.stdout, listed.stderr
+    assert '--only cosam --seeds 5 --run' in listed.stdout
+    printed = run(root, persons, '--table', 'small', '--print').stdout
+    assert printed.count('not run') >= 2
+
+    done = run(root, persons, '--table', 'small', '--run', '--seeds', '2',
+               '--max-parallel', '2', '--print', '--page')
+    assert done.returncode == 0, done.stderr
+    records = {name: load_record(root / 'docs/results/demo' / f'{name}.json')
+               for name in ('plain', 'cosam')}
+    assert sorted(records['plain'].seeds) == [0, 1]
+    for record in records.values():
+        for result in record.seeds.values():
+            rated = [value for value in result.items['AP'] if value is not None]
+            assert result.metrics['mAP'] == pytest.approx(
+                100 * sum(rated) / len(rated), abs=0.01)
+    assert records['cosam'].options['model.backbone.plugins'][0]['position'] \
+        == 'after_layer4'
+    assert f'{records["plain"].values("mAP").mean():.1f}' in done.stdout
+    assert 'Small models' in (root / 'docs/results.md').read_text()
+
+    again = run(root, persons, '--table', 'small', '--run', '--seeds', '2')
+    assert 'nothing to run' in again.stdout
+
+
+def test_stopped_and_gone_on(tmp_path, persons):
+    root = checkout(tmp_path / 'checkout', epochs=40)
+    small_set(root)
+    work = tmp_path / 'work'
+    (work / 'drawn').mkdir(parents=True)
+    (work / 'drawn' / 'reid').symlink_to(persons / 'drawn' / 'reid')
+    env = dict(os.environ, PYTHONPATH=str(REPO), OMP_NUM_THREADS='1')
+    arguments = ('--only', 'plain', '--run', '--seeds', '1', '--max-parallel', '1')
+    process = subprocess.Popen(command(root, work, *arguments), env=env, cwd=root,
+                               stderr=subprocess.PIPE, text=True)
+    folder = work / 'demo' / 'plain' / 'seed0' / 'train'
+    end = time.monotonic() + 120
+    while not (folder / 'epoch_2.pth').is_file():
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert 'the same command goes on' in said
+    assert not (root / 'docs/results').exists()
+    done = run(root, work, *arguments)
+    assert done.returncode == 0, done.stderr
+    log = (work / 'demo' / 'plain' / 'seed0' / 'log.txt').read_text()
+    assert 'resumed' in log.lower()
+    assert (root / 'docs/results/demo/plain.json').is_file()
+
+
+def test_a_failed_run_is_named_and_the_others_are_kept(tmp_path, persons):
+    root = checkout(tmp_path / 'checkout')
+    small_set(root)
+    path = root / 'configs' / 'tables' / 'drawn.yml'
+    path.write_text(path.read_text().replace(
+        'position: after_layer4', 'position: after_layer9'))
+    done = run(root, persons, '--table', 'small', '--run', '--seeds', '1')
+    assert done.returncode == 1
+    assert 'error: cosam, seed 0: train.py ended with status' in done.stderr
+    assert (root / 'docs/results/demo/plain.json').is_file()
+
+
+def test_results_of_other_settings_are_not_mixed(tmp_path, persons):
+    root = checkout(tmp_path / 'checkout')
+    small_set(root)
+    assert run(root, persons, '--only', 'plain', '--run', '--seeds', '1'
+               ).returncode == 0
+    file = root / 'docs/results/demo/plain.json'
+    content = json.loads(file.read_text())
+    content['options']['train_cfg.max_epochs'] = 9
+    file.write_text(json.dumps(content))
+    done = run(root, persons, '--only', 'plain', '--run', '--seeds', '2')
+    assert done.returncode == 2
+    assert 'holds results of other settings' in done.stderr
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (('--table', 'iccv9', '--list'), "There is no table 'iccv9'; there are"),
+    (('--only', 'nobody', '--run'), "There is no experiment 'nobody' on the demo data"),
+    (('--seeds', '0'), '--seeds must be at least 1, got 0'),
+])
+def test_a_mistake_is_one_line(arguments, message):
+    done = subprocess.run(
+        [sys.executable, 'tools/reproduce.py', '--data', 'demo', *arguments],
+        capture_output=True, text=True, cwd=REPO)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+def test_drawn_data_of_a_difficulty(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(module, 'draw_reid_dataset',
+                        lambda folder, **rest: seen.append((folder.name, rest)))
+    draw_data(dict(kind='reid', clutter=0.0), tmp_path)
+    name, rest = seen[0]
+    assert name == 'reid_clutter0'
+    assert (rest['difficulty'].clutter, rest['difficulty'].occlusion) == (0.0, 0.35)
+    with pytest.raises(ValueError, match="needs a kind of 'reid' or 'action'"):
+        draw_data({}, tmp_path)
+    with pytest.raises(ValueError, match='does not fit'):
+        draw_data(dict(kind='action', fog=1.0), tmp_path)
+
+
+def test_page_says_what_the_records_say():
+    """docs/results.md is written anew by ``tools/reproduce.py --page``."""
+    page = (REPO / 'docs' / 'results.md').read_text(encoding='utf-8')
+    assert Reproduction(REPO).page() == page
