@@ -234,6 +234,6 @@ def attend(x: Tensor, spatial_mask: Optional[Tensor],
         return apply_masks(y, None, channel_mask), channel_mask
     spatial_mask = spatial_mask.to(x.dtype)
     y, pooled = MaskAndPool.apply(x, spatial_mask)
-    channel_mask = channel_attention(pooled.transpose(1, 2))
+    channel_mask = channel_attention(pooled)
     weight = (1 + channel_mask).to(x.dtype)
     return WeighInPlace.apply(y, weight, x, spatial_mask), channel_mask

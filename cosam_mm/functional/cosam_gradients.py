@@ -21,7 +21,7 @@ __all__ = ['MaskAndPool', 'Project', 'Standardize', 'SummarizeInTurn', 'WeighInP
            'has_own_gradients', 'summarize_at_once']
 
 # Numbers in a block of a product that is summed at once: it stays in the cache.
-BLOCK = 2**18
+BLOCK = 2**20
 # Places of a map from which on a product by itself is as fast as a convolution.
 LEAST_PLACES = 128
 # Bytes up to which memory that was freed is used again, and its pages need not be found
@@ -164,20 +164,20 @@ class SummarizeInTurn(Function):
                                        create_graph=True)
         n, d, t, p = descriptors.shape
         k = weight.shape[0]
-        slots = weight.view(k, t - 1, p)
+        slots = weight.view(k, t - 1, p).transpose(0, 1)          # (T-1, K, P)
         g = (g / d).permute(2, 0, 1, 3).reshape(t * n, k, p)
         sums = torch.bmm(rows.view(t * n, d, p), g.transpose(1, 2)).view(t, n * d, k)
         for j in reversed(range(t - 1)):
             sums[j] += sums[j + 1]
+        later = sums[1:]
+        rest = sums[0] - later
         grad_rows = torch.bmm(templates.view(t * n, d, k), g).view(t, n * d, p)
-        grad_weight = torch.empty_like(slots)
-        for j in range(t - 1):
-            rest = sums[0] - sums[j + 1]
-            grad_rows[j].addmm_(sums[j + 1], slots[:, j])
-            grad_rows[j + 1].addmm_(rest, slots[:, j])
-            grad_weight[:, j] = torch.mm(sums[j + 1].t(), rows[j]).addmm_(
-                rest.t(), rows[j + 1])
-        return grad_rows.view(t, n, d, p).permute(1, 2, 0, 3), grad_weight.flatten(1)
+        grad_rows[:-1].baddbmm_(later, slots)
+        grad_rows[1:].baddbmm_(rest, slots)
+        grad_slots = torch.bmm(later.transpose(1, 2), rows[:-1])  # (T-1, K, P)
+        grad_slots.baddbmm_(rest.transpose(1, 2), rows[1:])
+        return (grad_rows.view(t, n, d, p).permute(1, 2, 0, 3),
+                grad_slots.transpose(0, 1).flatten(1))
 
 
 def summarize_at_once(descriptors: Tensor, weight: Tensor) -> Tensor:
@@ -213,17 +213,18 @@ class MaskAndPool(Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
-        """Args: x, (N, C, T, P); m, (N, T, P). Returns: y and (N, C, T)."""
+        """Args: x, (N, C, T, P); m, (N, T, P). Returns: y and (N, T, C)."""
         ctx.save_for_backward(x, m)
         y = x * m[:, None]
-        return y, y.mean(3)
+        # With the channels last in both, torch adds many of them at once.
+        return y, y.transpose(1, 2).mean(3)
 
     @staticmethod
     def backward(ctx: FunctionCtx, h: Tensor, q: Tensor
                  ) -> tuple[Tensor, Optional[Tensor]]:
         """Gradients of x and m."""
         x, m = ctx.saved_tensors
-        q = q[..., None] / x.shape[3]
+        q = q.transpose(1, 2)[..., None] / x.shape[3]             # (N, C, T, 1)
         if torch.is_grad_enabled():
             z = h + q
             return z * m[:, None], (z * x).sum(1)
