@@ -11,6 +11,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope, init_default_scope
 
+from cosam_mm.datasets.transforms.rand_augment import GEOMETRIC
 from cosam_mm.engine.complexity import measure_complexity
 from cosam_mm.engine.config import input_shape, set_data_root
 from tests.action_data import flat_pipeline, write_data_root
@@ -20,6 +21,7 @@ CONFIGS = sorted(path.name for path in CONFIG_DIR.glob('*.py'))
 # Models of the papers, in this package's backbones and heads.
 OURS = [name for name in CONFIGS
         if re.match(r'(resnext14|resnext101|i3d)_(?!r50)', name)]
+STRONG = [name for name in CONFIGS if name.endswith('_strong.py')]
 CLIP_LEN, SIZE = 32, 64
 
 # MMAction2's backbones: name -> type, head, (T, size) of a clip, narrow settings,
@@ -131,8 +133,13 @@ def test_there_is_a_config_for_every_combination():
                  for backbone in ('resnext101', 'i3d') for data in ('hmdb51', 'ucf101')
                  for head in ('', '_bert')}
     expected |= set(PLUGGED)
+    expected |= {f'resnext101{cosam}_bert_{data}_strong.py'
+                 for cosam in ('', '_cosam') for data in ('hmdb51', 'ucf101')}
+    expected |= {f'resnext14{cosam}{head}_demo{recipe}.py'
+                 for cosam in ('', '_cosam') for head, recipe in
+                 (('', ''), ('_lstm', ''), ('_bert', ''), ('_bert', '_strong'))}
     assert expected <= set(CONFIGS)
-    assert len(expected) == 42
+    assert len(expected) == 54
 
 
 @pytest.mark.parametrize('name', OURS)
@@ -140,8 +147,8 @@ def test_name_says_what_is_inside(name):
     cfg = Config.fromfile(CONFIG_DIR / name)
     match = re.fullmatch(
         r'(resnext14|resnext101|i3d)(_cosam)?(_lstm|_bert)?_(hmdb51|ucf101|demo)'
-        r'(_flow)?\.py', name)
-    backbone, cosam, head, data, flow = match.groups()
+        r'(_flow)?(_strong)?\.py', name)
+    backbone, cosam, head, data, flow, strong = match.groups()
     assert cfg.model.backbone.type == ('I3D' if backbone == 'i3d' else 'ResNeXt3D')
     assert cfg.model.backbone.get('depth') == {'resnext101': 101, 'resnext14': 14,
                                                'i3d': None}[backbone]
@@ -155,6 +162,7 @@ def test_name_says_what_is_inside(name):
         assert loader.dataset.num_classes == classes
         assert loader.dataset.name == data
         assert ('flow' in loader.dataset.get('filename_tmpl', '')) is bool(flow)
+    assert ('blending' in cfg.model.data_preprocessor) is bool(strong)
 
 
 @pytest.mark.parametrize('name', CONFIGS)
@@ -201,8 +209,9 @@ def test_full_size_plugins_know_their_place(name, shape):
     assert (cosam.in_channels, cosam.num_frames, *cosam.spatial_size) == shape
 
 
-@pytest.mark.parametrize('name', [n for n in [*OURS, *PLUGGED] if 'demo' not in n
-                                  and not n.startswith(tuple(TOKENS))])
+@pytest.mark.parametrize('name', [
+    n for n in [*OURS, *PLUGGED] if 'demo' not in n and n not in STRONG
+    and not n.startswith(tuple(TOKENS))])
 def test_recipe_of_the_paper(name):
     cfg = Config.fromfile(CONFIG_DIR / name)
     loader, wrapper = cfg.train_dataloader, cfg.optim_wrapper
@@ -285,6 +294,57 @@ def test_recipe_of_transformers(name):
         assert group['weight_decay'] == (0.05 if decays else 0), parameter_name
 
 
+@pytest.mark.parametrize('name', STRONG)
+def test_strong_recipe(name):
+    """A warm-up, a cosine, an average of the weights, blended and changed clips."""
+    cfg = shrink(Config.fromfile(CONFIG_DIR / name))
+    warmup, cosine = cfg.param_scheduler
+    epochs = cfg.train_cfg.max_epochs
+    assert (warmup.type, warmup.begin) == ('LinearLR', 0)
+    assert (cosine.type, cosine.begin, cosine.end, cosine.T_max) == (
+        'CosineAnnealingLR', warmup.end, epochs, epochs - warmup.end)
+    assert warmup.convert_to_iter_based
+    assert cosine.convert_to_iter_based
+    assert cfg.custom_hooks[-1].type == 'EMAHook'
+    assert cfg.model.cls_head.label_smooth_eps == 0.1
+    assert [(blend.type, blend.num_classes)
+            for blend in cfg.model.data_preprocessor.blending.augments] == [
+        (kind, cfg.model.cls_head.num_classes)
+        for kind in ('MixupBlending', 'CutmixBlending')]
+    steps = [step.type for step in cfg.train_dataloader.dataset.pipeline]
+    assert steps[-3:] == ['ClipRandAugment', 'FormatShape', 'PackActionInputs']
+
+    model = MODELS.build(cfg.model)
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).param_groups
+    by_parameter = {id(p): group for group in groups for p in group['params']}
+    for module_name, module in model.named_modules():
+        is_norm = 'Norm' in type(module).__name__
+        for key, parameter in module.named_parameters(recurse=False):
+            decay = by_parameter[id(parameter)]['weight_decay']
+            expected = 0 if is_norm or key == 'bias' else 0.05
+            assert decay == expected, (module_name, key)
+
+
+@pytest.mark.parametrize('name', STRONG)
+def test_strong_config_differs_from_its_twin_in_the_recipe_alone(name):
+    cfg = Config.fromfile(CONFIG_DIR / name)
+    twin = Config.fromfile(CONFIG_DIR / name.replace('_strong', ''))
+    assert cfg.custom_hooks[:-1] == twin.custom_hooks
+    (rand_augment,) = [step for step in cfg.train_dataloader.dataset.pipeline
+                       if step.type == 'ClipRandAugment']
+    cfg.train_dataloader.dataset.pipeline.remove(rand_augment)
+    del cfg.model.data_preprocessor['blending']
+    del cfg.model.cls_head['label_smooth_eps']
+    for key in ('model', 'train_dataloader', 'val_dataloader', 'test_dataloader',
+                'val_evaluator', 'test_evaluator', 'default_hooks', 'env_cfg'):
+        assert cfg[key] == twin[key], key
+    if 'demo' in name:
+        assert cfg.train_cfg == twin.train_cfg
+        assert not set(rand_augment.operations) & set(GEOMETRIC)
+    else:
+        assert 'operations' not in rand_augment
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('name', [n for n in PLUGGED if n.startswith(tuple(TOKENS))])
 def test_transformers_of_full_size_train(name):
@@ -306,8 +366,10 @@ def test_transformers_of_full_size_train(name):
     assert any('plugins' in k for k in changed) is ('_cosam' in name)
 
 
-def test_class_count_does_not_change_the_recipe():
+@pytest.mark.parametrize('recipe', ['', '_strong'])
+def test_class_count_does_not_change_the_recipe(recipe):
     """The data sets' configs differ in nothing but names and classes."""
-    hmdb51, ucf101 = ((CONFIG_DIR / f'resnext101_cosam_bert_{data}.py').read_text()
-                      for data in ('hmdb51', 'ucf101'))
+    hmdb51, ucf101 = (
+        (CONFIG_DIR / f'resnext101_cosam_bert_{data}{recipe}.py').read_text()
+        for data in ('hmdb51', 'ucf101'))
     assert hmdb51.replace('hmdb51', 'ucf101').replace('=51', '=101') == ucf101

@@ -46,6 +46,8 @@ PUBLIC = {
         'predict_labels', 'true_class_losses'},
     'cosam_mm.functional.paired_outcome': {
         'PairedOutcome', 'compare_clips', 'mcnemar_p_value'},
+    'cosam_mm.functional.bootstrap': {
+        'Interval', 'mean_interval', 'paired_difference'},
     'cosam_mm.functional.distance': {
         'DISTANCES', 'RESOLUTION', 'Rows', 'check_items', 'chosen_distances',
         'cosine_distance', 'distance_blocks', 'euclidean_distance', 'feature_array',
@@ -80,8 +82,8 @@ PUBLIC = {
         'SampleTrackletFrames', 'TrackletDataSample', 'TrackletDataset',
         'TrackletFolder'},
     'cosam_mm.datasets.transforms': {
-        'FlowFlip', 'FlowTenCrop', 'SafeDecordDecode', 'SafeDecordInit',
-        'SafeRawFrameDecode'},
+        'ClipRandAugment', 'FlowFlip', 'FlowTenCrop', 'SafeDecordDecode',
+        'SafeDecordInit', 'SafeRawFrameDecode'},
     'cosam_mm.evaluation.action': {
         'ActionMetric', 'DumpScores', 'cross_entropy', 'load_scores',
         'mean_class_accuracy', 'save_scores'},
@@ -110,8 +112,8 @@ PUBLIC = {
     'cosam_mm.visualization.report.page': {'Part', 'part_sizes', 'render_page'},
     'cosam_mm.engine.hooks': {
         'BadLossHook', 'BadSamplesHook', 'ChannelsLastHook', 'CheckpointGuardHook',
-        'FastInferenceHook', 'MaskVisualizationHook', 'MeanLossHook', 'ProgressBarHook',
-        'SafeCheckpointHook', 'SeededDrawsHook'},
+        'FastInferenceHook', 'KeepMemoryHook', 'MaskVisualizationHook',
+        'MeanLossHook', 'ProgressBarHook', 'SafeCheckpointHook', 'SeededDrawsHook'},
     'cosam_mm.engine.pictures.masks.recorder': {'MaskRecorder', 'make_recorder'},
     'cosam_mm.engine.pictures.masks.files': {
         'FORMATS', 'output_names', 'playing_speed', 'write_pictures'},
@@ -140,7 +142,7 @@ IN_ROOT = {
         'SampleTrackletFrames'},
     'METRICS': {'DumpScores', 'ReIDMetric'},
     'HOOKS': {'BadLossHook', 'BadSamplesHook', 'ChannelsLastHook',
-              'CheckpointGuardHook', 'FastInferenceHook',
+              'CheckpointGuardHook', 'FastInferenceHook', 'KeepMemoryHook',
               'MaskVisualizationHook', 'MeanLossHook', 'ProgressBarHook',
               'SafeCheckpointHook', 'SeededDrawsHook'},
     'OPTIM_WRAPPERS': {'CPUAmpOptimWrapper'},
@@ -151,8 +153,8 @@ IN_ROOT = {
 IN_MMACTION = {
     'MODELS': {'BERTHead', 'LSTMHead', 'MeanHead'},
     'DATASETS': {'ActionFrameDataset', 'ActionVideoDataset'},
-    'TRANSFORMS': {'FlowFlip', 'FlowTenCrop', 'SafeDecordDecode', 'SafeDecordInit',
-                   'SafeRawFrameDecode'},
+    'TRANSFORMS': {'ClipRandAugment', 'FlowFlip', 'FlowTenCrop', 'SafeDecordDecode',
+                   'SafeDecordInit', 'SafeRawFrameDecode'},
     'METRICS': {'ActionMetric'},
 }
 

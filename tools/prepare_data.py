@@ -4,6 +4,7 @@
     python tools/prepare_data.py ucf101 --videos DIR --splits DIR --out data/ucf101
     python tools/prepare_data.py demo --out data/demo
     python tools/prepare_data.py reid-demo --out data/reid_demo
+    python tools/prepare_data.py reid-demo --clutter 1 --occlusion 0 --out data/hard
     python tools/prepare_data.py crop --video FILE --tracks FILE --out DIR --camid 1
 
 Exit status: 0 done; 1 videos are missing or unreadable and --allow-missing was not
@@ -97,6 +98,25 @@ def zero_or_more(text: str) -> int:
     return number
 
 
+def share(text: str) -> float:
+    """Reads a number from 0 to 1."""
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f'must lie in 0 to 1, got {number:g}')
+    return number
+
+
+def add_share_arguments(parser: argparse.ArgumentParser,
+                        options: dict[str, tuple[float, str]]) -> None:
+    """Arguments of a drawn data set's difficulty: name -> (default, what it is)."""
+    group = parser.add_argument_group(
+        'difficulty', 'each from 0, none of it, to 1; other values draw another data '
+        'set, into a folder of its own')
+    for name, (default, what) in options.items():
+        group.add_argument(f'--{name}', type=share, default=default, metavar='SHARE',
+                           help=f'{what} (default: %(default)s)')
+
+
 def run_official(args: argparse.Namespace) -> int:
     """Prepares HMDB51 or UCF101."""
     for option, folder in (('--videos', args.videos), ('--splits', args.splits)):
@@ -130,12 +150,19 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--seed', type=int, default=0, metavar='S',
         help='the same seed draws the same data set (default: %(default)s)')
+    add_share_arguments(parser, dict(
+        clutter=(0.5, 'how much there is around the target: small objects in motion, '
+                 'shapes behind, texture and drift of the background'),
+        occlusion=(0.0, 'share of the clips in which something opaque passes before '
+                   'the target')))
 
 
 def run_demo(args: argparse.Namespace) -> int:
     """Draws the demo data set and prepares it as if it had been downloaded."""
-    from cosam_mm.datasets.demo_action import draw_action_dataset
-    draw_action_dataset(args.out, args.num_videos_per_class, args.seed)
+    from cosam_mm.datasets.demo_action import ClutterConfig, draw_action_dataset
+    draw_action_dataset(
+        args.out, args.num_videos_per_class, args.seed,
+        clutter=ClutterConfig.scaled(args.clutter), occlusion=args.occlusion)
     lists = preparation.parse_hmdb51_splits(args.out / 'splits', name='demo')
     if annotate(lists, args.out / 'videos', args.out, allow_missing=False) is None:
         return 1
@@ -161,17 +188,25 @@ def add_reid_demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--seed', type=int, default=0, metavar='S',
         help='the same seed draws the same data set (default: %(default)s)')
+    add_share_arguments(parser, dict(
+        clutter=(0.6, 'things and textures in the background, and others who walk '
+                 'there'),
+        occlusion=(0.35, 'chance that something stands or passes before the person'),
+        accessories=(0.5, 'how much people carry: bags, hats, umbrellas'),
+        misalignment=(0.5, 'how badly the boxes sit, and how much they jitter')))
 
 
 def run_reid_demo(args: argparse.Namespace) -> int:
     """Draws walking persons in MARS's layout."""
-    from cosam_mm.datasets.demo_reid import draw_reid_dataset
+    from cosam_mm.datasets.demo_reid import Difficulty, draw_reid_dataset
     if args.num_pids < 2:
         raise ValueError(f'--num-pids is {args.num_pids}; allowed: 2 and above')
     num_train = args.num_pids // 2
     num_test = args.num_pids - num_train
     draw_reid_dataset(args.out, num_train, num_test, args.num_cameras, args.seed,
-                      tuple(args.size))
+                      tuple(args.size), difficulty=Difficulty(
+                          args.clutter, args.occlusion, args.accessories,
+                          args.misalignment))
     print(f'{args.out}: {num_train} identities to train on, {num_test} to test on, '
           f'{args.num_cameras} cameras')
     print('next: python tools/train.py configs/reid/resnet14_cosam45_tp_demo.py '

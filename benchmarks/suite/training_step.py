@@ -3,7 +3,8 @@
 The model is ``configs/resnext101_cosam_bert_hmdb51.py``: ResNeXt101-64f, COSAM and
 BERT, on clips of 3 x 64 x 112 x 112. The plain form has contiguous memory, fp32, COSAM
 with the cost volume and AdamW as it comes; the fast one has channels last, COSAM as it
-is here and the fused AdamW.
+is here and the fused AdamW, in a process that keeps the memory it frees
+(``ChannelsLastHook`` and ``KeepMemoryHook``).
 
 Parts:
 
@@ -24,6 +25,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.apart import Apart
 from benchmarks.figures import Figure, at_least, at_most
 from benchmarks.harness import Options
 from benchmarks.profiling import time_by_operation
@@ -36,7 +38,8 @@ from cosam_mm.engine.measurement import (
     time_alternately,
 )
 
-__all__ = ['PARTS', 'build', 'clips', 'compared', 'exact', 'run']
+__all__ = ['PARTS', 'build', 'clips', 'compared', 'exact', 'fast_steps', 'run',
+           'steps_with_and_without']
 
 CONFIG = Path(__file__).parents[2] / 'configs' / 'resnext101_cosam_bert_hmdb51.py'
 BATCH = 2
@@ -124,28 +127,45 @@ def _details(times: dict, *sides: str) -> dict:
     return {'batch': BATCH, 'clip': '3x64x112x112', **compared(times, *sides)}
 
 
-def _whole(options: Options) -> Iterator[Figure]:
+def fast_steps(options: Options) -> dict[str, Callable[[], None]]:
+    """The fast forms, in fp32 and under bf16."""
+    x, model = clips(options, BATCH), _fast(options)
+    return {'fast fp32': _step(model, x), 'fast bf16': _step(model, x, bf16=True)}
+
+
+def steps_with_and_without(options: Options) -> dict[str, Callable[[], None]]:
+    """The fast steps with COSAM and without it, in fp32 and under bf16."""
     x = clips(options, BATCH)
-    fast = _fast(options)
-    times = _time(options, {
-        'plain': _step(build(options, 'NaiveCOSAM'), x, fused=False),
-        'fast fp32': _step(fast, x),
-        'fast bf16': _step(fast, x, bf16=True)})
+    models = {'with': _fast(options), 'without': _fast(options, '')}
+    return {f'{side} {name}': _step(model, x, name == 'bf16')
+            for side, model in models.items() for name in ('fp32', 'bf16')}
+
+
+def _whole(options: Options) -> Iterator[Figure]:
+    x, model = clips(options, BATCH), _fast(options)
+    with Apart(fast_steps, options) as apart:
+        times = _time(options, {
+            'plain': _step(build(options, 'NaiveCOSAM'), x, fused=False),
+            'fast fp32': apart.call('fast fp32'),
+            'fast bf16': apart.call('fast bf16'),
+            'fast fp32, memory given back': _step(model, x),
+            'fast bf16, memory given back': _step(model, x, bf16=True)})
     ratios = ratio_to_baseline(times, 'plain')
-    for name, target in (('fast fp32', 1.35), ('fast bf16', 2.5)):
-        yield Figure('step', f'plain / {name}, batch {BATCH}', 'times', ratios[name],
-                     at_least(target), _details(times, 'plain', name))
+    targets = {'fast fp32': at_least(1.35), 'fast bf16': at_least(2.5)}
+    for name, ratio in ratios.items():
+        if name != 'plain':
+            yield Figure('step', f'plain / {name}, batch {BATCH}', 'times', ratio,
+                         targets.get(name), _details(times, 'plain', name))
 
 
 def _cosam(options: Options) -> Iterator[Figure]:
-    x = clips(options, BATCH)
-    models = {'with': _fast(options), 'without': _fast(options, '')}
-    for name, bf16 in (('fp32', False), ('bf16', True)):
-        times = _time(options, {side: _step(model, x, bf16)
-                                for side, model in models.items()})
-        yield Figure('cosam', f'with COSAM / without, {name}, batch {BATCH}', 'times',
-                     ratio_to_baseline(times, 'with')['without'], at_most(1.02),
-                     _details(times, 'with', 'without'))
+    with Apart(steps_with_and_without, options) as apart:
+        for name in ('fp32', 'bf16'):
+            times = _time(options, {side: apart.call(f'{side} {name}')
+                                    for side in ('with', 'without')})
+            yield Figure('cosam', f'with COSAM / without, {name}, batch {BATCH}',
+                         'times', ratio_to_baseline(times, 'with')['without'],
+                         at_most(1.02), _details(times, 'with', 'without'))
 
 
 def _memory(options: Options) -> Iterator[Figure]:

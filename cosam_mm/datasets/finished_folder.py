@@ -69,8 +69,9 @@ def check_finished(marker: Path, parameters: dict, kind: str, expected: Iterable
     found = json.loads(marker.read_text(encoding='utf-8'))
     if found != parameters:
         differing = ', '.join(
-            f'{key} {found.get(key)!r} instead of {value!r}'
-            for key, value in parameters.items() if found.get(key) != value)
+            f'{key} {found.get(key)!r} instead of {parameters.get(key)!r}'
+            for key in {**parameters, **found}
+            if found.get(key) != parameters.get(key))
         raise ValueError(f'{folder} holds a {kind} with other parameters '
                          f'({differing}); {_ADVICE}')
     missing = [path for path in expected if not path.is_file()]

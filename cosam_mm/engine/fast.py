@@ -236,6 +236,11 @@ def _log(found: Difference, folded: int, bfloat16: bool) -> None:
 
 
 def use_fast_inference(cfg: Config) -> None:
-    """Have a test run of a config make its model fast."""
-    cfg.custom_hooks = [*(cfg.get('custom_hooks') or ()),
-                        dict(type='FastInferenceHook')]
+    """Have a test run of a config make its model fast.
+
+    Hooks that average weights are left out: a checkpoint holds the average as the
+    model's weights, and they would swap it with a copy that is not fast.
+    """
+    hooks = [hook for hook in cfg.get('custom_hooks') or ()
+             if hook['type'] != 'EMAHook']
+    cfg.custom_hooks = [*hooks, dict(type='FastInferenceHook')]

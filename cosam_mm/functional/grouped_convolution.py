@@ -1,8 +1,8 @@
 """Convolutions in groups of few channels, with gradients taken in wider groups.
 
 A processor multiplies a vector of channels at once. Where a group has four of them,
-most of it is idle, most of all in the gradients. ``factor`` groups side by side are one
-group, too, whose weights between channels of different groups are 0::
+most of it is idle, most of all in gradients in bfloat16. ``factor`` groups side by side
+are one group, too, whose weights between channels of different groups are 0::
 
     groups   1 1 . .   of 2 channels,    1 1 0 0   of 4, the same convolution
              2 2 . .                     2 2 0 0
@@ -13,7 +13,6 @@ That is ``factor`` times the arithmetic, and faster all the same. The gradients 
 finite numbers are the same to rounding: what is added are products with 0, and the
 gradients of weights that are not there are left out.
 """
-import math
 from collections.abc import Sequence
 from typing import Optional
 
@@ -23,10 +22,9 @@ from torch.autograd.function import Function, FunctionCtx
 
 __all__ = ['GroupedConvolution', 'merge_groups', 'split_groups', 'widening']
 
-# Channels of a group from which on wider ones gain nothing.
-ENOUGH_CHANNELS = 8
-# Channels that narrower groups are merged to.
-WIDE_CHANNELS = 16
+# Channels of groups whose gradients are taken in pairs of groups. Groups of 8 gain
+# nothing any more.
+NARROW = 4
 
 
 def widening(channels: int, groups: int) -> int:
@@ -37,10 +35,9 @@ def widening(channels: int, groups: int) -> int:
         groups: Their number.
 
     Returns:
-        The factor, a divisor of ``groups``; 1 where groups are wide enough.
+        2 or, where groups have another width or no partner, 1.
     """
-    width = channels // groups
-    return 1 if width >= ENOUGH_CHANNELS else math.gcd(WIDE_CHANNELS // width, groups)
+    return 2 if channels == NARROW * groups and groups % 2 == 0 else 1
 
 
 def merge_groups(weight: Tensor, groups: int, factor: int) -> Tensor:

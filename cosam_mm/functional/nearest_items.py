@@ -79,7 +79,7 @@ class _Points:
         else:
             power = np.clip(np.frexp(norm.max())[1], -126, 126)
             scale = np.full_like(norm, 2.**-power)  # exact
-            mean = items.values.mean(axis=0, dtype=np.float64)
+            mean = _mean(items.values)
         self._scale, self._mean = torch.from_numpy(scale), torch.from_numpy(mean)
         memory = self.memory(1024)
         self.squared_norm = np.concatenate([
@@ -111,6 +111,14 @@ class _Points:
         terms = (self._values.shape[1] + _ROUNDINGS) * 2.**-24
         assert terms < 1
         return terms / (1 - terms)
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Mean (D,) of rows (N, D) in double precision, without a copy of them all."""
+    total = np.zeros(values.shape[1])
+    for rows in _slices(len(values), 1024):
+        total += values[rows].sum(axis=0, dtype=np.float64)
+    return total / len(values)
 
 
 def _slices(count: int, size: int, first: int = 0) -> Iterator[slice]:

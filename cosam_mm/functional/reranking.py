@@ -82,12 +82,18 @@ def _encode(items: np.ndarray, neighbours: NearestItems, k1: int,
     return encoded
 
 
-def _expand_queries(encoded: 'csr_matrix', index: np.ndarray,
-                    k2: int) -> 'csr_matrix':
-    """Mean of the rows of an item and of its k2 - 1 nearest others."""
+def _expand_queries(encoded: 'csr_matrix', index: np.ndarray, k2: int,
+                    num_query: int) -> tuple['csr_matrix', 'csc_matrix']:
+    """Mean of the rows of an item and of its k2 - 1 nearest others.
+
+    Returns:
+        Those of the queries by row, those of the gallery by column. The gallery's are
+        much the largest thing here, and are made in that form at once.
+    """
     members = _membership(index[:, :k2]).astype(np.float64)
     members.data /= min(k2, index.shape[1])
-    return (members @ encoded).tocsr()
+    queries = (members[:num_query] @ encoded).tocsr()
+    return queries, members[num_query:].tocsc() @ encoded.tocsc()
 
 
 def _jaccard_distances(rows: 'csr_matrix', gallery: 'csc_matrix') -> np.ndarray:
@@ -138,8 +144,8 @@ def rerank_blocks(q_features: Features, g_features: Features, k1: int = 20,
 
     Needs scipy. Memory beside the features and one copy of them: about 75 k1 + 1,500
     bytes for each of the N = Q + G items while their neighbours are looked for, later
-    24 bytes for each entry of the sparse V (N k2 k1 of them are usual), and about
-    300 MiB for 2048-D features.
+    12 bytes for each entry of the sparse V (N k2 k1 of them are usual), and about
+    300 MiB for 2048-D features. The copy is given up before V is made.
 
     Args:
         q_features: (Q, D).
@@ -187,12 +193,13 @@ def _reranked(items: np.ndarray, originals: Iterator[tuple[slice, np.ndarray]],
     # All items are one point: every distance stays 0.
     neighbours.farthest[neighbours.farthest == 0] = 1
     encoded = _encode(items, neighbours, k1, distance)
-    encoded = _expand_queries(encoded, neighbours.index, k2)
-    gallery = encoded[num_query:].tocsc()
-    encoded = encoded[:num_query]
+    del items  # the copy of all features, larger than all that follows
+    encoded, gallery = _expand_queries(encoded, neighbours.index, k2, num_query)
+    farthest = neighbours.farthest
+    del neighbours
     step = max(1, _JACCARD_NUMBERS // gallery.shape[0])
     for rows, block in originals:
-        block *= (lambda_value / neighbours.farthest[rows, None]).astype(block.dtype)
+        block *= (lambda_value / farthest[rows, None]).astype(block.dtype)
         for start in range(0, len(block), step):
             part, first = block[start:start + step], rows.start + start
             part += (1 - lambda_value) * _jaccard_distances(

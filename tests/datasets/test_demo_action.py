@@ -20,6 +20,7 @@ from cosam_mm.datasets.demo_action import (
 )
 from cosam_mm.datasets.demo_action.clip import distractor_range, target_range
 from cosam_mm.datasets.demo_action.motion import draw_poses
+from cosam_mm.datasets.demo_action.occluder import draw_occluder
 
 SMALL = dict(clips_per_class=3, num_frames=6, size=(44, 36))
 NO_CLUTTER = ClutterConfig(0, 0, 0, 0, 0, 0)
@@ -211,6 +212,100 @@ def test_background_drifts_and_brightness_changes():
     assert change(swaying)[1] > change(still)[1] + 5
 
 
+def test_the_default_clips_are_what_they_have_always_been():
+    """Figures of the first version; codecs and rounding are allowed to differ."""
+    clip = draw_clip('move_left', clip_rng(0, 'move_left', 0))
+    assert clip.frames.mean(axis=(1, 2, 3))[::13] == pytest.approx(
+        [108.1255, 110.6369, 121.6324, 117.8439], abs=0.05)
+    assert clip.silhouette.sum(axis=(1, 2))[::13] == pytest.approx(
+        [159, 162, 154, 161], abs=2)
+
+
+@pytest.mark.parametrize(('share', 'expected'), [
+    (0, ClutterConfig(0, 0, 0, 0)), (0.5, ClutterConfig()),
+    (0.25, ClutterConfig(2, 2, 0.25, 0.2)), (1, ClutterConfig(6, 8, 1.0, 0.8))])
+def test_clutter_grows_with_its_share(share, expected):
+    assert ClutterConfig.scaled(share) == expected
+
+
+@pytest.mark.parametrize('share', [-0.1, 1.5, float('nan')])
+def test_a_share_of_clutter_lies_between_0_and_1(share):
+    with pytest.raises(ValueError, match=f'clutter is {share}; allowed: 0 to 1'):
+        ClutterConfig.scaled(share)
+
+
+def _hidden_shares(motion, seed, occlusion=1.0):
+    """How much of the target a bar hides, (T,)."""
+    free, occluded = (
+        draw_clip(motion, np.random.default_rng(seed), 24, (48, 36), NO_CLUTTER,
+                  chance).silhouette for chance in (0, occlusion))
+    assert not (occluded & ~free).any()
+    return 1 - occluded.sum(axis=(1, 2)) / free.sum(axis=(1, 2))
+
+
+def test_an_occluder_hides_some_of_the_target_for_some_of_the_time():
+    shares = np.array([_hidden_shares(motion, seed)
+                       for motion in MOTIONS for seed in range(8)])
+    assert (shares.max(axis=1) > 0.2).all()
+    assert ((shares > 0.05).mean(axis=1) <= 0.6).all()
+    assert np.median((shares > 0.5).mean(axis=1)) < 0.1
+
+
+@pytest.mark.parametrize(('chance', 'low', 'high'), [(0.3, 0.15, 0.45), (1, 1, 1)])
+def test_occlusion_is_a_chance(chance, low, high):
+    shown = [draw_occluder(np.random.default_rng(seed), 8, (48, 36), chance).any()
+             for seed in range(100)]
+    assert low <= np.mean(shown) <= high
+
+
+def test_an_occluder_is_opaque_and_enters_from_outside_and_leaves():
+    for seed in range(12):
+        layer = draw_occluder(np.random.default_rng(seed), 60, (48, 36), 1.0)
+        alpha = layer[..., 3]
+        assert alpha.max() == 1
+        assert (layer[..., :3] <= 255 * alpha[..., None] + 1e-3).all()
+        seen = np.flatnonzero(alpha.any(axis=(1, 2)))
+        assert len(seen) == seen[-1] - seen[0] + 1  # once
+        assert 10 < len(seen) < 60
+        for frame in {seen[0], seen[-1]} - {0, 59}:
+            assert alpha[frame].mean() < alpha.mean(axis=(1, 2)).max()
+
+
+def test_a_motion_of_the_occluder_is_as_likely_as_its_reverse():
+    """Where the bar stands at a share of its own way says nothing of time's arrow."""
+    def centre(layer):
+        weight = layer[..., 3]
+        x = np.arange(layer.shape[2])
+        return (weight * x).sum(axis=(1, 2)) / np.maximum(weight.sum(axis=(1, 2)), 1e-9)
+
+    ways, moments = [], []
+    for seed in range(300):
+        layer = draw_occluder(np.random.default_rng(seed), 24, (48, 36), 1.0)
+        seen = np.flatnonzero(layer[..., 3].any(axis=(1, 2)))
+        x = centre(layer[seen])
+        ways.append(x[-1] - x[0])
+        moments.append((seen[0] + seen[-1]) / 2 - 11.5)
+    for values in (np.array(ways), np.array(moments)):
+        assert _largest_gap(values, -values) < 1
+
+
+@pytest.mark.parametrize(('motion', 'other'), REVERSED_MOTION.items())
+def test_opposite_motions_own_the_same_frames_behind_an_occluder(motion, other):
+    clip, reverse = (draw_clip(name, np.random.default_rng(5), 9, occlusion=1.0)
+                     for name in (motion, other))
+    assert np.array_equal(clip.frames, reverse.frames[::-1])
+    assert np.array_equal(clip.silhouette, reverse.silhouette[::-1])
+
+
+def test_whether_something_occludes_changes_no_draw():
+    states = []
+    for chance in (1e-9, 1.0):
+        rng = np.random.default_rng(1)
+        draw_clip('grow', rng, 4, occlusion=chance)
+        states.append(rng.bit_generator.state)
+    assert states[0] == states[1]
+
+
 def test_target_outgrows_every_distractor():
     def limits(pose_range):
         log_radius = (pose_range.middle[3], pose_range.spread[3],
@@ -226,6 +321,8 @@ def test_target_outgrows_every_distractor():
     (dict(num_frames=1), 'num_frames is 1; a motion needs 2 or more'),
     (dict(size=(96, 20)), r'size is \(96, 20\); give \(width, height\), each 32'),
     (dict(size=(96, )), r'size is \(96,\)'),
+    (dict(occlusion=1.5), 'occlusion is 1.5; allowed: 0 to 1'),
+    (dict(occlusion=float('nan')), 'occlusion is nan; allowed: 0 to 1'),
 ])
 def test_draw_clip_refuses(changes, message):
     arguments = dict(motion='grow', rng=np.random.default_rng(0), num_frames=4)
@@ -344,6 +441,7 @@ def test_files_added_later_do_not_matter(tmp_path):
     (dict(seed=4), r'other parameters \(seed 0 instead of 4\); delete the folder or'),
     (dict(num_frames=7), r'num_frames 6 instead of 7'),
     (dict(clutter=ClutterConfig(num_distractors=1)), r"clutter {.*} instead of {"),
+    (dict(occlusion=0.5), 'occlusion None instead of 0.5'),
 ])
 def test_other_parameters_are_refused(dataset, changes, message):
     before = _files(dataset)
@@ -383,6 +481,7 @@ def test_an_empty_folder_and_missing_parents_are_fine(tmp_path):
     (dict(size=(8, 8)), r'size is \(8, 8\)'),
     (dict(size=(48, 36)), 'decord cannot read videos of width 48, choose another'),
     (dict(size=(72, 96)), 'decord cannot read videos of width 72'),
+    (dict(occlusion=-1), 'occlusion is -1; allowed: 0 to 1'),
 ])
 def test_bad_arguments_leave_nothing_behind(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
@@ -409,6 +508,18 @@ def test_a_file_that_cannot_be_written_is_an_error(tmp_path):
     frames = np.zeros((4, 36, 48, 3), np.uint8)
     with pytest.raises(OSError, match='holds 0 of 4 frames after writing: is the disk'):
         on_disk._write_video(tmp_path / 'absent' / 'clip.avi', frames)
+
+
+def test_an_occluded_data_set_knows_itself_again(dataset, tmp_path):
+    hard = draw_action_dataset(tmp_path / 'hard', occlusion=1.0, **SMALL)
+    assert draw_action_dataset(hard, occlusion=1.0, **SMALL) == hard
+    assert json.loads((hard / 'demo.json').read_text())['occlusion'] == 1.0
+    assert 'occlusion' not in json.loads((dataset / 'demo.json').read_text())
+    with pytest.raises(ValueError, match=r'parameters \(occlusion 1.0 instead of None'):
+        draw_action_dataset(hard, **SMALL)
+    easy, occluded = _files(dataset / 'videos'), _files(hard / 'videos')
+    assert easy.keys() == occluded.keys()
+    assert not set(easy.values()) & set(occluded.values())
 
 
 def test_no_progress_bar_without_a_terminal(tmp_path, capsys):

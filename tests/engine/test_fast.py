@@ -257,3 +257,11 @@ def test_fast_inference_of_a_config():
     use_fast_inference(cfg)
     assert cfg.custom_hooks == [dict(type='FastInferenceHook')]
     HOOKS.build(cfg.custom_hooks[0])
+
+
+def test_fast_inference_leaves_averages_of_weights_out():
+    cfg = Config(dict(custom_hooks=[
+        dict(type='EMAHook', momentum=0.1), dict(type='MeanLossHook')]))
+    use_fast_inference(cfg)
+    assert [hook.type for hook in cfg.custom_hooks] == [
+        'MeanLossHook', 'FastInferenceHook']

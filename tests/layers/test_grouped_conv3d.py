@@ -40,26 +40,18 @@ def step(module, x):
 
 
 @pytest.mark.parametrize('stride', [1, 2])
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
-def test_step_is_that_of_torch(taken, dtype, stride):
+@pytest.mark.parametrize('autocast', [True, False])
+def test_step_in_bfloat16_is_that_of_torch(taken, autocast, stride):
+    dtype = torch.float32 if autocast else torch.bfloat16
     x = torch.rand(2, 16, 3, 5, 4, dtype=dtype)
-    ours, plain = (module.to(dtype) for module in pair(stride=stride))
-    for a, b in zip(step(ours, x), step(plain, x)):
-        assert a.stride() == b.stride()
-        torch.testing.assert_close(a, b)
-    assert len(taken) == 1
-
-
-def test_autocast_in_bfloat16(taken):
-    x = torch.rand(2, 16, 3, 5, 4)
-    ours, plain = pair()
-    with torch.autocast('cpu', torch.bfloat16):
-        results = [step(module, x) for module in (ours, plain)]
-    for a, b in zip(*results):
+    pairs = [module.to(dtype) for module in pair(stride=stride)]
+    with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+        ours, plain = (step(module, x) for module in pairs)
+    for a, b in zip(ours, plain):
         assert a.dtype == b.dtype
+        assert a.stride() == b.stride()
         torch.testing.assert_close(a, b, rtol=2**-6, atol=2**-6 * b.abs().max().item())
-    assert [v.dtype for v in results[0]] == [
-        torch.bfloat16, torch.float32, torch.float32]
+    assert ours[0].dtype == torch.bfloat16
     assert len(taken) == 1
 
 
@@ -73,8 +65,17 @@ def test_autocast_leaves_float64_alone():
 @pytest.mark.parametrize('settings', [
     dict(last=False), dict(channels=32), dict(groups=1), dict(padding_mode='circular')])
 def test_otherwise_it_is_torchs(taken, settings):
-    x = torch.rand(1, settings.get('channels', 16), 3, 3, 3)
-    ours, plain = pair(**settings)
+    x = torch.rand(1, settings.get('channels', 16), 3, 3, 3, dtype=torch.bfloat16)
+    ours, plain = (module.bfloat16() for module in pair(**settings))
+    for a, b in zip(step(ours, x), step(plain, x)):
+        assert torch.equal(a, b)
+    assert not taken
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_in_full_precision_it_is_torchs(taken, dtype):
+    x = torch.rand(1, 16, 3, 3, 3, dtype=dtype)
+    ours, plain = (module.to(dtype) for module in pair())
     for a, b in zip(step(ours, x), step(plain, x)):
         assert torch.equal(a, b)
     assert not taken
@@ -87,13 +88,13 @@ def test_what_torch_takes_it_takes(taken):
                             (dict(bias=False, padding=1), (16, 3, 3, 3))):
         module = GroupedConv3d(16, 16, 3, groups=4, **settings)
         nn.utils.convert_conv3d_weight_memory_format(module, torch.channels_last_3d)
-        module(torch.rand(shape)).sum().backward()
+        module.bfloat16()(torch.rand(shape).bfloat16()).sum().backward()
     assert not taken
 
 
 def test_no_gradients_no_other_form(taken):
-    ours, plain = pair()
-    x = torch.rand(1, 16, 3, 3, 3)
+    ours, plain = (module.bfloat16() for module in pair())
+    x = torch.rand(1, 16, 3, 3, 3).bfloat16()
     with torch.no_grad():
         assert torch.equal(ours(x), plain(x))
     traced = torch.jit.trace(ours, x)

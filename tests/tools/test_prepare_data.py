@@ -1,14 +1,18 @@
 """The command `tools/prepare_data.py`, on real lists and real encoded videos."""
 import importlib.util
+import json
 import os
 import subprocess
 import sys
+from dataclasses import asdict
 
 import cv2
 import numpy as np
 import pytest
 
 from cosam_mm.datasets import preparation
+from cosam_mm.datasets.demo_action import ClutterConfig
+from cosam_mm.datasets.demo_reid import Difficulty
 from cosam_mm.datasets.preparation import OfficialCounts
 
 NAMES = ('w (1) [x]&b!;#+@-.avi', 'w2.avi', 'w3.avi')
@@ -271,6 +275,7 @@ def test_another_videos_folder_is_never_replaced(tool, small, capsys):
 @pytest.mark.parametrize('args', [
     [], ['kinetics'], ['hmdb51'], ['demo'], ['hmdb51', '--num-workers', '-1'],
     ['ucf101', '--flow', 'raft'], ['reid-demo'], ['reid-demo', '--size', '64'],
+    ['demo', '--out', 'x', '--clutter', '-1'], ['demo', '--out', 'x', '--seed', 'a'],
     ['crop', '--out', 'x'], ['crop', '--camid', '-1']])
 def test_wrong_arguments(tool, args, capsys):
     with pytest.raises(SystemExit) as info:
@@ -316,6 +321,70 @@ def test_reid_demo_is_drawn(tool, tmp_path, capsys):
     assert 'holds a drawn re-ID data set with other param' in capsys.readouterr().err
     assert tool.main(['reid-demo', '--out', str(out), '--num-pids', '1']) == 2
     assert capsys.readouterr().err == 'error: --num-pids is 1; allowed: 2 and above\n'
+
+
+@pytest.mark.parametrize(('command', 'option', 'value', 'message'), [
+    ('demo', '--clutter', '1.5', 'argument --clutter: must lie in 0 to 1, got 1.5'),
+    ('demo', '--occlusion', 'nan', 'argument --occlusion: must lie in 0 to 1, got nan'),
+    ('reid-demo', '--accessories', '-1',
+     'argument --accessories: must lie in 0 to 1, got -1'),
+    ('reid-demo', '--misalignment', 'much',
+     "argument --misalignment: invalid share value: 'much'"),
+])
+def test_a_difficulty_is_a_share(tool, command, option, value, message, tmp_path,
+                                 capsys):
+    with pytest.raises(SystemExit) as info:
+        tool.main([command, '--out', str(tmp_path / 'x'), f'{option}={value}'])
+    assert info.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_demo_of_a_difficulty(tool, tmp_path, capsys):
+    for name, options in (('plain', ['--clutter', '0.5', '--occlusion', '0']),
+                          ('hard', ['--clutter', '1', '--occlusion', '0.75'])):
+        assert tool.main(['demo', '--out', str(tmp_path / name),
+                          '--num-videos-per-class', '3', *options]) == 0
+    plain, hard = (json.loads((tmp_path / name / 'demo.json').read_text())
+                   for name in ('plain', 'hard'))
+    assert plain.pop('clutter') == asdict(ClutterConfig())
+    assert hard.pop('clutter') == asdict(ClutterConfig(6, 8, 1.0, 0.8))
+    assert hard.pop('occlusion') == 0.75
+    assert plain == hard
+    capsys.readouterr()
+    assert tool.main(['demo', '--out', str(tmp_path / 'hard'),
+                      '--num-videos-per-class', '3']) == 2
+    assert 'holds a demo data set with other parameters (clutter' in (
+        capsys.readouterr().err)
+
+
+def test_reid_demo_of_a_difficulty(tool, tmp_path):
+    options = ['--num-pids', '2', '--num-cameras', '2', '--size', '32', '16']
+    settings = dict(clutter=1.0, occlusion=0.0, accessories=0.25, misalignment=0.75)
+    for name, chosen in (('plain', {}), ('hard', settings)):
+        assert tool.main(['reid-demo', '--out', str(tmp_path / name), *options, *(
+            word for key, value in chosen.items() for word in (f'--{key}', str(value)))
+        ]) == 0
+    plain, hard = (json.loads((tmp_path / name / 'reid_demo.json').read_text())
+                   for name in ('plain', 'hard'))
+    assert plain['difficulty'] == asdict(Difficulty())
+    assert hard['difficulty'] == settings
+    names = [sorted(path.name for path in (tmp_path / name).rglob('*.jpg'))
+             for name in ('plain', 'hard')]
+    assert names[0] == names[1]
+
+
+def test_help_tells_the_difficulties(tool, capsys):
+    for command, words in (
+            ('demo', ('--clutter', '(default: 0.5)', '--occlusion', '(default: 0.0)')),
+            ('reid-demo', ('--clutter', '(default: 0.6)', '--occlusion',
+                           '(default: 0.35)', '--accessories', '--misalignment'))):
+        with pytest.raises(SystemExit):
+            tool.main([command, '--help'])
+        shown = ' '.join(capsys.readouterr().out.split())
+        assert 'each from 0, none of it, to 1' in shown
+        for word in words:
+            assert word in shown
 
 
 def test_the_next_command_names_a_config(tool, tmp_path, capsys, repo):

@@ -1,7 +1,7 @@
 """One clip: a target object in motion over drifting clutter and small distractors.
 
 The target is the largest object, opaque, two-coloured, rimmed, and on top of all
-others. Nothing else in a clip depends on its class.
+others but a bar that may pass before it. Nothing else in a clip depends on its class.
 """
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,6 +11,7 @@ import numpy as np
 
 from ..noise import cloud_tile, smooth_noise
 from .motion import MOTIONS, PoseRange, draw_poses
+from .occluder import draw_occluder
 from .sprite import lay_over, make_sprite, place
 
 _MIN_SIDE = 32
@@ -54,6 +55,26 @@ class ClutterConfig:
                     f'{name} of ClutterConfig is {value!r}; allowed: whole numbers')
 
 
+    @classmethod
+    def scaled(cls, share: float) -> 'ClutterConfig':
+        """Clutter of a difficulty between 0 and 1.
+
+        Args:
+            share: 0 has no distractors, no backdrop shapes, and a background in one
+                colour that stands still; 0.5 is the default; 1 has twice as much of
+                each. Brightness and noise stay.
+
+        Raises:
+            ValueError: A share outside 0 to 1.
+        """
+        if not 0 <= share <= 1:
+            raise ValueError(f'clutter is {share!r}; allowed: 0 to 1')
+        return cls(
+            num_distractors=round(2 * share * cls.num_distractors),
+            num_backdrop_shapes=round(2 * share * cls.num_backdrop_shapes),
+            texture=2 * share * cls.texture, drift=2 * share * cls.drift)
+
+
 DEFAULT_CLUTTER = ClutterConfig()
 
 
@@ -62,7 +83,8 @@ class DrawnClip(NamedTuple):
 
     Args:
         frames: RGB (T, H, W, 3) uint8.
-        silhouette: (T, H, W) bool, True where the target covers the pixel.
+        silhouette: (T, H, W) bool, True where the target covers the pixel; what is
+            occluded is False.
     """
 
     frames: np.ndarray
@@ -151,7 +173,7 @@ def _finish(rng: np.random.Generator, frames: np.ndarray,
     return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
 
 
-def _check(motion: str, num_frames: int, size: tuple) -> None:
+def _check(motion: str, num_frames: int, size: tuple, occlusion: float) -> None:
     if motion not in MOTIONS:
         raise ValueError(
             f'there is no motion {motion!r}; allowed: {", ".join(MOTIONS)}')
@@ -160,11 +182,14 @@ def _check(motion: str, num_frames: int, size: tuple) -> None:
     if len(size) != 2 or min(size) < _MIN_SIDE:
         raise ValueError(f'size is {size!r}; give (width, height), each {_MIN_SIDE} '
                          'pixels or more')
+    if not 0 <= occlusion <= 1:
+        raise ValueError(f'occlusion is {occlusion!r}; allowed: 0 to 1')
 
 
 def draw_clip(motion: str, rng: np.random.Generator, num_frames: int = 40,
               size: tuple = (96, 72),
-              clutter: ClutterConfig = DEFAULT_CLUTTER) -> DrawnClip:
+              clutter: ClutterConfig = DEFAULT_CLUTTER,
+              occlusion: float = 0.0) -> DrawnClip:
     """Draw one clip of a motion.
 
     From one state of ``rng`` two opposite motions give the same frames in reverse
@@ -177,12 +202,15 @@ def draw_clip(motion: str, rng: np.random.Generator, num_frames: int = 40,
             depend on it: more frames make a slower clip.
         size: Width W and height H in pixels.
         clutter: What else is in the clip.
+        occlusion: Chance, 0 to 1, that something opaque passes before the target, or
+            halts there, during a part of the clip.
 
     Returns:
-        Frames (T, H, W, 3) and the target's silhouette (T, H, W).
+        Frames (T, H, W, 3) and the target's visible silhouette (T, H, W).
 
     Raises:
-        ValueError: An unknown motion, or a length or size that is too small.
+        ValueError: An unknown motion, a length or size that is too small, or a
+            chance outside 0 to 1.
 
     Example:
         >>> clip = draw_clip('grow', np.random.default_rng(0), num_frames=8)
@@ -191,7 +219,7 @@ def draw_clip(motion: str, rng: np.random.Generator, num_frames: int = 40,
         >>> bool(clip.silhouette[-1].sum() > clip.silhouette[0].sum())
         True
     """
-    _check(motion, num_frames, size)
+    _check(motion, num_frames, size, occlusion)
     frames = _draw_background(rng, num_frames, size, clutter)
     colours, rim = _target_colours(rng, frames)
     for _ in range(clutter.num_backdrop_shapes):
@@ -204,6 +232,10 @@ def draw_clip(motion: str, rng: np.random.Generator, num_frames: int = 40,
     poses = draw_poses(MOTIONS[motion].coordinate, target_range(size), rng, num_frames)
     layer = place(sprite, radius, poses, size)
     lay_over(frames, layer)
+    visible = layer[..., 3]
+    if occlusion > 0:  # what is drawn without it stays as it is
+        occluder = draw_occluder(rng, num_frames, size, occlusion)
+        lay_over(frames, occluder)
+        visible = visible * (1 - occluder[..., 3])
     step = -1 if MOTIONS[motion].backwards else 1
-    return DrawnClip(
-        _finish(rng, frames, clutter)[::step], (layer[..., 3] > 0.5)[::step])
+    return DrawnClip(_finish(rng, frames, clutter)[::step], (visible > 0.5)[::step])

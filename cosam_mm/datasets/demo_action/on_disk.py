@@ -111,7 +111,8 @@ def _write_class(out_dir: Path, motion: str, parameters: dict,
     for clip, name in enumerate(names):
         drawn = draw_clip(
             motion, clip_rng(seed, motion, clip), parameters['num_frames'],
-            tuple(parameters['size']), ClutterConfig(**parameters['clutter']))
+            tuple(parameters['size']), ClutterConfig(**parameters['clutter']),
+            parameters.get('occlusion', 0.0))
         _write_video(folder / name, drawn.frames)
         report()
     for split, subsets in enumerate(split_subsets(seed, motion, num_clips), start=1):
@@ -128,7 +129,7 @@ def _video_paths(out_dir: Path, parameters: dict) -> list:
     ]
 
 
-def _check(clips_per_class: int, seed: int, size: tuple) -> None:
+def _check(clips_per_class: int, seed: int, size: tuple, occlusion: float) -> None:
     if clips_per_class < NUM_SPLITS:
         raise ValueError(f'clips_per_class is {clips_per_class}; {NUM_SPLITS} splits '
                          f'need {NUM_SPLITS} or more')
@@ -137,12 +138,14 @@ def _check(clips_per_class: int, seed: int, size: tuple) -> None:
     if size[0] in _WIDTHS_DECORD_FAILS_ON:
         raise ValueError(f'size is {size!r}; decord cannot read videos of width '
                          f'{size[0]}, choose another')
+    if not 0 <= occlusion <= 1:
+        raise ValueError(f'occlusion is {occlusion!r}; allowed: 0 to 1')
 
 
 def draw_action_dataset(out_dir, clips_per_class: int = 60, seed: int = 0,
                         num_frames: int = 40, size: tuple = (96, 72),
                         clutter: ClutterConfig = DEFAULT_CLUTTER,
-                        progress: bool = True) -> Path:
+                        occlusion: float = 0.0, progress: bool = True) -> Path:
     """Draw the demo data set.
 
     Equal arguments give equal files, byte for byte. A data set that is there
@@ -159,7 +162,10 @@ def draw_action_dataset(out_dir, clips_per_class: int = 60, seed: int = 0,
         num_frames: Frames of a clip.
         size: Width and height of the frames in pixels; decord rules out the widths
             48 and 72.
-        clutter: How hard to make it.
+        clutter: What else is in the clips; :meth:`ClutterConfig.scaled` makes it of
+            one number.
+        occlusion: Share of the clips, 0 to 1, in which something opaque passes
+            before the target.
         progress: Show a bar, where the error stream is a terminal.
 
     Returns:
@@ -170,11 +176,14 @@ def draw_action_dataset(out_dir, clips_per_class: int = 60, seed: int = 0,
         OSError: The files cannot be written.
     """
     out_dir = Path(out_dir)
-    _check(clips_per_class, seed, size)
+    _check(clips_per_class, seed, size, occlusion)
     parameters = dict(
         format=_FORMAT, motions=list(MOTIONS), clips_per_class=index(clips_per_class),
         seed=index(seed), num_frames=index(num_frames),
-        size=[index(side) for side in size], clutter=asdict(clutter))
+        size=[index(side) for side in size], clutter=asdict(clutter),
+        occlusion=float(occlusion))
+    if not occlusion:  # as data sets say that were drawn before there was any
+        del parameters['occlusion']
     if check_finished(out_dir / MARKER, parameters, 'demo data set',
                       _video_paths(out_dir, parameters), 'clips'):
         return out_dir

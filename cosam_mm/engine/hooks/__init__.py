@@ -3,12 +3,12 @@ from .bad_loss import BadLossHook
 from .bad_samples import BadSamplesHook
 from .checkpoint import SafeCheckpointHook
 from .draws import SeededDrawsHook
-from .fast import ChannelsLastHook, FastInferenceHook
+from .fast import ChannelsLastHook, FastInferenceHook, KeepMemoryHook
 from .guard import CheckpointGuardHook
 from .masks import MaskVisualizationHook
 from .mean_loss import MeanLossHook
 from .progress import ProgressBarHook
 
 __all__ = ['BadLossHook', 'BadSamplesHook', 'ChannelsLastHook', 'CheckpointGuardHook',
-           'FastInferenceHook', 'MaskVisualizationHook', 'MeanLossHook',
-           'ProgressBarHook', 'SafeCheckpointHook', 'SeededDrawsHook']
+           'FastInferenceHook', 'KeepMemoryHook', 'MaskVisualizationHook',
+           'MeanLossHook', 'ProgressBarHook', 'SafeCheckpointHook', 'SeededDrawsHook']

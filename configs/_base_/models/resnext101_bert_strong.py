@@ -1,0 +1,10 @@
+"""resnext101_bert.py with smoothed labels; each batch is mixed by mixup or CutMix.
+
+Which of the two is drawn for each batch. The leaf says how many classes they know.
+"""
+_base_ = ['./resnext101_bert.py']
+blends = [
+    dict(type='MixupBlending', alpha=0.2), dict(type='CutmixBlending', alpha=1.0)]
+model = dict(
+    cls_head=dict(label_smooth_eps=0.1),
+    data_preprocessor=dict(blending=dict(type='RandomBatchAugment')))

@@ -1,0 +1,10 @@
+_base_ = [
+    './_base_/models/resnext101_bert_strong.py',
+    './_base_/datasets/ucf101_rgb_112_strong.py',
+    './_base_/schedules/strong.py',
+    './_base_/strong_runtime.py',
+]
+blends = [dict(blend, num_classes=101) for blend in _base_.blends]
+model = dict(
+    cls_head=dict(num_classes=101),
+    data_preprocessor=dict(blending=dict(augments=blends)))

@@ -1,0 +1,6 @@
+_base_ = [
+    './_base_/models/resnext14.py',
+    './_base_/datasets/demo_rgb_64.py',
+    './_base_/schedules/demo.py',
+    './_base_/default_runtime.py',
+]

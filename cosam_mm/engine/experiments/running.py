@@ -1,0 +1,308 @@
+"""Run experiments: train, test, and keep what came out, several at a time.
+
+A run is one experiment with one seed. Each phase of it is one of this project's tools
+in a process of its own, which was forked from one that has everything imported::
+
+    WORK/<data>/<training>/seed<k>/config.py       the config, options included
+                                  /train/          logs and checkpoints of train.py
+                                  /<name>/         log of test.py
+                                  /<name>.npz      scores or features, that it wrote
+                                  /<name>.json     the figures: this run is done
+                                  /log.txt         what both printed
+
+A run that was stopped goes on at its newest checkpoint; one with figures of the same
+config is not repeated. What is tested is the last checkpoint, never the best: that
+would be chosen on the data it is rated on.
+"""
+import collections
+import hashlib
+import json
+import multiprocessing
+import os
+import runpy
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Callable, Optional
+
+import numpy as np
+
+from ...evaluation.action import load_scores
+from ...evaluation.reid import load_features
+from ...evaluation.reid_result import comparable_cameras, split_subsets
+from ...functional.retrieval import rank_features
+from .experiment import Experiment, experiment_config
+from .record import SeedResult
+from .table import is_percentage
+
+__all__ = ['Failure', 'Run', 'prepare_run', 'run_all']
+
+_PRELOADED = ['cosam_mm.engine.experiments.preload']
+
+
+@dataclass(frozen=True)
+class Run:
+    """One experiment with one seed, ready to be run.
+
+    Args:
+        experiment: Which.
+        seed: Of all random numbers.
+        folder: Its own.
+        data_root: The drawn data; None: the config's.
+        num_threads: Threads that it computes with.
+        fingerprint: Of all that decides its result.
+    """
+
+    experiment: Experiment
+    seed: int
+    folder: Path
+    data_root: Optional[Path]
+    num_threads: int
+    fingerprint: str
+
+    @property
+    def result_file(self) -> Path:
+        """There when the run is done."""
+        return self.folder / f'{self.experiment.name}.json'
+
+
+class Failure(RuntimeError):
+    """A phase of a run ended with an error."""
+
+
+def prepare_run(experiment: Experiment, seed: int, root: Path, work_dir: Path,
+                data_root: Optional[Path], num_threads: int) -> Run:
+    """Write the config of a run into its folder.
+
+    Args:
+        experiment: Which.
+        seed: At least 0.
+        root: Root of the checkout.
+        work_dir: Folder of all runs.
+        data_root: The drawn data; None: the config's.
+        num_threads: Threads to compute with.
+
+    Raises:
+        FileNotFoundError: The config is not there.
+        ValueError: The options do not fit it.
+    """
+    cfg = experiment_config(experiment, root)
+    folder = work_dir / experiment.data / experiment.training / f'seed{seed}'
+    folder.mkdir(parents=True, exist_ok=True)
+    text = cfg.pretty_text
+    (folder / 'config.py').write_text(text, encoding='utf-8')
+    decisive = json.dumps([text, seed, experiment.draw, experiment.test,
+                           experiment.splits], sort_keys=True)
+    fingerprint = hashlib.sha256(decisive.encode()).hexdigest()
+    return Run(experiment, seed, folder, data_root, num_threads, fingerprint)
+
+
+# -- one run -----------------------------------------------------------------
+
+
+def _call_tool(argv: list[str], log: str, num_threads: int) -> None:
+    """Be one of the tools, in this process."""
+    import torch
+
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(descriptor, stream.fileno())
+    torch.set_num_threads(num_threads)
+    print(f'$ python {" ".join(argv)}', flush=True)
+    sys.argv = argv
+    sys.path.insert(0, str(Path(argv[0]).parent))
+    runpy.run_path(argv[0], run_name='__main__')
+
+
+class _Phases:
+    """Starts phases as processes, and ends those that are under way."""
+
+    def __init__(self) -> None:
+        # Memory that was freed is kept: finding its pages anew takes a fifth of a small
+        # model's step. glibc looks at these when the server of forks starts.
+        for name in ('MALLOC_MMAP_THRESHOLD_', 'MALLOC_TRIM_THRESHOLD_'):
+            os.environ.setdefault(name, str(1 << 33))
+        self._context = multiprocessing.get_context('forkserver')
+        self._context.set_forkserver_preload(_PRELOADED)
+        self._running: set = set()
+        self._lock = threading.Lock()
+        self._folders: dict = collections.defaultdict(threading.Lock)
+        self.is_stopped = False
+
+    def alone_in(self, folder: Path) -> threading.Lock:
+        """Held by one run of those that share a training."""
+        with self._lock:
+            return self._folders[folder]
+
+    def call(self, run: Run, tool: Path, *arguments: object) -> float:
+        """Run a tool to its end; the seconds that it took.
+
+        Raises:
+            Failure: It ended with an error, or was told to stop.
+        """
+        log = run.folder / 'log.txt'
+        argv = [str(tool), *map(str, arguments)]
+        start = time.monotonic()
+        with self._lock:
+            if self.is_stopped:
+                raise Failure('stopped')
+            process = self._context.Process(
+                target=_call_tool, args=(argv, str(log), run.num_threads))
+            process.start()
+            self._running.add(process)
+        process.join()
+        with self._lock:
+            self._running.discard(process)
+        if process.exitcode:
+            raise Failure(
+                'stopped' if self.is_stopped else
+                f'{tool.name} ended with status {process.exitcode}: '
+                f'{_last_line(log)}; all it said is in {log}')
+        return time.monotonic() - start
+
+    def stop(self) -> None:
+        """Ask what runs to stop with a checkpoint; start nothing more."""
+        with self._lock:
+            self.is_stopped = True
+            for process in self._running:
+                process.terminate()
+
+
+def _last_line(log: Path) -> str:
+    if not log.is_file():
+        return 'it said nothing'
+    lines = log.read_text(encoding='utf-8', errors='replace').split('\n')
+    return next((line for line in reversed(lines) if line.strip()), 'it said nothing')
+
+
+def _perform(run: Run, tools: Path, phases: _Phases) -> SeedResult:
+    """Train and test, on each split."""
+    with phases.alone_in(run.folder):
+        return _finished(run) or _trained_and_tested(run, tools, phases)
+
+
+def _trained_and_tested(run: Run, tools: Path, phases: _Phases) -> SeedResult:
+    parts = []
+    for split in run.experiment.splits or (None,):
+        folder = run.folder if split is None else run.folder / f'split{split}'
+        common = [] if split is None else ['--split', split]
+        if run.data_root is not None:
+            common += ['--data-root', run.data_root]
+        config, train = run.folder / 'config.py', folder / 'train'
+        seconds = phases.call(run, tools / 'train.py', config, '--work-dir', train,
+                              '--seed', run.seed, '--resume', *common)
+        tested = folder / run.experiment.name
+        dumped = tested.with_name(f'{tested.name}.npz')
+        seconds += phases.call(
+            run, tools / 'test.py', config, _last_checkpoint(train), '--work-dir',
+            tested, '--dump', dumped, *common, *run.experiment.test)
+        parts.append(SeedResult(_logged_metrics(tested),
+                               _item_scores(run.experiment.task, dumped), seconds))
+    result = _joined(parts)
+    content = dict(fingerprint=run.fingerprint, **asdict(result))
+    partial = run.result_file.with_suffix('.partial')
+    partial.write_text(json.dumps(content), encoding='utf-8')
+    partial.replace(run.result_file)
+    return result
+
+
+def _finished(run: Run) -> Optional[SeedResult]:
+    """The result of a run that was done before, as it would be done now."""
+    try:
+        content = json.loads(run.result_file.read_text(encoding='utf-8'))
+        if content.pop('fingerprint') == run.fingerprint:
+            return SeedResult(**content)
+    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # none, or one that was damaged: it is made again
+    return None
+
+
+def _last_checkpoint(folder: Path) -> Path:
+    """The last regular checkpoint of a training."""
+    text = (folder / 'last_checkpoint').read_text(encoding='utf-8').strip()
+    return folder / Path(text).name
+
+
+def _logged_metrics(folder: Path) -> dict:
+    """Figures of the newest test in a folder, shares in percent."""
+    files = sorted(folder.glob('*/*.json'))
+    if not files:
+        raise Failure(f'the test left no figures in {folder}')
+    metrics = json.loads(files[-1].read_text(encoding='utf-8'))
+    numbers = {key.split('/')[-1]: value for key, value in metrics.items()
+               if isinstance(value, (int, float))}
+    return {key: round(100 * value, 4) if is_percentage(key) else value
+            for key, value in numbers.items()
+            if key not in ('data_time', 'time')}
+
+
+def _item_scores(task: str, dumped: Path) -> dict:
+    """The score of each test item, from what the test wrote."""
+    if task == 'action':
+        scores = load_scores(str(dumped))
+        best = scores['score'].argmax(1)
+        return dict(correct=(best == scores['label']).astype(float).tolist())
+    features = load_features(str(dumped))
+    query, gallery = split_subsets(features)
+    vectors = [features['feature'][rows] for rows in (query, gallery)]
+    ids = [values[rows] for values in (features['pid'], comparable_cameras(features))
+           for rows in (query, gallery)]
+    precision = rank_features(*vectors, *ids).average_precision
+    return dict(AP=[None if np.isnan(value) else round(value, 4)
+                    for value in precision.tolist()])
+
+
+def _joined(parts: list[SeedResult]) -> SeedResult:
+    """The mean over splits, their items one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    names = set.intersection(*(set(part.metrics) for part in parts))
+    metrics = {name: float(np.mean([part.metrics[name] for part in parts]))
+               for name in sorted(names)}
+    items = {name: [value for part in parts for value in part.items[name]]
+             for name in parts[0].items}
+    return SeedResult(metrics, items, sum(part.seconds for part in parts))
+
+
+# -- several -----------------------------------------------------------------
+
+
+def run_all(runs: Iterable[Run], root: Path, max_parallel: int,
+            report: Callable[[Run, SeedResult], None]) -> list[tuple[Run, str]]:
+    """Run many, some at a time.
+
+    Args:
+        runs: Which, the first ones first.
+        root: Root of the checkout.
+        max_parallel: How many at a time, at least 1.
+        report: Called with each that is done, in this thread.
+
+    Returns:
+        Those that failed, and why.
+
+    Raises:
+        KeyboardInterrupt: As it came; what was under way has stopped with a
+            checkpoint by then.
+    """
+    phases, failed = _Phases(), []
+    pool = ThreadPoolExecutor(max_parallel)
+    futures = {pool.submit(_perform, run, root / 'tools', phases): run for run in runs}
+    try:
+        for future in as_completed(futures):
+            try:
+                report(futures[future], future.result())
+            except Failure as failure:
+                failed.append((futures[future], str(failure)))
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        phases.stop()
+        raise
+    finally:
+        pool.shutdown()
+    return failed

@@ -1,0 +1,38 @@
+"""Memory that is kept is found again without the system's help."""
+import subprocess
+import sys
+
+import pytest
+
+from cosam_mm.engine import allocator
+
+# Page faults of ten blocks of 64 MiB, each written to and freed; after one for warm-up.
+COUNT = """
+import resource, sys
+import torch
+from cosam_mm.engine.allocator import keep_freed_memory
+if sys.argv[1] == 'kept':
+    assert keep_freed_memory()
+torch.ones(2**24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    torch.ones(2**24)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(how):
+    done = subprocess.run([sys.executable, '-c', COUNT, how], capture_output=True,
+                          text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(allocator.platform.libc_ver()[0] != 'glibc', reason='needs glibc')
+def test_pages_are_found_once():
+    assert faults('kept') < 100
+    assert faults('given back') > 100 * 10
+
+
+def test_other_allocators_are_left_alone(monkeypatch):
+    monkeypatch.setattr(allocator.platform, 'libc_ver', lambda: ('', ''))
+    assert allocator.keep_freed_memory() is False
