@@ -27,8 +27,6 @@ PUBLIC = {
     'cosam_mm.functional.cosam_gradients': {
         'MaskAndPool', 'Project', 'Standardize', 'SummarizeInTurn', 'WeighInPlace',
         'has_own_gradients', 'summarize_at_once'},
-    'cosam_mm.functional.grouped_convolution': {
-        'GroupedConvolution', 'merge_groups', 'split_groups', 'widening'},
     'cosam_mm.functional.frame_choice': {
         'evenly_spaced_frames', 'evenly_spaced_indices', 'mean_of_real_frames',
         'pack_frames', 'unpack_frames'},

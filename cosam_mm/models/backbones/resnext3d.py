@@ -19,8 +19,6 @@ from typing import Optional
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from cosam_mm.layers.grouped_convolution import GroupedConv3d
-
 from .base import Block, SteppedBackbone
 
 __all__ = ['ResNeXt3D']
@@ -46,8 +44,8 @@ class Bottleneck(Block):
         out_channels = planes * _EXPANSION
         self.conv1 = nn.Conv3d(in_channels, planes, 1, bias=False)
         self.bn1 = nn.BatchNorm3d(planes)
-        self.conv2 = GroupedConv3d(planes, planes, 3, stride, padding=1,
-                                   groups=groups, bias=False)
+        self.conv2 = nn.Conv3d(planes, planes, 3, stride, padding=1,
+                               groups=groups, bias=False)
         self.bn2 = nn.BatchNorm3d(planes)
         self.conv3 = nn.Conv3d(planes, out_channels, 1, bias=False)
         self.bn3 = nn.BatchNorm3d(out_channels)
