@@ -25,7 +25,7 @@ PUBLIC = {
         'standardize_descriptors', 'summarize_cost_volume',
         'summarize_reference_volume'},
     'cosam_mm.functional.cosam_gradients': {
-        'PoolMasked', 'Project', 'Standardize', 'SummarizeInTurn', 'Weigh',
+        'MaskAndPool', 'Project', 'Standardize', 'SummarizeInTurn', 'WeighInPlace',
         'has_own_gradients', 'summarize_at_once'},
     'cosam_mm.functional.frame_choice': {
         'evenly_spaced_frames', 'evenly_spaced_indices', 'mean_of_real_frames',

@@ -5,7 +5,8 @@ Parts:
 - ``naive``: a training step against that of the form with the cost volume;
 - ``growth``: exponents of time in T and in H * W;
 - ``memory``: peak extra memory of a training step, and its exponents;
-- ``limit``: the module against its 1x1 reduction convolution alone;
+- ``limit``: the module against its 1x1 reduction convolution alone, and against a
+  floor: that convolution and the passes over the features that every form has to make;
 - ``formats``: memory formats, bf16 autocast and ``torch.compile`` against eager fp32,
   each with its largest relative error against fp64;
 - ``profile``: the operations that a training step spends its time in.
@@ -43,9 +44,10 @@ SHAPES = (('4x2048x16x8', 8, 1.5), ('8x1024x7x7', 8, 1.5), ('4x512x32x16', 1, 3.
 GROWTH = {'T': ('4x1024x14x14', '8x1024x14x14', '16x1024x14x14', '32x1024x14x14'),
           'H*W': ('4x256x16x8', '4x256x32x16', '4x256x64x32', '4x256x128x64')}
 NAIVE_PLACES = 4 * 64 * 32
+CONVOLUTION = 'its 1x1 convolution'
 QUICK_SHAPES = (('2x32x4x2', 2, 1.0), ('3x16x4x4', 1, 1.0))
 QUICK_GROWTH = {'T': ('2x16x4x4', '4x16x4x4'), 'H*W': ('2x16x4x2', '2x16x4x4')}
-PROFILED = (0, 1, 3)
+PROFILED = (0, 1, 3, 4)
 OPERATIONS = 12
 
 
@@ -204,19 +206,23 @@ def _limit(setting: _Setting) -> Iterator[Figure]:
         cosam = shape.cosam().to(setting.options.device)
         convolution = _Reduction(cosam.reduction[0])
         passes = {
-            'forward': {'module': _forward(cosam, x),
-                        'convolution': _forward(convolution, x)},
-            'training step': {'module': training_step(cosam, x),
-                              'convolution': training_step(convolution, x)}}
+            'forward': {'COSAM': _forward(cosam, x),
+                        CONVOLUTION: _forward(convolution, x)},
+            'training step': {'COSAM': training_step(cosam, x),
+                              CONVOLUTION: training_step(convolution, x),
+                              'floor': floor_step(convolution, x)}}
         for name, contenders in passes.items():
             cosam.train()
             times = setting.time(contenders)
-            yield Figure(
-                'limit', f'COSAM / its 1x1 convolution, {name}, {_label(shape, batch)}',
-                'times', summarize(m / c for m, c in zip(times['module'],
-                                                         times['convolution'])),
-                at_most(1.6), {'shape': str(shape), 'batch': batch, 'dtype': 'float32',
-                               **_compared(times, 'convolution', 'module')})
+            pairs = [('COSAM', CONVOLUTION, at_most(1.6))]
+            if 'floor' in times:
+                pairs += [('floor', CONVOLUTION, None), ('COSAM', 'floor', None)]
+            for one, other, target in pairs:
+                yield Figure(
+                    'limit', f'{one} / {other}, {name}, {_label(shape, batch)}',
+                    'times', ratio_to_baseline(times, one)[other], target,
+                    {'shape': str(shape), 'batch': batch, 'dtype': 'float32',
+                     **_compared(times, other, one)})
 
 
 class _Reduction(nn.Module):
@@ -228,6 +234,23 @@ class _Reduction(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.convolution(x.flatten(3))
+
+
+def floor_step(convolution: nn.Module, x: Tensor) -> Callable[[], None]:
+    """A step of the convolution and the passes that no form can do without.
+
+    Forward, x is read and the output written; backward, the output's gradient and x
+    are read and x's gradient is written: all in memory that is there.
+    """
+    step = training_step(convolution, x)
+    values = x.detach()
+    gradient, written = torch.randn_like(values), torch.zeros_like(values)
+
+    def floor() -> None:
+        torch.mul(values, 2, out=written)
+        step()
+        torch.mul(gradient, values, out=written)
+    return floor
 
 
 def _forward(module: nn.Module, x: Tensor) -> Callable[[], None]:

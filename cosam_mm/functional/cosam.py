@@ -33,11 +33,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .cosam_gradients import (
-    PoolMasked,
+    MaskAndPool,
     Project,
     Standardize,
     SummarizeInTurn,
-    Weigh,
+    WeighInPlace,
     has_own_gradients,
     summarize_at_once,
 )
@@ -233,7 +233,7 @@ def attend(x: Tensor, spatial_mask: Optional[Tensor],
         channel_mask = channel_attention(y.mean(3).transpose(1, 2))
         return apply_masks(y, None, channel_mask), channel_mask
     spatial_mask = spatial_mask.to(x.dtype)
-    pooled, x, spatial_mask = PoolMasked.apply(x, spatial_mask)
-    channel_mask = channel_attention(pooled.transpose(1, 2))
+    y, pooled = MaskAndPool.apply(x, spatial_mask)
+    channel_mask = channel_attention(pooled)
     weight = (1 + channel_mask).to(x.dtype)
-    return Weigh.apply(x, spatial_mask, weight), channel_mask
+    return WeighInPlace.apply(y, weight, x, spatial_mask), channel_mask

@@ -10,17 +10,18 @@ gradient is changed in place, it is one that only the next of these steps has se
 Gradients of gradients are possible; nothing is changed in place for them.
 """
 from collections.abc import Iterator
+from typing import Optional
 
 import torch
 from torch import Tensor
 from torch.autograd.function import Function, FunctionCtx
 from torch.nn import functional as F
 
-__all__ = ['PoolMasked', 'Project', 'Standardize', 'SummarizeInTurn', 'Weigh',
+__all__ = ['MaskAndPool', 'Project', 'Standardize', 'SummarizeInTurn', 'WeighInPlace',
            'has_own_gradients', 'summarize_at_once']
 
 # Numbers in a block of a product that is summed at once: it stays in the cache.
-BLOCK = 2**18
+BLOCK = 2**20
 # Places of a map from which on a product by itself is as fast as a convolution.
 LEAST_PLACES = 128
 # Bytes up to which memory that was freed is used again, and its pages need not be found
@@ -163,20 +164,20 @@ class SummarizeInTurn(Function):
                                        create_graph=True)
         n, d, t, p = descriptors.shape
         k = weight.shape[0]
-        slots = weight.view(k, t - 1, p)
+        slots = weight.view(k, t - 1, p).transpose(0, 1)          # (T-1, K, P)
         g = (g / d).permute(2, 0, 1, 3).reshape(t * n, k, p)
         sums = torch.bmm(rows.view(t * n, d, p), g.transpose(1, 2)).view(t, n * d, k)
         for j in reversed(range(t - 1)):
             sums[j] += sums[j + 1]
+        later = sums[1:]
+        rest = sums[0] - later
         grad_rows = torch.bmm(templates.view(t * n, d, k), g).view(t, n * d, p)
-        grad_weight = torch.empty_like(slots)
-        for j in range(t - 1):
-            rest = sums[0] - sums[j + 1]
-            grad_rows[j].addmm_(sums[j + 1], slots[:, j])
-            grad_rows[j + 1].addmm_(rest, slots[:, j])
-            grad_weight[:, j] = torch.mm(sums[j + 1].t(), rows[j]).addmm_(
-                rest.t(), rows[j + 1])
-        return grad_rows.view(t, n, d, p).permute(1, 2, 0, 3), grad_weight.flatten(1)
+        grad_rows[:-1].baddbmm_(later, slots)
+        grad_rows[1:].baddbmm_(rest, slots)
+        grad_slots = torch.bmm(later.transpose(1, 2), rows[:-1])  # (T-1, K, P)
+        grad_slots.baddbmm_(rest.transpose(1, 2), rows[1:])
+        return (grad_rows.view(t, n, d, p).permute(1, 2, 0, 3),
+                grad_slots.transpose(0, 1).flatten(1))
 
 
 def summarize_at_once(descriptors: Tensor, weight: Tensor) -> Tensor:
@@ -199,111 +200,84 @@ def summarize_at_once(descriptors: Tensor, weight: Tensor) -> Tensor:
     return torch.bmm(template, frames).view(t, n, k, p).permute(1, 2, 0, 3)
 
 
-class PoolMasked(Function):
-    """The average over places of ``m * x``, and x and m, to go on with.
+class MaskAndPool(Function):
+    """``y = m * x`` and its average over places, which is made while y is at hand.
 
-    The masked features are made block by block, in memory that stays in the cache, and
-    are not kept. With q the gradient of the average and h and k what reaches x and m on
-    their way on, which are :class:`Weigh`'s::
+    With h and q the gradients of y and of the average, all that reaches y is
+    z = h + q / P, so that::
 
-        dL/dx = h + q * m / P,    dL/dm = k + sum over channels of q * x / P
+        dL/dx = z * m,    dL/dm = sum over channels of z * x
 
-    h turns into dL/dx in place, and k into dL/dm.
+    h, :class:`WeighInPlace`'s, turns into z and into dL/dx in place.
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, m: Tensor
-                ) -> tuple[Tensor, Tensor, Tensor]:
-        """Args: x, (N, C, T, P); m, (N, T, P). Returns: (N, C, T), x and m."""
+    def forward(ctx: FunctionCtx, x: Tensor, m: Tensor) -> tuple[Tensor, Tensor]:
+        """Args: x, (N, C, T, P); m, (N, T, P). Returns: y and (N, T, C)."""
         ctx.save_for_backward(x, m)
-        pooled = x.new_empty(x.shape[:3])
-        for (i, j), masked in _products(x, m[:, None]):
-            torch.mean(masked, 3, out=pooled[i, :, j])
-        return pooled, x.view_as(x), m.view_as(m)
+        y = x * m[:, None]
+        # With the channels last in both, torch adds many of them at once.
+        return y, y.transpose(1, 2).mean(3)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, q: Tensor, h: Tensor, k: Tensor
-                 ) -> tuple[Tensor, Tensor]:
+    def backward(ctx: FunctionCtx, h: Tensor, q: Tensor
+                 ) -> tuple[Tensor, Optional[Tensor]]:
         """Gradients of x and m."""
         x, m = ctx.saved_tensors
-        q = q[..., None] / x.shape[3]
+        q = q.transpose(1, 2)[..., None] / x.shape[3]             # (N, C, T, 1)
         if torch.is_grad_enabled():
-            return h + q * m[:, None], k + (q * x).sum(1)
-        for (i, j), product in _products(x, q):
-            k[i, j] += product.sum(1)
-            h[i, :, j].addcmul_(q[i, :, j], m[i, None, j])
-        return h, k
+            z = h + q
+            return z * m[:, None], (z * x).sum(1)
+        z = h.add_(q)
+        grad_m = torch.empty_like(m)
+        for at, product in _products(z, x):
+            torch.sum(product, 1, out=grad_m[at])
+        return z.mul_(m[:, None]), grad_m
 
 
-class Weigh(Function):
-    """``x * m * s``, behind :class:`PoolMasked`.
+class WeighInPlace(Function):
+    """``s * y`` in the memory of ``y = m * x``, which is not kept: x and m are.
 
     With g the gradient of the output::
 
-        dL/dx = g * m * s,    dL/dm = sum over channels of g * x * s,
-        dL/ds = sum over frames and places of g * x * m
+        dL/dy = g * s,    dL/ds = sum over frames and places of g * m * x
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, m: Tensor, s: Tensor) -> Tensor:
-        """Args: x, (N, C, T, P); m, (N, T, P); s, (N, C)."""
-        ctx.save_for_backward(x, m, s)
-        return _weighed(x, m, s)
+    def forward(ctx: FunctionCtx, y: Tensor, s: Tensor, x: Tensor, m: Tensor) -> Tensor:
+        """Args: y and x, (N, C, T, P); s, (N, C); m, (N, T, P)."""
+        ctx.mark_dirty(y)
+        ctx.save_for_backward(s, x, m)
+        return y.mul_(s[:, :, None, None])
 
     @staticmethod
-    def backward(ctx: FunctionCtx, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of x, m and s."""
-        x, m, s = ctx.saved_tensors
-        weight = s[:, :, None, None]
+    def backward(ctx: FunctionCtx, g: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        """Gradients of y and s. Those of x and m are in that of y."""
+        s, x, m = ctx.saved_tensors
         if torch.is_grad_enabled():
-            both = g * x
-            return (g * m[:, None] * weight, (both * weight).sum(1),
-                    (both * m[:, None]).sum((2, 3)))
-        grad_x, grad_m = torch.empty_like(x), torch.empty_like(m)
+            return (g * s[:, :, None, None], (g * x * m[:, None]).sum((2, 3)),
+                    None, None)
         grad_s = torch.zeros_like(s)
-        for (i, j), product in _products(g, x):
-            part = grad_x[i, :, j]
-            torch.mul(product, m[i, None, j], out=part)
-            grad_s[i] += part.sum((2, 3))
-            torch.sum(product.mul_(weight[i]), 1, out=grad_m[i, j])
-            torch.mul(g[i, :, j], m[i, None, j], out=part).mul_(weight[i])
-        return grad_x, grad_m, grad_s
-
-
-def _weighed(x: Tensor, m: Tensor, s: Tensor) -> Tensor:
-    """``x * m * s``, its second product while a block of the first is in the cache."""
-    out = torch.empty_like(x)
-    for i, j in _blocks(x):
-        torch.mul(x[i, :, j], m[i, None, j], out=out[i, :, j])
-        out[i, :, j].mul_(s[i, :, None, None])
-    return out
-
-
-def _blocks(x: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Clips and frames of blocks of x, (N, C, T, P), that fit into the cache.
-
-    On other devices than the CPU one block is all.
-    """
-    n, c, t, p = x.shape
-    clips, frames = n, t
-    if x.is_cpu:
-        frames = min(t, max(1, BLOCK // (c * p)))
-        clips = min(n, max(1, BLOCK // (c * t * p)))
-    for i in range(0, n, clips):
-        for j in range(0, t, frames):
-            yield slice(i, i + clips), slice(j, j + frames)
+        for at, product in _products(g, x):
+            grad_s[at[0]] += product.mul_(m[at][:, None]).sum((2, 3))
+        return g * s[:, :, None, None], grad_s, None, None
 
 
 def _products(a: Tensor, b: Tensor) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
     """Blocks of ``a * b``, (N, C, T, P), all in one memory: (clips, frames), block.
 
-    Args:
-        a: Of that shape.
-        b: May be broadcast over channels, or over places.
+    On other devices than the CPU one block is all.
     """
+    n, c, t, p = b.shape
+    clips, frames = n, t
+    if b.is_cpu:
+        frames = min(t, max(1, BLOCK // (c * p)))
+        clips = min(n, max(1, BLOCK // (c * t * p)))
     memory = None
-    for i, j in _blocks(a):
-        left, right = a[i, :, j], b[i, :, j]
-        if memory is None or memory.shape != left.shape:
-            memory = torch.empty_like(left)
-        yield (i, j), torch.mul(left, right, out=memory)
+    for i in range(0, n, clips):
+        for j in range(0, t, frames):
+            at = slice(i, i + clips), slice(j, j + frames)
+            left, right = (v[at[0], :, at[1]] for v in (a, b))
+            if memory is None or memory.shape != right.shape:
+                memory = torch.empty_like(right)
+            yield at, torch.mul(left, right, out=memory)

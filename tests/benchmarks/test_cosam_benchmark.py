@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from benchmarks.profiling import time_by_operation
-from benchmarks.suite.cosam import PARTS, training_step
+from benchmarks.suite.cosam import PARTS, floor_step, training_step
+from cosam_mm.engine.measurement import peak_extra_bytes
 from tests.tool_process import run_fresh
 
 FIGURE = {'part', 'name', 'unit', 'summary', 'target', 'details', 'note', 'verdict'}
@@ -23,6 +24,27 @@ def test_step_leaves_no_gradients():
     assert len(seen) == 2
     assert x.grad is None
     assert module.weight.grad is None
+
+
+def test_floor_is_the_step_and_passes_in_memory_that_is_there(monkeypatch):
+    convolution = nn.Conv2d(3, 2, 1)
+    x = torch.rand(4, 3, 8, 8, requires_grad=True)
+    floor, written = floor_step(convolution, x), []
+    multiply = torch.mul
+    monkeypatch.setattr(torch, 'mul', lambda a, b, out: written.append(
+        (a, multiply(a, b, out=out).data_ptr())))
+    seen = []
+    x.register_post_accumulate_grad_hook(lambda p: seen.append(len(written)))
+    floor()
+    assert seen == [1]  # one pass before the gradient of x is there
+    (first, memory), (second, again) = written
+    assert torch.equal(first, x)
+    assert second.shape == x.shape
+    assert memory == again != x.data_ptr()
+    assert x.grad is None
+    monkeypatch.undo()
+    step = training_step(convolution, x)
+    assert peak_extra_bytes(floor) == peak_extra_bytes(step)
 
 
 def test_time_by_operation_splits_the_passes():
@@ -51,6 +73,10 @@ def test_quick_run(repo, tmp_path):
     assert set(written) == {'benchmark', 'quick', 'environment', 'figures'}
     assert written['quick'] is True
     assert {one['part'] for one in written['figures']} == set(parts)
+    compared = {one['name'].split(', ')[0]
+                for one in written['figures'] if one['part'] == 'limit'}
+    assert compared == {'COSAM / its 1x1 convolution', 'floor / its 1x1 convolution',
+                        'COSAM / floor'}
     for one in written['figures']:
         assert set(one) == FIGURE
         assert one['verdict'] == 'no target'

@@ -46,7 +46,7 @@ def test_descriptors_without_deviation_have_the_gradient_of_their_centre():
     torch.testing.assert_close(x.grad, (g - g.mean(1, keepdim=True)) / 0.5)
 
 
-@pytest.mark.parametrize('block', [1, 20, 2**18])
+@pytest.mark.parametrize('block', [1, 20, 2**20])
 def test_gradients_of_attention(monkeypatch, block):
     monkeypatch.setattr(cosam_gradients, 'BLOCK', block)
     x, m = features(3, 2, 3, 2), features(3, 3, 2, seed=1)
@@ -55,7 +55,7 @@ def test_gradients_of_attention(monkeypatch, block):
 
 
 @pytest.mark.parametrize('order', [(0, 1, 2, 3), (0, 2, 1, 3), (0, 2, 3, 1)])
-@pytest.mark.parametrize('block', [1, 20, 2**18])
+@pytest.mark.parametrize('block', [1, 20, 2**20])
 def test_any_memory_layout(monkeypatch, order, block):
     monkeypatch.setattr(cosam_gradients, 'BLOCK', block)
     back = [order.index(i) for i in range(4)]
