@@ -21,7 +21,7 @@ ALLOWED = {
     'evaluation': {'functional', 'progress'},
     'visualization': {'functional', 'layers'},
     'engine': {'functional', 'layers', 'models', 'datasets', 'evaluation',
-               'visualization', 'progress'},
+               'visualization', 'progress', 'version'},
     'compat': set(),
     'progress': set(),
     'version': set(),

@@ -4,7 +4,9 @@ import copy
 import json
 import os
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Optional
 
 from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
@@ -31,7 +33,7 @@ from cosam_mm.engine.processes import (
 from cosam_mm.engine.user_errors import one_line_errors
 
 
-def parse_args():
+def parse_args(argv: Optional[Sequence[str]] = None):
     parser = argparse.ArgumentParser(
         description='Test a checkpoint, or one for each split of a data set.')
     parser.add_argument('config', help='config file')
@@ -81,7 +83,7 @@ def parse_args():
                         default='none', help='how processes were started')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
                         help='set by the launcher')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     check_args(parser, args)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
@@ -194,8 +196,8 @@ def summarize(metrics: dict[int, dict], out_file: Path) -> None:
     print(f'written to {out_file}')
 
 
-def main():
-    args = parse_args()
+def main(argv: Optional[Sequence[str]] = None):
+    args = parse_args(argv)
     end_with_launcher()
     with one_line_errors(), leave_when_lost():
         cfg = Config.fromfile(args.config)

@@ -2,7 +2,9 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Optional
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
@@ -29,7 +31,7 @@ from cosam_mm.engine.strategies import fit_to_strategy, use_strategy
 from cosam_mm.engine.user_errors import one_line_errors
 
 
-def parse_args():
+def parse_args(argv: Optional[Sequence[str]] = None):
     parser = argparse.ArgumentParser(description='Train a model.')
     parser.add_argument('config', help='config file')
     parser.add_argument(
@@ -70,7 +72,7 @@ def parse_args():
                         default='none', help='how processes were started')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
                         help='set by the launcher')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if not Path(args.config).is_file():
         parser.error(f'there is no config {args.config}')
     if args.strategy and not Path(args.strategy).is_file():
@@ -110,8 +112,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     return cfg
 
 
-def main():
-    args = parse_args()
+def main(argv: Optional[Sequence[str]] = None):
+    args = parse_args(argv)
     end_with_launcher()
     with one_line_errors(), leave_when_lost():
         cfg = merge_args(Config.fromfile(args.config), args)

@@ -49,7 +49,8 @@ runs:
     like: plain
     options:
       model.backbone.plugins:
-      - {{cfg: {{type: COSAM, num_frames: 4, spatial_size: [4, 2]}}, position: after_layer4}}
+      - cfg: {{type: COSAM, num_frames: 4, spatial_size: [4, 2]}}
+        position: after_layer4
 """
 
 

@@ -20,6 +20,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import shlex
 import sys
 import threading
 import time
@@ -110,17 +111,15 @@ def prepare_run(experiment: Experiment, seed: int, root: Path, work_dir: Path,
 # -- one run -----------------------------------------------------------------
 
 
-def _call_tool(argv: list[str], log: str, num_threads: int) -> None:
+def _call_tool(tool: str, arguments: list[str], log: str, num_threads: int) -> None:
     """Be one of the tools, in this process."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.write(descriptor, f'$ python {shlex.join([tool, *arguments])}\n'.encode())
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
         os.dup2(descriptor, stream.fileno())
     torch.set_num_threads(num_threads)
-    print(f'$ python {" ".join(argv)}', flush=True)
-    sys.argv = argv
-    sys.path.insert(0, str(Path(argv[0]).parent))
-    runpy.run_path(argv[0], run_name='__main__')
+    runpy.run_path(tool)['main'](arguments)
 
 
 class _Phases:
@@ -150,13 +149,13 @@ class _Phases:
             Failure: It ended with an error, or was told to stop.
         """
         log = run.folder / 'log.txt'
-        argv = [str(tool), *map(str, arguments)]
         start = time.monotonic()
         with self._lock:
             if self.is_stopped:
                 raise Failure('stopped')
             process = self._context.Process(
-                target=_call_tool, args=(argv, str(log), run.num_threads))
+                target=_call_tool,
+                args=(str(tool), [*map(str, arguments)], str(log), run.num_threads))
             process.start()
             self._running.add(process)
         process.join()
