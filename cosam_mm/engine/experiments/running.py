@@ -103,7 +103,7 @@ def prepare_run(experiment: Experiment, seed: int, root: Path, work_dir: Path,
     text = cfg.pretty_text
     (folder / 'config.py').write_text(text, encoding='utf-8')
     decisive = json.dumps([text, seed, experiment.draw, experiment.test,
-                           experiment.splits], sort_keys=True)
+                           experiment.splits, num_threads], sort_keys=True)
     fingerprint = hashlib.sha256(decisive.encode()).hexdigest()
     return Run(experiment, seed, folder, data_root, num_threads, fingerprint)
 
