@@ -1,9 +1,9 @@
 """Sizes and random changes of a tracklet's frames; one draw for all frames of a clip.
 
 COSAM compares places across the frames of a clip, so what is drawn (shift, mirror,
-erased box) is drawn once a clip. Erased boxes alone may be drawn once a frame. All functions take and give (H, W, 3) uint8 arrays;
-sizes are (height, width) in pixels. Draws come from numpy's global generator, which
-mmengine seeds in each worker.
+erased box) is drawn once a clip; erased boxes alone may be drawn for each frame. All
+functions take and give (H, W, 3) uint8 arrays; sizes are (height, width) in pixels.
+Draws come from numpy's global generator, which mmengine seeds in each worker.
 
 Random erasing: Zhong et al., *Random Erasing Data Augmentation*, AAAI 2020.
 """
