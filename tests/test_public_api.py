@@ -73,7 +73,8 @@ PUBLIC = {
     'cosam_mm.models.heads': {'BERTHead', 'LSTMHead', 'MeanHead'},
     'cosam_mm.models.losses': {
         'BatchHardTripletLoss', 'CenterLoss', 'CircleLoss', 'IdentityLoss'},
-    'cosam_mm.models.reid': {'IdentityHead', 'TrackletPreprocessor', 'VideoReID'},
+    'cosam_mm.models.reid': {
+        'BNNeck', 'IdentityHead', 'TrackletPreprocessor', 'VideoReID'},
     'cosam_mm.datasets.action': {'ActionFrameDataset', 'ActionVideoDataset'},
     'cosam_mm.datasets.clip_sampler': {'ClipSampler'},
     'cosam_mm.datasets.reid': {
@@ -129,9 +130,9 @@ PUBLIC = {
 # Found by their plain names in every OpenMMLab project.
 IN_ROOT = {
     'MODELS': {
-        'BatchHardTripletLoss', 'CLIPVision', 'COSAM', 'CenterLoss', 'CircleLoss',
-        'ClipAdapter', 'FrameResNet', 'FrameSEResNet', 'I3D', 'IdentityHead',
-        'IdentityLoss', 'NaiveCOSAM', 'PluggedBackbone', 'ResNeXt3D',
+        'BNNeck', 'BatchHardTripletLoss', 'CLIPVision', 'COSAM', 'CenterLoss',
+        'CircleLoss', 'ClipAdapter', 'FrameResNet', 'FrameSEResNet', 'I3D',
+        'IdentityHead', 'IdentityLoss', 'NaiveCOSAM', 'PluggedBackbone', 'ResNeXt3D',
         'TemporalAttentionAggregation', 'TemporalPoolAggregation',
         'TemporalRNNAggregation', 'TrackletPreprocessor', 'VideoReID'},
     'DATASETS': {'DukeMTMCVideoReID', 'ILIDSVID', 'MARS', 'QueryGalleryDataset',
