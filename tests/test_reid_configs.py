@@ -100,7 +100,8 @@ def test_there_is_a_config_for_every_combination():
     expected |= {f'{backbone}{cosam}_tp_{data}_strong' for cosam in ('', '_cosam45')
                  for backbone, data in (('resnet50_ibn', 'mars'),
                                         ('resnet50_ibn', 'dukemtmc'),
-                                        ('resnet50_ibn', 'ilids'), ('resnet14', 'demo'))}
+                                        ('resnet50_ibn', 'ilids'),
+                                        ('resnet14', 'demo'))}
     expected |= {'clip_vitb16_mars', 'clip_vitb16_cosam_mars'}
     assert set(CONFIGS) == expected
 
