@@ -61,6 +61,8 @@ PUBLIC = {
         'extreme_queries', 'ranked_lists', 'review_blocks'},
     'cosam_mm.functional.pair_histogram': {
         'PairCounter', 'PairHistogram', 'Separation', 'coarser', 'separation'},
+    'cosam_mm.functional.center': {'center_loss'},
+    'cosam_mm.functional.circle': {'circle_loss'},
     'cosam_mm.functional.triplet': {'batch_hard_triplet_loss', 'mine_hardest'},
     'cosam_mm.layers': {
         'COSAM', 'ClipAdapter', 'NaiveCOSAM', 'TemporalAttentionAggregation',
@@ -69,8 +71,10 @@ PUBLIC = {
     'cosam_mm.models.backbones': {
         'CLIPVision', 'FrameResNet', 'FrameSEResNet', 'I3D', 'ResNeXt3D', 'plug_into'},
     'cosam_mm.models.heads': {'BERTHead', 'LSTMHead', 'MeanHead'},
-    'cosam_mm.models.losses': {'BatchHardTripletLoss', 'IdentityLoss'},
-    'cosam_mm.models.reid': {'IdentityHead', 'TrackletPreprocessor', 'VideoReID'},
+    'cosam_mm.models.losses': {
+        'BatchHardTripletLoss', 'CenterLoss', 'CircleLoss', 'IdentityLoss'},
+    'cosam_mm.models.reid': {
+        'BNNeck', 'IdentityHead', 'TrackletPreprocessor', 'VideoReID'},
     'cosam_mm.datasets.action': {'ActionFrameDataset', 'ActionVideoDataset'},
     'cosam_mm.datasets.clip_sampler': {'ClipSampler'},
     'cosam_mm.datasets.reid': {
@@ -126,9 +130,9 @@ PUBLIC = {
 # Found by their plain names in every OpenMMLab project.
 IN_ROOT = {
     'MODELS': {
-        'BatchHardTripletLoss', 'CLIPVision', 'COSAM', 'ClipAdapter', 'FrameResNet',
-        'FrameSEResNet', 'I3D', 'IdentityHead', 'IdentityLoss', 'NaiveCOSAM',
-        'PluggedBackbone', 'ResNeXt3D',
+        'BNNeck', 'BatchHardTripletLoss', 'CLIPVision', 'COSAM', 'CenterLoss',
+        'CircleLoss', 'ClipAdapter', 'FrameResNet', 'FrameSEResNet', 'I3D',
+        'IdentityHead', 'IdentityLoss', 'NaiveCOSAM', 'PluggedBackbone', 'ResNeXt3D',
         'TemporalAttentionAggregation', 'TemporalPoolAggregation',
         'TemporalRNNAggregation', 'TrackletPreprocessor', 'VideoReID'},
     'DATASETS': {'DukeMTMCVideoReID', 'ILIDSVID', 'MARS', 'QueryGalleryDataset',

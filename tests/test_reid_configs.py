@@ -24,11 +24,12 @@ REID_DIR = CONFIG_DIR / 'reid'
 CONFIGS = sorted(path.stem for path in REID_DIR.glob('*.py'))
 CLIP = [name for name in CONFIGS if name.startswith('clip_')]
 CNN = [name for name in CONFIGS if name not in CLIP]
+STRONG = [name for name in CNN if name.endswith('_strong')]
 NAME = re.compile(
-    r'(resnet50|se_resnet50|resnet14)(?:_(cosam|nonlocal)(\d+))?_(tp|ta|rnn)_'
-    r'(mars|dukemtmc|ilids|demo)(?:_(t2|t8|random|spatial|channel))?')
+    r'(resnet50|se_resnet50|resnet14|resnet50_ibn)(?:_(cosam|nonlocal)(\d+))?_(tp|ta|rnn)_'
+    r'(mars|dukemtmc|ilids|demo)(?:_(t2|t8|random|spatial|channel|strong))?')
 BACKBONES = dict(resnet50=('FrameResNet', 50), se_resnet50=('FrameSEResNet', 50),
-                 resnet14=('FrameResNet', 14))
+                 resnet14=('FrameResNet', 14), resnet50_ibn=('FrameResNet', 50))
 AGGREGATIONS = dict(tp='TemporalPoolAggregation', ta='TemporalAttentionAggregation',
                     rnn='TemporalRNNAggregation')
 ATTENTION = {'cosam': 'COSAM', 'nonlocal': 'ClipAdapter'}
@@ -96,6 +97,11 @@ def test_there_is_a_config_for_every_combination():
     expected |= {f'{backbone}_{ablation}' for backbone in ('resnet50', 'se_resnet50')
                  for ablation in ABLATIONS}
     expected |= {'resnet14_tp_demo', 'resnet14_cosam45_tp_demo'}
+    expected |= {f'{backbone}{cosam}_tp_{data}_strong' for cosam in ('', '_cosam45')
+                 for backbone, data in (('resnet50_ibn', 'mars'),
+                                        ('resnet50_ibn', 'dukemtmc'),
+                                        ('resnet50_ibn', 'ilids'),
+                                        ('resnet14', 'demo'))}
     expected |= {'clip_vitb16_mars', 'clip_vitb16_cosam_mars'}
     assert set(CONFIGS) == expected
 
@@ -105,6 +111,7 @@ def test_name_says_what_is_inside(name):
     cfg = load(name)
     backbone, attention, blocks, kind, data, variant = NAME.fullmatch(name).groups()
     assert (cfg.model.backbone.type, cfg.model.backbone.depth) == BACKBONES[backbone]
+    assert cfg.model.backbone.get('ibn') == ('a' if variant == 'strong' else None)
     assert cfg.model.backbone.last_stride == (2 if kind == 'ta' else 1)
     assert [p.position for p in plugins_of(cfg)] == [
         f'after_layer{int(block) - 1}' for block in blocks or '']
@@ -127,7 +134,8 @@ def test_name_says_what_is_inside(name):
         assert all(p.cfg.get(mask, True) is (variant != off) for p in plugins_of(cfg))
 
 
-@pytest.mark.parametrize('name', [name for name in CNN if 'demo' not in name])
+@pytest.mark.parametrize('name', [
+    name for name in CNN if 'demo' not in name and name not in STRONG])
 def test_recipe_of_the_paper(name):
     cfg = load(name)
     loader, optimizer = cfg.train_dataloader, cfg.optim_wrapper.optimizer
@@ -150,6 +158,77 @@ def test_recipe_of_the_paper(name):
     assert step_of(train, 'RandomFlipFrames').prob == 0.5
     assert step_of(test, 'SampleTrackletFrames').mode == 'all_clips'
     assert cfg.test_evaluator == dict(type='ReIDMetric', distance='euclidean')
+
+
+@pytest.mark.parametrize('name', STRONG)
+def test_recipe_of_the_strong_configs(name):
+    """That of Luo et al., CVPRW 2019, on the same data as without it."""
+    cfg, plain = load(name), load(
+        name.replace('_ibn', '').removesuffix('_strong'))
+    model = cfg.model
+    assert (model.backbone.last_stride, model.neck.type, model.head.bias) \
+        == (1, 'BNNeck', False)
+    assert {kind: loss.type for kind, loss in model.losses.items()} == dict(
+        id='IdentityLoss', triplet='BatchHardTripletLoss', center='CenterLoss')
+    assert (model.losses.id.label_smoothing, model.losses.center.loss_weight) \
+        == (0.1, 5e-4)
+    steps = cfg.train_dataloader.dataset.pipeline
+    erase = step_of(steps, 'RandomErasingFrames')
+    assert erase == dict(type='RandomErasingFrames', prob=0.5, per_frame=True)
+    plain.train_dataloader.dataset.pipeline.insert(-1, erase)
+    assert cfg.train_dataloader == plain.train_dataloader
+    assert cfg.test_dataloader == plain.test_dataloader
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        assert evaluator == dict(type='ReIDMetric', distance='cosine')
+    if 'demo' in name:
+        assert cfg.train_cfg == plain.train_cfg
+    else:
+        assert model.backbone.init_cfg.checkpoint == 'imagenet://resnet50_ibn_a'
+
+
+@pytest.mark.parametrize('name', STRONG)
+def test_centers_learn_at_ten_times_the_rate_without_decay(name):
+    cfg = load(name) if 'demo' in name else shrink(load(name))
+    model = MODELS.build(cfg.model)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    lr = 4e-3 if 'demo' in name else 3.5e-4
+    for group in wrapper.param_groups:
+        (parameter,) = group['params']
+        centers = parameter is model.losses['center'].centers
+        assert group['lr'] == pytest.approx(10 * lr if centers else lr)
+        if parameter.requires_grad:
+            assert group.get('weight_decay') == (0 if centers else 5e-4)
+
+
+@pytest.mark.parametrize(('name', 'expected'), [
+    ('resnet50_ibn_tp_mars_strong', {
+        0: 3.5e-5, 20: 1.925e-4, 40: 3.5e-4, 159: 3.5e-4, 160: 3.5e-5, 280: 3.5e-6}),
+    ('resnet14_tp_demo_strong', {
+        0: 1.6e-4, 45: 4e-3, 97: 2e-3, 149: 0.0})])
+def test_the_rate_warms_up_and_falls(name, expected):
+    """At the start of an epoch of 8 steps."""
+    cfg = load(name)
+    wrapper = build_optim_wrapper(nn.Linear(1, 1), cfg.optim_wrapper)
+    schedulers = []
+    for settings in cfg.param_scheduler:
+        settings = dict(settings, optimizer=wrapper)
+        if settings.pop('convert_to_iter_based', False):
+            kind = PARAM_SCHEDULERS.get(settings.pop('type'))
+            schedulers.append(kind.build_iter_from_epoch(**settings, epoch_length=8))
+        else:
+            schedulers.append(PARAM_SCHEDULERS.build(settings))
+    for epoch in range(cfg.train_cfg.max_epochs):
+        if epoch in expected:
+            assert wrapper.get_lr()['lr'][0] == pytest.approx(
+                expected[epoch], rel=0.03, abs=2e-6), epoch
+        for _ in range(8):
+            wrapper.optimizer.step()
+            for scheduler in schedulers:
+                if not scheduler.by_epoch:
+                    scheduler.step()
+        for scheduler in schedulers:
+            if scheduler.by_epoch:
+                scheduler.step()
 
 
 def test_clip_with_cosam_is_clip_and_cosam():
@@ -343,12 +422,14 @@ def test_config_trains_and_predicts(name):
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     losses = model.train().train_step(
         dict(inputs=list(images), data_samples=samples), wrapper)
-    assert set(losses) == {'loss', 'loss_id', 'loss_triplet', 'top1_acc'}
+    assert set(losses) == {'loss', 'loss_id', 'loss_triplet', 'top1_acc'} | (
+        {'loss_center'} if name in STRONG else set())
     assert torch.isfinite(losses['loss'])
     still = [k for k, v in model.named_parameters() if torch.equal(v, before[k])]
     # A non-local block starts as nothing but a zero scale after it; biases of keys
-    # move a softmax by nothing.
-    assert all('.module.' in k or 'k_proj.bias' in k for k in still)
+    # move a softmax by nothing; a neck has no shift.
+    assert all('.module.' in k or 'k_proj.bias' in k or k == 'neck.norm.bias'
+               for k in still)
     with torch.no_grad():
         results = model.eval().test_step(dict(
             inputs=[images[0].expand(3, -1, -1, -1, -1), images[1]],
@@ -391,7 +472,8 @@ def readme_rows():
     """Config to millions of parameters and billions of multiply-adds."""
     text = (REID_DIR / 'README.md').read_text()
     rows = re.findall(r'\| `(\w+)` \| ([\d.]+) M \| ([\d.]+) G \|', text)
-    return {f'{name}_mars': (float(m), float(g)) for name, m, g in rows}
+    return {f'{name}_mars' + ('_strong' if '_ibn' in name else ''):
+            (float(m), float(g)) for name, m, g in rows}
 
 
 @pytest.mark.parametrize('name', readme_rows())

@@ -189,6 +189,36 @@ class TestErasing:
         transform = RandomErasingFrames(prob=1, area_range=(1, 1), aspect_range=(9, 9))
         assert apply(transform, [image])[0] is image
 
+    def test_each_frame_its_own_box(self):
+        image = np.full((64, 32, 3), 255, np.uint8)
+        np.random.seed(0)
+        frames = apply(RandomErasingFrames(prob=1, per_frame=True), 400 * [image], 4)
+        erased = [(frame != 255).any(-1) for frame in frames]
+        assert len({mask.tobytes() for mask in erased}) > 390
+        for frame, mask in zip(frames, erased):
+            assert (frame[mask] == (124, 116, 104)).all()
+            height, width = np.ptp(np.argwhere(mask), 0) + 1
+            assert mask.sum() == height * width           # one box
+            assert 0.015 < mask.mean() < 0.42
+            assert 0.2 < height / width < 5
+        np.random.seed(0)
+        again = apply(RandomErasingFrames(prob=1, per_frame=True), 400 * [image], 4)
+        np.testing.assert_array_equal(again, frames)
+
+    def test_half_of_the_frames(self):
+        """Of four frames of a clip, all or none are erased in 1 of 8 clips."""
+        image = picture()
+        np.random.seed(0)
+        frames = apply(RandomErasingFrames(per_frame=True), 4000 * [image], 4)
+        changed = np.array([frame is not image for frame in frames]).reshape(-1, 4)
+        assert changed.mean() == pytest.approx(0.5, abs=0.03)
+        assert np.isin(changed.sum(1), (0, 4)).mean() == pytest.approx(1 / 8, abs=0.03)
+
+    def test_frames_of_several_sizes_each_with_its_box(self):
+        frames = apply(RandomErasingFrames(prob=1, per_frame=True),
+                       [picture(), picture(size=(16, 8))])
+        assert [frame.shape for frame in frames] == [(32, 16, 3), (16, 8, 3)]
+
     def test_frames_of_several_sizes(self):
         with pytest.raises(ValueError, match=(
                 r'needs frames of one size, got \[\(16, 8\), \(32, 16\)\]\. Put ')):

@@ -1,12 +1,16 @@
 """Backbones of single frames: shapes, names, plugins, initial weights, files."""
 import logging
+import re
+from functools import partial
 
 import pytest
 import torch
 from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader
+from torch import nn
 
 from cosam_mm.models.backbones import FrameResNet, FrameSEResNet, imagenet
+from cosam_mm.models.backbones.ibn import InstanceBatchNorm
 from tests.reference import reid_reference_names as names
 
 BOTH = pytest.mark.parametrize('kind', [FrameResNet, FrameSEResNet])
@@ -103,6 +107,68 @@ def test_a_gate_scales_each_channel_by_what_all_channels_say():
         hidden = (weights[0] @ image.flatten(1).mean(1)).clamp(min=0)
         scale = 1 / (1 + torch.exp(-(weights[1] @ hidden)))
         torch.testing.assert_close(out, image * scale[:, None, None])
+
+
+def test_ibn_has_the_published_names_and_sizes():
+    """As ResNet-50, but bn1 of layer1 to layer3 in two halves."""
+    expected = {}
+    for name, tensor in hollow(FrameResNet).state_dict().items():
+        block, _, kind = name.rpartition('.bn1.')
+        if not re.match(r'layer[123]\.\d+$', block):
+            expected[name] = tuple(tensor.shape)
+            continue
+        half = tuple(size // 2 for size in tensor.shape)
+        expected[f'{block}.bn1.BN.{kind}'] = half
+        if kind in ('weight', 'bias'):
+            expected[f'{block}.bn1.IN.{kind}'] = half
+    net = hollow(FrameResNet, ibn='a')
+    assert {name: tuple(t.shape) for name, t in net.state_dict().items()} == expected
+    assert sum(p.numel() for p in net.parameters()) == 23_508_032
+
+
+@pytest.mark.parametrize('channels', [8, 7])
+def test_ibn_is_an_instance_norm_beside_a_batch_norm(channels):
+    """The instance norm in loops: each frame and channel by its own mean and spread."""
+    generator = torch.Generator().manual_seed(0)
+    norm, half = InstanceBatchNorm(channels), channels // 2
+    instance, batch = nn.InstanceNorm2d(half, affine=True), nn.BatchNorm2d(
+        channels - half)
+    for one, other in ((norm.IN, instance), (norm.BN, batch)):
+        for parameter in one.parameters():
+            nn.init.normal_(parameter, generator=generator)
+        other.load_state_dict(one.state_dict())
+    x = torch.randn(3, channels, 5, 4, generator=generator)
+    for training in (True, False):
+        for module in (norm, instance, batch):
+            module.train(training)
+        out = norm(x)
+        torch.testing.assert_close(out[:, :half], instance(x[:, :half]))
+        torch.testing.assert_close(out[:, half:], batch(x[:, half:]))
+        for frame, after in zip(x, out):
+            for c in range(half):
+                spread = (frame[c].var(correction=0) + 1e-5).sqrt()
+                torch.testing.assert_close(
+                    after[c], (frame[c] - frame[c].mean()) / spread
+                    * norm.IN.weight[c] + norm.IN.bias[c])
+    torch.testing.assert_close(norm.BN.running_mean, batch.running_mean)
+
+
+def test_ibn_takes_the_light_of_a_frame_out_of_half_of_the_channels():
+    torch.manual_seed(0)
+    block = small(FrameResNet, ibn='a').eval().layer1[0]
+    frames = torch.rand(2, 8, 16, 8)
+    with torch.no_grad():
+        dark, light = (block.bn1(block.conv1(scale * frames)) for scale in (1, 3))
+    torch.testing.assert_close(light[:, :4], dark[:, :4], rtol=1e-3, atol=1e-3)
+    assert (light - dark)[:, 4:].abs().mean() > 0.1
+
+
+def test_norm_eval_and_frozen_stages_reach_ibn():
+    net = small(FrameResNet, ibn='a', norm_eval=True, frozen_stages=1).train()
+    assert not any(m.training for m in net.modules() if isinstance(m, nn.BatchNorm2d))
+    frozen = {name.split('.')[0] for name, p in net.named_parameters()
+              if not p.requires_grad}
+    assert frozen == {'conv1', 'bn1', 'layer1'}
 
 
 @BOTH
@@ -218,7 +284,8 @@ def test_another_draw_can_be_asked_for():
 
 
 @pytest.mark.parametrize(('kind', 'classifier'), [
-    (FrameResNet, 'fc'), (FrameSEResNet, 'last_linear')])
+    (FrameResNet, 'fc'), (FrameSEResNet, 'last_linear'),
+    (partial(FrameResNet, ibn='a'), 'fc')])
 def test_published_files_load_but_for_the_classifier(kind, classifier, tmp_path,
                                                      caplog):
     torch.manual_seed(0)
@@ -276,6 +343,12 @@ def test_weights_by_name_are_downloaded_once(served, tmp_path):
     assert (tmp_path / 'cache' / 'checkpoints' / path.name).is_file()
 
 
+def test_weights_of_ibn_are_those_of_its_authors():
+    assert imagenet.IMAGENET_WEIGHTS['resnet50_ibn_a'] == (
+        'https://github.com/XingangPan/IBN-Net/releases/download/v1.0/'
+        'resnet50_ibn_a-d9d0bb7b.pth')
+
+
 def test_changed_weights_are_refused(served, tmp_path):
     served(saved({}, tmp_path), checksum='0676ba61')
     with pytest.raises(OSError, match=(
@@ -318,6 +391,13 @@ def test_unknown_weights_are_named():
 def test_wrong_settings_are_refused(kind, settings, message):
     with pytest.raises(ValueError, match=message):
         kind(**{**dict(depth=14, base_channels=8), **settings})
+
+
+def test_another_ibn_is_refused():
+    with pytest.raises(ValueError, match="ibn must be None or 'a', got 'b'"):
+        small(FrameResNet, ibn='b')
+    with pytest.raises(ValueError, match='channels must be at least 2, got 1'):
+        InstanceBatchNorm(1)
 
 
 @pytest.mark.parametrize('reduction', [0, 33])

@@ -3,10 +3,19 @@ import math
 
 import pytest
 import torch
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
+from torch import nn
 
+from cosam_mm.functional.center import center_loss
+from cosam_mm.functional.circle import circle_loss
 from cosam_mm.functional.triplet import batch_hard_triplet_loss
-from cosam_mm.models.losses import BatchHardTripletLoss, IdentityLoss
+from cosam_mm.models.losses import (
+    BatchHardTripletLoss,
+    CenterLoss,
+    CircleLoss,
+    IdentityLoss,
+)
 
 LABEL = torch.tensor([0, 0, 2, 2])
 
@@ -43,7 +52,44 @@ def test_triplet_is_the_functional(feature, score):
     assert BatchHardTripletLoss(0.5)(feature, score, LABEL) == expected
 
 
-@pytest.mark.parametrize('kind', ['IdentityLoss', 'BatchHardTripletLoss'])
+def test_circle_is_the_functional(feature, score):
+    expected = circle_loss(feature, LABEL, 0.4, 16)
+    assert CircleLoss(0.4, 16)(feature, score, LABEL) == expected
+
+
+def test_center_is_the_functional_with_centers_that_learn(feature, score):
+    torch.manual_seed(0)
+    loss = CenterLoss(in_channels=5, num_pids=3, loss_weight=1)
+    (centers,) = loss.parameters()
+    assert centers.shape == (3, 5)
+    value = loss(feature, score, LABEL)
+    assert value == center_loss(feature, LABEL, centers)
+    value.backward()
+    assert [bool(row.any()) for row in centers.grad] == [True, False, True]
+
+
+def test_centers_have_their_own_rate_by_the_optimizers_config():
+    model = nn.ModuleDict(dict(backbone=nn.Linear(2, 2), losses=nn.ModuleDict(
+        dict(center=CenterLoss(2, 3)))))
+    wrapper = build_optim_wrapper(model, dict(
+        optimizer=dict(type='Adam', lr=0.1, weight_decay=0.5),
+        paramwise_cfg=dict(custom_keys={
+            'losses.center.centers': dict(lr_mult=10., decay_mult=0.)})))
+    settings = {id(p): (group['lr'], group['weight_decay'])
+                for group in wrapper.param_groups for p in group['params']}
+    assert settings[id(model['losses']['center'].centers)] == (1.0, 0)
+    assert settings[id(model['backbone'].weight)] == (0.1, 0.5)
+
+
+@pytest.mark.parametrize('sizes', [(0, 3), (5, 0)])
+def test_no_centers_are_refused(sizes):
+    with pytest.raises(ValueError, match=(
+            f'in_channels and num_pids must be at least 1, got {sizes[0]} and '
+            f'{sizes[1]}')):
+        CenterLoss(*sizes)
+
+
+@pytest.mark.parametrize('kind', ['IdentityLoss', 'BatchHardTripletLoss', 'CircleLoss'])
 def test_weights_scale_the_loss(kind, feature, score):
     one, three = (MODELS.build(dict(type=kind, loss_weight=weight))
                   for weight in (1, 3))
@@ -52,7 +98,7 @@ def test_weights_scale_the_loss(kind, feature, score):
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize('kind', [IdentityLoss, BatchHardTripletLoss])
+@pytest.mark.parametrize('kind', [IdentityLoss, BatchHardTripletLoss, CircleLoss])
 def test_half_precision_is_summed_in_single(kind, dtype, feature, score):
     """Squares of these features are beyond the range of float16."""
     feature = (400 * feature).to(dtype)

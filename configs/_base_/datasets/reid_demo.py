@@ -10,6 +10,10 @@ train_pipeline = [
     {{_base_.sample_train}}, {{_base_.load_train}}, translate, {{_base_.flip}},
     {{_base_.pack}}
 ]
+erasing_pipeline = [
+    {{_base_.sample_train}}, {{_base_.load_train}}, translate, {{_base_.flip}},
+    {{_base_.erase}}, {{_base_.pack}}
+]
 test_pipeline = [{{_base_.sample_test}}, load_test, resize, {{_base_.pack}}]
 demo = dict(data_root='data/reid_demo', name='reid_demo', expected_counts=None)
 demo_test = dict(demo, pipeline=test_pipeline)

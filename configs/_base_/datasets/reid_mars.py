@@ -3,6 +3,7 @@
 The other data sets differ in type and folder only, and inherit the rest. The queries
 are taken out of the gallery (9,330 tracklets); the protocol that leaves them in:
 ``test_dataloader.dataset.query.query_in_gallery=True`` and the same of the gallery.
+``erasing_pipeline`` is for configs that train with erased boxes, ``*_strong.py``.
 """
 sample_train = dict(type='SampleTrackletFrames', num_frames=4, mode='consecutive')
 sample_test = dict(type='SampleTrackletFrames', num_frames=4, mode='all_clips')
@@ -11,8 +12,10 @@ load_test = dict(type='LoadTrackletFrames', on_unreadable='blank')
 resize = dict(type='ResizeFrames', size=(256, 128))
 translate = dict(type='RandomTranslation2D', size=(256, 128), prob=0.5)
 flip = dict(type='RandomFlipFrames', prob=0.5)
+erase = dict(type='RandomErasingFrames', prob=0.5, per_frame=True)
 pack = dict(type='PackTrackletInputs')
 train_pipeline = [sample_train, load_train, translate, flip, pack]
+erasing_pipeline = [sample_train, load_train, translate, flip, erase, pack]
 test_pipeline = [sample_test, load_test, resize, pack]
 
 train_dataloader = dict(

@@ -15,12 +15,14 @@ Re-identification*, CVPRW 2019. For an image of 256 x 128::
     layer4  2048 x 16 x  8    block 5: 8 x 4 with last_stride=2
 """
 from collections.abc import Sequence
+from functools import partial
 from typing import Callable, Optional
 
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from .base import Block, SteppedBackbone
+from .ibn import InstanceBatchNorm
 
 __all__ = ['Bottleneck', 'FrameBackbone', 'FrameResNet']
 
@@ -34,6 +36,7 @@ class Bottleneck(Block):
         stride: Of the block, in its 3x3 convolution.
         project: Whether the shortcut is a convolution and a norm. It must be
             where the input does not have the shape of the output.
+        norm1: Makes the first norm of a number of channels.
     """
 
     expansion = 4
@@ -41,12 +44,13 @@ class Bottleneck(Block):
     strided = 'conv2'
 
     def __init__(self, in_channels: int, planes: int, stride: int = 1,
-                 project: bool = False) -> None:
+                 project: bool = False,
+                 norm1: Callable[[int], nn.Module] = nn.BatchNorm2d) -> None:
         super().__init__()
         out_channels = planes * self.expansion
         strides = {'conv1': 1, 'conv2': 1, self.strided: stride}
         self.conv1 = nn.Conv2d(in_channels, planes, 1, strides['conv1'], bias=False)
-        self.bn1 = nn.BatchNorm2d(planes)
+        self.bn1 = norm1(planes)
         self.conv2 = nn.Conv2d(planes, planes, 3, strides['conv2'], padding=1,
                                bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
@@ -74,7 +78,8 @@ class FrameBackbone(SteppedBackbone):
 
     Args:
         stem: Modules by name, in the order in which they run.
-        block: Makes a bottleneck of (in_channels, planes, stride, project).
+        blocks: For each of the four layers, what makes a bottleneck of
+            (in_channels, planes, stride, project).
         depth: Key of ``arch_settings``.
         base_channels: Channels after the stem; every width follows from it.
         last_stride: Stride of layer4.
@@ -95,8 +100,9 @@ class FrameBackbone(SteppedBackbone):
         152: (3, 8, 36, 3),
     }
 
-    def __init__(self, stem: dict[str, nn.Module], block: Callable[..., Block],
-                 depth: int, base_channels: int, last_stride: int,
+    def __init__(self, stem: dict[str, nn.Module],
+                 blocks: Sequence[Callable[..., Block]], depth: int,
+                 base_channels: int, last_stride: int,
                  plugins: Optional[Sequence[dict]], frozen_stages: int,
                  norm_eval: bool, with_cp: bool, init_cfg: Optional[dict]) -> None:
         if depth not in self.arch_settings:
@@ -112,7 +118,7 @@ class FrameBackbone(SteppedBackbone):
         steps = [('stem', base_channels)]
         for index, num_blocks in enumerate(self.arch_settings[depth]):
             name, planes = f'layer{index + 1}', base_channels * 2**index
-            setattr(self, name, _layer(block, steps[-1][1], planes, num_blocks,
+            setattr(self, name, _layer(blocks[index], steps[-1][1], planes, num_blocks,
                                        stride=(1, 2, 2, last_stride)[index]))
             steps.append((name, planes * Bottleneck.expansion))
         self._finish(steps, [self._stem] + [(f'layer{i}',) for i in range(1, 5)])
@@ -137,7 +143,8 @@ class FrameResNet(FrameBackbone):
     Positions for plugins: ``after_stem``, ``after_layer1`` to ``after_layer4``.
     torchvision's ImageNet weights load with
     ``init_cfg=dict(type='Pretrained', checkpoint='imagenet://resnet50')`` or the
-    path of a file; the classifier in them is left out.
+    path of a file; the classifier in them is left out. With ``ibn='a'`` those of
+    the authors of IBN-Net do, ``imagenet://resnet50_ibn_a``.
 
     Args:
         depth: 50, 101, 152, or 14: one bottleneck a layer, for demonstrations
@@ -151,6 +158,9 @@ class FrameResNet(FrameBackbone):
         with_cp: Checkpoints each bottleneck.
         init_cfg: As in any mmengine module; it comes on top of Kaiming for
             convolutions and 1 for norms. Plugins draw their own weights.
+        ibn: 'a': the first norms of the bottlenecks of layer1 to layer3 are
+            instance norms for half of their channels, see :mod:`.ibn`. None: all
+            are batch norms.
 
     Raises:
         ValueError: A setting is none of those allowed.
@@ -171,14 +181,19 @@ class FrameResNet(FrameBackbone):
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
                  with_cp: bool = False,
-                 init_cfg: Optional[dict] = None) -> None:
+                 init_cfg: Optional[dict] = None,
+                 ibn: Optional[str] = None) -> None:
+        if ibn not in (None, 'a'):
+            raise ValueError(f"ibn must be None or 'a', got {ibn!r}.")
         stem = dict(
             conv1=nn.Conv2d(in_channels, base_channels, 7, 2, padding=3, bias=False),
             bn1=nn.BatchNorm2d(base_channels),
             relu=nn.ReLU(inplace=True),
             maxpool=nn.MaxPool2d(3, 2, padding=1))
-        super().__init__(stem, Bottleneck, depth, base_channels, last_stride,
-                         plugins, frozen_stages, norm_eval, with_cp, init_cfg)
+        early = partial(Bottleneck, norm1=InstanceBatchNorm) if ibn else Bottleneck
+        super().__init__(stem, (early, early, early, Bottleneck), depth,
+                         base_channels, last_stride, plugins, frozen_stages,
+                         norm_eval, with_cp, init_cfg)
 
 
 def _layer(block: Callable[..., Block], in_channels: int, planes: int,

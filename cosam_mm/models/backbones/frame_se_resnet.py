@@ -116,6 +116,6 @@ class FrameSEResNet(FrameBackbone):
             relu1=nn.ReLU(inplace=True),
             pool=nn.MaxPool2d(3, 2, ceil_mode=True)))
         super().__init__(
-            dict(layer0=layer0), partial(SEBottleneck, reduction=reduction), depth,
-            base_channels, last_stride, plugins, frozen_stages, norm_eval, with_cp,
-            init_cfg)
+            dict(layer0=layer0), 4 * [partial(SEBottleneck, reduction=reduction)],
+            depth, base_channels, last_stride, plugins, frozen_stages, norm_eval,
+            with_cp, init_cfg)

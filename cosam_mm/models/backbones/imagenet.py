@@ -24,6 +24,9 @@ IMAGENET_WEIGHTS = {
     'resnet50': 'https://download.pytorch.org/models/resnet50-0676ba61.pth',
     'se_resnet50':
         'http://data.lip6.fr/cadene/pretrainedmodels/se_resnet50-ce0d4300.pth',
+    'resnet50_ibn_a':
+        'https://github.com/XingangPan/IBN-Net/releases/download/v1.0/'
+        'resnet50_ibn_a-d9d0bb7b.pth',
 }
 
 

@@ -16,7 +16,10 @@ package's and other mm packages', take each other's place by config::
     clip features (M, D)
         | mean over a tracklet's clips
         v
-    features (N, D) --- triplet loss, retrieval
+    features (N, D) --- triplet loss
+        | neck, if there is one
+        v
+    features (N, D) --- retrieval
         | head
         v
     scores (N, num_pids) --- cross-entropy
@@ -49,16 +52,22 @@ class VideoReID(BaseModel):
             backbone where it is not named and the backbone tells.
         head: Config of the classifier, (N, D) to (N, num_pids); ``in_channels``
             is filled in from the aggregation. None: the model cannot be trained.
-        losses: Name to config; each loss is called with (feature (N, D), score
-            (N, num_pids), label (N,)) and logged as ``loss_<name>``. By default
-            the paper's: ``id`` (:class:`IdentityLoss`) and ``triplet``
-            (:class:`BatchHardTripletLoss`).
+        losses: Name to config; each loss is called with (feature (N, D) before the
+            neck, score (N, num_pids), label (N,)) and logged as ``loss_<name>``.
+            By default the paper's: ``id`` (:class:`IdentityLoss`) and ``triplet``
+            (:class:`BatchHardTripletLoss`). Of a loss with parameters of each
+            identity, ``in_channels`` and ``num_pids`` are filled in, where its class
+            names them in ``sized_by``.
         frame_wise: Whether the backbone takes frames, (M*T, C, H, W), instead of
             clips, (M, C, T, H, W).
         max_clips_per_forward: How many clips go through the network at once
             outside of training: memory grows with it.
         data_preprocessor: Config; by default :class:`TrackletPreprocessor`'s.
         init_cfg: As in any mmengine module.
+        neck: Config of what stands between the feature of the metric losses and
+            that of retrieval and the head, (N, D) to (N, D), such as
+            :class:`BNNeck`. In evaluation it should be affine: the mean of the
+            features of clips is then the feature of the mean.
 
     Raises:
         ValueError: ``max_clips_per_forward`` is below 1, or channels are not
@@ -80,7 +89,8 @@ class VideoReID(BaseModel):
                  frame_wise: bool = True,
                  max_clips_per_forward: int = 16,
                  data_preprocessor: Optional[dict] = None,
-                 init_cfg: Optional[dict] = None) -> None:
+                 init_cfg: Optional[dict] = None,
+                 neck: Optional[dict] = None) -> None:
         super().__init__(
             data_preprocessor=data_preprocessor or dict(type='TrackletPreprocessor'),
             init_cfg=init_cfg)
@@ -91,12 +101,17 @@ class VideoReID(BaseModel):
         self.max_clips_per_forward = max_clips_per_forward
         self.backbone = MODELS.build(backbone)
         self.aggregation = _build_on(self.backbone, 'aggregation', aggregation)
-        self.head = self.losses = None
+        self.neck = self.head = self.losses = None
+        below = self.aggregation
+        if neck is not None:
+            self.neck = below = _build_on(below, 'neck', neck)
         if head is not None:
-            self.head = _build_on(self.aggregation, 'head', head)
+            self.head = _build_on(below, 'head', head)
             losses = _PAPER_LOSSES if losses is None else losses
+            sizes = dict(in_channels=getattr(self.aggregation, 'out_channels', None),
+                         num_pids=self.head.num_pids)
             self.losses = nn.ModuleDict(
-                {name: MODELS.build(cfg) for name, cfg in losses.items()})
+                {name: _build_loss(cfg, sizes) for name, cfg in losses.items()})
 
     # -- features ------------------------------------------------------------
 
@@ -114,15 +129,23 @@ class VideoReID(BaseModel):
             ValueError: The inputs have another shape, or the backbone does not
                 do what ``frame_wise`` says.
         """
+        return self._through_neck(self._before_neck(inputs))
+
+    def clip_features(self, clips: Tensor) -> Tensor:
+        """The features (M, D) of single clips (M, C, T, H, W)."""
+        return self._through_neck(self.aggregation(self._feature_maps(clips)))
+
+    def _before_neck(self, inputs: Tracklets) -> Tensor:
+        """Tracklets to (N, D), what the losses see."""
         _check_inputs(inputs)
-        features = torch.cat([self.clip_features(clips)
+        features = torch.cat([self.aggregation(self._feature_maps(clips))
                               for clips in self._portions(inputs)])    # (M, D)
         counts = [len(tracklet) for tracklet in inputs]
         return torch.stack([part.mean(0) for part in features.split(counts)])
 
-    def clip_features(self, clips: Tensor) -> Tensor:
-        """The features (M, D) of single clips (M, C, T, H, W)."""
-        return self.aggregation(self._feature_maps(clips))
+    def _through_neck(self, feature: Tensor) -> Tensor:
+        """(N, D) to (N, D), what people are found by."""
+        return feature if self.neck is None else self.neck(feature)
 
     def _portions(self, inputs: Tracklets) -> Iterable[Tensor]:
         """All clips in portions (m, C, T, H, W); one where batch norms learn."""
@@ -191,9 +214,9 @@ class VideoReID(BaseModel):
                              "nothing to train: set head=dict(type='IdentityHead', "
                              'num_pids=...).')
         labels = self._labels(data_samples, len(inputs))
-        feature = self.extract_feat(inputs)                         # (N, D)
+        feature = self._before_neck(inputs)                         # (N, D)
         labels = torch.tensor(labels, device=feature.device)        # (N,)
-        score = self.head(feature)                                  # (N, num_pids)
+        score = self.head(self._through_neck(feature))              # (N, num_pids)
         losses = {f'loss_{name}': loss(feature, score, labels)
                   for name, loss in self.losses.items()}
         top1 = (score.argmax(1) == labels).float().mean()
@@ -239,6 +262,14 @@ def _build_on(below: nn.Module, role: str, cfg: dict) -> nn.Module:
                 f'out: set in_channels of the {role}.')
         cfg = {'in_channels': channels, **cfg}
     return MODELS.build(cfg)
+
+
+def _build_loss(cfg: dict, sizes: dict[str, Optional[int]]) -> nn.Module:
+    """Build a loss; what its class names in ``sized_by`` is filled in from sizes."""
+    kind = cfg['type'] if isinstance(cfg['type'], type) else MODELS.get(cfg['type'])
+    own = {key: sizes[key] for key in getattr(kind, 'sized_by', ())
+           if sizes[key] is not None}
+    return MODELS.build({**own, **cfg})
 
 
 def _agree_on_clip_length(backbone: nn.Module, num_frames: int) -> None:

@@ -1,9 +1,9 @@
 """Sizes and random changes of a tracklet's frames; one draw for all frames of a clip.
 
 COSAM compares places across the frames of a clip, so what is drawn (shift, mirror,
-erased box) is drawn once a clip. All functions take and give (H, W, 3) uint8 arrays;
-sizes are (height, width) in pixels. Draws come from numpy's global generator, which
-mmengine seeds in each worker.
+erased box) is drawn once a clip; erased boxes alone may be drawn for each frame. All
+functions take and give (H, W, 3) uint8 arrays; sizes are (height, width) in pixels.
+Draws come from numpy's global generator, which mmengine seeds in each worker.
 
 Random erasing: Zhong et al., *Random Erasing Data Augmentation*, AAAI 2020.
 """
@@ -176,25 +176,37 @@ class RandomFlipFrames(_ClipTransform):
 class RandomErasingFrames(_ClipTransform):
     """Paint the same box into all frames of some clips; frames must be of one size.
 
+    With ``per_frame`` each frame is a clip of its own: what one frame hides others
+    show. Then frames may differ in size.
+
     Args:
-        prob: Probability.
+        prob: Probability, of a clip or of a frame.
         area_range: Smallest and largest part of the image's area.
         aspect_range: Smallest and largest height / width.
         fill: RGB of the box; the default is the mean of ImageNet.
+        per_frame: Whether each frame has its own draw.
     """
 
     def __init__(self, prob: float = 0.5,
                  area_range: tuple[float, float] = (0.02, 0.4),
                  aspect_range: tuple[float, float] = (0.3, 1 / 0.3),
-                 fill: tuple[int, int, int] = (124, 116, 104)) -> None:
+                 fill: tuple[int, int, int] = (124, 116, 104),
+                 per_frame: bool = False) -> None:
         self.prob = _check_prob(prob)
         self.area_range = _check_range('area_range', area_range, 1)
         self.aspect_range = _check_range('aspect_range', aspect_range, float('inf'))
         if len(fill) != 3 or not all(0 <= value <= 255 for value in fill):
             raise ValueError(f'fill must be three values in 0 … 255, got {fill!r}.')
         self.fill = tuple(fill)
+        self.per_frame = per_frame
 
     def change_clip(self, frames: Frames) -> Frames:
+        if self.per_frame:
+            return [frame for one in frames for frame in self._erase_alike([one])]
+        return self._erase_alike(frames)
+
+    def _erase_alike(self, frames: Frames) -> Frames:
+        """The frames with the same box in each, or as they came."""
         if np.random.rand() >= self.prob:
             return frames
         sizes = {frame.shape[:2] for frame in frames}

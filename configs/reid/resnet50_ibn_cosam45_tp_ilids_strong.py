@@ -1,0 +1,13 @@
+_base_ = [
+    '../_base_/models/reid_resnet50_ibn_tp.py',
+    '../_base_/datasets/reid_ilids.py',
+    '../_base_/schedules/reid_strong.py',
+    '../_base_/reid_runtime.py',
+]
+train_dataloader = dict(dataset=dict(pipeline={{_base_.erasing_pipeline}}))
+val_evaluator = test_evaluator = dict(distance='cosine')
+cosam = dict(type='COSAM', num_frames=4, spatial_size=(16, 8))
+model = dict(
+    head=dict(num_pids=150), backbone=dict(plugins=[
+        dict(cfg=cosam, position='after_layer3'),
+        dict(cfg=cosam, position='after_layer4')]))

@@ -1,0 +1,165 @@
+"""BNNeck: who sees which side of it, what it learns, and that all features agree."""
+import torch
+from mmengine.optim import OptimWrapper
+from mmengine.structures import BaseDataElement
+from torch import nn
+
+from cosam_mm.engine.fast import make_fast
+from cosam_mm.models.losses import CenterLoss
+from cosam_mm.models.reid import BNNeck, IdentityHead, VideoReID
+
+SIZE = (64, 32)
+LABELS = (0, 0, 1, 1)
+
+
+def build(**changes):
+    torch.manual_seed(0)
+    model = VideoReID(**{**dict(
+        backbone=dict(type='FrameResNet', depth=14, base_channels=8, ibn='a'),
+        aggregation=dict(type='TemporalPoolAggregation'),
+        neck=dict(type='BNNeck'),
+        head=dict(type='IdentityHead', num_pids=3, bias=False)), **changes})
+    # Statistics and scales that no other place would have by chance.
+    if model.neck is not None:
+        nn.init.uniform_(model.neck.norm.weight, 0.5, 2)
+        model.neck.norm.running_mean.uniform_(-1, 1)
+        model.neck.norm.running_var.uniform_(0.5, 2)
+    return model
+
+
+def tracklets(*counts):
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(count, 3, 2, *SIZE, generator=generator) for count in counts]
+
+
+def samples():
+    return [BaseDataElement(metainfo=dict(label=label)) for label in LABELS]
+
+
+def train_batch():
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (4, 1, 3, 2, *SIZE), dtype=torch.uint8,
+                           generator=generator)
+    return dict(inputs=list(images), data_samples=samples())
+
+
+# -- the norm ----------------------------------------------------------------
+
+
+def test_it_is_a_batch_norm_without_a_shift():
+    neck, generator = BNNeck(5), torch.Generator().manual_seed(0)
+    nn.init.normal_(neck.norm.weight, generator=generator)
+    x = 3 + 2 * torch.randn(8, 5, generator=generator)
+    expected = (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt()
+    torch.testing.assert_close(neck(x), expected * neck.norm.weight)
+    torch.testing.assert_close(neck.norm.running_mean, 0.1 * x.mean(0))
+    neck.eval()
+    spread = (0.9 + 0.1 * x.var(0) + 1e-5).sqrt()
+    torch.testing.assert_close(
+        neck(x), (x - 0.1 * x.mean(0)) / spread * neck.norm.weight)
+
+
+def test_its_bias_never_moves():
+    neck = BNNeck(4)
+    assert {name for name, p in neck.named_parameters() if p.requires_grad} \
+        == {'norm.weight'}
+    assert not neck.norm.bias.any()
+
+
+# -- its two sides -----------------------------------------------------------
+
+
+def test_losses_see_what_enters_it_and_scores_come_of_what_leaves_it():
+    model, seen = build().train(), {}
+    model.neck.register_forward_hook(
+        lambda _, inputs, out: seen.update(before=inputs[0], after=out))
+    model.losses['triplet'].register_forward_pre_hook(
+        lambda _, args: seen.update(feature=args[0], score=args[1]))
+    model(torch.stack(tracklets(2, 2, 2, 2)), samples(), 'loss')
+    assert seen['feature'] is seen['before']
+    assert seen['before'].shape == (4, 256)
+    torch.testing.assert_close(seen['score'],
+                               seen['after'] @ model.head.classifier.weight.T)
+
+
+def test_before_it_stands_the_mean_over_a_tracklets_clips():
+    model, seen = build().train(), []
+    model.neck.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    clips = []
+    model.aggregation.register_forward_hook(lambda _, __, out: clips.append(out))
+    model(torch.stack(tracklets(2, 2, 2, 2)), samples(), 'loss')
+    torch.testing.assert_close(seen[0], clips[0].unflatten(0, (4, 2)).mean(1))
+
+
+def test_every_feature_of_retrieval_is_behind_it():
+    """Of tracklets, of single clips, and predicted; with and without a head."""
+    model = build().eval()
+    given = tracklets(1, 3)
+    with torch.no_grad():
+        before = torch.stack([
+            model.aggregation(model._feature_maps(clips)).mean(0) for clips in given])
+        norm = model.neck.norm
+        expected = (before - norm.running_mean) / (
+            norm.running_var + norm.eps).sqrt() * norm.weight
+        torch.testing.assert_close(model(given), expected)
+        for sample, feature in zip(model(given, mode='predict'), expected):
+            torch.testing.assert_close(sample.feature, feature)
+        torch.testing.assert_close(model.clip_features(given[1]).mean(0), expected[1])
+        model.head = model.losses = None
+        torch.testing.assert_close(model.extract_feat(given), expected)
+
+
+def test_without_it_nothing_changes():
+    model = build(neck=None).eval()
+    assert not any('neck' in name for name in model.state_dict())
+    (given,) = tracklets(3)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model([given])[0], model.aggregation(model._feature_maps(given)).mean(0))
+
+
+def test_portions_do_not_matter():
+    given = tracklets(3, 2)
+    with torch.no_grad():
+        one, many = (build(max_clips_per_forward=most).eval()(given)
+                     for most in (1, 16))
+    torch.testing.assert_close(one, many)
+
+
+def test_fast_inference_gives_the_same():
+    """Norms of IBN and of the neck stand behind no convolution, and stay."""
+    model = build().eval()
+    model.backbone.layer1[0].bn1.IN.weight.data.uniform_(0.5, 2)
+    difference = make_fast(model, train_batch(), bfloat16=False)
+    assert difference.error < 1e-4
+    assert isinstance(model.neck.norm, nn.BatchNorm1d)
+    assert isinstance(model.backbone.layer1[0].bn1.BN, nn.BatchNorm2d)
+    assert isinstance(model.backbone.layer1[0].bn2, nn.Identity)
+
+
+# -- training ----------------------------------------------------------------
+
+
+def test_a_step_moves_all_but_its_bias_and_the_scores_have_none():
+    model = build(losses=dict(
+        id=dict(type='IdentityLoss'), triplet=dict(type='BatchHardTripletLoss'),
+        center=dict(type='CenterLoss'), circle=dict(type='CircleLoss')))
+    assert model.losses['center'].centers.shape == (3, 256)
+    before = {k: v.clone() for k, v in model.named_parameters()}
+    wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    losses = model.train().train_step(train_batch(), wrapper)
+    assert set(losses) == {'loss', 'loss_id', 'loss_triplet', 'loss_center',
+                           'loss_circle', 'top1_acc'}
+    still = {k for k, v in model.named_parameters() if torch.equal(v, before[k])}
+    assert still == {'neck.norm.bias'}
+    assert 'head.classifier.bias' not in before
+
+
+def test_sizes_of_a_loss_may_be_named():
+    model = build(losses=dict(center=dict(type=CenterLoss, num_pids=7)))
+    assert model.losses['center'].centers.shape == (7, 256)
+
+
+def test_a_head_has_a_bias_unless_told():
+    assert IdentityHead(4, 3).classifier.bias.shape == (3,)
+    assert IdentityHead(4, 3, bias=False).classifier.bias is None
