@@ -82,10 +82,13 @@ class _Points:
             mean = _mean(items.values)
         self._scale, self._mean = torch.from_numpy(scale), torch.from_numpy(mean)
         memory = self.memory(1024)
-        self.squared_norm = np.concatenate([
+        # Written in place: small results among large intermediate ones would leave
+        # holes that the next ones do not fit into, as large as all items.
+        found = torch.empty(len(norm), dtype=torch.float64)
+        for rows in _slices(len(norm), 1024):
             torch.linalg.vector_norm(self.take(rows, memory), dim=1,
-                                     dtype=torch.float64).square().numpy()
-            for rows in _slices(len(norm), 1024)])
+                                     dtype=torch.float64, out=found[rows])
+        self.squared_norm = found.square_().numpy()
 
     def memory(self, count: int) -> torch.Tensor:
         """Room for so many vectors."""
