@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from cosam_mm.engine.experiments import reproduction as module
+from cosam_mm.engine.experiments.experiment import Experiment
 from cosam_mm.engine.experiments.record import load_record
 from cosam_mm.engine.experiments.reproduction import Reproduction, draw_data
+from cosam_mm.engine.experiments.running import prepare_run
 
 REPO = Path(__file__).resolve().parents[2]
 TABLE = """
@@ -185,6 +187,26 @@ def test_results_of_other_settings_are_not_mixed(tmp_path, persons):
     done = run(root, persons, '--only', 'plain', '--run', '--seeds', '2')
     assert done.returncode == 2
     assert 'holds results of other settings' in done.stderr
+
+
+def test_a_training_of_other_settings_is_not_gone_on_with(tmp_path):
+    def prepared(threads, **options):
+        experiment = Experiment(
+            'a', 'reid', 'configs/reid/resnet14_tp_demo.py', options,
+            dict(kind='reid'), training='a')
+        return prepare_run(experiment, 0, REPO, tmp_path, None, threads)
+
+    run_ = prepared(1)
+    kept = run_.folder / 'train' / 'epoch_1.pth'
+    kept.parent.mkdir()
+    kept.touch()
+    assert prepared(1) == run_
+    assert kept.is_file()
+    assert prepared(2).fingerprint != run_.fingerprint
+    assert not kept.exists()
+    assert (tmp_path / 'demo' / 'a' / 'seed0.1' / 'train' / kept.name).is_file()
+    changed = prepared(2, **{'train_cfg.max_epochs': 3})
+    assert 'max_epochs=3' in (changed.folder / 'config.py').read_text()
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [

@@ -9,10 +9,12 @@ in a process of its own, which was forked from one that has everything imported:
                                   /<name>.npz      scores or features, that it wrote
                                   /<name>.json     the figures: this run is done
                                   /log.txt         what both printed
+                                  /training.sha256 of all that decides the training
 
 A run that was stopped goes on at its newest checkpoint; one with figures of the same
-config is not repeated. What is tested is the last checkpoint, never the best: that
-would be chosen on the data it is rated on.
+config is not repeated; one of another config, or with another number of threads, is put
+aside. What is tested is the last checkpoint, never the best: that would be chosen on
+the data it is rated on.
 """
 import collections
 import hashlib
@@ -97,15 +99,31 @@ def prepare_run(experiment: Experiment, seed: int, root: Path, work_dir: Path,
         FileNotFoundError: The config is not there.
         ValueError: The options do not fit it.
     """
-    cfg = experiment_config(experiment, root)
+    text = experiment_config(experiment, root).pretty_text
     folder = work_dir / experiment.data / experiment.training / f'seed{seed}'
+    decisive = [text, seed, experiment.draw, experiment.splits, num_threads]
+    training = _hash(decisive)
+    started = folder / 'training.sha256'
+    if folder.is_dir() and (
+            not started.is_file() or started.read_text(encoding='utf-8') != training):
+        _put_aside(folder)  # of other settings: nothing to go on with
     folder.mkdir(parents=True, exist_ok=True)
-    text = cfg.pretty_text
+    started.write_text(training, encoding='utf-8')
     (folder / 'config.py').write_text(text, encoding='utf-8')
-    decisive = json.dumps([text, seed, experiment.draw, experiment.test,
-                           experiment.splits, num_threads], sort_keys=True)
-    fingerprint = hashlib.sha256(decisive.encode()).hexdigest()
-    return Run(experiment, seed, folder, data_root, num_threads, fingerprint)
+    return Run(experiment, seed, folder, data_root, num_threads,
+               _hash([*decisive, experiment.test]))
+
+
+def _put_aside(folder: Path) -> None:
+    """Give a folder another name, ``seed0.1`` and so on."""
+    number = 1
+    while (other := folder.with_name(f'{folder.name}.{number}')).exists():
+        number += 1
+    folder.rename(other)
+
+
+def _hash(values: list) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 # -- one run -----------------------------------------------------------------

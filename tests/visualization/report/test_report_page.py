@@ -173,12 +173,15 @@ TEXTS = st.text(st.characters(blacklist_categories=('Cs', 'Cc')), min_size=1,
                 max_size=12)
 
 
+MARKED = {('td', 'class'), ('div', 'class')}
+
+
 def check(text):
     elements, parsed = own_elements(hostile(text, CLIP))
-    # Long cells are marked, which the plain text has none of.
-    assert [(tag, [a for a in names if (tag, a) != ('td', 'class')])
+    # Long cells and facts are marked, which the plain text has none of.
+    assert [(tag, [a for a in names if (tag, a) not in MARKED])
             for tag, names in elements] == [
-                (tag, [a for a in names if (tag, a) != ('td', 'class')])
+                (tag, [a for a in names if (tag, a) not in MARKED])
                 for tag, names in PLAIN]
     assert text in parsed.text_of('h2')
     assert text in parsed.text_of('td')
