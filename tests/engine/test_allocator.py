@@ -1,8 +1,10 @@
 """Memory that is kept is found again without the system's help."""
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+from mmengine.registry import HOOKS
 
 from cosam_mm.engine import allocator
 
@@ -36,3 +38,12 @@ def test_pages_are_found_once():
 def test_other_allocators_are_left_alone(monkeypatch):
     monkeypatch.setattr(allocator.platform, 'libc_ver', lambda: ('', ''))
     assert allocator.keep_freed_memory() is False
+
+
+@pytest.mark.parametrize('can', [True, False])
+def test_hook_says_where_it_can_do_nothing(monkeypatch, can):
+    monkeypatch.setattr('cosam_mm.engine.hooks.fast.keep_freed_memory', lambda: can)
+    said = []
+    HOOKS.build(dict(type='KeepMemoryHook')).before_run(
+        SimpleNamespace(logger=SimpleNamespace(warning=said.append)))
+    assert ['allocator of glibc' in line for line in said] == [True] * (not can)
