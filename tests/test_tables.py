@@ -23,7 +23,8 @@ FOLDERS = dict(reid=('reid',), action=('',), cost=('', 'reid'))
 METRICS = dict(
     reid=re.compile(r'((handbag|hat|backpack)_)?(mAP|R1|R5|R10|R20)'),
     action=re.compile('top[13]'),
-    cost=re.compile('params_M|flops_G'))
+    cost=re.compile('params_M|flops_G'),
+    masks=re.compile(r'AUC_(\d+|limit)|IoU'))
 DEMO = re.compile(
     r'resnet14(_cosam(2|3|4|5|34|35|45|345)|_nonlocal45)?_(tp|ta|rnn)_demo'
     r'(_(t2|t8|random|spatial|channel))?'
@@ -94,8 +95,8 @@ def test_titles_are_unique():
 def test_rows_are_told_apart_and_groups_stay_together(name):
     rows = TABLES[name]['rows']
     assert len({(row.get('group'), row['label']) for row in rows}) == len(rows)
-    assert len({(row.get('run', row.get('demo')), *row.get('test', ()))
-                for row in rows}) == len(rows)
+    assert len({(row.get('run', row.get('demo')), row.get('part'),
+                 *row.get('test', ())) for row in rows}) == len(rows)
     headings = [group for group, _ in groupby(row.get('group') for row in rows)]
     assert len(set(headings)) == len(headings)
 

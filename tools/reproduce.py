@@ -128,10 +128,9 @@ def missing_runs(args, reproduction: Reproduction) -> Iterator[Run]:
     for seed in range(args.seeds):
         for experiment in experiments:
             if seed in missing[experiment.name]:
-                data_root = None
-                if experiment.draw is not None:
-                    data_root = draw_data(experiment.draw, work_dir / 'drawn')
-                yield prepare_run(experiment, seed, ROOT, work_dir, data_root, threads)
+                roots = [draw and draw_data(draw, work_dir / 'drawn') for draw in
+                         (experiment.train_draw, experiment.test_draw)]
+                yield prepare_run(experiment, seed, ROOT, work_dir, *roots, threads)
 
 
 def run_missing(args, reproduction: Reproduction) -> int:

@@ -1,14 +1,19 @@
 """``tools/reproduce.py`` from an empty folder to a printed table, with small models."""
+import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import decord
 import pytest
 
+from cosam_mm.datasets.action import ActionVideoDataset
+from cosam_mm.datasets.demo_action import draw_action_dataset
 from cosam_mm.engine.experiments import reproduction as module
 from cosam_mm.engine.experiments.experiment import Experiment
 from cosam_mm.engine.experiments.record import load_record
@@ -53,6 +58,8 @@ runs:
       model.backbone.plugins:
       - cfg: {{type: COSAM, num_frames: 4, spatial_size: [4, 2]}}
         position: after_layer4
+  masks: {{like: cosam, task: masks, training: cosam}}
+  hard: {{like: cosam, training: cosam, draw: {{test: {{clutter: 1.0}}}}}}
 """
 
 
@@ -134,6 +141,29 @@ def test_from_nothing_to_a_table(tmp_path, persons):
     again = run(root, persons, '--table', 'small', '--run', '--seeds', '2')
     assert 'nothing to run' in again.stdout
 
+    # two other tests of what was trained above
+    trained = persons / 'demo' / 'cosam' / 'seed0' / 'train' / 'epoch_1.pth'
+    written = trained.stat().st_mtime_ns
+    (persons / 'drawn' / 'reid_clutter1').symlink_to('reid')
+    done = run(root, persons, '--only', 'masks', 'hard', '--run', '--seeds', '1')
+    assert done.returncode == 0, done.stderr
+    record = load_record(root / 'docs/results/demo/masks.json')
+    assert record.task == 'masks'
+    found = json.loads((persons / 'demo/cosam/seed0/masks.masks').read_text())
+    assert [state['epoch'] for state in found['states']] == [0, 1]
+    (auc,) = [row['auc_mean'] for row in found['states'][1]['rows']
+              if row['map'] == 'cosam']
+    assert record.seeds[0].metrics['cosam_layer4_AUC_1'] == pytest.approx(
+        100 * auc, abs=1e-4)
+    hard = load_record(root / 'docs/results/demo/hard.json')
+    assert hard.draw == dict(kind='reid', test=dict(clutter=1.0))
+    assert hard.seeds[0].metrics == records['cosam'].seeds[0].metrics  # the same set
+    calls = re.findall(r'^\$ python \S+/(\w+\.py) .*?--data-root (\S+)',
+                       (persons / 'demo/cosam/seed0/log.txt').read_text(), re.MULTILINE)
+    assert ('test.py', str(persons / 'drawn/reid_clutter1')) in calls
+    assert ('train.py', str(persons / 'drawn/reid_clutter1')) not in calls
+    assert trained.stat().st_mtime_ns == written
+
 
 def test_stopped_and_gone_on(tmp_path, persons):
     root = checkout(tmp_path / 'checkout', epochs=40)
@@ -194,7 +224,7 @@ def test_a_training_of_other_settings_is_not_gone_on_with(tmp_path):
         experiment = Experiment(
             'a', 'reid', 'configs/reid/resnet14_tp_demo.py', options,
             dict(kind='reid'), training='a')
-        return prepare_run(experiment, 0, REPO, tmp_path, None, threads)
+        return prepare_run(experiment, 0, REPO, tmp_path, None, None, threads)
 
     run_ = prepared(1)
     kept = run_.folder / 'train' / 'epoch_1.pth'
@@ -235,6 +265,17 @@ def test_drawn_data_of_a_difficulty(tmp_path, monkeypatch):
         draw_data({}, tmp_path)
     with pytest.raises(ValueError, match='does not fit'):
         draw_data(dict(kind='action', fog=1.0), tmp_path)
+
+
+def test_drawn_clips_are_ready_for_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, 'draw_action_dataset', functools.partial(
+        draw_action_dataset, clips_per_class=3, progress=False))
+    folder = draw_data(dict(kind='action', size=[64, 48], clutter=1), tmp_path)
+    assert folder.name == 'action_clutter1_size64x48'
+    dataset = ActionVideoDataset(str(folder), 'demo', [], num_classes=8)
+    assert len(dataset) > 8
+    video = decord.VideoReader(dataset[0]['filename'])
+    assert video[0].shape == (48, 64, 3)
 
 
 def test_page_says_what_the_records_say():

@@ -12,7 +12,9 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Optional
 
 from mmengine.config import Config, DictAction
 
@@ -32,7 +34,7 @@ def whole(text):
     return number
 
 
-def parse_args():
+def parse_args(argv: Optional[Sequence[str]] = None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file of the model')
@@ -61,7 +63,7 @@ def parse_args():
                         help='write a PNG of the AUC over epochs and layers')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction,
                         metavar='KEY=VALUE', help='settings of the config to override')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if not Path(args.config).is_file():
         parser.error(f'there is no config {args.config}')
     if not args.checkpoints and not args.untrained:
@@ -128,8 +130,8 @@ def plot(states, path):
     path.write_bytes(figure_png(draw_agreement(points)))
 
 
-def main():
-    args = parse_args()
+def main(argv: Optional[Sequence[str]] = None):
+    args = parse_args(argv)
     with one_line_errors():
         from cosam_mm.datasets.drawn_truth import drawn_parameters, drawn_test_part
         from cosam_mm.engine.mask_evaluation import (

@@ -26,8 +26,8 @@ from .table import Row
 
 __all__ = ['Experiment', 'experiment_config', 'load_drawn', 'paper_experiment']
 
-TASKS = ('action', 'reid')
-_KEYS = {'like', 'task', 'config', 'options', 'draw', 'test', 'splits'}
+TASKS = ('action', 'reid', 'masks')
+_KEYS = {'like', 'task', 'config', 'options', 'draw', 'test', 'splits', 'training'}
 _PLACES = ('configs/{}.py', 'configs/reid/{}.py')
 
 
@@ -37,12 +37,14 @@ class Experiment:
 
     Args:
         name: Its own, which its results bear.
-        task: 'action', 'reid', or 'cost', which trains nothing.
+        task: 'action', 'reid', 'masks', which holds the attention of all checkpoints
+            against silhouettes, or 'cost', which trains nothing.
         config: Path of the config, from the root of the checkout.
         options: Settings of the config to override, by dotted keys.
-        draw: The drawn data set: ``kind`` is 'reid' or 'action', the rest goes to the
-            function that draws it. None: the config's data.
-        test: Further arguments of ``tools/test.py``.
+        draw: The drawn data set: ``kind`` is 'reid' or 'action'; ``test`` holds what
+            is different for the test, if anything; the rest goes to the function that
+            draws it. None: the config's data.
+        test: Further arguments of ``tools/test.py``, or of ``evaluate_masks.py``.
         splits: Official splits to train and test on; empty: the config's own.
         training: Name of what is trained; '': ``name``. Experiments that differ in
             their tests alone share it.
@@ -61,6 +63,18 @@ class Experiment:
     def data(self) -> str:
         """'paper' or 'demo'."""
         return 'paper' if self.draw is None else 'demo'
+
+
+    @property
+    def train_draw(self) -> Optional[dict]:
+        """The drawn data set to train on."""
+        return self.draw and {key: value for key, value in self.draw.items()
+                              if key != 'test'}
+
+    @property
+    def test_draw(self) -> Optional[dict]:
+        """The drawn data set to test on."""
+        return self.draw and {**self.train_draw, **self.draw.get('test', {})}
 
 
 def experiment_config(experiment: Experiment, root: Path) -> Config:
@@ -183,4 +197,4 @@ def _experiment(name: str, entry: dict, path: Path) -> Experiment:
     return Experiment(
         name, entry['task'], entry['config'], dict(entry.get('options', {})),
         dict(entry['draw']), tuple(entry.get('test', ())),
-        tuple(entry.get('splits', ())), name)
+        tuple(entry.get('splits', ())), entry.get('training', name))

@@ -30,6 +30,8 @@ NOT_MEASURED = 'not measured'
 _NOTHING = '\N{EN DASH}'
 _BASELINE = 'baseline'
 _OTHER_DRAW = 'other data'
+_OTHER_DATA = ("Drawn data are another data set than the paper's: compare the rows, "
+               "not the numbers with the paper's.")
 # At the least.
 _DIGITS, _DIGITS_OF_COSTS = 1, 2
 # What rounding of the scores in a record can make of a mean, in percentage points.
@@ -125,11 +127,12 @@ def _paper_cells(row: Row, metric: str, record: Optional[Record], digits: int
 def _on_drawn_data(table: Table, found: Mapping[str, Record]) -> tuple:
     baseline = table.baseline_row
     has_baseline = baseline is not None and bool(baseline.demo)
-    header = ['row of the paper', 'run']
+    header = ['row of the paper' if _has_paper_rows(table) else 'row', 'run']
     for metric in table.metrics:
         header += [metric, f'{metric} from baseline'] if has_baseline else [metric]
     rows = []
-    for name, row, label in _drawn_rows(table):
+    for row, label in _drawn_rows(table):
+        name = row.record_name('demo')
         record, cells = found.get(name), [label, name]
         for metric in table.metrics:
             digits = _digits(table, metric, with_paper=False)
@@ -140,16 +143,19 @@ def _on_drawn_data(table: Table, found: Mapping[str, Record]) -> tuple:
     return (*header, 'seeds'), tuple(rows), 2, _drawn_notes(table, found, has_baseline)
 
 
-def _drawn_rows(table: Table) -> list[tuple[str, Row, str]]:
-    """(record, first of its rows, labels of all of them): one run may serve several."""
+def _has_paper_rows(table: Table) -> bool:
+    return any(row.run for row in table.rows)
+
+
+def _drawn_rows(table: Table) -> list[tuple[Row, str]]:
+    """(first, labels of all) of the rows that show the same of the same run."""
     rows, labels = {}, {}
     for row in table.rows:
-        name = row.record_name('demo')
-        if name:
-            rows.setdefault(name, row)
-            labels.setdefault(name, []).append(_full_label(row))
-    return [(name, row, '; '.join(dict.fromkeys(labels[name])))
-            for name, row in rows.items()]
+        if row.demo:
+            key = row.record_name('demo'), row.part
+            rows.setdefault(key, row)
+            labels.setdefault(key, []).append(_full_label(row))
+    return [(row, '; '.join(dict.fromkeys(labels[key]))) for key, row in rows.items()]
 
 
 def _full_label(row: Row) -> str:
@@ -159,8 +165,7 @@ def _full_label(row: Row) -> str:
 def _drawn_notes(table: Table, found: Mapping[str, Record], has_baseline: bool
                  ) -> tuple[str, ...]:
     left_out = [_full_label(row) for row in table.rows if not row.demo]
-    notes = [table.note, "Drawn data are another data set than the paper's: compare "
-             "the rows, not the numbers with the paper's.",
+    notes = [table.note, _OTHER_DATA if _has_paper_rows(table) else '',
              _explain(table, found.values())]
     if has_baseline:
         notes.append(

@@ -49,7 +49,7 @@ class Record:
     Attributes:
         run: Its name; the file's stem.
         data: 'paper' or 'demo'.
-        task: 'reid', 'action' or 'cost'.
+        task: 'reid', 'action', 'masks' or 'cost'.
         config: Path in the repository.
         options: Options of the config that were changed, by dotted key.
         draw: Parameters of drawn data; None where data are not drawn.

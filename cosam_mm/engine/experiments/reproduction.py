@@ -6,22 +6,32 @@
 """
 import platform
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
 import mmengine
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from ...datasets.demo_action import ClutterConfig, draw_action_dataset
 from ...datasets.demo_reid import Difficulty, draw_reid_dataset
 from ...datasets.demo_reid.tracklet import DEFAULT_DIFFICULTY
+from ...datasets.preparation import (
+    index_videos,
+    locate_clips,
+    parse_hmdb51_splits,
+    write_classes,
+    write_video_lists,
+)
 from ...version import __version__
 from ...visualization.curves import save_figure
 from ...visualization.difficulty import DifficultyPanel, draw_difficulty
+from ...visualization.mask_agreement import draw_agreement
 from .experiment import Experiment, load_drawn, paper_experiment
+from .mask_metrics import agreement_points
 from .record import Record, SeedResult, load_record, save_record
 from .results_page import Plot, make_results_page, read_notes
 from .running import Run
@@ -30,10 +40,11 @@ from .table import DATA, Row, Table, load_table
 __all__ = ['Reproduction', 'difficulty_panels', 'draw_data']
 
 DRAWN = 'drawn.yml'
-# From the folder of the page.
-_PLOT = 'results/difficulty.svg'
 # Experiments on drawn persons whose fall with difficulty is plotted.
-_COMPARED = {'none': 'resnet14_tp_demo', 'COSAM_4,5': 'resnet14_cosam45_tp_demo'}
+_COMPARED = {'none': 'resnet14_tp_demo', 'COSAM_4,5': 'resnet14_cosam45_tp_demo',
+             'non-local_4,5': 'resnet14_nonlocal45_tp_demo'}
+# The experiment whose masks are plotted.
+_MASKS = 'resnet14_cosam2345_tp_demo_masks'
 
 
 def draw_data(draw: dict, folder: Path) -> Path:
@@ -41,7 +52,8 @@ def draw_data(draw: dict, folder: Path) -> Path:
 
     Args:
         draw: ``kind``, 'reid' or 'action'; the rest says how difficult, each from 0 to
-            1: clutter and occlusion, of persons accessories and misalignment, too.
+            1: clutter and occlusion, of persons accessories and misalignment, too; and
+            of clips the ``size``, width and height in pixels.
         folder: Folder of all drawn data.
 
     Returns:
@@ -54,7 +66,7 @@ def draw_data(draw: dict, folder: Path) -> Path:
     draw_set = dict(reid=_draw_persons, action=_draw_clips).get(draw.get('kind'))
     if draw_set is None:
         raise ValueError(f"draw needs a kind of 'reid' or 'action', got {draw!r}.")
-    parts = [draw['kind'], *(f'{key}{levels[key]:g}' for key in sorted(levels))]
+    parts = [draw['kind'], *(key + _short(levels[key]) for key in sorted(levels))]
     try:
         return draw_set(folder / '_'.join(parts), **levels)
     except TypeError as error:
@@ -65,9 +77,21 @@ def _draw_persons(folder: Path, **levels: float) -> Path:
     return draw_reid_dataset(folder, difficulty=Difficulty(**levels))
 
 
-def _draw_clips(folder: Path, clutter: float = 0.5, occlusion: float = 0.0) -> Path:
-    return draw_action_dataset(folder, clutter=ClutterConfig.scaled(clutter),
-                               occlusion=occlusion)
+def _short(value: Union[float, Sequence[int]]) -> str:
+    """A level, or a size, as part of a name."""
+    return 'x'.join(map(str, value)) if isinstance(value, (list, tuple)) \
+        else f'{value:g}'
+
+
+def _draw_clips(folder: Path, clutter: float = 0.5, occlusion: float = 0.0,
+                size: Sequence[int] = (96, 72)) -> Path:
+    out = draw_action_dataset(folder, clutter=ClutterConfig.scaled(clutter),
+                              occlusion=occlusion, size=tuple(size))
+    lists = parse_hmdb51_splits(out / 'splits', name='demo')
+    located = locate_clips(lists, index_videos(out / 'videos'))
+    write_classes(out, lists)
+    write_video_lists(out, lists, located.found)
+    return out
 
 
 @dataclass(frozen=True)
@@ -122,7 +146,8 @@ class Reproduction:
         if self.data == 'paper':
             return paper_experiment(row, task, self.root)
         return replace(self.drawn(row.demo), name=row.record_name('demo'),
-                       test=row.test)
+                       test=self.drawn(row.demo).test
+                       + row.test_arguments('demo'))
 
     def drawn(self, name: str) -> Experiment:
         """An experiment on drawn data by its name.
@@ -210,9 +235,8 @@ class Reproduction:
         """
         page = self.root / 'docs/results.md'
         page.write_text(self.page(), encoding='utf-8')
-        panels = difficulty_panels(replace(self, data='demo'))
-        if panels:
-            save_figure(draw_difficulty(panels, 'mAP (%)'), self.root / 'docs' / _PLOT)
+        for plot, figure in self._plots().values():
+            save_figure(figure(), page.parent / plot.path)
         return page
 
     def page(self) -> str:
@@ -220,13 +244,28 @@ class Reproduction:
         both = [replace(self, data=data) for data in DATA]
         records = [each.record(file.stem) for each in both for file in
                    sorted(each.record_file('').parent.glob('*.json'))]
-        plots = {}
-        if difficulty_panels(replace(self, data='demo')):
-            plots['demo_difficulty'] = [Plot(_PLOT, 'mAP against difficulty, without '
-                                                    'attention and with COSAM_4,5')]
+        plots = {table: [plot] for table, (plot, _) in self._plots().items()}
         folder = self.records or self.root / 'docs/results'
         return make_results_page([self.table(name) for name in self.table_names()],
                                  records, plots, read_notes(folder / 'notes'))
+
+    def _plots(self) -> dict[str, tuple[Plot, Callable[[], Figure]]]:
+        """Pictures by their tables, of what is on record, and what draws them."""
+        drawn, plots = replace(self, data='demo'), {}
+        panels = difficulty_panels(drawn)
+        if panels:
+            plots['demo_difficulty'] = (
+                Plot('results/difficulty.svg', 'mAP against the difficulty of '
+                     'the test, without attention, with COSAM and non-local blocks'),
+                lambda: draw_difficulty(panels, 'mAP (%)'))
+        masks = drawn.record(_MASKS)
+        if masks is not None:
+            plots['demo_masks'] = (
+                Plot('results/masks.svg', 'AUC of maps against the silhouette, over '
+                     'epochs and layers, of the training with four COSAMs'),
+                lambda: draw_agreement(agreement_points(
+                    [masks.seeds[seed].metrics for seed in sorted(masks.seeds)])))
+        return plots
 
 
 def difficulty_panels(reproduction: Reproduction) -> list[DifficultyPanel]:

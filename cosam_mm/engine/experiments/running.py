@@ -7,6 +7,7 @@ in a process of its own, which was forked from one that has everything imported:
                                   /train/          logs and checkpoints of train.py
                                   /<name>/         log of test.py
                                   /<name>.npz      scores or features, that it wrote
+                                  /<name>.masks    figures of evaluate_masks.py
                                   /<name>.json     the figures: this run is done
                                   /log.txt         what both printed
                                   /training.sha256 of all that decides the training
@@ -28,7 +29,7 @@ import threading
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Callable, Optional
 
@@ -45,6 +46,7 @@ from ...functional.retrieval import rank_features
 from ..complexity import count_multiply_adds, measure_complexity
 from ..config import input_shape
 from .experiment import Experiment, experiment_config
+from .mask_metrics import mask_metrics
 from .record import SeedResult
 from .table import is_percentage
 
@@ -61,7 +63,8 @@ class Run:
         experiment: Which.
         seed: Of all random numbers.
         folder: Its own.
-        data_root: The drawn data; None: the config's.
+        data_root: The drawn data to train on; None: the config's.
+        test_root: Those to test on.
         num_threads: Threads that it computes with.
         fingerprint: Of all that decides its result.
     """
@@ -70,6 +73,7 @@ class Run:
     seed: int
     folder: Path
     data_root: Optional[Path]
+    test_root: Optional[Path]
     num_threads: int
     fingerprint: str
 
@@ -84,7 +88,8 @@ class Failure(RuntimeError):
 
 
 def prepare_run(experiment: Experiment, seed: int, root: Path, work_dir: Path,
-                data_root: Optional[Path], num_threads: int) -> Run:
+                data_root: Optional[Path], test_root: Optional[Path],
+                num_threads: int) -> Run:
     """Write the config of a run into its folder.
 
     Args:
@@ -92,7 +97,8 @@ def prepare_run(experiment: Experiment, seed: int, root: Path, work_dir: Path,
         seed: At least 0.
         root: Root of the checkout.
         work_dir: Folder of all runs.
-        data_root: The drawn data; None: the config's.
+        data_root: The drawn data to train on; None: the config's.
+        test_root: Those to test on.
         num_threads: Threads to compute with.
 
     Raises:
@@ -101,7 +107,7 @@ def prepare_run(experiment: Experiment, seed: int, root: Path, work_dir: Path,
     """
     text = experiment_config(experiment, root).pretty_text
     folder = work_dir / experiment.data / experiment.training / f'seed{seed}'
-    decisive = [text, seed, experiment.draw, experiment.splits, num_threads]
+    decisive = [text, seed, experiment.train_draw, experiment.splits, num_threads]
     training = _hash(decisive)
     started = folder / 'training.sha256'
     if folder.is_dir() and (
@@ -110,8 +116,9 @@ def prepare_run(experiment: Experiment, seed: int, root: Path, work_dir: Path,
     folder.mkdir(parents=True, exist_ok=True)
     started.write_text(training, encoding='utf-8')
     (folder / 'config.py').write_text(text, encoding='utf-8')
-    return Run(experiment, seed, folder, data_root, num_threads,
-               _hash([*decisive, experiment.test]))
+    rating = [experiment.test_draw, experiment.test]
+    return Run(experiment, seed, folder, data_root, test_root, num_threads,
+               _hash([*decisive, *rating]))
 
 
 def _put_aside(folder: Path) -> None:
@@ -205,8 +212,9 @@ def _perform(run: Run, tools: Path, phases: _Phases) -> SeedResult:
     """Train and test on each split, or count."""
     if run.experiment.task == 'cost':
         return _cost(run)
+    rate = _look_at_masks if run.experiment.task == 'masks' else _test
     with phases.alone_in(run.folder):
-        return _finished(run) or _trained_and_tested(run, tools, phases)
+        return _finished(run) or _trained_and_rated(run, tools, phases, rate)
 
 
 def _cost(run: Run) -> SeedResult:
@@ -235,29 +243,56 @@ def _count(model: nn.Module, cfg: Config) -> tuple[int, int]:
     return sum(p.numel() for p in model.parameters()), counted.total
 
 
-def _trained_and_tested(run: Run, tools: Path, phases: _Phases) -> SeedResult:
+def _trained_and_rated(run: Run, tools: Path, phases: _Phases,
+                       rate: Callable[..., SeedResult]) -> SeedResult:
     parts = []
     for split in run.experiment.splits or (None,):
         folder = run.folder if split is None else run.folder / f'split{split}'
-        common = [] if split is None else ['--split', split]
-        if run.data_root is not None:
-            common += ['--data-root', run.data_root]
-        config, train = run.folder / 'config.py', folder / 'train'
-        seconds = phases.call(run, tools / 'train.py', config, '--work-dir', train,
-                              '--seed', run.seed, '--resume', *common)
-        tested = folder / run.experiment.name
-        dumped = tested.with_name(f'{tested.name}.npz')
-        seconds += phases.call(
-            run, tools / 'test.py', config, _last_checkpoint(train), '--work-dir',
-            tested, '--dump', dumped, *common, *run.experiment.test)
-        parts.append(SeedResult(_logged_metrics(tested),
-                               _item_scores(run.experiment.task, dumped), seconds))
+        chosen = [] if split is None else ['--split', split]
+        seconds = phases.call(
+            run, tools / 'train.py', run.folder / 'config.py', '--work-dir',
+            folder / 'train', '--seed', run.seed, '--resume', *chosen,
+            *_data_root(run.data_root))
+        rated = rate(run, tools, phases, folder,
+                     [*chosen, *_data_root(run.test_root)])
+        parts.append(replace(rated, seconds=seconds + rated.seconds))
     result = _joined(parts)
     content = dict(fingerprint=run.fingerprint, **asdict(result))
     partial = run.result_file.with_suffix('.partial')
     partial.write_text(json.dumps(content), encoding='utf-8')
     partial.replace(run.result_file)
     return result
+
+
+def _data_root(folder: Optional[Path]) -> list:
+    return [] if folder is None else ['--data-root', folder]
+
+
+def _test(run: Run, tools: Path, phases: _Phases, folder: Path, common: list
+          ) -> SeedResult:
+    """The last checkpoint on the test part."""
+    tested = folder / run.experiment.name
+    dumped = tested.with_name(f'{tested.name}.npz')
+    seconds = phases.call(
+        run, tools / 'test.py', run.folder / 'config.py',
+        _last_checkpoint(folder / 'train'), '--work-dir', tested, '--dump', dumped,
+        *common, *run.experiment.test)
+    return SeedResult(_logged_metrics(tested),
+                      _item_scores(run.experiment.task, dumped), seconds)
+
+
+def _look_at_masks(run: Run, tools: Path, phases: _Phases, folder: Path, common: list
+                   ) -> SeedResult:
+    """The weights that training began with, and all checkpoints."""
+    kept = sorted((folder / 'train').glob('epoch_*.pth'),
+                  key=lambda path: int(path.stem.rpartition('_')[2]))
+    found = folder / f'{run.experiment.name}.masks'
+    seconds = phases.call(
+        run, tools / 'analysis_tools' / 'evaluate_masks.py', run.folder / 'config.py',
+        *kept, '--untrained', '--seed', run.seed, '--out', found, *common,
+        *run.experiment.test)
+    content = json.loads(found.read_text(encoding='utf-8'))
+    return SeedResult(mask_metrics(content['states']), seconds=seconds)
 
 
 def _finished(run: Run) -> Optional[SeedResult]:

@@ -6,7 +6,7 @@
     title: Where COSAM stands
     source: Subramaniam et al., ICCV 2019, Table 3
     numbers_from: ...                 # where the paper's numbers were read, if any were
-    task: reid                        # or action, or cost
+    task: reid                        # or action, cost, masks
     metrics: [mAP, R1]                # columns
     note: ...                         # optional
     baseline: resnet50_tp_mars        # optional: a row's run, or its demo
@@ -15,6 +15,7 @@
       label: COSAM_4
       run: resnet50_cosam4_tp_mars    # stem of a config; may be left out with demo
       test: [--rerank]                # optional: further arguments of tools/test.py
+      part: cosam_layer3              # optional: of masks, the map that the row is of
       paper: {mAP: 0.0}               # optional: only what is on hand
       demo: resnet14_cosam4_tp_demo   # optional: the counterpart on drawn data
 """
@@ -29,16 +30,18 @@ from .fields import check_choice, check_keys, check_mapping, check_number, check
 
 __all__ = ['DATA', 'TASKS', 'Row', 'Table', 'is_percentage', 'load_table']
 
-TASKS = ('reid', 'action', 'cost')
+TASKS = ('reid', 'action', 'cost', 'masks')
 # The data sets of the papers, and the drawn ones, which anybody has.
 DATA = ('paper', 'demo')
 _TABLE_KEYS = ('name', 'title', 'source', 'task', 'metrics', 'rows')
 _OPTIONAL_TABLE_KEYS = ('numbers_from', 'note', 'baseline')
 _ROW_KEYS = ('label',)
-_OPTIONAL_ROW_KEYS = ('run', 'group', 'test', 'paper', 'demo')
-_PERCENTAGE = re.compile(r'(\w+_)?(top\d+|mean1|mAP|mINP|R\d+)')
+_OPTIONAL_ROW_KEYS = ('run', 'group', 'test', 'part', 'paper', 'demo')
+_PERCENTAGE = re.compile(r'(\w+_)?(top\d+|mean1|mAP|mINP|R\d+|AUC(_\w+)?|IoU)')
 _FILE_ENDING = re.compile(r'\.(py|ya?ml|json|csv|txt)$')
 _RERANK = '--rerank'
+# Drawn data are trained on with several seeds instead.
+_ALL_SPLITS = '--all-splits'
 
 
 def is_percentage(metric: str) -> bool:
@@ -59,6 +62,7 @@ class Row:
         run: Stem of the config that is trained on the data of the paper; '' for none.
         group: Heading that it stands below; '' for none.
         test: Further arguments of ``tools/test.py``.
+        part: Of what the run was rated for, that which the row shows; '' for all.
         paper: Numbers of the paper by metric, those on hand.
         demo: The run on drawn data that is its counterpart; '' for none.
     """
@@ -66,12 +70,18 @@ class Row:
     run: str = ''
     group: str = ''
     test: tuple[str, ...] = ()
+    part: str = ''
     paper: dict[str, float] = field(default_factory=dict)
     demo: str = ''
 
     def run_name(self, data: str) -> str:
         """What is trained for this row on 'paper' or on 'demo' data; '' for nothing."""
         return self.run if data == 'paper' else self.demo
+
+    def test_arguments(self, data: str) -> tuple[str, ...]:
+        """Of the test on 'paper' or on 'demo' data, which have one split."""
+        return tuple(word for word in self.test
+                     if data == 'paper' or word != _ALL_SPLITS)
 
     def record_name(self, data: str) -> str:
         """The record that holds what was measured for this row; '' for none.
@@ -84,7 +94,7 @@ class Row:
         """
         name = self.run_name(data)
         words = [re.sub(r'[^\w.=-]', '_', _FILE_ENDING.sub('', Path(word).name)
-                        .lstrip('-')) for word in self.test]
+                        .lstrip('-')) for word in self.test_arguments(data)]
         return '+'.join([name, *words]) if name else ''
 
     def metric_name(self, metric: str) -> str:
@@ -92,8 +102,11 @@ class Row:
 
         >>> Row('a', 'x', test=('--rerank',)).metric_name('mAP')
         'rerank_mAP'
+        >>> Row('a', demo='x', part='cosam_layer3').metric_name('IoU')
+        'cosam_layer3_IoU'
         """
-        return f'rerank_{metric}' if _RERANK in self.test else metric
+        words = (self.part, 'rerank' if _RERANK in self.test else '', metric)
+        return '_'.join(filter(None, words))
 
 
 @dataclass(frozen=True)
@@ -194,6 +207,7 @@ def _row(content: Any, where: str, metrics: tuple[str, ...]) -> Row:
         check_text(content.get('run', ''), f'{where}: run', True),
         group=check_text(content.get('group', ''), f'{where}: group', True),
         test=_strings(content.get('test', []), f'{where}: test'), paper=paper,
+        part=check_text(content.get('part', ''), f'{where}: part', True),
         demo=check_text(content.get('demo', ''), f'{where}: demo', True))
 
 

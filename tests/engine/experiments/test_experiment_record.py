@@ -109,7 +109,7 @@ TWO = {9: RECORD.seeds[9], 10: replace(RECORD.seeds[10], metrics=dict(mAP=1.))}
 @pytest.mark.parametrize(('record', 'message'), [
     (replace(RECORD, run='y'), r'x.json: the file of this record must be named y.json'),
     (replace(RECORD, data='d'), r"x.json: data: must be one of \('paper', 'demo'\), g"),
-    (replace(RECORD, task='d'), r"task: must be one of \('reid', 'action', 'cost'\)"),
+    (replace(RECORD, task='d'), r"task: must be one of \('reid', 'action', 'cost', '"),
     (replace(RECORD, command=''), "x.json: command: must be a text, got ''."),
     (replace(RECORD, options=[1]), r'options: must be a mapping of names to values, g'),
     (replace(RECORD, versions=dict(a=1)), 'version of a: must be a text, got 1.'),

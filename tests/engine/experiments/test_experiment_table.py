@@ -38,7 +38,7 @@ def test_all_that_a_file_says(tmp_path):
     ('label: COSAM_4', 'name: COSAM_4', r"t1.yml: row 2: lacks \['label'\]; it needs"),
     ('demo: small_cosam4', 'demos: a',
      r"t1.yml: row 2 \(COSAM_4\): has the unknown keys \['demos'\]; allowed are "
-     r"\['label', 'run', 'group', 'test', 'paper', 'demo'\]."),
+     r"\['label', 'run', 'group', 'test', 'part', 'paper', 'demo'\]."),
     ('run: base', 'run: [a]', r"row 1 \(none\): run: must be a text, got \['a'\]."),
     ('[--rerank]', '--rerank',
      r"row 3 \(re-ranked\): test: must be a list of texts, got '--rerank'."),
@@ -86,6 +86,14 @@ def test_names_of_runs_and_records():
     assert row.record_name('paper') == 'base+attributes+my_list+a.b=0.5'
     assert row.record_name('demo') == row.run_name('demo') == ''
     assert row.metric_name('mAP') == 'mAP'
+
+
+def test_drawn_data_are_tested_on_one_split():
+    row = make_row('a', 'x', demo='y', test=('--all-splits', '--rerank'))
+    assert row.test_arguments('paper') == ('--all-splits', '--rerank')
+    assert row.record_name('paper') == 'x+all-splits+rerank'
+    assert row.test_arguments('demo') == ('--rerank',)
+    assert row.record_name('demo') == 'y+rerank'
 
 
 def test_table_without_numbers_needs_no_origin(tmp_path):

@@ -123,6 +123,17 @@ def test_one_run_for_several_rows_is_shown_once():
     assert shown.not_run == ('small', 'small4')
 
 
+def test_rows_of_one_run_that_show_other_parts_of_it():
+    parts = [make_row(label, '', demo='masks', part=label) for label in ('a', 'b')]
+    table = make_table(*parts, task='masks', metrics=('AUC_0', 'IoU'))
+    seeds = {0: SeedResult(dict(a_AUC_0=50., a_IoU=20., b_AUC_0=60.04))}
+    shown = present(table, by_name(make_record('masks', seeds=seeds)), 'demo')
+    assert shown.header == ('row', 'run', 'AUC_0', 'IoU', 'seeds')
+    assert shown.rows == (('a', 'masks', '50.0', '20.0', '1'),
+                          ('b', 'masks', '60.0', 'not measured', '1'))
+    assert shown.notes == ('Metrics are in per cent.',)  # nothing of any paper
+
+
 def cell(ours, theirs=None):
     theirs = theirs or make_record('small', (50., 52.))
     shown = present(TABLE, by_name(ours, theirs), 'demo')
