@@ -1,5 +1,4 @@
 """``tools/reproduce.py`` from an empty folder to a printed table, with small models."""
-import functools
 import json
 import os
 import re
@@ -13,7 +12,6 @@ import decord
 import pytest
 
 from cosam_mm.datasets.action import ActionVideoDataset
-from cosam_mm.datasets.demo_action import draw_action_dataset
 from cosam_mm.engine.experiments import reproduction as module
 from cosam_mm.engine.experiments.experiment import Experiment
 from cosam_mm.engine.experiments.record import load_record
@@ -267,11 +265,10 @@ def test_drawn_data_of_a_difficulty(tmp_path, monkeypatch):
         draw_data(dict(kind='action', fog=1.0), tmp_path)
 
 
-def test_drawn_clips_are_ready_for_training(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, 'draw_action_dataset', functools.partial(
-        draw_action_dataset, clips_per_class=3, progress=False))
-    folder = draw_data(dict(kind='action', size=[64, 48], clutter=1), tmp_path)
-    assert folder.name == 'action_clutter1_size64x48'
+def test_drawn_clips_are_ready_for_training(tmp_path):
+    folder = draw_data(dict(kind='action', size=[64, 48], clutter=1, clips_per_class=3),
+                       tmp_path)
+    assert folder.name == 'action_clips_per_class3_clutter1_size64x48'
     dataset = ActionVideoDataset(str(folder), 'demo', [], num_classes=8)
     assert len(dataset) > 8
     video = decord.VideoReader(dataset[0]['filename'])

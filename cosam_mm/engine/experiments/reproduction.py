@@ -53,7 +53,7 @@ def draw_data(draw: dict, folder: Path) -> Path:
     Args:
         draw: ``kind``, 'reid' or 'action'; the rest says how difficult, each from 0 to
             1: clutter and occlusion, of persons accessories and misalignment, too; and
-            of clips the ``size``, width and height in pixels.
+            of clips the ``size``, width and height in pixels, and ``clips_per_class``.
         folder: Folder of all drawn data.
 
     Returns:
@@ -84,9 +84,10 @@ def _short(value: Union[float, Sequence[int]]) -> str:
 
 
 def _draw_clips(folder: Path, clutter: float = 0.5, occlusion: float = 0.0,
-                size: Sequence[int] = (96, 72)) -> Path:
-    out = draw_action_dataset(folder, clutter=ClutterConfig.scaled(clutter),
-                              occlusion=occlusion, size=tuple(size))
+                size: Sequence[int] = (96, 72), clips_per_class: int = 60) -> Path:
+    out = draw_action_dataset(folder, clips_per_class, size=tuple(size),
+                              clutter=ClutterConfig.scaled(clutter),
+                              occlusion=occlusion)
     lists = parse_hmdb51_splits(out / 'splits', name='demo')
     located = locate_clips(lists, index_videos(out / 'videos'))
     write_classes(out, lists)

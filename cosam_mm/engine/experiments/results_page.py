@@ -20,12 +20,14 @@ from .table import DATA, Table
 
 __all__ = ['Plot', 'make_results_page', 'read_notes', 'show_seconds']
 
+# The note on all tables together, which stands first.
+_OVERVIEW = 'overview'
 _HEADINGS = dict(demo='On drawn data', paper='On the data of the paper')
 _HEAD = """\
 # Results
 
 Written by `tools/reproduce.py` from the records in `docs/results`, and from nothing
-else: what has no record is not run. Texts below a table come from
+else: what has no record is not run. The texts that interpret them come from
 `docs/results/notes`.
 """
 
@@ -45,7 +47,8 @@ def read_notes(folder: Union[str, Path]) -> dict[str, str]:
     """Texts that people wrote on tables, by the table's name.
 
     Args:
-        folder: Holds ``<table>.md``; no such folder means no texts.
+        folder: Holds ``<table>.md``, and ``overview.md`` on all of them; no such folder
+            means no texts.
     """
     return {path.stem: path.read_text(encoding='utf-8').strip()
             for path in sorted(Path(folder).glob('*.md'))}
@@ -70,6 +73,8 @@ def make_results_page(tables: Sequence[Table], records: Sequence[Record],
     by_data = _by_data(records)
     _check_names([table.name for table in tables], plots, notes)
     parts = [_HEAD, _summary(records)]
+    if _OVERVIEW in notes:
+        parts.append(f'{notes[_OVERVIEW]}\n')
     for table in tables:
         parts += _section(table, by_data, plots.get(table.name, ()),
                           notes.get(table.name, ''))
@@ -90,8 +95,9 @@ def _by_data(records: Sequence[Record]) -> dict[str, dict[str, Record]]:
 def _check_names(names: Sequence[str], plots: Mapping, notes: Mapping) -> None:
     if len(set(names)) < len(names):
         raise ValueError(f'Tables must have different names, got {names}.')
-    for what, given in (('plots', plots), ('notes', notes)):
-        unknown = sorted(set(given).difference(names))
+    for what, given, known in (('plots', plots, names),
+                               ('notes', notes, [*names, _OVERVIEW])):
+        unknown = sorted(set(given).difference(known))
         if unknown:
             raise ValueError(f'There are {what} on {unknown}, which are no tables; '
                              f'tables are {names}.')

@@ -47,6 +47,11 @@ def test_all_of_a_table():
     assert '\nVersions: torch 2.0.\n' in page
 
 
+def test_overview_stands_before_the_tables():
+    page = make_results_page(TABLES, RECORDS, {}, dict(overview='All *in all*.'))
+    assert '\n\nVersions: torch 2.0.\n\nAll *in all*.\n\n## t1: ' in page
+
+
 def test_what_is_not_run_is_a_line():
     page = make_results_page(TABLES, RECORDS)
     part = section(page, 't3: The third\n')
