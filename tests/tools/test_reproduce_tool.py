@@ -53,6 +53,7 @@ runs:
   cosam:
     like: plain
     options:
+      test_evaluator.distance: cosine
       model.backbone.plugins:
       - cfg: {{type: COSAM, num_frames: 4, spatial_size: [4, 2]}}
         position: after_layer4

@@ -277,8 +277,10 @@ def _test(run: Run, tools: Path, phases: _Phases, folder: Path, common: list
         run, tools / 'test.py', run.folder / 'config.py',
         _last_checkpoint(folder / 'train'), '--work-dir', tested, '--dump', dumped,
         *common, *run.experiment.test)
-    return SeedResult(_logged_metrics(tested),
-                      _item_scores(run.experiment.task, dumped), seconds)
+    evaluator = Config.fromfile(str(run.folder / 'config.py')).test_evaluator
+    items = _correct_clips(dumped) if run.experiment.task == 'action' else \
+        _average_precisions(dumped, evaluator.get('distance', 'euclidean'))
+    return SeedResult(_logged_metrics(tested), items, seconds)
 
 
 def _look_at_masks(run: Run, tools: Path, phases: _Phases, folder: Path, common: list
@@ -325,18 +327,21 @@ def _logged_metrics(folder: Path) -> dict:
             if key not in ('data_time', 'time')}
 
 
-def _item_scores(task: str, dumped: Path) -> dict:
-    """The score of each test item, from what the test wrote."""
-    if task == 'action':
-        scores = load_scores(str(dumped))
-        best = scores['score'].argmax(1)
-        return dict(correct=(best == scores['label']).astype(float).tolist())
+def _correct_clips(dumped: Path) -> dict:
+    """Of each clip, whether its highest score is the right one."""
+    scores = load_scores(str(dumped))
+    best = scores['score'].argmax(1)
+    return dict(correct=(best == scores['label']).astype(float).tolist())
+
+
+def _average_precisions(dumped: Path, distance: str) -> dict:
+    """Of each query, None where it has no truth."""
     features = load_features(str(dumped))
     query, gallery = split_subsets(features)
     vectors = [features['feature'][rows] for rows in (query, gallery)]
     ids = [values[rows] for values in (features['pid'], comparable_cameras(features))
            for rows in (query, gallery)]
-    precision = rank_features(*vectors, *ids).average_precision
+    precision = rank_features(*vectors, *ids, distance).average_precision
     return dict(AP=[None if np.isnan(value) else round(value, 4)
                     for value in precision.tolist()])
 
