@@ -258,7 +258,7 @@ class Reproduction:
             plots['demo_difficulty'] = (
                 Plot('results/difficulty.svg', 'mAP against the difficulty of '
                      'the test, without attention, with COSAM and non-local blocks'),
-                lambda: draw_difficulty(panels, 'mAP (%)'))
+                lambda: draw_difficulty(panels, 'mAP'))
         masks = drawn.record(_MASKS)
         if masks is not None:
             plots['demo_masks'] = (
