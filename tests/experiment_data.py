@@ -55,5 +55,5 @@ def make_record(run='base', maps=(50., 52.), data='demo', with_items=True, draw=
     return Record(**{**dict(
         run=run, data=data, task='reid', config=f'configs/reid/{run}.py', options={},
         draw=dict(level=1, seed=0) if draw is None and data == 'demo' else draw,
-        command=f'python tools/reproduce.py {run}', versions=dict(torch='2.0'),
-        seeds=seeds), **options})
+        start='', command=f'python tools/reproduce.py {run}',
+        versions=dict(torch='2.0'), seeds=seeds), **options})

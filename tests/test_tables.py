@@ -5,10 +5,12 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from mmengine.config import Config
 
+from cosam_mm.datasets.demo_action.on_disk import split_subsets
 from cosam_mm.engine.experiments.experiment import experiment_config, load_drawn
 from cosam_mm.engine.experiments.table import load_table
 
@@ -82,9 +84,18 @@ def test_table_is_read(name):
 @pytest.mark.parametrize('name', DRAWN)
 def test_experiment_on_drawn_data_fits_its_config(name):
     cfg = experiment_config(DRAWN[name], REPO)
-    assert cfg.train_cfg.max_epochs == sum(
-        step.get('total_steps') or step['end'] - step.get('begin', 0)
-        for step in cfg.param_scheduler)
+    num_epochs = 0
+    for step in cfg.param_scheduler:
+        length = step.get('total_steps') or step['end'] - step.get('begin', 0)
+        num_epochs += length if step.get('by_epoch', True) else \
+            length / steps_of_an_epoch(DRAWN[name], cfg)
+    assert cfg.train_cfg.max_epochs == num_epochs
+
+
+def steps_of_an_epoch(experiment, cfg):
+    """Of drawn clips: eight classes, of each the clips that are not for the test."""
+    subsets = split_subsets(0, 'grow', experiment.train_draw['clips_per_class'])
+    return -(-8 * np.sum(subsets[0] == 1) // cfg.train_dataloader.batch_size)
 
 
 def test_titles_are_unique():

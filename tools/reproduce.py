@@ -125,12 +125,18 @@ def missing_runs(args, reproduction: Reproduction) -> Iterator[Run]:
         experiment, range(args.seeds)) for experiment in experiments}
     threads = max(1, (os.cpu_count() or 1) // args.max_parallel)
     work_dir = args.work_dir.resolve()
+
+    def prepared(experiment: Experiment, seed: int) -> Run:
+        start = prepared(reproduction.drawn(experiment.start), seed) \
+            if experiment.start else None
+        roots = [draw and draw_data(draw, work_dir / 'drawn') for draw in
+                 (experiment.train_draw, experiment.test_draw)]
+        return prepare_run(experiment, seed, ROOT, work_dir, *roots, threads, start)
+
     for seed in range(args.seeds):
         for experiment in experiments:
             if seed in missing[experiment.name]:
-                roots = [draw and draw_data(draw, work_dir / 'drawn') for draw in
-                         (experiment.train_draw, experiment.test_draw)]
-                yield prepare_run(experiment, seed, ROOT, work_dir, *roots, threads)
+                yield prepared(experiment, seed)
 
 
 def run_missing(args, reproduction: Reproduction) -> int:

@@ -94,8 +94,6 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         set_data_root(cfg, args.data_root)
     if args.amp:
         use_amp(cfg)
-    if args.resume is not None:
-        resume_training(cfg, None if args.resume == 'auto' else args.resume)
     set_randomness(cfg, seed=args.seed, diff_rank_seed=args.diff_rank_seed,
                    deterministic=args.deterministic)
     if args.strategy is not None:
@@ -103,6 +101,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     # After the options, which may speak of what these look at.
+    if args.resume is not None:
+        resume_training(cfg, None if args.resume == 'auto' else args.resume)
     if args.auto_scale_lr:
         scale_learning_rate(cfg)
     if args.no_validate:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import decord
 import pytest
+import torch
 
 from cosam_mm.datasets.action import ActionVideoDataset
 from cosam_mm.engine.experiments import reproduction as module
@@ -58,6 +59,7 @@ runs:
       - cfg: {{type: COSAM, num_frames: 4, spatial_size: [4, 2]}}
         position: after_layer4
   masks: {{like: cosam, task: masks, training: cosam}}
+  later: {{like: cosam, start: plain}}
   hard: {{like: cosam, training: cosam, draw: {{test: {{clutter: 1.0}}}}}}
 """
 
@@ -162,6 +164,36 @@ def test_from_nothing_to_a_table(tmp_path, persons):
     assert ('test.py', str(persons / 'drawn/reid_clutter1')) in calls
     assert ('train.py', str(persons / 'drawn/reid_clutter1')) not in calls
     assert trained.stat().st_mtime_ns == written
+
+
+def test_a_training_begins_with_the_weights_of_another(tmp_path, persons):
+    root = checkout(tmp_path / 'checkout')
+    small_set(root)
+    work = tmp_path / 'work'
+    (work / 'drawn').mkdir(parents=True)
+    (work / 'drawn' / 'reid').symlink_to(persons / 'drawn' / 'reid')
+    path = root / 'configs' / 'tables' / 'drawn.yml'
+    path.write_text(path.read_text().replace(  # a rate at which nothing is learned
+        'start: plain', 'start: plain, options: {optim_wrapper.optimizer.lr: 0.0, '
+        'param_scheduler.0.eta_max: 0.0}'))
+    done = run(root, work, '--only', 'later', '--run', '--seeds', '1')
+    assert done.returncode == 0, done.stderr
+    # what it starts with was made on the way, and is on record when asked for
+    records = root / 'docs/results/demo'
+    assert [file.name for file in records.iterdir()] == ['later.json']
+    assert load_record(records / 'later.json').start == 'plain'
+    first, then = (torch.load(work / 'demo' / name / 'seed0/train/epoch_1.pth',
+                              weights_only=False)['state_dict']
+                   for name in ('plain', 'later'))
+    assert len(then) > len(first)
+    for key, value in first.items():
+        if 'running_' not in key and 'num_batches' not in key:
+            assert torch.equal(value, then[key]), key
+    made = (work / 'demo/plain/seed0/plain.json').stat().st_mtime_ns
+    done = run(root, work, '--only', 'plain', '--run', '--seeds', '1')
+    assert done.returncode == 0, done.stderr
+    assert (work / 'demo/plain/seed0/plain.json').stat().st_mtime_ns == made
+    assert load_record(records / 'plain.json').start == ''
 
 
 def test_stopped_and_gone_on(tmp_path, persons):

@@ -114,6 +114,24 @@ def test_resume_from_a_named_checkpoint(
     assert (tmp_path / 'new' / 'epoch_2.pth').is_file()
 
 
+def test_resume_in_a_new_folder_begins_with_the_weights_to_load(
+        nest, trained, tiny_config, demo_root, tmp_path):
+    weights = trained / 'epoch_2.pth'
+    arguments = ('--work-dir', 'run', '--resume', '--cfg-options',
+                 f'load_from={weights}')
+
+    done = nest.run('tools/train.py', tiny_config, '--data-root', demo_root, *arguments,
+                    cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert f'Load checkpoint from {weights}' in done.stdout
+    assert 'resumed epoch' not in done.stdout
+    assert {epoch for epoch, _ in learning_rates(done.stdout)} == {1, 2}
+    again = nest.run('tools/train.py', tiny_config, '--data-root', demo_root,
+                     *arguments, 'train_cfg.max_epochs=3', cwd=tmp_path)
+    assert {epoch for epoch, _ in learning_rates(again.stdout)} == {3}
+
+
 def test_resume_in_another_folder_leaves_the_first_alone(
         nest, first_epoch, tiny_config, demo_root, tmp_path):
     best = tmp_path / 'first' / 'best_acc_top1_epoch_1.pth'

@@ -27,7 +27,8 @@ from .table import Row
 __all__ = ['Experiment', 'experiment_config', 'load_drawn', 'paper_experiment']
 
 TASKS = ('action', 'reid', 'masks')
-_KEYS = {'like', 'task', 'config', 'options', 'draw', 'test', 'splits', 'training'}
+_KEYS = {'like', 'task', 'config', 'options', 'draw', 'test', 'splits', 'training',
+         'start'}
 _PLACES = ('configs/{}.py', 'configs/reid/{}.py')
 
 
@@ -48,6 +49,8 @@ class Experiment:
         splits: Official splits to train and test on; empty: the config's own.
         training: Name of what is trained; '': ``name``. Experiments that differ in
             their tests alone share it.
+        start: Name of the experiment whose last weights, of the same seed, the
+            training begins with; '': it begins as the config says.
     """
 
     name: str
@@ -58,12 +61,12 @@ class Experiment:
     test: tuple = ()
     splits: tuple = ()
     training: str = ''
+    start: str = ''
 
     @property
     def data(self) -> str:
         """'paper' or 'demo'."""
         return 'paper' if self.draw is None else 'demo'
-
 
     @property
     def train_draw(self) -> Optional[dict]:
@@ -158,6 +161,8 @@ def load_drawn(path: Path) -> dict[str, Experiment]:
     resolved: dict[str, dict] = {}
     for name in content['runs']:
         _resolve(name, content['runs'], resolved, (), path)
+    for name in resolved:
+        _check_start(name, resolved, path)
     return {name: _experiment(name, entry, path) for name, entry in resolved.items()}
 
 
@@ -187,6 +192,18 @@ def _resolve(name: str, runs: dict, resolved: dict, above: tuple, path: Path) ->
     return entry
 
 
+def _check_start(name: str, resolved: dict, path: Path) -> None:
+    """Follow a training's starts to one that has none."""
+    passed = [name]
+    while start := resolved[passed[-1]].get('start'):
+        if start not in resolved:
+            raise ValueError(f'{path}: {passed[-1]!r} starts with {start!r}, which is '
+                             'not there.')
+        passed.append(start)
+        if start in passed[:-1]:
+            raise ValueError(f'{path}: {" starts with ".join(passed)}.')
+
+
 def _experiment(name: str, entry: dict, path: Path) -> Experiment:
     missing = [key for key in ('task', 'config', 'draw') if key not in entry]
     if missing:
@@ -197,4 +214,5 @@ def _experiment(name: str, entry: dict, path: Path) -> Experiment:
     return Experiment(
         name, entry['task'], entry['config'], dict(entry.get('options', {})),
         dict(entry['draw']), tuple(entry.get('test', ())),
-        tuple(entry.get('splits', ())), entry.get('training', name))
+        tuple(entry.get('splits', ())), entry.get('training', name),
+        entry.get('start', ''))

@@ -19,8 +19,8 @@ from .table import DATA, TASKS
 
 __all__ = ['Record', 'SeedResult', 'load_record', 'save_record']
 
-_KEYS = ('run', 'data', 'task', 'config', 'options', 'draw', 'command', 'versions',
-         'seeds')
+_KEYS = ('run', 'data', 'task', 'config', 'options', 'draw', 'start', 'command',
+         'versions', 'seeds')
 _SEED_KEYS = ('metrics', 'items', 'seconds')
 _DIGITS, _DIGITS_OF_SECONDS = 4, 1
 
@@ -53,6 +53,7 @@ class Record:
         config: Path in the repository.
         options: Options of the config that were changed, by dotted key.
         draw: Parameters of drawn data; None where data are not drawn.
+        start: Run whose last weights the training began with; '': as the config says.
         command: Repeats the run.
         versions: Of the packages that matter, by name.
         seeds: Results by seed, which have the same metrics and items.
@@ -63,6 +64,7 @@ class Record:
     config: str
     options: dict[str, Any]
     draw: Optional[dict[str, Any]]
+    start: str
     command: str
     versions: dict[str, str]
     seeds: dict[int, SeedResult]
@@ -133,6 +135,7 @@ def _record(content: Any, where: str) -> Record:
         task=check_choice(content['task'], f'{where}: task', TASKS),
         options=check_mapping(content['options'], f'{where}: options'),
         draw=None if draw is None else check_mapping(draw, f'{where}: draw'),
+        start=content['start'] and check_text(content['start'], f'{where}: start'),
         versions={key: check_text(value, f'{where}: version of {key}') for key, value in
                   check_mapping(content['versions'], f'{where}: versions').items()},
         seeds=_seeds(check_mapping(content['seeds'], f'{where}: seeds'), where))

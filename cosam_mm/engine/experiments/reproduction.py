@@ -53,7 +53,8 @@ def draw_data(draw: dict, folder: Path) -> Path:
     Args:
         draw: ``kind``, 'reid' or 'action'; the rest says how difficult, each from 0 to
             1: clutter and occlusion, of persons accessories and misalignment, too; and
-            of clips the ``size``, width and height in pixels, and ``clips_per_class``.
+            of clips the ``size``, width and height in pixels, ``clips_per_class``, and
+            the ``seed`` of the data.
         folder: Folder of all drawn data.
 
     Returns:
@@ -84,8 +85,9 @@ def _short(value: Union[float, Sequence[int]]) -> str:
 
 
 def _draw_clips(folder: Path, clutter: float = 0.5, occlusion: float = 0.0,
-                size: Sequence[int] = (96, 72), clips_per_class: int = 60) -> Path:
-    out = draw_action_dataset(folder, clips_per_class, size=tuple(size),
+                size: Sequence[int] = (96, 72), clips_per_class: int = 60,
+                seed: int = 0) -> Path:
+    out = draw_action_dataset(folder, clips_per_class, seed, size=tuple(size),
                               clutter=ClutterConfig.scaled(clutter),
                               occlusion=occlusion)
     lists = parse_hmdb51_splits(out / 'splits', name='demo')
@@ -191,8 +193,8 @@ class Reproduction:
         record = self.record(experiment.name)
         if record is None:
             return list(seeds)
-        now = (experiment.config, experiment.options, experiment.draw)
-        then = (record.config, record.options, record.draw)
+        now = (experiment.config, experiment.options, experiment.draw, experiment.start)
+        then = (record.config, record.options, record.draw, record.start)
         if now != then:
             raise ValueError(
                 f'{self.record_file(experiment.name)} holds results of other settings: '
@@ -219,7 +221,8 @@ class Reproduction:
         save_record(Record(
             run=experiment.name, data=self.data, task=experiment.task,
             config=experiment.config, options=experiment.options,
-            draw=experiment.draw, command=command, versions=versions, seeds=seeds),
+            draw=experiment.draw, start=experiment.start, command=command,
+            versions=versions, seeds=seeds),
             self.record_file(experiment.name))
 
     def records_of(self, table: Table) -> dict[str, Record]:

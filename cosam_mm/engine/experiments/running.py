@@ -67,6 +67,7 @@ class Run:
         test_root: Those to test on.
         num_threads: Threads that it computes with.
         fingerprint: Of all that decides its result.
+        start: The run whose last weights this one's training begins with.
     """
 
     experiment: Experiment
@@ -76,6 +77,7 @@ class Run:
     test_root: Optional[Path]
     num_threads: int
     fingerprint: str
+    start: Optional['Run'] = None
 
     @property
     def result_file(self) -> Path:
@@ -89,7 +91,7 @@ class Failure(RuntimeError):
 
 def prepare_run(experiment: Experiment, seed: int, root: Path, work_dir: Path,
                 data_root: Optional[Path], test_root: Optional[Path],
-                num_threads: int) -> Run:
+                num_threads: int, start: Optional[Run] = None) -> Run:
     """Write the config of a run into its folder.
 
     Args:
@@ -100,6 +102,7 @@ def prepare_run(experiment: Experiment, seed: int, root: Path, work_dir: Path,
         data_root: The drawn data to train on; None: the config's.
         test_root: Those to test on.
         num_threads: Threads to compute with.
+        start: The run whose last weights the training begins with.
 
     Raises:
         FileNotFoundError: The config is not there.
@@ -108,6 +111,8 @@ def prepare_run(experiment: Experiment, seed: int, root: Path, work_dir: Path,
     text = experiment_config(experiment, root).pretty_text
     folder = work_dir / experiment.data / experiment.training / f'seed{seed}'
     decisive = [text, seed, experiment.train_draw, experiment.splits, num_threads]
+    if start is not None:
+        decisive.append(start.fingerprint)
     training = _hash(decisive)
     started = folder / 'training.sha256'
     if folder.is_dir() and (
@@ -118,7 +123,7 @@ def prepare_run(experiment: Experiment, seed: int, root: Path, work_dir: Path,
     (folder / 'config.py').write_text(text, encoding='utf-8')
     rating = [experiment.test_draw, experiment.test]
     return Run(experiment, seed, folder, data_root, test_root, num_threads,
-               _hash([*decisive, *rating]))
+               _hash([*decisive, *rating]), start)
 
 
 def _put_aside(folder: Path) -> None:
@@ -213,6 +218,8 @@ def _perform(run: Run, tools: Path, phases: _Phases) -> SeedResult:
     if run.experiment.task == 'cost':
         return _cost(run)
     rate = _look_at_masks if run.experiment.task == 'masks' else _test
+    if run.start is not None:
+        _perform(run.start, tools, phases)
     with phases.alone_in(run.folder):
         return _finished(run) or _trained_and_rated(run, tools, phases, rate)
 
@@ -245,14 +252,17 @@ def _count(model: nn.Module, cfg: Config) -> tuple[int, int]:
 
 def _trained_and_rated(run: Run, tools: Path, phases: _Phases,
                        rate: Callable[..., SeedResult]) -> SeedResult:
-    parts = []
+    parts, start = [], []
+    if run.start is not None:
+        start = ['--cfg-options', 'load_from='
+                 + str(_last_checkpoint(run.start.folder / 'train'))]
     for split in run.experiment.splits or (None,):
         folder = run.folder if split is None else run.folder / f'split{split}'
         chosen = [] if split is None else ['--split', split]
         seconds = phases.call(
             run, tools / 'train.py', run.folder / 'config.py', '--work-dir',
             folder / 'train', '--seed', run.seed, '--resume', *chosen,
-            *_data_root(run.data_root))
+            *_data_root(run.data_root), *start)
         rated = rate(run, tools, phases, folder,
                      [*chosen, *_data_root(run.test_root)])
         parts.append(replace(rated, seconds=seconds + rated.seconds))

@@ -34,12 +34,21 @@ def test_what_is_alike_is_inherited(tmp_path):
     assert found['a'].data == 'demo'
 
 
+def test_a_training_may_start_with_the_weights_of_another(tmp_path):
+    found = drawn(tmp_path, dict(RUNS, c=dict(like='b', start='a')))
+    assert (found['b'].start, found['c'].start) == ('', 'a')
+
+
 @pytest.mark.parametrize(('runs', 'message'), [
     (dict(a=dict(like='b')), "'a' is like 'b', which is not there"),
     (dict(a=dict(like='b'), b=dict(like='a')), 'a is like b is like a'),
     (dict(a=dict(RUNS['a'], epochs=3)), r"'a' has the unknown keys \['epochs'\]"),
     (dict(a=dict(task='reid')), r"'a' lacks \['config', 'draw'\]"),
     (dict(a=dict(RUNS['a'], task='cost')), "'a' has the task 'cost'; allowed"),
+    (dict(RUNS, b=dict(like='a', start='c')), "'b' starts with 'c', which is not th"),
+    (dict(RUNS, a=dict(RUNS['a'], start='b')), 'b starts with b'),
+    (dict(b=dict(RUNS['a'], start='c'), c=dict(RUNS['a'], start='b')),
+     'b starts with c starts with b'),
     ([], "needs a mapping 'runs'"),
 ])
 def test_a_wrong_entry_is_named(tmp_path, runs, message):

@@ -15,8 +15,8 @@ from tests.experiment_data import make_record
 
 RECORD = Record(
     run='x', data='demo', task='reid', config='configs/reid/x.py',
-    options={'b.c': [1, 2], 'a': None}, draw={'level': 0.5}, command='python a.py',
-    versions={'torch': '2', 'numpy': '2'}, seeds={
+    options={'b.c': [1, 2], 'a': None}, draw={'level': 0.5}, start='y',
+    command='python a.py', versions={'torch': '2', 'numpy': '2'}, seeds={
         10: SeedResult(dict(mAP=66.51239, R1=70.), dict(AP=(1., .12345, None)), 51.26),
         9: SeedResult(dict(mAP=1.5, R1=0.), dict(AP=(0., float('nan'), 1.)), 3.)})
 TEXT = """{
@@ -53,6 +53,7 @@ TEXT = """{
       "seconds": 51.3
     }
   },
+  "start": "y",
   "task": "reid",
   "versions": {
     "numpy": "2",
