@@ -6,19 +6,17 @@
 """
 import platform
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional, Union
 
 import mmengine
-import numpy as np
+import numpy
 import torch
-from matplotlib.figure import Figure
 
 from ...datasets.demo_action import ClutterConfig, draw_action_dataset
 from ...datasets.demo_reid import Difficulty, draw_reid_dataset
-from ...datasets.demo_reid.tracklet import DEFAULT_DIFFICULTY
 from ...datasets.preparation import (
     index_videos,
     locate_clips,
@@ -28,23 +26,16 @@ from ...datasets.preparation import (
 )
 from ...version import __version__
 from ...visualization.curves import save_figure
-from ...visualization.difficulty import DifficultyPanel, draw_difficulty
-from ...visualization.mask_agreement import draw_agreement
 from .experiment import Experiment, load_drawn, paper_experiment
-from .mask_metrics import agreement_points
 from .record import Record, SeedResult, load_record, save_record
-from .results_page import Plot, make_results_page, read_notes
+from .result_plots import result_plots
+from .results_page import make_results_page, read_notes
 from .running import Run
 from .table import DATA, Row, Table, load_table
 
-__all__ = ['Reproduction', 'difficulty_panels', 'draw_data']
+__all__ = ['Reproduction', 'draw_data']
 
 DRAWN = 'drawn.yml'
-# Experiments on drawn persons whose fall with difficulty is plotted.
-_COMPARED = {'none': 'resnet14_tp_demo', 'COSAM_4,5': 'resnet14_cosam45_tp_demo',
-             'non-local_4,5': 'resnet14_nonlocal45_tp_demo'}
-# The experiment whose masks are plotted.
-_MASKS = 'resnet14_cosam2345_tp_demo_masks'
 
 
 def draw_data(draw: dict, folder: Path) -> Path:
@@ -239,8 +230,8 @@ class Reproduction:
         """
         page = self.root / 'docs/results.md'
         page.write_text(self.page(), encoding='utf-8')
-        for plot, figure in self._plots().values():
-            save_figure(figure(), page.parent / plot.path)
+        for each in result_plots(replace(self, data='demo').record).values():
+            save_figure(each.draw(), page.parent / each.plot.path)
         return page
 
     def page(self) -> str:
@@ -248,50 +239,11 @@ class Reproduction:
         both = [replace(self, data=data) for data in DATA]
         records = [each.record(file.stem) for each in both for file in
                    sorted(each.record_file('').parent.glob('*.json'))]
-        plots = {table: [plot] for table, (plot, _) in self._plots().items()}
+        plots = {table: [each.plot] for table, each in
+                 result_plots(replace(self, data='demo').record).items()}
         folder = self.records or self.root / 'docs/results'
         return make_results_page([self.table(name) for name in self.table_names()],
                                  records, plots, read_notes(folder / 'notes'))
-
-    def _plots(self) -> dict[str, tuple[Plot, Callable[[], Figure]]]:
-        """Pictures by their tables, of what is on record, and what draws them."""
-        drawn, plots = replace(self, data='demo'), {}
-        panels = difficulty_panels(drawn)
-        if panels:
-            plots['demo_difficulty'] = (
-                Plot('results/difficulty.svg', 'mAP against the difficulty of '
-                     'the test, without attention, with COSAM and non-local blocks'),
-                lambda: draw_difficulty(panels, 'mAP'))
-        masks = drawn.record(_MASKS)
-        if masks is not None:
-            plots['demo_masks'] = (
-                Plot('results/masks.svg', 'AUC of maps against the silhouette, over '
-                     'epochs and layers, of the training with four COSAMs'),
-                lambda: draw_agreement(agreement_points(
-                    [masks.seeds[seed].metrics for seed in sorted(masks.seeds)])))
-        return plots
-
-
-def difficulty_panels(reproduction: Reproduction) -> list[DifficultyPanel]:
-    """mAP against each of the drawn persons' difficulties, of the seeds on record.
-
-    The experiments at the ends are named after the usual one and what they change.
-    """
-    usual, panels = vars(DEFAULT_DIFFICULTY), []
-    for axis, middle in usual.items():
-        levels, values = (0.0, middle, 1.0), {}
-        for label, name in _COMPARED.items():
-            records = [reproduction.record(name + suffix)
-                       for suffix in (f'_{axis}0', '', f'_{axis}1')]
-            if None not in records:
-                seeds = sorted(set.intersection(*(set(r.seeds) for r in records)))
-                if seeds:
-                    values[label] = np.array([
-                        [record.seeds[seed].metrics['mAP'] for record in records]
-                        for seed in seeds])
-        if values:
-            panels.append(DifficultyPanel(axis, levels, values))
-    return panels
 
 
 def measured_with(num_threads: int) -> dict:
@@ -300,6 +252,6 @@ def measured_with(num_threads: int) -> dict:
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()
     return dict(cosam_mm=__version__, torch=torch.__version__,
-                mmengine=mmengine.__version__, numpy=np.__version__,
+                mmengine=mmengine.__version__, numpy=numpy.__version__,
                 python=platform.python_version(),
                 device=device, threads=str(num_threads))
