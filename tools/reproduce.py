@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Optional
 
 import cosam_mm  # noqa: F401
 from cosam_mm.engine.experiments.experiment import Experiment
@@ -125,12 +126,20 @@ def missing_runs(args, reproduction: Reproduction) -> Iterator[Run]:
         experiment, range(args.seeds)) for experiment in experiments}
     threads = max(1, (os.cpu_count() or 1) // args.max_parallel)
     work_dir = args.work_dir.resolve()
+    folders: dict[str, Path] = {}
+
+    def drawn(draw: Optional[dict]) -> Optional[Path]:
+        if draw is None:
+            return None
+        key = repr(sorted(draw.items()))
+        if key not in folders:
+            folders[key] = draw_data(draw, work_dir / 'drawn')
+        return folders[key]
 
     def prepared(experiment: Experiment, seed: int) -> Run:
         start = prepared(reproduction.drawn(experiment.start), seed) \
             if experiment.start else None
-        roots = [draw and draw_data(draw, work_dir / 'drawn') for draw in
-                 (experiment.train_draw, experiment.test_draw)]
+        roots = map(drawn, (experiment.train_draw, experiment.test_draw))
         return prepare_run(experiment, seed, ROOT, work_dir, *roots, threads, start)
 
     for seed in range(args.seeds):
