@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 import cosam_mm  # noqa: F401
-from cosam_mm.engine.experiments.experiment import Experiment
+from cosam_mm.engine.experiments.experiment import Experiment, experiment_config
 from cosam_mm.engine.experiments.present import (
     as_html,
     as_markdown,
@@ -126,7 +126,9 @@ def missing_runs(args, reproduction: Reproduction) -> Iterator[Run]:
         experiment, range(args.seeds)) for experiment in experiments}
     threads = max(1, (os.cpu_count() or 1) // args.max_parallel)
     work_dir = args.work_dir.resolve()
+    # looked for, and written out, once and not once a run
     folders: dict[str, Path] = {}
+    configs: dict[str, str] = {}
 
     def drawn(draw: Optional[dict]) -> Optional[Path]:
         if draw is None:
@@ -140,7 +142,10 @@ def missing_runs(args, reproduction: Reproduction) -> Iterator[Run]:
         start = prepared(reproduction.drawn(experiment.start), seed) \
             if experiment.start else None
         roots = map(drawn, (experiment.train_draw, experiment.test_draw))
-        return prepare_run(experiment, seed, ROOT, work_dir, *roots, threads, start)
+        if experiment.name not in configs:
+            configs[experiment.name] = experiment_config(experiment, ROOT).pretty_text
+        return prepare_run(experiment, seed, configs[experiment.name], work_dir, *roots,
+                           threads, start)
 
     for seed in range(args.seeds):
         for experiment in experiments:

@@ -14,7 +14,7 @@ import torch
 
 from cosam_mm.datasets.action import ActionVideoDataset
 from cosam_mm.engine.experiments import reproduction as module
-from cosam_mm.engine.experiments.experiment import Experiment
+from cosam_mm.engine.experiments.experiment import Experiment, experiment_config
 from cosam_mm.engine.experiments.record import load_record
 from cosam_mm.engine.experiments.reproduction import Reproduction, draw_data
 from cosam_mm.engine.experiments.running import prepare_run
@@ -255,7 +255,8 @@ def test_a_training_of_other_settings_is_not_gone_on_with(tmp_path):
         experiment = Experiment(
             'a', 'reid', 'configs/reid/resnet14_tp_demo.py', options,
             dict(kind='reid'), training='a')
-        return prepare_run(experiment, 0, REPO, tmp_path, None, None, threads)
+        return prepare_run(experiment, 0, experiment_config(experiment, REPO).pretty_text,
+                           tmp_path, None, None, threads)
 
     run_ = prepared(1)
     kept = run_.folder / 'train' / 'epoch_1.pth'

@@ -1,8 +1,8 @@
 """What ``evaluate_masks.py`` found, as metrics of a record, and back for a picture.
 
 A metric is named after its map, layer and, for the AUC, epoch: ``cosam_layer3_AUC_40``,
-``centre_AUC_0``. The layer is that whose output the map lies on. Epoch 0 is before
-training. After the last epoch there are also
+``centre_AUC_0``. The layer is that whose output the map lies on. Epoch 0 is of random
+weights. After the last epoch there are also
 
     <map>_IoU          at the threshold that marks as many pixels as the silhouette has
     <map>_AUC_limit    the AUC of the silhouette itself, averaged over the map's places

@@ -45,7 +45,7 @@ from ...evaluation.reid_result import comparable_cameras, split_subsets
 from ...functional.retrieval import rank_features
 from ..complexity import count_multiply_adds, measure_complexity
 from ..config import input_shape
-from .experiment import Experiment, experiment_config
+from .experiment import Experiment
 from .mask_metrics import mask_metrics
 from .record import SeedResult
 from .table import is_percentage
@@ -89,7 +89,7 @@ class Failure(RuntimeError):
     """A phase of a run ended with an error."""
 
 
-def prepare_run(experiment: Experiment, seed: int, root: Path, work_dir: Path,
+def prepare_run(experiment: Experiment, seed: int, config: str, work_dir: Path,
                 data_root: Optional[Path], test_root: Optional[Path],
                 num_threads: int, start: Optional[Run] = None) -> Run:
     """Write the config of a run into its folder.
@@ -97,20 +97,15 @@ def prepare_run(experiment: Experiment, seed: int, root: Path, work_dir: Path,
     Args:
         experiment: Which.
         seed: At least 0.
-        root: Root of the checkout.
+        config: Text of its config, options included.
         work_dir: Folder of all runs.
         data_root: The drawn data to train on; None: the config's.
         test_root: Those to test on.
         num_threads: Threads to compute with.
         start: The run whose last weights the training begins with.
-
-    Raises:
-        FileNotFoundError: The config is not there.
-        ValueError: The options do not fit it.
     """
-    text = experiment_config(experiment, root).pretty_text
     folder = work_dir / experiment.data / experiment.training / f'seed{seed}'
-    decisive = [text, seed, experiment.train_draw, experiment.splits, num_threads]
+    decisive = [config, seed, experiment.train_draw, experiment.splits, num_threads]
     if start is not None:
         decisive.append(start.fingerprint)
     training = _hash(decisive)
@@ -120,7 +115,7 @@ def prepare_run(experiment: Experiment, seed: int, root: Path, work_dir: Path,
         _put_aside(folder)  # of other settings: nothing to go on with
     folder.mkdir(parents=True, exist_ok=True)
     started.write_text(training, encoding='utf-8')
-    (folder / 'config.py').write_text(text, encoding='utf-8')
+    (folder / 'config.py').write_text(config, encoding='utf-8')
     rating = [experiment.test_draw, experiment.test]
     return Run(experiment, seed, folder, data_root, test_root, num_threads,
                _hash([*decisive, *rating]), start)
@@ -295,7 +290,7 @@ def _test(run: Run, tools: Path, phases: _Phases, folder: Path, common: list
 
 def _look_at_masks(run: Run, tools: Path, phases: _Phases, folder: Path, common: list
                    ) -> SeedResult:
-    """The weights that training began with, and all checkpoints."""
+    """Random weights, which most trainings begin with, and all checkpoints."""
     kept = sorted((folder / 'train').glob('epoch_*.pth'),
                   key=lambda path: int(path.stem.rpartition('_')[2]))
     found = folder / f'{run.experiment.name}.masks'
