@@ -14,11 +14,9 @@ import numpy as np
 
 from .demo_action import (
     MOTIONS,
-    ClutterConfig,
     DrawnClip,
     clip_name,
-    clip_rng,
-    draw_clip,
+    draw_listed_clip,
     split_subsets,
 )
 from .demo_action.on_disk import MARKER as ACTION_MARKER
@@ -131,15 +129,8 @@ def _clips(root: Path, parameters: dict, split: int) -> list[DrawnVideo]:
             name = clip_name(motion, int(number), seed)
             found.append(DrawnVideo(
                 name, root / 'videos' / motion / name,
-                partial(_draw_clip, parameters, motion, int(number))))
+                partial(draw_listed_clip, motion, int(number), parameters)))
     return found
-
-
-def _draw_clip(parameters: dict, motion: str, number: int) -> DrawnClip:
-    # The generator is made here: one that was used would draw something else.
-    return draw_clip(motion, clip_rng(parameters['seed'], motion, number),
-                     parameters['num_frames'], tuple(parameters['size']),
-                     ClutterConfig(**parameters['clutter']))
 
 
 def _tracklets(root: Path, parameters: dict) -> list[DrawnVideo]:

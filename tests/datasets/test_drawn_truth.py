@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cosam_mm.datasets.demo_action import draw_action_dataset
+from cosam_mm.datasets.demo_action import ClutterConfig, draw_action_dataset
 from cosam_mm.datasets.demo_reid import draw_reid_dataset
 from cosam_mm.datasets.drawn_truth import drawn_parameters, drawn_test_part
 
@@ -63,6 +63,15 @@ def test_every_test_clip_of_a_split(action_root):
         found = video.silhouettes(numbers, frames[numbers])
         np.testing.assert_array_equal(found, video.draw().silhouette[[3, 1]])
         assert found.any()
+
+
+def test_clips_of_any_difficulty_are_drawn_again(tmp_path):
+    root = draw_action_dataset(
+        tmp_path / 'hard', 3, num_frames=12, size=(64, 40), progress=False,
+        clutter=ClutterConfig.scaled(1), occlusion=1.0)
+    for video in drawn_test_part(root):
+        drawn, frames = video.draw().frames.astype(float), read_video(video.source)
+        assert np.abs(drawn - frames).mean() < 10  # else 10 to 23
 
 
 def test_each_drawing_is_the_same(action_root, reid_root):

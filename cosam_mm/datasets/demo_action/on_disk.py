@@ -18,7 +18,7 @@ import numpy as np
 
 from ...progress import progress_bar
 from ..finished_folder import check_finished, write_marker, written_at_once
-from .clip import DEFAULT_CLUTTER, ClutterConfig, draw_clip
+from .clip import DEFAULT_CLUTTER, ClutterConfig, DrawnClip, draw_clip
 from .motion import MOTIONS
 
 MARKER = 'demo.json'
@@ -53,6 +53,20 @@ def clip_rng(seed: int, motion: str, clip_index: int) -> np.random.Generator:
     """
     key = (_CLIP_STREAM, list(MOTIONS).index(motion), clip_index)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def draw_listed_clip(motion: str, clip_index: int, parameters: dict) -> DrawnClip:
+    """Draw one clip of a data set.
+
+    Args:
+        motion: Class of the clip.
+        clip_index: Number of the clip in its class, from 0.
+        parameters: What the data set's marker says.
+    """
+    return draw_clip(
+        motion, clip_rng(parameters['seed'], motion, clip_index),
+        parameters['num_frames'], tuple(parameters['size']),
+        ClutterConfig(**parameters['clutter']), parameters.get('occlusion', 0.0))
 
 
 def split_subsets(seed: int, motion: str, clips_per_class: int) -> np.ndarray:
@@ -109,11 +123,7 @@ def _write_class(out_dir: Path, motion: str, parameters: dict,
     folder = out_dir / 'videos' / motion
     folder.mkdir(parents=True)
     for clip, name in enumerate(names):
-        drawn = draw_clip(
-            motion, clip_rng(seed, motion, clip), parameters['num_frames'],
-            tuple(parameters['size']), ClutterConfig(**parameters['clutter']),
-            parameters.get('occlusion', 0.0))
-        _write_video(folder / name, drawn.frames)
+        _write_video(folder / name, draw_listed_clip(motion, clip, parameters).frames)
         report()
     for split, subsets in enumerate(split_subsets(seed, motion, num_clips), start=1):
         lines = [f'{name} {subset} \n' for name, subset in zip(names, subsets)]
