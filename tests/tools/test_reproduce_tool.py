@@ -255,8 +255,8 @@ def test_a_training_of_other_settings_is_not_gone_on_with(tmp_path):
         experiment = Experiment(
             'a', 'reid', 'configs/reid/resnet14_tp_demo.py', options,
             dict(kind='reid'), training='a')
-        return prepare_run(experiment, 0, experiment_config(experiment, REPO).pretty_text,
-                           tmp_path, None, None, threads)
+        config = experiment_config(experiment, REPO).pretty_text
+        return prepare_run(experiment, 0, config, tmp_path, None, None, threads)
 
     run_ = prepared(1)
     kept = run_.folder / 'train' / 'epoch_1.pth'
