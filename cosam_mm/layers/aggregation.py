@@ -18,6 +18,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .recurrent import run_lstm
 from .temporal import TemporalMean
 
 __all__ = [
@@ -120,5 +121,5 @@ class TemporalRNNAggregation(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) to (N, hidden_channels)."""
-        outputs, _ = self.lstm(_tokens(x, self.in_channels))   # (N, T, hidden)
+        outputs = run_lstm(self.lstm, _tokens(x, self.in_channels))  # (N, T, hidden)
         return outputs.mean(dim=1)

@@ -13,6 +13,8 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .recurrent import run_lstm
+
 __all__ = ['TemporalBERT', 'TemporalLSTM', 'TemporalMean']
 
 
@@ -50,7 +52,7 @@ class TemporalLSTM(BaseModule):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(N, T, C) to (N, hidden_channels)."""
-        outputs, _ = self.lstm(tokens)        # (N, T, hidden_channels)
+        outputs = run_lstm(self.lstm, tokens)  # (N, T, hidden_channels)
         return outputs[:, -1]
 
 

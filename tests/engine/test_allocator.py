@@ -31,8 +31,8 @@ def faults(how):
 
 @pytest.mark.skipif(allocator.platform.libc_ver()[0] != 'glibc', reason='needs glibc')
 def test_pages_are_found_once():
-    assert faults('kept') < 100
-    assert faults('given back') > 100 * 10
+    # Where the heap is in the way, one of ten blocks may lie elsewhere.
+    assert faults('kept') < faults('given back') / 5
 
 
 def test_other_allocators_are_left_alone(monkeypatch):

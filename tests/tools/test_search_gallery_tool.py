@@ -140,7 +140,7 @@ def test_bare_checkpoint_with_its_config(nest, indexed, tmp_path):
 def test_interrupted(nest, repo, model, tmp_path):
     """Ctrl-C after some of many tracklets; the same command goes on."""
     write_tracklet(tmp_path / 'people' / 'q0', 8, 0)
-    for number in range(1, 400):
+    for number in range(1, 1500):
         (tmp_path / 'people' / f'q{number}').symlink_to('q0')
     # What the log says of this one tells that twenty are done.
     (tmp_path / 'people' / 'q20').unlink()
@@ -168,7 +168,7 @@ def test_interrupted(nest, repo, model, tmp_path):
                     cwd=tmp_path)
     assert_error(done, f'not finished: {gallery.num_waiting} of ')
     done = nest.run(TOOL, *arguments, cwd=tmp_path)
-    assert f'399 tracklets, {399 - len(gallery)} of them computed now' in done.stdout
+    assert f'1499 tracklets, {1499 - len(gallery)} of them computed now' in done.stdout
 
 
 def test_name_that_is_no_text(nest, repo, model, tmp_path):
