@@ -94,7 +94,7 @@ setup(
             # Opens reports in a Chromium that is there, and downloads none.
             'playwright>=1.40',
             # The tests' files, shared out among the cores.
-            'pytest-xdist>=3.5',
+            'pytest-xdist>=3.7',
             'hypothesis>=6.100', 'packaging>=21', 'pytest>=7.4', 'ruff>=0.4',
             'setuptools>=70.1'
         ],

@@ -81,7 +81,7 @@ def chosen_experiments(args, reproduction: Reproduction) -> dict[str, Experiment
             if experiment:
                 found.setdefault(experiment.name, experiment)
     if args.data == 'demo' and not args.table:
-        found.update(reproduction.all_drawn())
+        found.update(reproduction.all_drawn)
     unknown = sorted(set(args.only) - set(found))
     if unknown:
         raise ValueError(f'There is no experiment {unknown[0]!r} on the {args.data} '

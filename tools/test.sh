@@ -9,6 +9,6 @@ bash tools/setup_env.sh tests
 .venv/bin/python -m ruff check .
 if [ $# -eq 0 ]; then
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-    set -- --numprocesses auto --dist loadfile
+    set -- --numprocesses auto --dist loadfile --no-loadscope-reorder
 fi
 exec .venv/bin/python -m pytest "$@"

@@ -46,6 +46,7 @@ BATCH = 2
 BUDGET = 8 * 2**30
 OPERATIONS = 12
 # Of a quick run: ResNeXt14, thin, on small clips.
+QUICK_FRAMES = 32
 QUICK_BACKBONE = dict(depth=14, base_channels=8, groups=4, reduced_channels=32)
 
 
@@ -64,11 +65,12 @@ def build(options: Options, cosam: str = 'COSAM', **backbone) -> nn.Module:
     model.backbone.update(backbone)
     if options.quick:
         model.backbone.update(QUICK_BACKBONE)
-        model.cls_head.update(in_channels=32, temporal=dict(num_heads=4))
+        model.cls_head.update(in_channels=32, num_tokens=QUICK_FRAMES // 16,
+                              temporal=dict(num_heads=4))
     (plugin,) = model.backbone.plugins
     plugin.cfg.type = cosam
     if options.quick:
-        plugin.cfg.spatial_size = (2, 2)
+        plugin.cfg.update(num_frames=QUICK_FRAMES // 8, spatial_size=(2, 2))
     if not cosam:
         model.backbone.plugins = None
     torch.manual_seed(options.seed)
@@ -77,9 +79,9 @@ def build(options: Options, cosam: str = 'COSAM', **backbone) -> nn.Module:
 
 def clips(options: Options, batch: int) -> Tensor:
     """(batch, 3, T, H, W) as they leave the preprocessor."""
-    size = 32 if options.quick else 112
+    shape = (QUICK_FRAMES, 32, 32) if options.quick else (64, 112, 112)
     torch.manual_seed(options.seed)
-    return torch.randn(batch, 3, 64, size, size).mul(60).to(options.device)
+    return torch.randn(batch, 3, *shape).mul(60).to(options.device)
 
 
 def compared(times: dict, baseline: str, contender: str) -> dict:

@@ -164,6 +164,7 @@ def test_channels_last_hook_leaves_a_wrapped_model_alone(monkeypatch):
 @pytest.fixture
 def recognizer(repo):
     cfg = Config.fromfile(repo / 'configs' / 'resnext14_cosam_bert_demo.py')
+    cfg.model.backbone.base_channels = 8  # half, for time
     init_default_scope('mmaction')
     torch.manual_seed(1)
     return learned(MODELS.build(cfg.model)), clips(cfg)

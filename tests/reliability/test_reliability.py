@@ -100,7 +100,7 @@ def test_every_loop_is_described():
 
 
 @pytest.mark.parametrize(('loop', 'family', 'count'), [
-    ('kills', 'action', 3), ('stops', 'reid', 1),
+    ('kills', 'action', 2), ('stops', 'reid', 1),
     pytest.param('refusals', 'action', 2, marks=pytest.mark.slow)])
 def test_nothing_is_lost(loop, family, count, repo, tmp_path):
     done = run_fresh(sys.executable, '-m', 'reliability', loop, '--families', family,

@@ -8,6 +8,7 @@ import platform
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Optional, Union
 
@@ -149,14 +150,14 @@ class Reproduction:
         Raises:
             ValueError: There is none of that name.
         """
-        experiments = self.all_drawn()
-        if name not in experiments:
+        if name not in self.all_drawn:
             raise ValueError(f'There is no experiment {name!r} in '
                              f'configs/tables/{DRAWN}.')
-        return experiments[name]
+        return self.all_drawn[name]
 
+    @cached_property
     def all_drawn(self) -> dict[str, Experiment]:
-        """All experiments on drawn data."""
+        """All experiments on drawn data; read once, for the file is long."""
         return load_drawn(self.root / 'configs/tables' / DRAWN)
 
     # -- results -------------------------------------------------------------
