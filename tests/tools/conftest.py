@@ -10,6 +10,7 @@ from tests.tool_process import ToolNest, run_fresh
 TINY = """
 _base_ = [{base!r}]
 train_cfg = dict(max_epochs=2, val_interval=1)
+model = dict(backbone=dict(base_channels=8))  # half as wide, for time
 in_process = dict(num_workers=0, persistent_workers=False)
 train_dataloader = dict(batch_size=2, **in_process)
 val_dataloader = in_process

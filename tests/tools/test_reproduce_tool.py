@@ -197,7 +197,7 @@ def test_a_training_begins_with_the_weights_of_another(tmp_path, persons):
 
 
 def test_stopped_and_gone_on(tmp_path, persons):
-    root = checkout(tmp_path / 'checkout', epochs=10)
+    root = checkout(tmp_path / 'checkout', epochs=5)
     small_set(root)
     work = tmp_path / 'work'
     (work / 'drawn').mkdir(parents=True)

@@ -151,7 +151,10 @@ def test_interrupted(nest, repo, model, tmp_path):
     with open(tmp_path / 'out', 'w') as out:
         process = subprocess.Popen(
             [sys.executable, repo / TOOL, *arguments], cwd=tmp_path, stdout=out,
-            stderr=subprocess.PIPE, env=ENVIRONMENT, text=True)
+            stderr=subprocess.PIPE, env=ENVIRONMENT, text=True,
+            # Where the tests run in the background, Ctrl-C is ignored, and children
+            # would inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         limit = time.monotonic() + 60
         while 'Unreadable' not in (tmp_path / 'out').read_text():
             assert time.monotonic() < limit
