@@ -6,6 +6,9 @@ thread of its own, and whoever waits for it goes on without it when its time is 
 The thread ends as soon as it is back in Python; until then it keeps what it holds. So
 there is a number of calls that a process may leave behind, and no file gets a second.
 
+A wait that Ctrl-C interrupts lasts until the call is over, for a moment at most: a
+decoder that came back while Python ends would abort the process.
+
 What runs there may decode and copy, but not compute with torch: each new thread would
 bring threads of its own.
 """
@@ -19,6 +22,9 @@ __all__ = ['MAX_GIVEN_UP', 'check_time_limit', 'each_within', 'forget_given_up',
 
 # Calls that a process leaves behind before it takes the disk for broken.
 MAX_GIVEN_UP = 8
+
+# Seconds that an interrupted wait goes on for.
+_MOMENT = 1
 
 _given_up: dict[str, float] = {}
 _nothing = object()
@@ -55,17 +61,23 @@ def within(seconds: float, path: str, function: Callable, *args) -> Any:
     path = str(path)
     if path in _given_up:
         raise TimeoutError(f'given up after {_given_up[path]:g} s before')
-    outcome = []
+    outcome, is_over = [], threading.Event()
 
     def call() -> None:
         try:
             outcome.append((function(*args), None))
         except BaseException as error:  # it is raised where it is waited for
             outcome.append((None, error))
+        finally:
+            is_over.set()
 
     thread = threading.Thread(target=call, daemon=True, name=f'reading {path}')
-    thread.start()
-    thread.join(seconds)
+    try:
+        thread.start()
+        thread.join(seconds)
+    except BaseException:
+        is_over.wait(min(seconds, _MOMENT))  # Python 3.11 takes the thread for ended
+        raise
     if not outcome:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
             ctypes.c_ulong(thread.ident), ctypes.py_object(_GivenUp))

@@ -1,5 +1,6 @@
 """Calls that do not come back, real ones: a pipe without data, a loop without end."""
 import os
+import signal
 import threading
 import time
 
@@ -102,3 +103,32 @@ def test_each(pipe):
 def test_bad_limit(value):
     with pytest.raises(ValueError, match='time_limit must be a positive number of '):
         check_time_limit(value)
+
+
+@pytest.fixture
+def interrupted_soon():
+    """Ctrl-C in a quarter of a second."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(0.25, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    yield
+    timer.join()
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures('interrupted_soon')
+def test_interrupted_wait_lasts_until_the_call_is_over():
+    """Or a decoder comes back while Python ends, which aborts the process."""
+    ended = []
+    with pytest.raises(KeyboardInterrupt):
+        within(60, 'a', lambda: (time.sleep(0.6), ended.append(True)))
+    assert ended
+
+
+@pytest.mark.usefixtures('interrupted_soon')
+def test_interrupted_wait_for_what_does_not_come_back(pipe, monkeypatch):
+    monkeypatch.setattr(time_limit, '_MOMENT', 0.1)
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        within(60, pipe, read, pipe)
+    assert time.monotonic() - begun < 10
