@@ -2,5 +2,5 @@ _base_ = [
     './_base_/models/resnext14_lstm.py',
     './_base_/datasets/demo_rgb_64.py',
     './_base_/schedules/demo.py',
-    './_base_/default_runtime.py',
+    './_base_/demo_runtime.py',
 ]

@@ -1,4 +1,4 @@
-"""The drawn demo clips: 32 frames of 64 x 64.
+"""The drawn demo clips: 32 frames of 56 x 56.
 
 No flips: they would turn a motion to the left into one to the right. Training
 clips start at a random frame, for the place in a path tells nothing then.
@@ -9,7 +9,7 @@ train_pipeline = [
     dict(type='SafeDecordInit', on_unreadable='skip'),
     dict(type='SampleFrames', clip_len=32),
     dict(type='SafeDecordDecode'),
-    dict(type='RandomCrop', size=64),
+    dict(type='RandomCrop', size=56),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs', meta_keys=('img_shape', 'sample_id', 'unreadable')),
 ]
@@ -17,7 +17,7 @@ test_pipeline = [
     dict(type='SafeDecordInit', on_unreadable='blank'),
     dict(type='SampleFrames', clip_len=32, test_mode=True),
     dict(type='SafeDecordDecode'),
-    dict(type='CenterCrop', crop_size=64),
+    dict(type='CenterCrop', crop_size=56),
     dict(type='FormatShape', input_format='NCTHW'),
     dict(type='PackActionInputs', meta_keys=('img_shape', 'sample_id', 'unreadable')),
 ]

@@ -1,4 +1,4 @@
-"""A small ResNeXt3D with FRMB and an LSTM head, for clips of 32 x 64 x 64."""
+"""A small ResNeXt3D with FRMB and an LSTM head, for clips of 32 x 56 x 56."""
 model = dict(
     type='Recognizer3D',
     backbone=dict(
