@@ -2,5 +2,5 @@ _base_ = [
     './_base_/models/resnext14_bert_strong.py',
     './_base_/datasets/demo_rgb_64_strong.py',
     './_base_/schedules/demo_strong.py',
-    './_base_/strong_runtime.py',
+    './_base_/demo_strong_runtime.py',
 ]

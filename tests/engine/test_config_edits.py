@@ -160,7 +160,7 @@ def test_other_launchers_and_gpus_are_left_alone(cfg, monkeypatch):
 
 @pytest.mark.parametrize(('name', 'shape'), [
     (HMDB51, (3, 64, 112, 112)), ('i3d_bert_ucf101_flow.py', (2, 64, 224, 224)),
-    ('resnext14_bert_demo.py', (3, 32, 64, 64)),
+    ('resnext14_bert_demo.py', (3, 32, 56, 56)),
     ('slowonly_r50_hmdb51.py', (3, 8, 224, 224)),
     ('tsn_r50_hmdb51.py', (3, 8, 224, 224))])
 def test_input_shape(repo, name, shape):

@@ -123,7 +123,7 @@ def test_clips_are_seen_through_the_centre_crop(action_config, action_videos):
                                           'centre']
     for number, video in enumerate(videos):
         drawn = video.draw()
-        cropped = torch.from_numpy(drawn.silhouette[:, 4:68, 16:80].copy())
+        cropped = torch.from_numpy(drawn.silhouette[:, 8:64, 20:76].copy())
         usable = [s for s in cropped if s.any()]
         for row in rows.values():
             found = row.videos[number]
@@ -132,25 +132,25 @@ def test_clips_are_seen_through_the_centre_crop(action_config, action_videos):
                 np.mean([s.double().mean() for s in usable]), rel=1e-12)
         reader, frames = cv2.VideoCapture(str(video.source)), []
         for _ in range(32):
-            frames.append(reader.read()[1][4:68, 16:80, ::-1])
+            frames.append(reader.read()[1][8:64, 20:76, ::-1])
         clip = torch.from_numpy(np.stack(frames)).permute(3, 0, 1, 2)[None]
         with record_masks(model) as record, torch.no_grad():
             model.backbone(model.data_preprocessor(
                 dict(inputs=[clip], data_samples=None))['inputs'][0])
         masks = record.masks()[COSAMS[0]].spatial[0].repeat_interleave(8, 0)
-        values = enlarged(masks, (64, 64))
+        values = enlarged(masks, (56, 56))
         expected = [naive_auc(v, s) for v, s in zip(values, cropped) if s.any()]
         # Decoders differ by a grey level here and there.
         assert rows['cosam', COSAMS[0]].videos[number].auc == pytest.approx(
             np.mean(expected), abs=5e-3)
         coarse = F.adaptive_avg_pool3d(cropped.float()[None], (4, 4, 4))[0]
-        coarse = enlarged(coarse.repeat_interleave(8, 0), (64, 64))
+        coarse = enlarged(coarse.repeat_interleave(8, 0), (56, 56))
         expected = [naive_auc(v, s) for v, s in zip(coarse, cropped) if s.any()]
         assert rows['cosam', COSAMS[0]].coarse[number].auc == pytest.approx(
             np.mean(expected), abs=5e-4)
-        centre = [naive_auc(centre_prior(64, 64), s) for s in usable]
+        centre = [naive_auc(centre_prior(56, 56), s) for s in usable]
         assert rows['centre', ''].videos[number].auc == pytest.approx(
-            np.mean(centre), abs=5e-4)
+            np.mean(centre), abs=1e-3)  # rounding splits some ties
 
 
 def test_masks_that_are_silhouettes(reid_config, reid_videos, monkeypatch):

@@ -33,9 +33,9 @@ def video():
 def test_sizes_of_a_shipped_model(model, video):
     rows = compare_mask_sizes(model, video, lengths=[16, 64], scales=[0.5, 2])
     assert [row.clip for row in rows] == [
-        (32, 64, 64), (16, 64, 64), (64, 64, 64), (32, 32, 32), (32, 128, 128)]
+        (32, 56, 56), (16, 56, 56), (64, 56, 56), (32, 28, 28), (32, 112, 112)]
     assert [tuple(row.mask.shape) for row in rows] == [
-        (4, 4, 4), (2, 4, 4), (8, 4, 4), (4, 2, 2), (4, 8, 8)]
+        (4, 4, 4), (2, 4, 4), (8, 4, 4), (4, 2, 2), (4, 7, 7)]
     assert {row.module for row in rows} == {'backbone.plugins.after_layer3.0'}
     assert rows[0].correlation == pytest.approx(1, abs=1e-6)
     assert all(-1 <= row.correlation <= 1 for row in rows)
@@ -85,5 +85,5 @@ def test_models_of_frames_are_refused(model, video):
             step.input_format = 'NCHW'
     frames = MODELS.build(cfg.model)
     frames.cfg = cfg
-    with pytest.raises(ValueError, match=r'3-D recognisers.*\(32, 3, 64, 64\)'):
+    with pytest.raises(ValueError, match=r'3-D recognisers.*\(32, 3, 56, 56\)'):
         compare_mask_sizes(frames, video)

@@ -15,8 +15,8 @@ def test_table_and_picture(nest, trained, demo_root, tmp_path):
     rows = re.findall(r'^ *(\d+ x \d+ x \d+) +(\d+ x \d+ x \d+) +(-?\d\.\d{3}) ',
                       done.stdout, re.M)
     assert [row[:2] for row in rows] == [
-        ('32 x 64 x 64', '4 x 4 x 4'), ('16 x 64 x 64', '2 x 4 x 4'),
-        ('48 x 64 x 64', '6 x 4 x 4'), ('32 x 128 x 128', '4 x 8 x 8')]
+        ('32 x 56 x 56', '4 x 4 x 4'), ('16 x 56 x 56', '2 x 4 x 4'),
+        ('48 x 56 x 56', '6 x 4 x 4'), ('32 x 112 x 112', '4 x 7 x 7')]
     assert rows[0][2] == '1.000'
     with Image.open(tmp_path / 'new' / 'masks.png') as picture:
         assert min(picture.size) > 200

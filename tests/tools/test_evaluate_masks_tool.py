@@ -76,7 +76,7 @@ def test_maps_of_an_action_model(nest, repo, tmp_path):
     assert done.returncode == 0, done.stderr
     state, = json.loads((tmp_path / 'masks.json').read_text())['states']
     assert [(row['map'], row['grid']) for row in state['rows']] == [
-        ('cosam', [4, 4, 4]), ('centre', [1, 64, 64])]
+        ('cosam', [4, 4, 4]), ('centre', [1, 56, 56])]
     assert 'feature_energy' not in done.stdout
 
 

@@ -73,7 +73,7 @@ def test_checkpoint_alone(exported):
     assert names_in(folder) == {HOSTILE + suffix for suffix in (
         '.pth', '.onnx', '.onnx.json', '.pt2', '.pt2.json')}
     for line in (
-            'input          frames: uint8 (N, 3, 32, 64, 64)',
+            'input          frames: uint8 (N, 3, 32, 56, 56)',
             '               N clips, C channels, T frames, H height, W width; RGB',
             'normalisation  inside of the file: (pixel - mean) / std,',
             '               mean [127.5, 127.5, 127.5], std [64.0, 64.0, 64.0]',
@@ -109,7 +109,7 @@ def test_config_and_checkpoint(nest, trained, tiny_config, tmp_path):
                     'new/model.pt2', '--format', 'program', '--normalized-input',
                     '--batch-size', 3, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert 'input          frames: float32 (N, 3, 32, 64, 64)\n' in done.stdout
+    assert 'input          frames: float32 (N, 3, 32, 56, 56)\n' in done.stdout
     assert 'normalisation  BEFORE the file, by you' in done.stdout
     assert 'new/model.pt2: ' in done.stdout
     assert 'in batches of 1 and 3' in done.stdout

@@ -89,8 +89,8 @@ def save(model, path, **meta):
 
 
 @pytest.mark.parametrize(('name', 'size', 'expected'), [
-    # 64 of 64 x 96: columns 16 to 80
-    ('resnext14_cosam_bert_demo', (64, 96), (1 / 6, 0, 5 / 6, 1)),
+    # 56 x 56 of 64 x 96
+    ('resnext14_cosam_bert_demo', (64, 96), (20 / 96, 4 / 64, 76 / 96, 60 / 64)),
     # 128 x 170, of which 112 x 112 in the middle
     ('resnext101_cosam_bert_hmdb51', (240, 320), (29 / 170, 8 / 128, 141 / 170,
                                                   120 / 128)),
@@ -157,7 +157,7 @@ def test_what_is_no_view_shows_what_the_network_gets(action_model, video):
     finally:
         TRANSFORMS.module_dict.pop('Invert')
     assert clip.box == WHOLE_FRAME
-    assert clip.frames[0].shape == (64, 64, 3)
+    assert clip.frames[0].shape == (56, 56, 3)
 
 
 # -- videos ------------------------------------------------------------------
