@@ -29,6 +29,8 @@ mmengine <= 0.10.7          checkpoints from an address are unpickled with whate
                             code is in them
 mmengine <= 0.10.7          a root registry takes no locations, and a child that asks
                             its parent does not import the parent's
+mmengine <= 0.10.7          it lays out the text of the config anew for each checkpoint,
+                            seconds where there are long paths in it
 ==========================  ===================================================
 """
 import functools
@@ -36,6 +38,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import json
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Callable
@@ -238,6 +241,24 @@ def _declare_torchvision_operators(extension: ModuleType) -> None:
     extension._declared_operators = library  # they last as long as this does
 
 
+def _lay_out_config_once(config: ModuleType) -> None:
+    """Let mmengine remember how yapf has laid out the text of a config.
+
+    It asks at the start of a run some four times, and twice or thrice for each
+    checkpoint.
+    """
+    format_code = config.FormatCode
+
+    @functools.lru_cache(maxsize=8)
+    def remembered(text: str, options: str):
+        return format_code(text, **json.loads(options))
+
+    def format_once(text: str, **options):
+        return remembered(text, json.dumps(options, sort_keys=True))
+
+    config.FormatCode = format_once
+
+
 def _one_cycle_scheduler() -> type:
     """Stands for the class in an allow-list: it takes a second to import."""
     from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
@@ -301,6 +322,7 @@ def install() -> None:
     on_import('mmaction.utils.dependency', _use_placeholders_without_timm)
     on_import('mmpretrain.utils.dependency', _use_multimodal_placeholders)
     on_import('mmengine.runner.checkpoint', _download_tensors_alone)
+    on_import('mmengine.config.config', _lay_out_config_once)
     on_import('torchvision.extension', _declare_torchvision_operators)
     _import_parents_locations()
     _allow_mmengine_checkpoints()

@@ -6,6 +6,7 @@ import textwrap
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim import OneCycleLR
 
@@ -219,6 +220,25 @@ def test_a_complete_torchvision_is_left_alone():
     extension._has_ops = lambda: True
     compat._declare_torchvision_operators(extension)
     assert not hasattr(extension, '_declared_operators')
+
+
+def test_the_text_of_a_config_is_laid_out_once(monkeypatch):
+    from yapf.yapflib import reformatter
+    calls = []
+    lay_out = reformatter.Reformat
+    monkeypatch.setattr(reformatter, 'Reformat',
+                        lambda *args, **rest: calls.append(1) or lay_out(*args, **rest))
+    cfg = Config(dict(model=dict(type='A', sizes=[1, 2, 3]), path='here/' * 30))
+    text = cfg.pretty_text
+    assert len(calls) == 1
+    assert cfg.pretty_text == Config(cfg.to_dict()).pretty_text == text
+    assert len(calls) == 1
+    namespace = {}
+    exec(text, namespace)
+    assert namespace['model'] == dict(type='A', sizes=[1, 2, 3])
+    cfg.model.sizes = [4]
+    assert 'sizes=[\n        4,' in cfg.pretty_text
+    assert len(calls) == 2
 
 
 def test_install_twice_changes_nothing():
