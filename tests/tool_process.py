@@ -113,10 +113,16 @@ def _serve() -> None:
 
 
 if __name__ == '__main__':
-    import cosam_mm  # noqa: F401, I001  (first, as in the tools)
+    # What tools import at some time or other, and does not run anything by itself.
+    # ruff: noqa: F401, I001
+    import cosam_mm  # first, as in the tools
+    import decord
+    import matplotlib.figure
     import mmaction.apis
     import mmaction.datasets
+    import mmaction.engine
     import mmaction.evaluation
     import mmaction.models
-    import mmaction.visualization  # noqa: F401
+    import mmaction.visualization
+    import transformers.models.roberta_prelayernorm.modeling_roberta_prelayernorm
     _serve()

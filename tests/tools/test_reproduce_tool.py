@@ -108,13 +108,17 @@ if __name__ == '__main__':
 """)
 
 
-def run(root, persons, *arguments):
-    env = dict(os.environ, PYTHONPATH=str(REPO), OMP_NUM_THREADS='1')
-    return subprocess.run(command(root, persons, *arguments), capture_output=True,
-                          text=True, env=env, cwd=root)
+@pytest.fixture(scope='module')
+def run(nest):
+
+    def run(root, persons, *arguments):
+        _, tool, *rest = command(root, persons, *arguments)
+        return nest.run(tool, *rest, cwd=root)
+
+    return run
 
 
-def test_from_nothing_to_a_table(tmp_path, persons):
+def test_from_nothing_to_a_table(tmp_path, persons, run):
     root = checkout(tmp_path / 'checkout')
     small_set(root)
     listed = run(root, persons, '--table', 'small', '--list')
@@ -166,7 +170,7 @@ def test_from_nothing_to_a_table(tmp_path, persons):
     assert trained.stat().st_mtime_ns == written
 
 
-def test_a_training_begins_with_the_weights_of_another(tmp_path, persons):
+def test_a_training_begins_with_the_weights_of_another(tmp_path, persons, run):
     root = checkout(tmp_path / 'checkout')
     small_set(root)
     work = tmp_path / 'work'
@@ -196,7 +200,7 @@ def test_a_training_begins_with_the_weights_of_another(tmp_path, persons):
     assert load_record(records / 'plain.json').start == ''
 
 
-def test_stopped_and_gone_on(tmp_path, persons):
+def test_stopped_and_gone_on(tmp_path, persons, run):
     root = checkout(tmp_path / 'checkout', epochs=5)
     small_set(root)
     work = tmp_path / 'work'
@@ -224,7 +228,7 @@ def test_stopped_and_gone_on(tmp_path, persons):
     assert (root / 'docs/results/demo/plain.json').is_file()
 
 
-def test_a_failed_run_is_named_and_the_others_are_kept(tmp_path, persons):
+def test_a_failed_run_is_named_and_the_others_are_kept(tmp_path, persons, run):
     root = checkout(tmp_path / 'checkout')
     small_set(root)
     path = root / 'configs' / 'tables' / 'drawn.yml'
@@ -236,7 +240,7 @@ def test_a_failed_run_is_named_and_the_others_are_kept(tmp_path, persons):
     assert (root / 'docs/results/demo/plain.json').is_file()
 
 
-def test_results_of_other_settings_are_not_mixed(tmp_path, persons):
+def test_results_of_other_settings_are_not_mixed(tmp_path, persons, run):
     root = checkout(tmp_path / 'checkout')
     small_set(root)
     assert run(root, persons, '--only', 'plain', '--run', '--seeds', '1'
@@ -276,10 +280,8 @@ def test_a_training_of_other_settings_is_not_gone_on_with(tmp_path):
     (('--only', 'nobody', '--run'), "There is no experiment 'nobody' on the demo data"),
     (('--seeds', '0'), '--seeds must be at least 1, got 0'),
 ])
-def test_a_mistake_is_one_line(arguments, message):
-    done = subprocess.run(
-        [sys.executable, 'tools/reproduce.py', '--data', 'demo', *arguments],
-        capture_output=True, text=True, cwd=REPO)
+def test_a_mistake_is_one_line(nest, arguments, message):
+    done = nest.run('tools/reproduce.py', '--data', 'demo', *arguments, cwd=REPO)
     assert done.returncode == 2
     assert message in done.stderr
     assert 'Traceback' not in done.stderr
