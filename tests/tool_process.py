@@ -116,6 +116,7 @@ if __name__ == '__main__':
     # What tools import at some time or other, and does not run anything by itself.
     # ruff: noqa: F401, I001
     import cosam_mm  # first, as in the tools
+    import cv2  # before decord, whose zlib it cannot do with
     import decord
     import matplotlib.figure
     import mmaction.apis
