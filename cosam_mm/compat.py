@@ -30,7 +30,7 @@ mmengine <= 0.10.7          checkpoints from an address are unpickled with whate
 mmengine <= 0.10.7          a root registry takes no locations, and a child that asks
                             its parent does not import the parent's
 mmengine <= 0.10.7          it lays out the text of the config anew for each checkpoint,
-                            seconds where there are long paths in it
+                            a second each where there are long paths in it
 ==========================  ===================================================
 """
 import functools

@@ -113,7 +113,7 @@ def _serve() -> None:
 
 
 if __name__ == '__main__':
-    # What tools import at some time or other, and does not run anything by itself.
+    # What tools import at some time or other; none of it computes anything by itself.
     # ruff: noqa: F401, I001
     import cosam_mm  # first, as in the tools
     import cv2  # before decord, whose zlib it cannot do with
