@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from cosam_mm.engine.measurement import describe_environment
+from projects.attention_study.measurement import describe_environment
 
 from .figures import Results
 from .harness import Options, descriptions, load_benchmark

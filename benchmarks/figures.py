@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from cosam_mm.engine.measurement import Summary
+from projects.attention_study.measurement import Summary
 
 __all__ = ['Figure', 'Results', 'Target', 'at_least', 'at_most']
 
@@ -88,7 +88,8 @@ class Results:
     Attributes:
         benchmark: Its name.
         quick: Whether the shapes were shrunk: such figures only show that it runs.
-        environment: Of :func:`cosam_mm.engine.measurement.describe_environment`.
+        environment: Of
+            :func:`projects.attention_study.measurement.describe_environment`.
         figures: In the order they were made.
     """
 

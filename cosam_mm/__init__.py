@@ -14,22 +14,23 @@ from typing import TYPE_CHECKING
 
 from mmengine import registry as _registry
 
-from . import compat
+from .utils import compat
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .engine.inference.recognizer import ActionRecognizer
-    from .engine.inference.tracklet_encoder import TrackletEncoder
+    from .apis.action_recognizer import ActionRecognizer
+    from .apis.tracklet_encoder import TrackletEncoder
 
 __all__ = ['ActionRecognizer', 'TrackletEncoder', '__version__']
 
 # Name -> its module, and the extra that brings what the module needs.
 _LATE = {
-    'ActionRecognizer': ('cosam_mm.engine.inference.recognizer', 'action'),
-    'TrackletEncoder': ('cosam_mm.engine.inference.tracklet_encoder', 'reid'),
+    'ActionRecognizer': ('cosam_mm.apis.action_recognizer', 'action'),
+    'TrackletEncoder': ('cosam_mm.apis.tracklet_encoder', 'reid'),
 }
 
-_PARTS = ('datasets', 'engine', 'evaluation', 'functional', 'layers', 'models')
+_PARTS = ('apis', 'datasets', 'engine', 'evaluation', 'layers', 'models', 'structures',
+          'utils', 'visualization')
 
 compat.install()
 
@@ -38,8 +39,8 @@ for _kind, _ours in (
     ('MODELS', 'cosam_mm.models'),
     ('WEIGHT_INITIALIZERS', 'cosam_mm.models.backbones'),
     ('HOOKS', 'cosam_mm.engine.hooks'),
-    ('OPTIM_WRAPPERS', 'cosam_mm.engine.precision'),
-    ('VISBACKENDS', 'cosam_mm.engine.log_backend'),
+    ('OPTIM_WRAPPERS', 'cosam_mm.engine.runner.amp_optim_wrapper'),
+    ('VISBACKENDS', 'cosam_mm.engine.runner.fault_tolerant_vis_backend'),
 ):
     compat.import_on_lookup(getattr(_registry, _kind), _ours)
 
@@ -47,11 +48,11 @@ for _theirs, _ours in (
     # Weights by name: a scheme of mmengine's checkpoint loader, no registry.
     ('mmengine.runner', 'cosam_mm.models.backbones'),
     # Its loading of files and addresses, which runs no code of theirs.
-    ('mmengine.runner', 'cosam_mm.models.checkpoint_loading'),
+    ('mmengine.runner', 'cosam_mm.utils.checkpoint_loading'),
     ('mmaction.models', 'cosam_mm.models.heads'),
-    ('mmaction.datasets', 'cosam_mm.datasets.action'),
+    ('mmaction.datasets', 'cosam_mm.datasets.action_dataset'),
     ('mmaction.datasets', 'cosam_mm.datasets.transforms'),
-    ('mmaction.evaluation', 'cosam_mm.evaluation.action'),
+    ('mmaction.evaluation', 'cosam_mm.evaluation.metrics.action_metric'),
 ):
     compat.on_import(
         _theirs, lambda _, name=_ours: importlib.import_module(name))

@@ -10,8 +10,8 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from cosam_mm.engine.config import set_data_root
 from cosam_mm.layers import COSAM
+from cosam_mm.utils.config import set_data_root
 from tests.action_data import flat_pipeline, write_data_root
 from tests.frame_data import write_frames
 

@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from cosam_mm.functional.cosam import standardize_descriptors
-from cosam_mm.functional.triplet import batch_hard_triplet_loss
 from cosam_mm.layers import COSAM
 from cosam_mm.layers.aggregation import (
     TemporalAttentionAggregation,
     TemporalPoolAggregation,
     TemporalRNNAggregation,
 )
+from cosam_mm.layers.cosam_functional import standardize_descriptors
 from cosam_mm.layers.temporal import TemporalBERT, TemporalLSTM, TemporalMean
 from cosam_mm.models.losses import IdentityLoss
+from cosam_mm.models.losses.triplet_formula import batch_hard_triplet_loss
 from cosam_mm.models.reid import IdentityHead
 
 C, SIZE = 8, (3, 2)

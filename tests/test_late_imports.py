@@ -38,7 +38,7 @@ def test_missing_package_names_the_extra(tmp_path, wanted, missing, extra):
 
 def test_encoder_needs_torch_and_mmengine_only(tmp_path):
     assert run(tmp_path, 'TrackletEncoder', 'mmcv', 'transformers', 'decord', 'scipy',
-               'tqdm') == 'cosam_mm.engine.inference.tracklet_encoder False'
+               'tqdm') == 'cosam_mm.apis.tracklet_encoder False'
 
 
 def test_names_are_found():

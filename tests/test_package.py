@@ -21,12 +21,12 @@ from packaging.version import Version
 from torch.utils.flop_counter import FlopCounterMode
 
 import cosam_mm
-from cosam_mm.engine.complexity import blank_clip
-from cosam_mm.engine.config import input_shape
+from cosam_mm.apis.complexity import blank_clip
+from cosam_mm.utils.config import input_shape
 
 REPO = Path(__file__).resolve().parents[1]
 EXTRAS = {'action', 'deploy', 'mmcv-lite', 'reid', 'search', 'tests'}
-FOLDERS = ('benchmarks', 'cosam_mm', 'configs', 'docs', 'reliability', 'requirements',
+FOLDERS = ('benchmarks', 'cosam_mm', 'configs', 'docs', 'projects', 'requirements',
            'tests', 'tools')
 PACKED = ('.py', '.j2', '.css', '.js')
 METAFILES = sorted((REPO / 'configs').rglob('metafile.yml'))

@@ -2,8 +2,8 @@
 import pytest
 from mmengine.registry import Registry
 
-from cosam_mm import compat
-from tests.test_compat import run_python
+from cosam_mm.utils import compat
+from tests.utils.test_compat import run_python
 
 HEAVY = ('mmengine.model', 'mmengine.optim', 'mmengine.hooks', 'mmengine.runner',
          'mmengine.dataset', 'torch.distributed.optim', 'transformers', 'scipy',

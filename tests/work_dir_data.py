@@ -49,7 +49,7 @@ def write_checkpoint(path, **meta):
 
 
 def write_scores(path):
-    from cosam_mm.evaluation.action import save_scores
+    from cosam_mm.evaluation.metrics.action_metric import save_scores
 
     save_scores(str(path), dict(
         sample_id=[f'c/{at}' for at in range(4)], label=[0, 0, 1, 1], dataset='demo',

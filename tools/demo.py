@@ -10,10 +10,10 @@ from pathlib import Path
 from mmengine.config import Config
 
 from cosam_mm import ActionRecognizer
-from cosam_mm.engine.config import default_work_dir
-from cosam_mm.engine.inference.action_pipeline import VIEWS
-from cosam_mm.engine.inference.loading import find_checkpoint
-from cosam_mm.engine.user_errors import one_line_errors
+from cosam_mm.apis.action_pipeline import VIEWS
+from cosam_mm.apis.model_loading import find_checkpoint
+from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.config import default_work_dir
 
 
 def parse_args():

@@ -8,9 +8,13 @@ Example:
 import argparse
 
 import cosam_mm  # noqa: F401
-from cosam_mm.engine.user_errors import one_line_errors
-from cosam_mm.evaluation.action import load_scores, save_scores
-from cosam_mm.functional.fusion import align_by_id, fuse_scores, top_k_accuracy
+from cosam_mm.evaluation.functional.score_fusion import (
+    align_by_id,
+    fuse_scores,
+    top_k_accuracy,
+)
+from cosam_mm.evaluation.metrics.action_metric import load_scores, save_scores
+from cosam_mm.utils.cli import one_line_errors
 
 
 def parse_args():

@@ -159,7 +159,7 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_demo(args: argparse.Namespace) -> int:
     """Draws the demo data set and prepares it as if it had been downloaded."""
-    from cosam_mm.datasets.demo_action import ClutterConfig, draw_action_dataset
+    from cosam_mm.datasets.synthetic.actions import ClutterConfig, draw_action_dataset
     draw_action_dataset(
         args.out, args.num_videos_per_class, args.seed,
         clutter=ClutterConfig.scaled(args.clutter), occlusion=args.occlusion)
@@ -198,7 +198,7 @@ def add_reid_demo_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_reid_demo(args: argparse.Namespace) -> int:
     """Draws walking persons in MARS's layout."""
-    from cosam_mm.datasets.demo_reid import Difficulty, draw_reid_dataset
+    from cosam_mm.datasets.synthetic.persons import Difficulty, draw_reid_dataset
     if args.num_pids < 2:
         raise ValueError(f'--num-pids is {args.num_pids}; allowed: 2 and above')
     num_train = args.num_pids // 2
@@ -246,7 +246,10 @@ def add_crop_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_crop(args: argparse.Namespace) -> int:
     """Cuts tracklets out of a video."""
-    from cosam_mm.datasets.crop import CropSettings, crop_tracklets
+    from cosam_mm.datasets.preparation.tracklet_cropping import (
+        CropSettings,
+        crop_tracklets,
+    )
     from cosam_mm.datasets.video_file import UnreadableVideo
     settings = CropSettings(args.camid, args.padding, args.min_height, args.max_gap,
                             args.min_frames)

@@ -9,14 +9,14 @@ import sys
 from pathlib import Path
 
 import cosam_mm  # noqa: F401
-from cosam_mm.engine.report.build import (
+from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.visualization.report.report_builder import (
     build_report,
     missing_of,
     size_advice,
     write_report,
 )
-from cosam_mm.engine.report.work_dir import ReportOptions
-from cosam_mm.engine.user_errors import one_line_errors
+from cosam_mm.visualization.report.work_dir import ReportOptions
 
 
 def parse_args():

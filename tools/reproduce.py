@@ -9,18 +9,13 @@ from pathlib import Path
 from typing import Optional
 
 import cosam_mm  # noqa: F401
-from cosam_mm.engine.experiments.experiment import Experiment, experiment_config
-from cosam_mm.engine.experiments.present import (
-    as_html,
-    as_markdown,
-    as_text,
-    present,
-)
-from cosam_mm.engine.experiments.reproduction import Reproduction, draw_data
-from cosam_mm.engine.experiments.running import Run, prepare_run, run_all
-from cosam_mm.engine.experiments.table import DATA
-from cosam_mm.engine.user_errors import one_line_errors
-from cosam_mm.progress import progress_bar
+from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.progress import progress_bar
+from projects.reproduction.experiment import Experiment, experiment_config
+from projects.reproduction.present import as_html, as_markdown, as_text, present
+from projects.reproduction.reproduction import Reproduction, draw_data
+from projects.reproduction.running import Run, prepare_run, run_all
+from projects.reproduction.table import DATA
 
 ROOT = Path(__file__).resolve().parents[1]
 FORMATS = ('text', 'markdown', 'html')

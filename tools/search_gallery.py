@@ -15,8 +15,7 @@ import sys
 import numpy as np
 
 from cosam_mm import TrackletEncoder
-from cosam_mm.datasets.preparation import default_num_workers
-from cosam_mm.engine.gallery import (
+from cosam_mm.apis.gallery import (
     DISTANCES,
     ENGINES,
     FLAT,
@@ -27,8 +26,9 @@ from cosam_mm.engine.gallery import (
     read_gallery,
     search_gallery,
 )
-from cosam_mm.engine.user_errors import one_line_errors
-from cosam_mm.progress import progress_bar
+from cosam_mm.datasets.preparation import default_num_workers
+from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.progress import progress_bar
 
 NUM_NAMES_SHOWN = 20
 

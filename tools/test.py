@@ -14,7 +14,14 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 import cosam_mm  # noqa: F401
-from cosam_mm.engine.config import (
+from cosam_mm.apis.inference_optimization import use_fast_inference
+from cosam_mm.engine.runner.process_group import (
+    connect_cpu_processes,
+    disconnect_cpu_processes,
+)
+from cosam_mm.engine.runner.process_watchdog import end_with_launcher, leave_when_lost
+from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.config import (
     default_work_dir,
     dump_scores,
     force_test,
@@ -24,13 +31,6 @@ from cosam_mm.engine.config import (
     split_numbers,
     swap_test_data,
 )
-from cosam_mm.engine.fast import use_fast_inference
-from cosam_mm.engine.lost_process import end_with_launcher, leave_when_lost
-from cosam_mm.engine.processes import (
-    connect_cpu_processes,
-    disconnect_cpu_processes,
-)
-from cosam_mm.engine.user_errors import one_line_errors
 
 
 def parse_args(argv: Optional[Sequence[str]] = None):

@@ -11,7 +11,15 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 import cosam_mm  # noqa: F401
-from cosam_mm.engine.config import (
+from cosam_mm.engine.runner.process_group import (
+    connect_cpu_processes,
+    disconnect_cpu_processes,
+)
+from cosam_mm.engine.runner.process_watchdog import end_with_launcher, leave_when_lost
+from cosam_mm.engine.runner.stop_signals import TrainingStopped
+from cosam_mm.engine.runner.strategies import fit_to_strategy, use_strategy
+from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.config import (
     default_work_dir,
     resume_training,
     scale_learning_rate,
@@ -21,14 +29,6 @@ from cosam_mm.engine.config import (
     skip_validation,
     use_amp,
 )
-from cosam_mm.engine.lost_process import end_with_launcher, leave_when_lost
-from cosam_mm.engine.processes import (
-    connect_cpu_processes,
-    disconnect_cpu_processes,
-)
-from cosam_mm.engine.stopping import TrainingStopped
-from cosam_mm.engine.strategies import fit_to_strategy, use_strategy
-from cosam_mm.engine.user_errors import one_line_errors
 
 
 def parse_args(argv: Optional[Sequence[str]] = None):

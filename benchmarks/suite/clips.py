@@ -42,7 +42,7 @@ from mmengine.registry import DefaultScope
 
 from benchmarks.figures import Figure, at_least, at_most
 from benchmarks.harness import Options
-from cosam_mm.engine.measurement import (
+from projects.attention_study.measurement import (
     Summary,
     ratio_to_baseline,
     summarize,

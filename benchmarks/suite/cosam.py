@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from benchmarks.figures import Figure, at_least, at_most
 from benchmarks.harness import Options
 from benchmarks.profiling import time_by_operation
-from cosam_mm.engine.attention_comparison import Shape
-from cosam_mm.engine.measurement import (
+from projects.attention_study.attention_comparison import Shape
+from projects.attention_study.measurement import (
     Summary,
     growth_exponent,
     peak_extra_bytes,

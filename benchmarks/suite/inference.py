@@ -22,8 +22,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from benchmarks.figures import Figure, at_least, at_most
 from benchmarks.harness import Options
 from benchmarks.suite.training_step import build, clips, compared, exact
-from cosam_mm.engine.fast import fold_batch_norms, use_channels_last
-from cosam_mm.engine.measurement import ratio_to_baseline, time_alternately
+from cosam_mm.apis.inference_optimization import fold_batch_norms, use_channels_last
+from projects.attention_study.measurement import ratio_to_baseline, time_alternately
 
 __all__ = ['PARTS', 'run']
 

@@ -30,17 +30,17 @@ from benchmarks.reid_baselines import (
     loop_evaluation,
     loop_over_distances,
 )
-from cosam_mm.engine.measurement import (
+from cosam_mm.evaluation.functional.reranking import rerank_blocks
+from cosam_mm.evaluation.functional.retrieval import (
+    rank_blocks,
+    rank_features,
+    retrieval_figures,
+)
+from projects.attention_study.measurement import (
     Summary,
     ratio_to_baseline,
     summarize,
     time_alternately,
-)
-from cosam_mm.functional.reranking import rerank_blocks
-from cosam_mm.functional.retrieval import (
-    rank_blocks,
-    rank_features,
-    retrieval_figures,
 )
 
 __all__ = ['PARTS', 'run']

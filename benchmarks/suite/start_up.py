@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from benchmarks.figures import Figure, at_most
 from benchmarks.harness import Options
-from cosam_mm.engine.measurement import summarize
+from projects.attention_study.measurement import summarize
 
 __all__ = ['PARTS', 'run']
 

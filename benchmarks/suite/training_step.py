@@ -29,8 +29,8 @@ from benchmarks.apart import Apart
 from benchmarks.figures import Figure, at_least, at_most
 from benchmarks.harness import Options
 from benchmarks.profiling import time_by_operation
-from cosam_mm.engine.fast import use_channels_last
-from cosam_mm.engine.measurement import (
+from cosam_mm.apis.inference_optimization import use_channels_last
+from projects.attention_study.measurement import (
     Summary,
     peak_extra_bytes,
     ratio_to_baseline,

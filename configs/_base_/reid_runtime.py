@@ -1,7 +1,7 @@
 """What every re-identification run has in common."""
 default_scope = 'mmengine'
 custom_imports = dict(
-    imports=['cosam_mm', 'cosam_mm.datasets.reid', 'cosam_mm.evaluation.reid'],
+    imports=['cosam_mm', 'cosam_mm.datasets.reid', 'cosam_mm.evaluation.metrics.reid_metric'],
     allow_failed_imports=False)
 
 default_hooks = dict(

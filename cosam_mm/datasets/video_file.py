@@ -25,7 +25,8 @@ from typing import Optional, Union
 import cv2
 import numpy as np
 
-from .regular_file import regular_size
+from cosam_mm.utils.regular_file import regular_size
+
 from .time_limit import each_within
 
 __all__ = [

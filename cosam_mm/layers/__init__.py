@@ -6,12 +6,11 @@ from .aggregation import (
 )
 from .clip_adapter import ClipAdapter
 from .cosam import COSAM
-from .cosam_naive import NaiveCOSAM
-from .masks import record_masks
+from .mask_recording import record_masks
 from .temporal import TemporalBERT, TemporalLSTM, TemporalMean
 
 __all__ = [
-    'COSAM', 'ClipAdapter', 'NaiveCOSAM', 'TemporalAttentionAggregation',
+    'COSAM', 'ClipAdapter', 'TemporalAttentionAggregation',
     'TemporalBERT', 'TemporalLSTM', 'TemporalMean', 'TemporalPoolAggregation',
     'TemporalRNNAggregation', 'record_masks'
 ]

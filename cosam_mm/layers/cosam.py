@@ -19,10 +19,10 @@ weighed by a spatial mask per frame and a channel mask per clip::
         v
     channel mask c (N, C) ------- output y + c * y
 
-The arithmetic is in :mod:`cosam_mm.functional.cosam`, where the form of linear cost
+The arithmetic is in :mod:`.cosam_functional`, where the form of linear cost
 used here is derived. Beyond the paper:
 
-- clips of another length or size, :mod:`cosam_mm.functional.resample`, when a
+- clips of another length or size, :mod:`cosam_mm.layers.summary_resampling`, when a
   checkpoint is loaded (:mod:`.cosam_loading`) or at run time (``any_size``);
 - comparison with K given frames instead of one another (``num_references``);
 - padded frames that neither vote nor count (``frame_mask``);
@@ -36,7 +36,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from cosam_mm.functional.cosam import (
+from .cosam_functional import (
     apply_masks,
     attend,
     masked_average_pool,
@@ -45,17 +45,16 @@ from cosam_mm.functional.cosam import (
     summarize_cost_volume,
     summarize_reference_volume,
 )
-from cosam_mm.functional.frame_choice import (
+from .cosam_input import check_features, check_frame_mask, check_settings
+from .cosam_loading import ResampledSummary
+from .cosam_streaming import Chunk, stream_cosam
+from .frame_choice import (
     evenly_spaced_frames,
     mean_of_real_frames,
     pack_frames,
     unpack_frames,
 )
-from cosam_mm.functional.resample import VolumeSize, resample_summary_weight
-
-from .cosam_input import check_features, check_frame_mask, check_settings
-from .cosam_loading import ResampledSummary
-from .cosam_streaming import Chunk, stream_cosam
+from .summary_resampling import VolumeSize, resample_summary_weight
 
 __all__ = ['COSAM']
 

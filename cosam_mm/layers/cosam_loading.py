@@ -2,7 +2,7 @@
 
 Of all weights of a COSAM only those of the first summary convolution know the size of
 the cost volume. They are resampled on their way from a state dict into the module
-(:mod:`cosam_mm.functional.resample` says how and why), without new entries in it. The
+(:mod:`.summary_resampling` says how and why), without new entries in it. The
 size that they were made for is written into the state dict's metadata, as PyTorch
 writes version numbers; where that was lost it is told from the number of scores, or by
 the constructor's ``trained_size``.
@@ -15,11 +15,7 @@ from typing import Any, Optional
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from cosam_mm.functional.resample import (
-    VolumeSize,
-    infer_volume_size,
-    resample_summary_weight,
-)
+from .summary_resampling import VolumeSize, infer_volume_size, resample_summary_weight
 
 __all__ = ['ResampledSummary', 'resampled_on_load']
 

@@ -10,7 +10,7 @@ time is enough, if the chunks can be read again:
        T_n = T_{n-1} + W_{n-1} (R_{n-1} - R_n)^T
 
    a running sum, in float64, for which one frame is kept from chunk to chunk
-   (notation of :func:`cosam_mm.functional.cosam.summarize_cost_volume`);
+   (notation of :func:`cosam_mm.layers.cosam_functional.summarize_cost_volume`);
 2. average: spatial masks, chunk by chunk, and from them the channel mask;
 3. output: the spatial masks once more, and the weighed features.
 
@@ -26,10 +26,9 @@ from typing import TYPE_CHECKING, Callable, Optional, Union
 import torch
 from torch import Tensor
 
-from cosam_mm.functional.cosam import apply_masks, masked_average_pool
-from cosam_mm.functional.frame_choice import evenly_spaced_indices
-
+from .cosam_functional import apply_masks, masked_average_pool
 from .cosam_input import check_features, check_num_frames, shape_of
+from .frame_choice import evenly_spaced_indices
 
 if TYPE_CHECKING:
     from .cosam import COSAM

@@ -14,19 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ..functional.confusion import ClassAccuracy
-from ..functional.paired_outcome import PairedOutcome
-from .style import (
-    AMBER,
-    BLUE,
-    GREY,
-    INK,
-    LINES,
-    RED,
-    new_figure,
-    plain_text,
-    style,
-)
+from cosam_mm.evaluation.functional.confusion import ClassAccuracy
+from cosam_mm.evaluation.functional.paired_outcome import PairedOutcome
+
+from .style import AMBER, BLUE, GREY, INK, LINES, RED, new_figure, plain_text, style
 
 __all__ = ['accuracy_figure', 'cell_colours', 'class_gain_figure', 'confusion_figure',
            'four_fields_figure', 'shown_name']
@@ -93,7 +84,7 @@ def confusion_figure(matrix: np.ndarray, names: Sequence[str],
     them where there is room, up to about 18 classes.
 
     Args:
-        matrix: (K, K) of :func:`~cosam_mm.functional.confusion.confusion_matrix`.
+        matrix: (K, K) of ``confusion_matrix``.
         names: K names.
         order: The classes from the top and from the left, all or some of them.
             Default: all, as they are.

@@ -16,7 +16,8 @@ from typing import Optional
 
 import numpy as np
 
-from ..functional.ranked_lists import IGNORED, RIGHT, WRONG
+from cosam_mm.evaluation.functional.ranked_lists import IGNORED, RIGHT, WRONG
+
 from .canvas import Canvas, fit_image, fit_size, shorten, text_width
 from .style import GREEN, GREY, INK, LINES, RED
 
@@ -45,7 +46,7 @@ class PanelEntry:
         tracklet_id: Its name.
         camid: Its camera; negative if unknown.
         image: (H, W, 3) uint8, RGB; None where there is none to show.
-        state: One of :mod:`cosam_mm.functional.ranked_lists`'s.
+        state: One of :mod:`cosam_mm.evaluation.functional.ranked_lists`'s.
         rank: From 1 up; 0 where it is ignored.
         distance: To the query.
     """

@@ -5,7 +5,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from ..functional.pair_histogram import PairHistogram, Separation, coarser
+from cosam_mm.evaluation.functional.pair_histogram import (
+    PairHistogram,
+    Separation,
+    coarser,
+)
+
 from .style import AMBER, BLUE, INK, new_figure, style
 
 __all__ = ['describe_separation', 'draw_cmc', 'draw_distances']

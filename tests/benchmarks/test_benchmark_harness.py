@@ -8,7 +8,7 @@ import benchmarks.__main__ as command
 from benchmarks import harness
 from benchmarks.figures import Figure, Results, at_least, at_most
 from benchmarks.report import describe_figure, describe_results, plot_results
-from cosam_mm.engine.measurement import Summary, describe_environment
+from projects.attention_study.measurement import Summary, describe_environment
 
 RATIO = Figure('speed', 'slow / fast, 4x2', 'times', Summary(2.5, 2.0, 3.0, 7),
                at_least(2), {'shape': '4x2'})
@@ -18,7 +18,7 @@ MISSING = Figure('speed', 'compiled', 'times', None, at_least(1), note='no compi
 
 MADE_UP = '''"""Adds numbers."""
 from benchmarks.figures import Figure, at_least
-from cosam_mm.engine.measurement import summarize
+from projects.attention_study.measurement import summarize
 
 PARTS = ('one', 'two')
 

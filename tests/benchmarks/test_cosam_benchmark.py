@@ -8,7 +8,7 @@ from torch import nn
 
 from benchmarks.profiling import time_by_operation
 from benchmarks.suite.cosam import PARTS, floor_step, training_step
-from cosam_mm.engine.measurement import peak_extra_bytes
+from projects.attention_study.measurement import peak_extra_bytes
 from tests.tool_process import run_fresh
 
 FIGURE = {'part', 'name', 'unit', 'summary', 'target', 'details', 'note', 'verdict'}

@@ -17,8 +17,8 @@ from benchmarks.suite.reid_evaluation import (
     matrix_then_loop,
     rank_in_blocks,
 )
-from cosam_mm.functional.reranking import rerank_distance
-from cosam_mm.functional.retrieval import rank_features, retrieval_figures
+from cosam_mm.evaluation.functional.reranking import rerank_distance
+from cosam_mm.evaluation.functional.retrieval import rank_features, retrieval_figures
 from tests.tool_process import run_fresh
 
 

@@ -11,7 +11,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
 from torch.utils.data import DataLoader
 
-from cosam_mm.datasets.action import ActionFrameDataset, ActionVideoDataset
+from cosam_mm.datasets.action_dataset import ActionFrameDataset, ActionVideoDataset
 
 NAMES = ['wave/a b&[c]!;#(d).avi', 'wave/plain.avi', 'brush hair/x.y.avi', 'run/r.avi']
 LABELS = [1, 1, 0, 2]

@@ -1,7 +1,7 @@
 """Labels that contradict each other or the folder that a clip lies in."""
 import pytest
 
-from cosam_mm.datasets.annotation import read_annotations, read_class_names
+from cosam_mm.datasets.action_annotation import read_annotations, read_class_names
 
 CLASSES = ('brush_hair', 'climb', 'climb_stairs', 'HandstandPushups')
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from cosam_mm.datasets import crop
-from cosam_mm.datasets.crop import (
+from cosam_mm.datasets.preparation import tracklet_cropping as crop
+from cosam_mm.datasets.preparation.tracklet_cropping import (
     CropSettings,
     TrackBox,
     clip_box,

@@ -19,7 +19,7 @@ READ = """
 import json, sys
 import cosam_mm
 from cosam_mm.datasets import video_file
-from cosam_mm.datasets.reid.transforms.loading import UnreadableImage, read_image
+from cosam_mm.datasets.reid.tracklet_loading import UnreadableImage, read_image
 from cosam_mm.datasets.video_reader import FallbackReader
 video_file.TIME_LIMIT = 1
 calls = dict(
@@ -42,7 +42,7 @@ import cosam_mm, mmaction.datasets
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, DefaultScope
 from torch.utils.data import DataLoader
-from cosam_mm.datasets.bad_samples import notes_of
+from cosam_mm.datasets.unreadable_samples import notes_of
 if __name__ == '__main__':
     with DefaultScope.overwrite_default_scope('mmaction'):
         steps = [
@@ -152,8 +152,8 @@ def test_frames_of_pipes(tmp_path):
     """A folder of images, one of which is a pipe."""
     import numpy as np
 
-    from cosam_mm.datasets.bad_samples import BadSample
     from cosam_mm.datasets.transforms import SafeRawFrameDecode
+    from cosam_mm.datasets.unreadable_samples import BadSample
     for kind in ('img', 'flow_x', 'flow_y'):
         os.mkfifo(tmp_path / f'{kind}_00001.jpg')
     for modality, template, name in (

@@ -5,7 +5,7 @@ import pytest
 from mmaction.registry import TRANSFORMS
 from mmengine.registry import DefaultScope
 
-from cosam_mm.datasets.transforms.flow import mirror_flow
+from cosam_mm.datasets.transforms.flow_transforms import mirror_flow
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import DefaultScope
 
 from cosam_mm.datasets.transforms import SafeDecordDecode
-from cosam_mm.datasets.transforms.geometry import resize_region
+from cosam_mm.datasets.transforms.frame_geometry import resize_region
 from cosam_mm.datasets.video_reader import (
     DecordReader,
     FallbackReader,

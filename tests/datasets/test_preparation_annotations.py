@@ -3,14 +3,14 @@ import os
 
 import pytest
 
-from cosam_mm.datasets.preparation.annotations import (
+from cosam_mm.datasets.preparation.annotation_files import (
     link_videos,
     write_classes,
     write_lines,
     write_rawframe_lists,
     write_video_lists,
 )
-from cosam_mm.datasets.preparation.splits import ListedClip, SplitLists
+from cosam_mm.datasets.preparation.official_splits import ListedClip, SplitLists
 
 A, B, C = (ListedClip('wave', f'{k} (1).avi', 1) for k in 'abc')
 LISTS = SplitLists(

@@ -3,7 +3,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cosam_mm.datasets.preparation.flow import (
+from cosam_mm.datasets.preparation.optical_flow import (
     FLOW_ESTIMATORS,
     make_flow_estimator,
     quantize_flow,

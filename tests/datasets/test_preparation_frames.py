@@ -5,8 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from cosam_mm.datasets.preparation.extraction import extract_frames
-from cosam_mm.datasets.preparation.frames import (
+from cosam_mm.datasets.preparation.frame_extraction import extract_frames
+from cosam_mm.datasets.preparation.frame_files import (
     FrameSettings,
     count_finished_frames,
     extract_clip,

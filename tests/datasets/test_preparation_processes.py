@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from cosam_mm.datasets.preparation.processes import default_num_workers, run_jobs
+from cosam_mm.datasets.preparation.worker_pool import default_num_workers, run_jobs
 
 
 def square_or_die(job):

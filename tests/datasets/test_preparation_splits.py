@@ -1,8 +1,8 @@
 """Split files: what they say, what they may not say, and the official counts."""
 import pytest
 
-from cosam_mm.datasets.preparation import splits
-from cosam_mm.datasets.preparation.splits import (
+from cosam_mm.datasets.preparation import official_splits as splits
+from cosam_mm.datasets.preparation.official_splits import (
     OFFICIAL_COUNTS,
     ListedClip,
     OfficialCounts,

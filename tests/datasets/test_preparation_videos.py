@@ -1,8 +1,8 @@
 """Which file on disk stands for a listed clip."""
 import pytest
 
-from cosam_mm.datasets.preparation.splits import ListedClip, SplitLists
-from cosam_mm.datasets.preparation.videos import (
+from cosam_mm.datasets.preparation.official_splits import ListedClip, SplitLists
+from cosam_mm.datasets.preparation.video_matching import (
     index_videos,
     locate_clips,
     match_video,

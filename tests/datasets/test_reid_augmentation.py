@@ -10,7 +10,7 @@ from cosam_mm.datasets.reid import (
     RandomTranslation2D,
     ResizeFrames,
 )
-from cosam_mm.datasets.reid.transforms.augmentation import draw_box, resize
+from cosam_mm.datasets.reid.tracklet_augmentation import draw_box, resize
 
 RANDOM = [dict(type='RandomTranslation2D', size=(32, 16)),
           dict(type='RandomFlipFrames'), dict(type='RandomErasingFrames')]

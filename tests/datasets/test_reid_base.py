@@ -3,8 +3,8 @@ import logging
 
 import pytest
 
-from cosam_mm.datasets.reid.base import TrackletDataset
-from cosam_mm.datasets.reid.tracklet import Tracklet, natural_key
+from cosam_mm.datasets.reid.tracklet_dataset import TrackletDataset
+from cosam_mm.structures.tracklet import Tracklet, natural_key
 
 
 class Listed(TrackletDataset):

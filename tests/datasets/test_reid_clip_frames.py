@@ -4,7 +4,7 @@ import pytest
 from mmengine.registry import TRANSFORMS
 
 from cosam_mm.datasets.reid import SampleTrackletFrames
-from cosam_mm.datasets.reid.transforms.clip_frames import (
+from cosam_mm.datasets.reid.tracklet_sampling import (
     all_clips,
     consecutive_frames,
     even_frames,

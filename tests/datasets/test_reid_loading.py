@@ -7,7 +7,7 @@ import pytest
 from mmengine.registry import TRANSFORMS
 
 from cosam_mm.datasets.reid import LoadTrackletFrames
-from cosam_mm.datasets.reid.transforms.loading import UnreadableImage, read_image
+from cosam_mm.datasets.reid.tracklet_loading import UnreadableImage, read_image
 
 BROKEN = {
     'missing': None,
@@ -105,7 +105,7 @@ class TestWhole:
         assert 'unreadable' not in results
 
     def test_a_frame_is_read_once(self, paths, monkeypatch):
-        from cosam_mm.datasets.reid.transforms import loading
+        from cosam_mm.datasets.reid import tracklet_loading as loading
         read = []
         monkeypatch.setattr(
             loading, 'read_image', lambda path: read.append(path) or read_image(path))

@@ -11,12 +11,8 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader
 
-from cosam_mm.datasets.reid import (
-    PackTrackletInputs,
-    PKSampler,
-    TrackletDataSample,
-)
-from cosam_mm.datasets.reid.transforms.packing import stack_clips
+from cosam_mm.datasets.reid import PackTrackletInputs, PKSampler, TrackletDataSample
+from cosam_mm.datasets.reid.tracklet_packing import stack_clips
 
 SIZE = (32, 16)
 RESULTS = dict(pid=7, label=2, camid=3, subset='train', tracklet_id='7/3/a',

@@ -9,7 +9,8 @@ import torch.multiprocessing as mp
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import DataLoader, Dataset
 
-from cosam_mm.datasets.reid import PKSampler, sampler
+from cosam_mm.datasets.reid import PKSampler
+from cosam_mm.datasets.reid import pk_sampler as sampler
 
 
 class Pids(Dataset):

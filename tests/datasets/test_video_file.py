@@ -15,13 +15,7 @@ from cosam_mm.datasets.video_file import (
     frames_with_opencv,
 )
 from cosam_mm.datasets.video_reader import DecordReader, FallbackReader, OpenCVReader
-from tests.video_data import (
-    SIZE,
-    index_first,
-    make_unreadable,
-    number_of,
-    write_video,
-)
+from tests.video_data import SIZE, index_first, make_unreadable, number_of, write_video
 
 STREAMS = (frames_with_decord, frames_with_opencv)
 

@@ -14,8 +14,8 @@ from cosam_mm.datasets.transforms import (
     SafeDecordDecode,
     SafeDecordInit,
     SafeRawFrameDecode,
-    video,
 )
+from cosam_mm.datasets.transforms import video_loading as video
 from tests.video_data import SIZE, make_unreadable, number_of, picture, write_video
 
 

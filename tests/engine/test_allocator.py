@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import pytest
 from mmengine.registry import HOOKS
 
-from cosam_mm.engine import allocator
+from cosam_mm.engine.hooks import allocator
 
 # Page faults of ten blocks of 64 MiB, each written to and freed; after one for warm-up.
 COUNT = """
 import resource, sys
 import torch
-from cosam_mm.engine.allocator import keep_freed_memory
+from cosam_mm.engine.hooks.allocator import keep_freed_memory
 if sys.argv[1] == 'kept':
     assert keep_freed_memory()
 torch.ones(2**24)
@@ -42,7 +42,8 @@ def test_other_allocators_are_left_alone(monkeypatch):
 
 @pytest.mark.parametrize('can', [True, False])
 def test_hook_says_where_it_can_do_nothing(monkeypatch, can):
-    monkeypatch.setattr('cosam_mm.engine.hooks.fast.keep_freed_memory', lambda: can)
+    monkeypatch.setattr(
+        'cosam_mm.engine.hooks.fast_hooks.keep_freed_memory', lambda: can)
     said = []
     HOOKS.build(dict(type='KeepMemoryHook')).before_run(
         SimpleNamespace(logger=SimpleNamespace(warning=said.append)))

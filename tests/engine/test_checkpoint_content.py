@@ -2,8 +2,8 @@
 import pytest
 import torch
 
-from cosam_mm.engine import checkpoint_content
-from cosam_mm.engine.checkpoint_content import take_gradients
+from cosam_mm.engine.hooks import checkpoint_content
+from cosam_mm.engine.hooks.checkpoint_content import take_gradients
 from tests.tool_process import run_pair
 
 UNEVEN = """
@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import torch
 import torch.distributed as dist
 from mmengine.optim import OptimWrapper
-from cosam_mm.engine.checkpoint_content import pending_gradients
+from cosam_mm.engine.hooks.checkpoint_content import pending_gradients
 
 dist.init_process_group('gloo')
 rank = dist.get_rank()

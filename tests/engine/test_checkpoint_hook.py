@@ -18,9 +18,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from cosam_mm.engine.checkpoint_file import RECORD, describe_damage, read_record
 from cosam_mm.engine.hooks import SafeCheckpointHook
-from cosam_mm.engine.stopping import TrainingStopped
+from cosam_mm.engine.hooks.checkpoint_files import RECORD, describe_damage, read_record
+from cosam_mm.engine.runner.stop_signals import TrainingStopped
 
 NUM_BATCHES = 3
 COUNTER = iter(range(10_000))
@@ -170,7 +170,7 @@ def test_names_are_those_of_mmengine(calm):
 
 
 def test_old_ones_go_after_the_new_one_is_there(tmp_path, monkeypatch):
-    from cosam_mm.engine.hooks import checkpoint
+    from cosam_mm.engine.hooks import checkpoint_hook as checkpoint
     seen, finish = [], checkpoint.finish_file
 
     def look(partial, path):
@@ -282,7 +282,7 @@ def test_named_checkpoint_that_is_damaged_is_refused(calm, tmp_path):
 
 def refuse(monkeypatch, is_refused):
     """A disk that is full whenever ``is_refused(name)``."""
-    from cosam_mm.engine.hooks import checkpoint
+    from cosam_mm.engine.hooks import checkpoint_hook as checkpoint
     finish = checkpoint.finish_file
 
     def maybe(partial, path):

@@ -6,7 +6,8 @@ from mmengine.hooks import RuntimeInfoHook
 from mmengine.registry import HOOKS
 from mmengine.runner.priority import get_priority
 
-from cosam_mm.engine.hooks import MeanLossHook, mean_loss
+from cosam_mm.engine.hooks import MeanLossHook
+from cosam_mm.engine.hooks import mean_loss_hook as mean_loss
 from tests.tool_process import REPO
 
 

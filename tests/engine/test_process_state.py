@@ -15,8 +15,9 @@ import os, signal, sys
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
-from cosam_mm.engine.processes import connect_cpu_processes, disconnect_cpu_processes
-from cosam_mm.engine.stopping import TrainingStopped
+from cosam_mm.engine.runner.process_group import (
+    connect_cpu_processes, disconnect_cpu_processes)
+from cosam_mm.engine.runner.stop_signals import TrainingStopped
 from tests.engine import test_checkpoint_hook as small
 from tests.engine.test_checkpoint_hook import Do, Runner, make_runner
 

@@ -4,8 +4,11 @@ import pytest
 import torch.distributed as dist
 from mmengine.config import Config
 
-from cosam_mm.engine import processes
-from cosam_mm.engine.processes import connect_cpu_processes, disconnect_cpu_processes
+from cosam_mm.engine.runner import process_group as processes
+from cosam_mm.engine.runner.process_group import (
+    connect_cpu_processes,
+    disconnect_cpu_processes,
+)
 from tests.tool_process import run_pair
 
 # Python would take the lock from a computing thread after 5 ms. With a longer interval
@@ -15,7 +18,8 @@ import sys
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
-from cosam_mm.engine.processes import connect_cpu_processes, disconnect_cpu_processes
+from cosam_mm.engine.runner.process_group import (
+    connect_cpu_processes, disconnect_cpu_processes)
 
 cfg = Config(dict(launcher='pytorch'))
 connect_cpu_processes(cfg)

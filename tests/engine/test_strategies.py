@@ -8,7 +8,7 @@ from mmengine.registry import OPTIM_WRAPPERS, RUNNERS, STRATEGIES
 from torch.distributed.fsdp import StateDictType
 
 import cosam_mm.datasets.reid  # noqa: F401  (what custom_imports of the configs does)
-from cosam_mm.engine.strategies import fit_to_strategy, use_strategy
+from cosam_mm.engine.runner.strategies import fit_to_strategy, use_strategy
 from tests.tool_process import REPO
 
 CONFIGS = ('resnext101_cosam_bert_hmdb51', 'reid/se_resnet50_cosam45_tp_mars',

@@ -15,7 +15,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import METRICS as ROOT_METRICS
 from mmengine.registry import DefaultScope
 
-from cosam_mm.evaluation.action import (
+from cosam_mm.evaluation.metrics.action_metric import (
     ActionMetric,
     DumpScores,
     cross_entropy,
@@ -312,7 +312,7 @@ class TestScoreFiles:
 RANK_CODE = '''
 import sys, torch, cosam_mm, mmaction.evaluation
 from mmengine.evaluator import Evaluator
-from cosam_mm.evaluation.action import ActionMetric, DumpScores
+from cosam_mm.evaluation.metrics.action_metric import ActionMetric, DumpScores
 rank, store, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 torch.distributed.init_process_group(
     'gloo', init_method='file://' + store, rank=rank, world_size=2)

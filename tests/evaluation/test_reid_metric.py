@@ -15,7 +15,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch.utils.data import Dataset
 
-from cosam_mm.evaluation.reid import (
+from cosam_mm.evaluation.metrics.reid_metric import (
     ReIDMetric,
     ReIDResult,
     evaluate_features,
@@ -547,7 +547,8 @@ def test_log_and_json_of_a_runner(features, tmp_path, loop):
 RANK_CODE = '''
 import sys, torch, cosam_mm
 from mmengine.evaluator import Evaluator
-from cosam_mm.evaluation.reid import ReIDMetric, evaluate_features, load_features
+from cosam_mm.evaluation.metrics.reid_metric import (
+    ReIDMetric, evaluate_features, load_features)
 rank, store, source, out = int(sys.argv[1]), *sys.argv[2:5]
 torch.distributed.init_process_group(
     'gloo', init_method='file://' + store, rank=rank, world_size=2)

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from cosam_mm.layers import COSAM
 from cosam_mm.layers.cosam_loading import resampled_on_load
-from cosam_mm.models.convert import read_checkpoint, unwrap_state_dict
+from cosam_mm.models.converters import read_checkpoint, unwrap_state_dict
 from tests.layers.test_cosam import randomized
 from tests.reference.naive_cosam import naive_cosam
 

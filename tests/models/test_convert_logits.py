@@ -12,8 +12,8 @@ from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from cosam_mm.models.convert import convert_state_dict, shipped_config
-from cosam_mm.models.convert.rename import fold_unbiased_std
+from cosam_mm.models.converters import convert_state_dict, shipped_config
+from cosam_mm.models.converters.key_renaming import fold_unbiased_std
 from tests.reference import reference_forward as oracle
 from tests.reference import reference_names as names
 

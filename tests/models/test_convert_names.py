@@ -8,12 +8,12 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from cosam_mm.models.backbones import ResNeXt3D
-from cosam_mm.models.convert import (
+from cosam_mm.models.converters import (
     convert_state_dict,
     shipped_config,
     write_checkpoint,
 )
-from cosam_mm.models.convert.rename import fold_unbiased_std
+from cosam_mm.models.converters.key_renaming import fold_unbiased_std
 from tests.reference import reference_names as names
 
 HEADS = {'plain': 'MeanHead', 'lstm': 'LSTMHead', 'bert': 'BERTHead'}

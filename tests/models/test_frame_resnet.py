@@ -9,7 +9,8 @@ from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from cosam_mm.models.backbones import FrameResNet, FrameSEResNet, imagenet
+from cosam_mm.models.backbones import FrameResNet, FrameSEResNet
+from cosam_mm.models.backbones import imagenet_weights as imagenet
 from cosam_mm.models.backbones.ibn import InstanceBatchNorm
 from tests.reference import reid_reference_names as names
 

@@ -6,9 +6,9 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from cosam_mm.functional.triplet import batch_hard_triplet_loss
 from cosam_mm.models.losses import BatchHardTripletLoss
-from cosam_mm.models.losses.gathering import gather_batch
+from cosam_mm.models.losses.batch_gathering import gather_batch
+from cosam_mm.models.losses.triplet_formula import batch_hard_triplet_loss
 
 LABELS = torch.tensor([7, 7, 3, 3, 5, 5, 4, 4])
 

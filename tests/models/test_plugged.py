@@ -16,7 +16,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cosam_mm.layers import COSAM
-from cosam_mm.models.backbones.library import LibraryFeatures, build_library_model
+from cosam_mm.models.backbones.library_models import (
+    LibraryFeatures,
+    build_library_model,
+)
 from cosam_mm.models.backbones.plugged import plug_into
 
 SIZE = 32

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from cosam_mm.models.convert import ReferenceReID, convert_state_dict, shipped_config
+from cosam_mm.models.converters import ReferenceReID, convert_state_dict, shipped_config
 from tests.reference import reid_reference_forward as oracle
 from tests.reference import reid_reference_names as names
 from tests.reference.reference_forward import random_state

@@ -7,15 +7,15 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS
 from torch import nn
 
-from cosam_mm.functional.center import center_loss
-from cosam_mm.functional.circle import circle_loss
-from cosam_mm.functional.triplet import batch_hard_triplet_loss
 from cosam_mm.models.losses import (
     BatchHardTripletLoss,
     CenterLoss,
     CircleLoss,
     IdentityLoss,
 )
+from cosam_mm.models.losses.center_formula import center_loss
+from cosam_mm.models.losses.circle_formula import circle_loss
+from cosam_mm.models.losses.triplet_formula import batch_hard_triplet_loss
 
 LABEL = torch.tensor([0, 0, 2, 2])
 

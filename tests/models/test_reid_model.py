@@ -7,7 +7,7 @@ from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from cosam_mm.functional.triplet import batch_hard_triplet_loss
+from cosam_mm.models.losses.triplet_formula import batch_hard_triplet_loss
 from cosam_mm.models.reid import IdentityHead, VideoReID
 
 SIZE = (64, 32)

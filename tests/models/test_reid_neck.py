@@ -4,7 +4,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from cosam_mm.engine.fast import make_fast
+from cosam_mm.apis.inference_optimization import make_fast
 from cosam_mm.models.losses import CenterLoss
 from cosam_mm.models.reid import BNNeck, IdentityHead, VideoReID
 

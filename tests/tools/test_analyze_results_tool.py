@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cosam_mm.evaluation.action import save_scores
+from cosam_mm.evaluation.metrics.action_metric import save_scores
 from tests.action_data import write_data_root
 
 TOOL = 'tools/visualizations/analyze_results.py'

@@ -3,8 +3,8 @@ import re
 
 import pytest
 
-from cosam_mm.datasets.demo_reid import draw_reid_dataset
-from cosam_mm.engine.hooks.bad_samples import read_bad_samples
+from cosam_mm.datasets.synthetic.persons import draw_reid_dataset
+from cosam_mm.engine.hooks.unreadable_samples_hook import read_bad_samples
 from tests.action_data import write_data_root
 
 ACTION = ('--cfg-options', 'train_cfg.max_epochs=2', 'train_dataloader.num_workers=2',

@@ -9,7 +9,7 @@ from mmaction.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from cosam_mm.evaluation.action import load_scores
+from cosam_mm.evaluation.metrics.action_metric import load_scores
 from tests.tool_process import run_fresh
 
 CLIP = 'class 1/clip (a&b) 1'

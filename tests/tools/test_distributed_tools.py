@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from cosam_mm.datasets.demo_reid import draw_reid_dataset
-from cosam_mm.evaluation.action import load_scores
+from cosam_mm.datasets.synthetic.persons import draw_reid_dataset
+from cosam_mm.evaluation.metrics.action_metric import load_scores
 from tests.tool_process import ENVIRONMENT, LIMIT, REPO, run_fresh
 
 PLAIN = """

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 from cosam_mm import TrackletEncoder
-from cosam_mm.engine.deployment import METADATA_NAME
+from cosam_mm.apis.export import METADATA_NAME
 from tests import gallery_data
 from tests.tool_process import ENVIRONMENT, run_fresh
 

@@ -4,7 +4,7 @@ import re
 import pytest
 import torch
 
-from cosam_mm.evaluation.action import load_scores
+from cosam_mm.evaluation.metrics.action_metric import load_scores
 from tests.tool_process import run_fresh
 
 pytestmark = pytest.mark.slow

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from cosam_mm.evaluation.action import load_scores, save_scores
+from cosam_mm.evaluation.metrics.action_metric import load_scores, save_scores
 
 # Logits of 4 clips and 3 classes. RGB hits clips 0 and 1, flow hits 1, 2 and 3; the
 # mean of the probabilities hits 0, 1 and 2.

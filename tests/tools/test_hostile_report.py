@@ -25,7 +25,7 @@ BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 @pytest.fixture(scope='module')
 def page(nest, tmp_path_factory):
     """The report of a folder in which every name is a payload: (file, done)."""
-    from cosam_mm.evaluation.action import save_scores
+    from cosam_mm.evaluation.metrics.action_metric import save_scores
     parent = tmp_path_factory.mktemp('hostile')
     root = write_work_dir(parent / PAYLOADS[1].replace('/', '_'))
     count = len(PAYLOADS)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reliability.launched import Launched
+from projects.fault_injection.launched import Launched
 from tests.tool_process import run_fresh
 
 pytestmark = pytest.mark.skipif(
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 BOUND = 40
 ARMED = """
 _base_ = [{base!r}]
-custom_imports = dict(imports=['cosam_mm', 'reliability.armed'])
+custom_imports = dict(imports=['cosam_mm', 'projects.fault_injection.armed'])
 train_dataloader = dict(batch_size=1, num_workers=1)
 test_dataloader = dict(num_workers=1)
 """
@@ -84,8 +84,9 @@ def test_killed_in_a_validation_then_stopped_then_trained_to_the_end(
 @pytest.mark.parametrize('family', ['action', 'reid'])
 def test_kills_and_stops(family, repo, tmp_path):
     """The loop: random moments, the launcher too, the same weights in the end."""
-    done = run_fresh(sys.executable, '-m', 'reliability', 'processes', '--families',
-                     family, '--count', 1, '--json', tmp_path / 'trials.json', cwd=repo)
+    done = run_fresh(sys.executable, '-m', 'projects.fault_injection', 'processes',
+                     '--families', family, '--count', 1,
+                     '--json', tmp_path / 'trials.json', cwd=repo)
     assert done.returncode == 0, done.stdout + done.stderr
     trials = json.loads((tmp_path / 'trials.json').read_text())
     assert (trials['tried'], trials['lost']) == (2, 0)

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from cosam_mm.datasets import preparation
-from cosam_mm.datasets.demo_action import ClutterConfig
-from cosam_mm.datasets.demo_reid import Difficulty
 from cosam_mm.datasets.preparation import OfficialCounts
+from cosam_mm.datasets.synthetic.actions import ClutterConfig
+from cosam_mm.datasets.synthetic.persons import Difficulty
 
 NAMES = ('w (1) [x]&b!;#+@-.avi', 'w2.avi', 'w3.avi')
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 from scipy.io import loadmat, savemat
 
-from cosam_mm.datasets.demo_reid import draw_reid_dataset
-from cosam_mm.evaluation.reid import evaluate_features, load_features
+from cosam_mm.datasets.synthetic.persons import draw_reid_dataset
+from cosam_mm.evaluation.metrics.reid_metric import evaluate_features, load_features
 from tests.reference.naive_retrieval import (
     naive_distances,
     naive_rerank,

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from cosam_mm.engine.gallery import read_gallery
+from cosam_mm.apis.gallery import read_gallery
 from tests.gallery_data import (
     build_model,
     reid_config,

@@ -4,7 +4,7 @@ import re
 import pytest
 import torch
 
-from reliability.training import differences_in_weights, read_result
+from projects.fault_injection.training import differences_in_weights, read_result
 from tests.tools.conftest import TINY
 
 

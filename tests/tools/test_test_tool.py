@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cosam_mm.evaluation.action import load_scores
+from cosam_mm.evaluation.metrics.action_metric import load_scores
 from tests.tool_process import run_fresh
 
 FIGURES = ('acc/top1', 'acc/top3', 'acc/mean1', 'acc/cross_entropy')

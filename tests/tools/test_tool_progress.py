@@ -1,7 +1,7 @@
 """Tools on a terminal show how long they take; into a pipe they write no bar."""
 from tests.terminal import run_on_terminal
-from tests.test_progress import shows
 from tests.tool_process import run_fresh
+from tests.utils.test_progress import shows
 
 
 def test_drawing_and_frames(repo, tmp_path):

@@ -8,9 +8,9 @@ import shutil
 import numpy as np
 import pytest
 
-from cosam_mm.datasets.demo_reid import draw_reid_dataset
-from cosam_mm.evaluation.action import load_scores
-from cosam_mm.evaluation.reid import load_features
+from cosam_mm.datasets.synthetic.persons import draw_reid_dataset
+from cosam_mm.evaluation.metrics.action_metric import load_scores
+from cosam_mm.evaluation.metrics.reid_metric import load_features
 from tests.tools.test_distributed_tools import run_script
 
 REID = """

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from cosam_mm.functional.confusion import ClassAccuracy
-from cosam_mm.functional.paired_outcome import compare_clips
+from cosam_mm.evaluation.functional.confusion import ClassAccuracy
+from cosam_mm.evaluation.functional.paired_outcome import compare_clips
 from cosam_mm.visualization.action_figures import (
     accuracy_figure,
     cell_colours,
@@ -17,11 +17,7 @@ from cosam_mm.visualization.action_figures import (
     four_fields_figure,
     shown_name,
 )
-from cosam_mm.visualization.frame_strips import (
-    StripCaption,
-    frame_strip,
-    strips_figure,
-)
+from cosam_mm.visualization.frame_strips import StripCaption, frame_strip, strips_figure
 from cosam_mm.visualization.style import AMBER, BLUE, RED, figure_png, figure_svg
 
 NASTY = ['$x$ and $y$', '<script>"&\'', 'line\nbreak', 'x' * 400, '$', '\\alpha_{',

@@ -12,7 +12,7 @@ from cosam_mm.visualization.canvas import (
     text_width,
     wrap,
 )
-from cosam_mm.visualization.masks import (
+from cosam_mm.visualization.mask_overlay import (
     MaskLayer,
     mask_grid,
     mask_ranges,

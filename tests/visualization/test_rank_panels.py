@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from cosam_mm.functional.ranked_lists import IGNORED, RIGHT, WRONG
+from cosam_mm.evaluation.functional.ranked_lists import IGNORED, RIGHT, WRONG
 from cosam_mm.visualization import rank_panels
 from cosam_mm.visualization.rank_panels import (
     STATE_COLOURS,

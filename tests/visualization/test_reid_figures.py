@@ -5,7 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cosam_mm.functional.pair_histogram import PairHistogram, Separation, separation
+from cosam_mm.evaluation.functional.pair_histogram import (
+    PairHistogram,
+    Separation,
+    separation,
+)
 from cosam_mm.visualization.reid_figures import (
     describe_separation,
     draw_cmc,

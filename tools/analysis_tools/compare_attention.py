@@ -6,15 +6,15 @@ from pathlib import Path
 import torch
 
 import cosam_mm  # noqa: F401
-from cosam_mm.engine.attention_comparison import (
+from cosam_mm.utils.cli import one_line_errors
+from projects.attention_study.attention_comparison import (
     BLOCKS,
     PAPER_SHAPE,
     SUB_SAMPLINGS,
     Shape,
     compare_attention,
 )
-from cosam_mm.engine.measurement import describe_environment
-from cosam_mm.engine.user_errors import one_line_errors
+from projects.attention_study.measurement import describe_environment
 
 TITLES = ('block', 'sub-sampling', 'params M', 'layers G', 'all G', 'paper M/G',
           'forward ms', 'x COSAM', 'fwd+bwd ms', 'x COSAM', 'MiB fwd', 'MiB fwd+bwd')

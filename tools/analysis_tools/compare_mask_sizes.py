@@ -10,8 +10,8 @@ import matplotlib
 from torch import Tensor
 
 import cosam_mm  # noqa: F401
-from cosam_mm.engine.user_errors import one_line_errors
-from cosam_mm.progress import progress_bar
+from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.progress import progress_bar
 
 matplotlib.use('Agg')
 _SHOWN = 4  # frames of a mask in the picture
@@ -52,7 +52,7 @@ def draw(rows, path):
     """One row of frames a mask; all in the same colours."""
     from matplotlib import pyplot as plt
 
-    from cosam_mm.engine.mask_sizes import center_frames
+    from projects.attention_study.mask_sizes import center_frames
     most = max(row.mask.max().item() for row in rows)
     least = min(row.mask.min().item() for row in rows)
     figure, axes = plt.subplots(
@@ -77,8 +77,8 @@ def draw(rows, path):
 def main():
     args = parse_args()
     with one_line_errors():
-        from cosam_mm.engine.inference.recognizer import load_recognizer
-        from cosam_mm.engine.mask_sizes import compare_mask_sizes
+        from cosam_mm.apis.action_recognizer import load_recognizer
+        from projects.attention_study.mask_sizes import compare_mask_sizes
         model = load_recognizer(args.checkpoint, args.config)
         trained = clip_len(model.cfg)
         if args.lengths is None:

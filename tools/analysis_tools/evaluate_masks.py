@@ -19,7 +19,7 @@ from typing import Optional
 from mmengine.config import Config, DictAction
 
 import cosam_mm  # noqa: F401
-from cosam_mm.engine.user_errors import one_line_errors
+from cosam_mm.utils.cli import one_line_errors
 
 MAPS = ('cosam', 'nonlocal', 'grad_cam', 'feature_energy', 'centre')
 TITLES = ('weights', 'epoch', 'map', 'place', 'grid', 'AUC', '+-', 'coarse',
@@ -73,8 +73,8 @@ def parse_args(argv: Optional[Sequence[str]] = None):
 
 def weights(args, config):
     """Yields (name, epoch, model), before training first."""
-    from cosam_mm.engine.mask_evaluation import epoch_of
-    from cosam_mm.engine.pictures.masks.loading import load_model, untrained_model
+    from cosam_mm.visualization.mask_models import load_model, untrained_model
+    from projects.attention_study.mask_evaluation import epoch_of
     epochs = [epoch_of(checkpoint) for checkpoint in args.checkpoints]
     if args.plot and None in epochs:
         raise ValueError(f'{args.checkpoints[epochs.index(None)]} does not tell its '
@@ -88,7 +88,7 @@ def weights(args, config):
 
 
 def print_table(states):
-    from cosam_mm.engine.pictures.masks.drawing import layer_titles
+    from cosam_mm.visualization.mask_drawing import layer_titles
     lines = [TITLES]
     for state in states:
         short = layer_titles({row['place'] for row in state['rows']})
@@ -118,9 +118,12 @@ def print_table(states):
 
 def plot(states, path):
     """Draw all figures."""
-    from cosam_mm.engine.pictures.masks.drawing import layer_titles
-    from cosam_mm.visualization.mask_agreement import AgreementPoint, draw_agreement
+    from cosam_mm.visualization.mask_drawing import layer_titles
     from cosam_mm.visualization.style import figure_png
+    from projects.attention_study.mask_agreement_plot import (
+        AgreementPoint,
+        draw_agreement,
+    )
     places = layer_titles(dict.fromkeys(
         row['place'] for state in states for row in state['rows']))
     points = [AgreementPoint(row['map'], places[row['place']], state['epoch'],
@@ -133,14 +136,17 @@ def plot(states, path):
 def main(argv: Optional[Sequence[str]] = None):
     args = parse_args(argv)
     with one_line_errors():
-        from cosam_mm.datasets.drawn_truth import drawn_parameters, drawn_test_part
-        from cosam_mm.engine.mask_evaluation import (
+        from cosam_mm.datasets.synthetic.ground_truth import (
+            drawn_parameters,
+            drawn_test_part,
+        )
+        from cosam_mm.visualization.mask_models import seed_of_training
+        from projects.attention_study.mask_evaluation import (
             choose_evenly,
             evaluate_masks,
             split_of_test,
         )
-        from cosam_mm.engine.measurement import describe_environment
-        from cosam_mm.engine.pictures.masks.loading import seed_of_training
+        from projects.attention_study.measurement import describe_environment
         config = Config.fromfile(args.config)
         if args.cfg_options is not None:
             config.merge_from_dict(args.cfg_options)

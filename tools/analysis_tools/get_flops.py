@@ -6,9 +6,9 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import MODELS, init_default_scope
 
 import cosam_mm  # noqa: F401
-from cosam_mm.engine.complexity import measure_complexity
-from cosam_mm.engine.config import input_shape
-from cosam_mm.engine.user_errors import one_line_errors
+from cosam_mm.apis.complexity import measure_complexity
+from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.config import input_shape
 
 
 def parse_args():

@@ -6,8 +6,8 @@ from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 import cosam_mm  # noqa: F401
-from cosam_mm.engine.places import list_places
-from cosam_mm.engine.user_errors import one_line_errors
+from cosam_mm.apis.insertion_points import list_places
+from cosam_mm.utils.cli import one_line_errors
 
 
 def parse_args():

@@ -25,16 +25,16 @@ from pathlib import Path
 from mmengine.config import Config
 
 import cosam_mm  # noqa: F401
-from cosam_mm.engine.config import default_work_dir
-from cosam_mm.engine.deployment import (
+from cosam_mm.apis.export import (
     FORMATS,
     check_exportable,
     contract_lines,
     export_model,
     load_deployable,
 )
-from cosam_mm.engine.inference.loading import find_checkpoint
-from cosam_mm.engine.user_errors import one_line_errors
+from cosam_mm.apis.model_loading import find_checkpoint
+from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.config import default_work_dir
 
 
 def at_least_two(text):

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Union
 
-from cosam_mm.models.convert import (
+from cosam_mm.models.converters import (
     ReferenceModel,
     ReferenceReID,
     check_destination,

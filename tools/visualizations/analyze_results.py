@@ -17,8 +17,9 @@ from pathlib import Path
 from mmengine.config import Config
 
 import cosam_mm  # noqa: F401
-from cosam_mm.engine.pictures.action_clips import dataset_of_test, find_clips
-from cosam_mm.engine.pictures.action_pictures import (
+from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.visualization.action_clips import dataset_of_test, find_clips
+from cosam_mm.visualization.action_pictures import (
     changed_samples,
     comparison_figures,
     p_value_text,
@@ -26,12 +27,11 @@ from cosam_mm.engine.pictures.action_pictures import (
     result_figures,
     sample_groups,
 )
-from cosam_mm.engine.pictures.action_review import (
+from cosam_mm.visualization.action_review import (
     compare_results,
     find_class_names,
     read_results,
 )
-from cosam_mm.engine.user_errors import one_line_errors
 from cosam_mm.visualization.frame_strips import strips_figure
 from cosam_mm.visualization.style import figure_png
 

@@ -13,11 +13,11 @@ import argparse
 from pathlib import Path
 
 import cosam_mm  # noqa: F401
-from cosam_mm.engine.pictures.training_curves import training_curves
-from cosam_mm.engine.pictures.training_log import find_runs, read_training_log
-from cosam_mm.engine.report.training import duration
-from cosam_mm.engine.user_errors import one_line_errors
+from cosam_mm.utils.cli import one_line_errors
 from cosam_mm.visualization.curves import draw_curves, save_figure
+from cosam_mm.visualization.report.training_section import duration
+from cosam_mm.visualization.training_curves import training_curves
+from cosam_mm.visualization.training_log import find_runs, read_training_log
 
 SUFFIXES = ('.png', '.svg', '.pdf')
 NUM_PROBLEMS_SHOWN = 5

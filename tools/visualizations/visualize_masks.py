@@ -17,14 +17,10 @@ from pathlib import Path
 from mmengine.config import Config
 
 import cosam_mm  # noqa: F401
-from cosam_mm.engine.pictures.masks.files import (
-    FORMATS,
-    output_names,
-    write_pictures,
-)
-from cosam_mm.engine.user_errors import one_line_errors
-from cosam_mm.progress import progress_bar
-from cosam_mm.visualization.masks import RANGES
+from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.progress import progress_bar
+from cosam_mm.visualization.mask_files import FORMATS, output_names, write_pictures
+from cosam_mm.visualization.mask_overlay import RANGES
 
 
 def whole(text):
@@ -82,7 +78,7 @@ def parse_args():
 def main():
     args = parse_args()
     with one_line_errors():
-        from cosam_mm.engine.pictures.masks.recorder import make_recorder
+        from cosam_mm.visualization.mask_recorder import make_recorder
         checkpoint = None if args.checkpoint == 'none' else args.checkpoint
         recorder = make_recorder(Config.fromfile(args.config), checkpoint, args.before,
                                  args.device, args.seed, args.max_frames)

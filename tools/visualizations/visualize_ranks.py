@@ -12,33 +12,33 @@ from pathlib import Path
 from mmengine.config import Config
 
 import cosam_mm  # noqa: F401
-from cosam_mm.engine.inference.tracklet_encoder import (
+from cosam_mm.apis.tracklet_encoder import (
     DISTANCES,
     TrackletEncoder,
     configured_distance,
 )
-from cosam_mm.engine.pictures.rank_panels import (
+from cosam_mm.evaluation.functional.pair_histogram import separation
+from cosam_mm.evaluation.functional.ranked_lists import extreme_queries
+from cosam_mm.evaluation.functional.retrieval import retrieval_figures
+from cosam_mm.evaluation.reid_features import load_features
+from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.visualization.rank_panel_making import (
     RankMasks,
     find_queries,
     make_panels,
     place_titles,
     read_frame,
 )
-from cosam_mm.engine.pictures.reid_review import review_features
-from cosam_mm.engine.pictures.tracklet_images import find_tracklet_images
-from cosam_mm.engine.report.finding import find_work_dir, read_config
-from cosam_mm.engine.user_errors import one_line_errors
-from cosam_mm.evaluation.reid_features import load_features
-from cosam_mm.functional.pair_histogram import separation
-from cosam_mm.functional.ranked_lists import extreme_queries
-from cosam_mm.functional.retrieval import retrieval_figures
 from cosam_mm.visualization.rank_panels import draw_rank_panels, panel_heading
 from cosam_mm.visualization.reid_figures import (
     describe_separation,
     draw_cmc,
     draw_distances,
 )
+from cosam_mm.visualization.reid_review import review_features
+from cosam_mm.visualization.report.work_dir_collection import find_work_dir, read_config
 from cosam_mm.visualization.style import encode_image, figure_png
+from cosam_mm.visualization.tracklet_images import find_tracklet_images
 
 MAX_RANK = 20  # of the CMC curve
 

@@ -9,7 +9,7 @@
 Needs neither mmaction nor torch; tqdm only once files are looked at, OpenCV and decord
 once frames are extracted. `tools/prepare_data.py` is its command line.
 """
-from .annotations import (
+from .annotation_files import (
     annotation_path,
     link_videos,
     write_classes,
@@ -17,11 +17,9 @@ from .annotations import (
     write_rawframe_lists,
     write_video_lists,
 )
-from .extraction import ExtractionResult, extract_frames
-from .flow import FLOW_ESTIMATORS
-from .frames import DEFAULT_SHORT_SIDE, FrameSettings
-from .processes import default_num_workers
-from .splits import (
+from .frame_extraction import ExtractionResult, extract_frames
+from .frame_files import DEFAULT_SHORT_SIDE, FrameSettings
+from .official_splits import (
     OFFICIAL_COUNTS,
     PARSERS,
     SPLITS,
@@ -33,7 +31,9 @@ from .splits import (
     parse_hmdb51_splits,
     parse_ucf101_splits,
 )
-from .videos import LocatedClips, index_videos, locate_clips
+from .optical_flow import FLOW_ESTIMATORS
+from .video_matching import LocatedClips, index_videos, locate_clips
+from .worker_pool import default_num_workers
 
 __all__ = [
     'DEFAULT_SHORT_SIDE', 'FLOW_ESTIMATORS', 'OFFICIAL_COUNTS', 'PARSERS', 'SPLITS',

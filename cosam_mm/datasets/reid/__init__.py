@@ -3,23 +3,24 @@
 Importing this registers them in mmengine's root registries, where every scope finds
 them by plain name: ``custom_imports=dict(imports=['cosam_mm.datasets.reid'])``.
 """
-from .base import TrackletDataset
+from cosam_mm.structures.tracklet_data_sample import TrackletDataSample
+
 from .dukemtmc import DukeMTMCVideoReID
 from .ilids import ILIDSVID
 from .mars import MARS
+from .pk_sampler import PKSampler
 from .query_gallery import QueryGalleryDataset
-from .sample import TrackletDataSample
-from .sampler import PKSampler
-from .tracklet_folder import TrackletFolder
-from .transforms import (
-    LoadTrackletFrames,
-    PackTrackletInputs,
+from .tracklet_augmentation import (
     RandomErasingFrames,
     RandomFlipFrames,
     RandomTranslation2D,
     ResizeFrames,
-    SampleTrackletFrames,
 )
+from .tracklet_dataset import TrackletDataset
+from .tracklet_folder import TrackletFolder
+from .tracklet_loading import LoadTrackletFrames
+from .tracklet_packing import PackTrackletInputs
+from .tracklet_sampling import SampleTrackletFrames
 
 __all__ = [
     'ILIDSVID',

@@ -14,8 +14,9 @@ import re
 
 from mmengine.registry import DATASETS
 
-from .base import TrackletDataset
-from .tracklet import Tracklet, list_folders, list_images, name_some
+from cosam_mm.structures.tracklet import Tracklet, list_folders, list_images, name_some
+
+from .tracklet_dataset import TrackletDataset
 
 __all__ = ['DukeMTMCVideoReID', 'camera_of']
 

@@ -18,9 +18,10 @@ from typing import Optional, Union
 import numpy as np
 from mmengine.registry import DATASETS
 
-from .base import TrackletDataset
+from cosam_mm.structures.tracklet import Tracklet, list_folders, list_images, name_some
+
 from .matfile import read_integer_matrix
-from .tracklet import Tracklet, list_folders, list_images, name_some
+from .tracklet_dataset import TrackletDataset
 
 __all__ = ['ILIDSVID', 'split_persons']
 

@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Union
 
-from ...progress import progress_bar
-from .tracklet import Tracklet, name_some
+from cosam_mm.structures.tracklet import Tracklet, name_some
+from cosam_mm.utils.progress import progress_bar
 
 __all__ = ['ImageCheck', 'check_image_files', 'check_mode']
 

@@ -34,10 +34,11 @@ from typing import NamedTuple, Optional, Union
 import numpy as np
 from mmengine.registry import DATASETS
 
-from .base import TrackletDataset
+from cosam_mm.structures.tracklet import Tracklet, is_in_folder, name_some
+
 from .image_check import check_image_files, check_mode
 from .matfile import read_integer_matrix
-from .tracklet import Tracklet, is_in_folder, name_some
+from .tracklet_dataset import TrackletDataset
 
 __all__ = ['MARS', 'MarsIndex', 'read_mars_index', 'read_names']
 

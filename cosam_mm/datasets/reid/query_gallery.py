@@ -18,7 +18,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
-from .tracklet import name_some
+from cosam_mm.structures.tracklet import name_some
 
 __all__ = ['QueriesWithoutTruth', 'QueryGalleryDataset', 'queries_without_truth']
 

@@ -28,8 +28,7 @@ import numpy as np
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
-from .base import SUBSETS, TrackletDataset
-from .tracklet import (
+from cosam_mm.structures.tracklet import (
     UNKNOWN_CAMERA,
     Tracklet,
     list_folders,
@@ -37,6 +36,8 @@ from .tracklet import (
     name_some,
     natural_key,
 )
+
+from .tracklet_dataset import SUBSETS, TrackletDataset
 
 __all__ = ['TrackletFolder', 'first_of_each_camera', 'number_names', 'split_pids']
 

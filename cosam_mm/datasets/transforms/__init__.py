@@ -1,7 +1,7 @@
 """Steps of the data pipelines."""
-from .flow import FlowFlip, FlowTenCrop
+from .flow_transforms import FlowFlip, FlowTenCrop
 from .rand_augment import ClipRandAugment
-from .video import SafeDecordDecode, SafeDecordInit, SafeRawFrameDecode
+from .video_loading import SafeDecordDecode, SafeDecordInit, SafeRawFrameDecode
 
 __all__ = [
     'ClipRandAugment',

@@ -1,5 +1,5 @@
 """Backbones that take plugins at named places."""
-from . import imagenet  # noqa: F401  (its scheme for weights by name)
+from . import imagenet_weights as imagenet  # noqa: F401  (its scheme for weights by name)
 from .clip_vision import CLIPVision
 from .frame_resnet import FrameResNet
 from .frame_se_resnet import FrameSEResNet

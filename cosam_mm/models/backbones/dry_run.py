@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cosam_mm.functional.feature_layout import FEATURE_LAYOUTS
+from .feature_layout import FEATURE_LAYOUTS
 
 __all__ = [
     'evaluation_mode', 'first_tensor', 'trace_outputs', 'why_no_place', 'zeros_for'

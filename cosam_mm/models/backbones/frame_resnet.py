@@ -21,8 +21,8 @@ from typing import Callable, Optional
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from .base import Block, SteppedBackbone
 from .ibn import InstanceBatchNorm
+from .stepped_backbone import Block, SteppedBackbone
 
 __all__ = ['Bottleneck', 'FrameBackbone', 'FrameResNet']
 

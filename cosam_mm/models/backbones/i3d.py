@@ -25,8 +25,8 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .base import Block, SteppedBackbone
 from .resnext3d import check_feature_reduction
+from .stepped_backbone import Block, SteppedBackbone
 
 __all__ = ['I3D']
 

@@ -26,10 +26,9 @@ from mmengine.model import ModuleList
 from mmengine.registry import MODELS
 from torch import nn
 
-from cosam_mm.functional.feature_layout import FEATURE_LAYOUTS
-
 from .dry_run import trace_outputs, why_no_place, zeros_for
-from .library import LibraryFeatures, build_library_model, is_library_name
+from .feature_layout import FEATURE_LAYOUTS
+from .library_models import LibraryFeatures, build_library_model, is_library_name
 from .plugin_hook import PluginHook, PluginView, TakeOutput
 
 __all__ = ['plug_into']
@@ -59,7 +58,7 @@ def plug_into(backbone: dict, input_shape: Sequence[int],
             (T, C, H, W) where the frames of clips are its batch.
         plugins: Each ``dict(cfg=dict(type=...), after=...)``: ``after`` is the
             dotted name of a submodule. ``layout`` says how the feature there holds
-            the map, see :mod:`cosam_mm.functional.feature_layout`; by default
+            the map, see :mod:`cosam_mm.models.backbones.feature_layout`; by default
             ``'clip'`` where ``input_shape`` has five sizes, ``'frames'`` where it
             has four. Features in these two go to the plugin as they are, those in
             others as (N, C, T, H, W). Layouts of tokens take ``grid=(T, H, W)`` and

@@ -5,13 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cosam_mm.functional.feature_layout import (
-    clip_from_feature,
-    feature_from_clip,
-    find_grid,
-)
-
 from .dry_run import evaluation_mode, first_tensor
+from .feature_layout import clip_from_feature, feature_from_clip, find_grid
 
 __all__ = ['PluginHook', 'PluginView', 'TakeOutput']
 

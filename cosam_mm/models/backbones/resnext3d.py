@@ -19,7 +19,7 @@ from typing import Optional
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from .base import Block, SteppedBackbone
+from .stepped_backbone import Block, SteppedBackbone
 
 __all__ = ['ResNeXt3D']
 

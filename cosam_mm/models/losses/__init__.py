@@ -1,6 +1,6 @@
 """Losses on the features and identity scores of tracklets."""
-from .center import CenterLoss
-from .circle import CircleLoss
-from .reid import BatchHardTripletLoss, IdentityLoss
+from .center_loss import CenterLoss
+from .circle_loss import CircleLoss
+from .reid_losses import BatchHardTripletLoss, IdentityLoss
 
 __all__ = ['BatchHardTripletLoss', 'CenterLoss', 'CircleLoss', 'IdentityLoss']

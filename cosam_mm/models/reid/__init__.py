@@ -1,7 +1,7 @@
 """Video person re-identification: tracklets in, one feature each out."""
-from .head import IdentityHead
-from .neck import BNNeck
-from .preprocessor import TrackletPreprocessor
+from .bnneck import BNNeck
+from .identity_head import IdentityHead
+from .tracklet_preprocessor import TrackletPreprocessor
 from .video_reid import VideoReID
 
 __all__ = ['BNNeck', 'IdentityHead', 'TrackletPreprocessor', 'VideoReID']

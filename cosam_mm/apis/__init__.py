@@ -1,0 +1,1 @@
+"""A trained model in, an answer out: recognition, features, galleries, export."""

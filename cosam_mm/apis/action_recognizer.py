@@ -1,0 +1,303 @@
+"""From a trained recogniser and videos to class names."""
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from typing import Any, NamedTuple, Optional, Union
+
+import numpy as np
+import torch
+from mmaction.models.recognizers.base import BaseRecognizer
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
+
+from cosam_mm.datasets.action_annotation import read_class_names
+from cosam_mm.datasets.video_file import UnreadableVideo
+from cosam_mm.evaluation.functional.score_fusion import class_probabilities
+from cosam_mm.layers.mask_recording import ModuleMasks, record_masks, split_masks
+
+from .action_pipeline import action_pipeline, modality
+from .inference_optimization import make_fast
+from .model_loading import PathLike, build_model, find_device, model_class, read_model
+from .trained_model import load_weights
+from .video_input import describe, is_path, open_video
+
+__all__ = ['ActionPrediction', 'ActionRecognizer', 'ClassScore', 'load_recognizer']
+
+
+class ClassScore(NamedTuple):
+    """One class of a prediction."""
+    label: int
+    name: str
+    probability: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ActionPrediction:
+    """What a recogniser says of one video.
+
+    Attributes:
+        classes: The most probable classes, by falling probability.
+        score: (K,) float32, of all classes: what ``tools/test.py --dump`` writes.
+        feature: (D,) float32, the input of the classifier, mean over the views; None
+            unless asked for.
+        masks: Of every COSAM, by its name in the model, for the V views of the video:
+            ``spatial`` (V, T, H, W) and ``channel`` (V, C), on the CPU; None unless
+            asked for.
+    """
+    classes: list[ClassScore]
+    score: np.ndarray
+    feature: Optional[np.ndarray] = None
+    masks: Optional[dict[str, ModuleMasks]] = None
+
+
+class ActionRecognizer:
+    """Names the action in videos, by the test pipeline of the model's config.
+
+    The scores of a video are those that ``tools/test.py`` finds for it.
+
+    A video is a path of a video file or of a folder of images, a list of image paths,
+    PIL images or arrays (H, W, 3), or an array (T, H, W, 3). Arrays are uint8, RGB. A
+    model of optical flow takes arrays (T, H, W, 2): horizontal and vertical flow as
+    uint8, 127.5 meaning none, as ``tools/prepare_data.py`` writes them.
+
+    Args:
+        checkpoint: File written in training, or by the converter.
+        config: Config, or its file. Default: the one in the checkpoint, which is read
+            as data.
+        device: As 'cpu', 'cuda' or 'cuda:1'. Default: the GPU, if there is one.
+        classes: Names of the classes, or a file with one a line. Default: those in
+            the checkpoint; where it has none a class is called ``class <label>``.
+        fast: Whether to compute faster and less exactly, see
+            :func:`cosam_mm.apis.inference_optimization.make_fast`.
+
+    Raises:
+        FileNotFoundError: A file is not there.
+        ValueError: The checkpoint is none, it holds no config and none is given, the
+            model is no recogniser of videos, the parameters do not fit, there is no
+            such device, or there are more or fewer names than classes.
+
+    Example::
+
+        recognizer = ActionRecognizer('epoch_30.pth')
+        for label, name, probability in recognizer.predict('walk.mp4').classes:
+            print(f'{probability:7.2%}  {name}')
+    """
+
+    def __init__(self, checkpoint: PathLike,
+                 config: Union[PathLike, Config, None] = None,
+                 device: Union[str, torch.device, None] = None,
+                 classes: Union[PathLike, Sequence[str], None] = None,
+                 fast: bool = False) -> None:
+        self.model = load_recognizer(checkpoint, config, find_device(device))
+        self.checkpoint = os.fspath(checkpoint)
+        self.config = self.model.cfg
+        self.modality, self._channels = modality(self.config)
+        self._pipelines: dict[str, Compose] = {}
+        self._pipeline('test')
+        self.class_names = _class_names(
+            self.model.class_names if classes is None else classes,
+            self.model.cls_head.num_classes)
+        self._is_to_be_fast = fast
+
+    def predict(self, video: Any, topk: int = 5, views: str = 'test',
+                return_feature: bool = False, return_masks: bool = False
+                ) -> ActionPrediction:
+        """Classify one video.
+
+        Args:
+            video: See above.
+            topk: Classes to return, at most as many as there are.
+            views: 'test' for the views of the test pipeline, as ten crops; 'center'
+                for one centre crop, which is that much faster.
+            return_feature: Whether to return the feature.
+            return_masks: Whether to return the masks of every COSAM.
+
+        Raises:
+            FileNotFoundError: There is no such file or folder.
+            ValueError: It is no video, cannot be decoded or holds no frame; an array
+                is of another type or shape; an argument is not one of those above.
+        """
+        (prediction,) = self.predict_batch([video], topk, views, 1, return_feature,
+                                           return_masks)
+        return prediction
+
+    def predict_batch(self, videos: Iterable[Any], topk: int = 5, views: str = 'test',
+                      batch_size: int = 1, return_feature: bool = False,
+                      return_masks: bool = False) -> list[ActionPrediction]:
+        """Classify several videos.
+
+        Args:
+            videos: Of any of the kinds above, also mixed; also a generator, of which
+                ``batch_size`` videos are held at a time.
+            topk: As for :meth:`predict`.
+            views: As for :meth:`predict`.
+            batch_size: Videos that go through the model at once, each with all its
+                views.
+            return_feature: As for :meth:`predict`.
+            return_masks: As for :meth:`predict`.
+
+        Returns:
+            Predictions in the order of the videos.
+
+        Raises:
+            FileNotFoundError: As for :meth:`predict`.
+            ValueError: As for :meth:`predict`, or ``videos`` is one video.
+        """
+        for name, value in (('topk', topk), ('batch_size', batch_size)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f'{name} must be at least 1, got {value!r}.')
+        if is_path(videos):
+            raise ValueError(f'predict_batch takes a list of videos, got {videos!r}: '
+                             'predict takes one.')
+        if (self.model.test_cfg or {}).get('max_testing_views'):
+            batch_size = 1  # MMAction2 takes the views of one video in portions
+        pipeline, waiting, found = self._pipeline(views), iter(videos), []
+        while batch := list(islice(waiting, batch_size)):
+            samples = [self._sample(video, pipeline) for video in batch]
+            found += self._run(samples, topk, return_feature, return_masks)
+        return found
+
+    # -- video -> inputs -----------------------------------------------------
+
+    def _pipeline(self, views: str) -> Compose:
+        if views not in self._pipelines:
+            with _scope(self.config):
+                self._pipelines[views] = Compose(action_pipeline(self.config, views))
+        return self._pipelines[views]
+
+    def _sample(self, video: Any, pipeline: Compose) -> dict:
+        """Inputs (V, C, T, H, W) and data sample of one video."""
+        if self.modality == 'Flow' and is_path(video):
+            raise ValueError(
+                'This model reads optical flow from folders of images, and a video '
+                'file does not do. Extract frames with tools/prepare_data.py and use '
+                'tools/test.py, or give flow as an array (T, H, W, 2).')
+        reader = open_video(video, self._channels)
+        try:
+            return pipeline(dict(
+                video_reader=reader, total_frames=len(reader),
+                avg_fps=reader.get_avg_fps(), start_index=0, modality=self.modality,
+                label=-1, filename=describe(video)))
+        except UnreadableVideo as error:
+            raise ValueError(f'{describe(video)} cannot be decoded: {error}') from None
+
+    # -- inputs -> predictions -----------------------------------------------
+
+    def _run(self, samples: list[dict], topk: int, return_feature: bool,
+             return_masks: bool) -> Iterator[ActionPrediction]:
+        _check_shapes([tuple(sample['inputs'].shape) for sample in samples])
+        count, batch = len(samples), pseudo_collate(samples)
+        if self._is_to_be_fast:
+            make_fast(self.model, batch)
+            self._is_to_be_fast = False
+        with ExitStack() as stack:
+            stack.enter_context(torch.no_grad())
+            seen = stack.enter_context(_classifier_inputs(self.model)) \
+                if return_feature else None
+            record = stack.enter_context(record_masks(self.model)) \
+                if return_masks else None
+            results = self.model.test_step(batch)
+        features = _mean_features(seen, count) if return_feature else [None] * count
+        masks = split_masks(record.masks(), [1] * count) \
+            if return_masks else [None] * count
+        return map(self._prediction, results, features, masks, [topk] * count)
+
+    def _prediction(self, result, feature, masks, topk: int) -> ActionPrediction:
+        score = result.pred_score.float().cpu()
+        # (K,), or (V, K) of a head that does not average over the views
+        score = score.reshape(-1, score.shape[-1]).mean(0).numpy()
+        if not np.isfinite(score).all():
+            raise ValueError(f'The scores hold NaN or infinity: the weights of '
+                             f'{self.checkpoint} are of no use.')
+        probability = score if self.model.cls_head.average_clips == 'prob' \
+            else class_probabilities(score)
+        best = np.argsort(-probability, kind='stable')[:topk].tolist()
+        return ActionPrediction(
+            [ClassScore(k, self._name(k), float(probability[k])) for k in best],
+            score, feature, masks)
+
+    def _name(self, label: int) -> str:
+        return self.class_names[label] if self.class_names else f'class {label}'
+
+
+def _scope(config: Config):
+    return DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmaction'))
+
+
+def load_recognizer(checkpoint: PathLike,
+                    config: Union[PathLike, Config, None] = None,
+                    device: Union[str, torch.device] = 'cpu') -> nn.Module:
+    """Build a recogniser and fill it from a checkpoint.
+
+    Args:
+        checkpoint: As for :class:`ActionRecognizer`.
+        config: As for :class:`ActionRecognizer`; it needs no test pipeline.
+        device: Where the model goes.
+
+    Returns:
+        The model in evaluation mode, with ``cfg`` and ``class_names`` (None where
+        the checkpoint does not name its classes).
+
+    Raises:
+        FileNotFoundError: A file is not there.
+        ValueError: The checkpoint is none, it holds no config and none is given, the
+            model is no recogniser, or its parameters do not fit.
+    """
+    trained = read_model(checkpoint, config)
+    with _scope(trained.config):
+        _check_class(model_class(trained.config))
+        model = build_model(trained.config.model)
+    load_weights(model, trained)
+    model.cfg, model.class_names = trained.config, trained.class_names
+    return model.to(device).eval()
+
+
+def _check_class(known: type) -> None:
+    if not (isinstance(known, type) and issubclass(known, BaseRecognizer)):
+        raise ValueError(
+            f'The model of this config is a {known.__name__}, which recognises no '
+            'actions: a recogniser of MMAction2 is needed. For features of tracklets '
+            'take TrackletEncoder.')
+
+
+def _class_names(names: Union[PathLike, Sequence[str], None],
+                 num_classes: int) -> Optional[tuple[str, ...]]:
+    if is_path(names):
+        return read_class_names(names, num_classes)
+    if names is not None and len(names) != num_classes:
+        raise ValueError(f'{len(names)} names are given for {num_classes} classes.')
+    return None if names is None else tuple(names)
+
+
+def _check_shapes(shapes: list[tuple[int, ...]]) -> None:
+    if len(set(shapes)) > 1:
+        raise ValueError(
+            'The videos of a batch become inputs of different shapes '
+            f'{sorted(set(shapes))}, because the test pipeline does not crop to one '
+            'size: set batch_size=1.')
+
+
+@contextmanager
+def _classifier_inputs(model: nn.Module) -> Iterator[list[Tensor]]:
+    """What the last linear layer sees while the model runs."""
+    classifier = getattr(model.cls_head, 'fc_cls', None)
+    if not isinstance(classifier, nn.Module):
+        raise ValueError(f'{type(model.cls_head).__name__} has no layer fc_cls, whose '
+                         'input would be the feature.')
+    seen: list[Tensor] = []
+    handle = classifier.register_forward_pre_hook(
+        lambda _, args: seen.append(args[0].detach()))
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+def _mean_features(seen: list[Tensor], count: int) -> Iterable[np.ndarray]:
+    """(count * V, D), of one pass or several, to ``count`` arrays (D,)."""
+    rows = torch.cat([part.flatten(1) for part in seen]).float().cpu()
+    return rows.reshape(count, -1, rows.shape[-1]).mean(1).numpy()

@@ -1,0 +1,83 @@
+"""Where plugins can stand in the backbone of a config."""
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from mmengine.config import Config
+from torch import nn
+
+from cosam_mm.models.backbones.dry_run import trace_outputs, why_no_place
+from cosam_mm.models.backbones.feature_layout import FEATURE_LAYOUTS
+from cosam_mm.models.backbones.plugged import plug_into
+from cosam_mm.utils.config import input_shape
+
+__all__ = ['Place', 'list_places']
+
+
+@dataclass(frozen=True)
+class Place:
+    """A submodule of a backbone and what it puts out for one clip.
+
+    Attributes:
+        name: What a plugin's ``after`` would say.
+        kind: Class of the submodule.
+        shape: Of its output, None where ``reason`` says why no plugin can stand here.
+        layouts: Layouts that features of so many dimensions can have.
+        reason: Why no plugin can stand here, or nothing.
+    """
+
+    name: str
+    kind: str
+    shape: Optional[tuple[int, ...]]
+    layouts: tuple[str, ...]
+    reason: str = ''
+
+
+def list_places(cfg: Config, shape: Optional[Sequence[int]] = None) -> list[Place]:
+    """Run the backbone of a config once and list its submodules in running order.
+
+    Plugins of a ``PluggedBackbone`` in the config are left out.
+
+    Args:
+        cfg: With ``model.backbone``.
+        shape: As ``PluggedBackbone`` takes it: (1, C, T, H, W) or (T, C, H, W).
+            Default: its ``input_shape`` if the config has one, else what the test
+            pipeline makes.
+
+    Raises:
+        ValueError: The config has no backbone, or does not tell the shape.
+    """
+    backbone = (cfg.get('model') or {}).get('backbone')
+    if backbone is None:
+        raise ValueError('This config has no model.backbone.')
+    if backbone['type'] == 'PluggedBackbone':
+        shape, backbone = shape or backbone['input_shape'], backbone['backbone']
+    shape = shape or _shape_of_pipeline(cfg)
+    network = plug_into(backbone, shape, plugins=())
+    modules = {name: module for name, module in network.named_modules()
+               if name and name.split('.')[0] != 'plugins'}
+    return [_place(name, modules[name], calls)
+            for name, calls in trace_outputs(network, shape, modules).items()]
+
+
+def _place(name: str, module: nn.Module, calls: list) -> Place:
+    kind, reason = type(module).__name__, why_no_place(module, calls)
+    if reason:
+        return Place(name, kind, None, (), reason)
+    (shape,) = calls
+    return Place(name, kind, shape, tuple(
+        layout for layout, rank in FEATURE_LAYOUTS.items() if rank == len(shape)))
+
+
+def _shape_of_pipeline(cfg: Config) -> tuple[int, ...]:
+    try:
+        channels, frames, height, width = input_shape(cfg)
+    except (AttributeError, ValueError):
+        raise ValueError(
+            'This config does not tell what a clip looks like to its backbone: give '
+            '--shape, 1 C T H W for a clip or T C H W for the frames of one.') from None
+    formats = [step.get('input_format')
+               for step in cfg.test_dataloader.dataset.pipeline]
+    if 'NCHW' in formats:
+        return frames, channels, height, width
+    return 1, channels, frames, height, width

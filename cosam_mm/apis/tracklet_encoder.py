@@ -1,0 +1,386 @@
+"""From a trained re-ID model and tracklets to one feature a tracklet.
+
+A feature depends on the weights, and on settings of the model and the pipeline that
+leave no trace in the weights (a stride, the size of images, which clips are taken).
+The encoder states both, so that features can be refused that do not compare.
+"""
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from typing import Any, NamedTuple, Optional, Union
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import DefaultScope
+from torch.utils.data import DataLoader, Dataset
+
+from cosam_mm.evaluation.functional.distance import cosine_distance, euclidean_distance
+from cosam_mm.layers.mask_recording import ModuleMasks, record_masks, split_masks
+from cosam_mm.models.reid import VideoReID
+from cosam_mm.structures.tracklet import UNKNOWN_CAMERA, list_images
+
+from .inference_optimization import make_fast
+from .model_loading import PathLike, build_model, find_device, model_class, read_model
+from .trained_model import load_weights, weights_sha256
+from .video_input import describe, image_files, is_path, read_frames
+
+__all__ = ['DISTANCES', 'TrackletEncoder', 'configured_distance']
+
+DISTANCES = ('euclidean', 'cosine')
+_FUNCTIONS = dict(euclidean=euclidean_distance, cosine=cosine_distance)
+_UNUSED = ('head.', 'losses.')  # people met later have no class
+
+Masks = dict[str, ModuleMasks]
+
+
+# -- what a config says ------------------------------------------------------
+
+
+def _test_pipeline(config: Config) -> list[dict]:
+    """Steps that make a gallery tracklet in tests, for data that may be broken."""
+    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
+    pipeline = dataset.get('gallery', dataset).get('pipeline') or ()
+    steps = [dict(step) for step in pipeline]
+    if not steps or steps[-1].get('type') != 'PackTrackletInputs':
+        raise ValueError(
+            'The test pipeline of this config does not end in PackTrackletInputs, so '
+            'it makes no tracklets: take the checkpoint of a re-identification model '
+            '(configs/reid).')
+    for step in steps:
+        if step['type'] == 'LoadTrackletFrames':
+            step['on_unreadable'] = 'skip'
+            step.pop('blank_size', None)
+    return steps
+
+
+def _model_settings(config: Config) -> dict:
+    """Settings of the model that features depend on."""
+    def simplify(value):
+        if isinstance(value, Mapping):
+            return {key: simplify(item) for key, item in value.items()
+                    if key not in ('init_cfg', 'pretrained', 'with_cp')}
+        return [simplify(item) for item in value] if isinstance(
+            value, (list, tuple)) else value
+
+    settings = simplify(config.model)
+    for key in ('head', 'losses', 'max_clips_per_forward'):
+        settings.pop(key, None)
+    return settings
+
+
+def _check_class(known: type) -> None:
+    if not (isinstance(known, type) and issubclass(known, VideoReID)):
+        raise ValueError(f'The model of this config is a {known.__name__}, which makes '
+                         'no features of tracklets: a VideoReID is needed.')
+
+
+def configured_distance(config: Config) -> str:
+    """What tests of the config compare features by."""
+    evaluators = config.get('test_evaluator') or ()
+    if isinstance(evaluators, Mapping):
+        evaluators = [evaluators]
+    found = [one['distance'] for one in evaluators if one.get('distance') in DISTANCES]
+    return found[0] if found else 'euclidean'
+
+
+# -- tracklets -> batches ----------------------------------------------------
+
+
+def _take_frames(results: dict) -> dict:
+    """Pipeline step: chosen frames of a tracklet in memory."""
+    frames = results.pop('frames')
+    results['imgs'] = [frames[index] for index in results['frame_inds'].ravel()]
+    return results
+
+
+class _Tracklets(Dataset):
+    """Tracklets through a pipeline. Images are listed when they are read: the names
+    of all images of a million tracklets would fill the memory."""
+
+    def __init__(self, tracklets: Sequence[Any], steps: Sequence[dict]) -> None:
+        self.tracklets = tracklets
+        self.from_files = Compose(steps)
+        self.from_memory = Compose([
+            _take_frames if step['type'] == 'LoadTrackletFrames' else step
+            for step in steps])
+
+    def __len__(self) -> int:
+        return len(self.tracklets)
+
+    def __getitem__(self, number: int) -> Optional[dict]:
+        tracklet = self.tracklets[number]
+        about = dict(tracklet_id=describe(tracklet), pid=-1, label=-1,
+                     camid=UNKNOWN_CAMERA, subset='gallery', dataset='')
+        if not _is_in_files(tracklet):
+            frames = read_frames(tracklet)
+            return self.from_memory(
+                dict(about, frames=frames, img_paths=[''] * len(frames)))
+        paths = _image_paths(tracklet)
+        return self.from_files(dict(about, img_paths=paths)) if paths else None
+
+
+def _is_in_files(tracklet: Any) -> bool:
+    """Whether it is a folder or paths: of these, unreadable ones are replaced."""
+    return is_path(tracklet) or (isinstance(tracklet, (list, tuple)) and bool(tracklet)
+                                 and all(map(is_path, tracklet)))
+
+
+def _image_paths(tracklet: Union[PathLike, Sequence[PathLike]]) -> list[str]:
+    """Paths of a tracklet's images; none of a folder that is not there any more."""
+    if not is_path(tracklet):
+        return [os.fspath(path) for path in tracklet]
+    folder = os.fspath(tracklet)
+    try:
+        return [os.path.join(folder, name) for name in list_images(folder)]
+    except OSError:
+        return []
+
+
+def _check_tracklet(tracklet: Any) -> None:
+    """Raise what is wrong with a tracklet before any is computed."""
+    if not is_path(tracklet):
+        if not _is_in_files(tracklet):
+            read_frames(tracklet)
+        return
+    if os.path.isfile(tracklet):
+        raise ValueError(
+            f'{os.fspath(tracklet)} is a file: a tracklet is a folder of images, a '
+            'list of image paths, PIL images or arrays (H, W, 3), or an array '
+            '(T, H, W, 3).')
+    image_files(os.fspath(tracklet))
+
+
+def _collate(samples: list[Optional[dict]]) -> tuple[list[bool], Optional[dict]]:
+    """Which of the samples there are, and a batch of these."""
+    readable = [sample for sample in samples if sample is not None]
+    batch = pseudo_collate(readable) if readable else None
+    return [sample is not None for sample in samples], batch
+
+
+def _start_worker(number: int) -> None:
+    cv2.setNumThreads(0)
+
+
+class _Encoded(NamedTuple):
+    feature: np.ndarray
+    masks: Optional[Masks]
+
+
+# -- tracklets -> features ---------------------------------------------------
+
+
+class TrackletEncoder:
+    """Makes features of tracklets, by the test pipeline of the model's config.
+
+    All frames count, in clips without overlap; the frames of a short last clip are
+    looped, and the feature is the mean over the clips. It equals the feature that
+    ``tools/test.py`` rates.
+
+    A tracklet is a folder of images (in natural order), a list of image paths, of PIL
+    images or of arrays (H, W, 3), or an array (T, H, W, 3). Arrays are uint8, RGB.
+    Frames of different sizes are resized like all others. The nearest readable image
+    stands in for a file that cannot be read; the log says so.
+
+    The classifier is left out, so that its number of identities need not fit.
+
+    Args:
+        checkpoint: File written in training, or by the converter.
+        config: Config, or its file. Default: the one in the checkpoint, which is read
+            as data.
+        device: As 'cpu', 'cuda' or 'cuda:1'. Default: the GPU, if there is one.
+        fast: Whether to compute faster and less exactly, see
+            :func:`cosam_mm.apis.inference_optimization.make_fast`.
+
+    Attributes:
+        model: The model, in evaluation mode.
+        checkpoint: File that the weights come from.
+        recipe: Settings that features depend on, as JSON.
+        default_distance: 'euclidean' or 'cosine': what tests of the model compare by.
+
+    Raises:
+        FileNotFoundError: A file is not there.
+        ValueError: The checkpoint is none, it holds no config and none is given, the
+            config is not of a :class:`VideoReID` and its tracklets, the parameters do
+            not fit, or there is no such device.
+
+    Example::
+
+        encoder = TrackletEncoder('iter_60000.pth')
+        a, b = encoder.encode_batch(['tracklets/7/c1', 'tracklets/7/c2'])
+        print(encoder.distance(a, b))
+    """
+
+    def __init__(self, checkpoint: PathLike,
+                 config: Union[PathLike, Config, None] = None,
+                 device: Union[str, torch.device, None] = None,
+                 fast: bool = False) -> None:
+        trained, place = read_model(checkpoint, config), find_device(device)
+        config = trained.config
+        self._scope_name = config.get('default_scope')
+        with self._scope():
+            _check_class(model_class(config))
+            self._steps = _test_pipeline(config)
+            model = build_model(dict(config.model, head=None))
+        load_weights(model, trained, _UNUSED)
+        self.model = model.to(place).eval()
+        self.checkpoint = trained.path
+        self.recipe = json.dumps(
+            dict(model=_model_settings(config), pipeline=self._steps),
+            sort_keys=True, default=str)
+        self.default_distance = configured_distance(config)
+        self._is_to_be_fast = fast
+
+    def _scope(self):
+        return DefaultScope.overwrite_default_scope(self._scope_name)
+
+    @cached_property
+    def weights(self) -> str:
+        """Fingerprint of the model's weights."""
+        return weights_sha256(self.model)
+
+    def encode(self, tracklet: Any, return_masks: bool = False
+               ) -> Union[np.ndarray, tuple[np.ndarray, Masks]]:
+        """The feature of one tracklet.
+
+        Args:
+            tracklet: See above.
+            return_masks: Whether to return the masks of every COSAM as well.
+
+        Returns:
+            (D,), float32. With ``return_masks`` also the masks by the module's name:
+            ``spatial`` (num_clips, T, H, W) and ``channel`` (num_clips, C), on the CPU.
+
+        Raises:
+            FileNotFoundError: There is no such folder.
+            ValueError: It is no tracklet, it holds no frame, none of its images can
+                be read, an array is of another type or shape, or the feature is not
+                finite.
+        """
+        one = self._encode_all([tracklet], return_masks=return_masks)[0]
+        return (one.feature, one.masks) if return_masks else one.feature
+
+    def encode_batch(self, tracklets: Iterable[Any], batch_size: int = 4,
+                     num_workers: int = 0, return_masks: bool = False
+                     ) -> Union[np.ndarray, tuple[np.ndarray, list[Masks]]]:
+        """The features of several tracklets, of any lengths.
+
+        Args:
+            tracklets: Of any of the kinds above, also mixed.
+            batch_size: Tracklets at once, each with all its clips.
+            num_workers: Processes that read images; 0 reads them in this one.
+            return_masks: As for :meth:`encode`.
+
+        Returns:
+            (N, D), float32. With ``return_masks`` also a list of N dicts of masks.
+
+        Raises:
+            FileNotFoundError: As for :meth:`encode`.
+            ValueError: As for :meth:`encode`, or there is no tracklet.
+        """
+        if is_path(tracklets):
+            raise ValueError(f'encode_batch takes a list of tracklets, got '
+                             f'{tracklets!r}: encode takes one.')
+        tracklets = list(tracklets)
+        if not tracklets:
+            raise ValueError('The list of tracklets is empty.')
+        found = self._encode_all(tracklets, batch_size, num_workers, return_masks)
+        features = np.stack([one.feature for one in found])
+        return (features, [one.masks for one in found]) if return_masks else features
+
+    def encode_each(self, tracklets: Sequence[Any], batch_size: int = 4,
+                    num_workers: int = 0) -> Iterator[Optional[np.ndarray]]:
+        """Go over tracklets, more than fit into memory, some of them broken.
+
+        Args:
+            tracklets: As for :meth:`encode_batch`.
+            batch_size: As for :meth:`encode_batch`.
+            num_workers: As for :meth:`encode_batch`.
+
+        Returns:
+            Iterator over features (D,), float32, in the order of the tracklets; None
+            for a folder or list of paths without a readable image. The log says which
+            images were not.
+
+        Raises:
+            ValueError: A feature is not finite, or frames in memory are none.
+        """
+        for one in self._iterate(tracklets, batch_size, num_workers):
+            yield None if one is None else one.feature
+
+    def distance(self, a: np.ndarray, b: np.ndarray, metric: Optional[str] = None
+                 ) -> Union[float, np.ndarray]:
+        """Distance of features, small for the same person.
+
+        Args:
+            a: A feature (D,), or several (N, D).
+            b: Likewise, (D,) or (M, D).
+            metric: 'euclidean' or 'cosine'. Default: what the model was tested by.
+
+        Returns:
+            One number, (N,), (M,) or (N, M).
+
+        Raises:
+            ValueError: ``metric`` is another, or the features do not fit each other.
+        """
+        metric = metric or self.default_distance
+        if metric not in DISTANCES:
+            raise ValueError(f'metric must be one of {DISTANCES}, got {metric!r}.')
+        a, b = np.asarray(a), np.asarray(b)
+        found = _FUNCTIONS[metric](np.atleast_2d(a), np.atleast_2d(b))
+        found = found.reshape(a.shape[:-1] + b.shape[:-1])
+        return float(found) if found.ndim == 0 else found
+
+    # -- all ways lead through here ------------------------------------------
+
+    def _encode_all(self, tracklets: Sequence[Any], batch_size: int = 1,
+                    num_workers: int = 0, return_masks: bool = False) -> list[_Encoded]:
+        for tracklet in tracklets:
+            _check_tracklet(tracklet)
+        found = list(self._iterate(tracklets, batch_size, num_workers, return_masks))
+        for one, tracklet in zip(found, tracklets):
+            if one is None:
+                raise ValueError(f'No image of {describe(tracklet)} can be read.')
+        return found
+
+    def _iterate(self, tracklets: Sequence[Any], batch_size: int, num_workers: int,
+                 return_masks: bool = False) -> Iterator[Optional[_Encoded]]:
+        with self._scope():
+            dataset = _Tracklets(tracklets, self._steps)
+        loader = DataLoader(dataset, batch_size, collate_fn=_collate,
+                            num_workers=num_workers, worker_init_fn=_start_worker)
+        remaining = iter(tracklets)
+        for is_readable, batch in loader:
+            encoded = iter(() if batch is None else self._run(batch, return_masks))
+            for readable, tracklet in zip(is_readable, remaining):
+                yield self._checked(next(encoded), tracklet) if readable else None
+
+    def _make_fast(self, batch: dict) -> None:
+        _ = self.weights  # fingerprint of the weights as trained
+        make_fast(self.model, batch)
+        self._is_to_be_fast = False
+
+    def _run(self, batch: dict, return_masks: bool) -> Iterator[_Encoded]:
+        counts = [len(clips) for clips in batch['inputs']]
+        if self._is_to_be_fast:
+            self._make_fast(batch)
+        with ExitStack() as stack:
+            stack.enter_context(torch.no_grad())
+            record = stack.enter_context(record_masks(self.model)) \
+                if return_masks else None
+            samples = self.model.test_step(batch)
+        features = torch.stack([sample.feature for sample in samples])
+        masks = split_masks(record.masks(), counts) if return_masks \
+            else [None] * len(counts)
+        return map(_Encoded, features.float().cpu().numpy(), masks)
+
+    def _checked(self, encoded: _Encoded, tracklet: Any) -> _Encoded:
+        if not np.isfinite(encoded.feature).all():
+            raise ValueError(
+                f'The feature of {describe(tracklet)} holds NaN or infinity: the '
+                f'weights of {self.checkpoint} are of no use.')
+        return encoded

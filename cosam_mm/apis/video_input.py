@@ -1,0 +1,202 @@
+"""What a user hands over as one video, made a list of frames.
+
+    video file          its path
+    images              a folder (in natural order), or a list of paths
+    frames in memory    a list of PIL images or arrays (H, W, 3), or an array
+                        (T, H, W, 3)
+
+Frames in memory are uint8 from 0 to 255 in RGB order; OpenCV's are BGR and need
+``frame[..., ::-1]``. An image file of any kind becomes RGB, and so does a PIL image of
+8 bits. An array must be RGB already: nobody can tell what else it means.
+"""
+import os
+from collections.abc import Sequence
+from typing import Any, Union
+
+import numpy as np
+from PIL import Image
+
+from cosam_mm.datasets.reid.tracklet_loading import UnreadableImage, read_image
+from cosam_mm.datasets.video_file import UnreadableVideo
+from cosam_mm.datasets.video_reader import FallbackReader
+from cosam_mm.structures.tracklet import list_images
+
+__all__ = ['FrameReader', 'describe', 'image_files', 'is_path', 'open_video',
+           'read_frames']
+
+_KINDS = ('a path of a video file or of a folder of images, a list of image paths, PIL '
+          'images or arrays (H, W, {c}), or an array (T, H, W, {c})')
+_PIL_MODES = ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'CMYK', 'YCbCr')
+_BATCH_ADVICE = 'One list is one video, frame by frame: predict_batch takes several.'
+
+
+def is_path(item: Any) -> bool:
+    """Whether an item names a file."""
+    return isinstance(item, (str, os.PathLike))
+
+
+def describe(video: Any) -> str:
+    """A name for messages."""
+    if is_path(video):
+        return os.fspath(video)
+    if isinstance(video, np.ndarray):
+        return f'the array of shape {video.shape}'
+    if isinstance(video, Sequence) and video and is_path(video[0]):
+        return f'the images {os.fspath(video[0])}, ...'
+    return 'the frames'
+
+
+def image_files(folder: str) -> list[str]:
+    """Paths of the images in a folder, in natural order.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: It holds no image.
+    """
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f'There is no folder {folder}.')
+    names = list_images(folder)
+    if not names:
+        raise ValueError(f'The folder {folder} holds no images.')
+    return [os.path.join(folder, name) for name in names]
+
+
+# -- frames in memory --------------------------------------------------------
+
+
+def _advice(array: np.ndarray, channels: int) -> str:
+    """What probably went wrong with an array that is no frame, or no frames."""
+    if array.ndim > 4 or array.ndim < 2:
+        return ''
+    if array.dtype.kind == 'f':
+        return ' Of values from 0 to 1, (255 * x).round().astype("uint8") makes bytes.'
+    if array.shape[-1] == channels:
+        return ''
+    if array.shape[-1] == 1:
+        return ' Repeat a grey channel: x.repeat(3, axis=-1).'
+    if array.shape[-1] == 4:
+        return ' Leave the fourth channel out: x[..., :3].'
+    if array.ndim > 2 and array.shape[-3] == channels:
+        return ' Channels come last: np.moveaxis(x, -3, -1).'
+    return ' Repeat grey frames: np.stack([x] * 3, axis=-1).'
+
+
+def _check_array(array: np.ndarray, shape: str, channels: int, name: str) -> None:
+    fits = (array.ndim == shape.count(',') + 1 and array.shape[-1] == channels
+            and array.dtype == np.uint8)
+    if not fits:
+        order = 'RGB' if channels == 3 else 'horizontal, then vertical flow'
+        raise ValueError(f'{name} must be uint8 of shape {shape}, {order}; got '
+                         f'{array.dtype} of shape {array.shape}.'
+                         f'{_advice(array, channels)}')
+    if 0 in array.shape:
+        raise ValueError(f'{name} is empty: its shape is {array.shape}.')
+
+
+def _frame(item: Any, number: int, channels: int) -> np.ndarray:
+    """One frame (H, W, channels) of what stands at a place of a list."""
+    if is_path(item) and channels == 3:
+        try:
+            return read_image(os.fspath(item))
+        except UnreadableImage as error:
+            raise ValueError(f'The image {os.fspath(item)} cannot be read: {error}. '
+                             f'{_BATCH_ADVICE}') from None
+    if isinstance(item, Image.Image) and channels == 3:
+        if item.mode not in _PIL_MODES:
+            raise ValueError(f'Frame {number} is a PIL image of mode {item.mode!r}, '
+                             f'which is not of 8 bits: one of {_PIL_MODES} is needed.')
+        return np.asarray(item.convert('RGB'))
+    if not isinstance(item, np.ndarray):
+        kinds = 'an array' if channels != 3 else 'a path, a PIL image or an array'
+        raise ValueError(f'Frame {number} is a {type(item).__name__}; {kinds} is '
+                         'needed.')
+    if item.ndim == 4:
+        raise ValueError(f'Frame {number} is an array of shape {item.shape}, a whole '
+                         f'video. {_BATCH_ADVICE}')
+    _check_array(item, f'(H, W, {channels})', channels, f'Frame {number}')
+    return item
+
+
+def read_frames(video: Any, channels: int = 3) -> list[np.ndarray]:
+    """The frames of anything but a video file.
+
+    Args:
+        video: Folder, list or array as above.
+        channels: 3, or 2 for optical flow, which comes as arrays only.
+
+    Returns:
+        T arrays (H, W, channels), uint8, perhaps of different sizes; those of the
+        caller, not copies.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: It is nothing of that kind, there is no frame, an image cannot be
+            read, or an array is of another type or shape.
+    """
+    if is_path(video):
+        video = image_files(os.fspath(video))
+    if isinstance(video, np.ndarray):
+        _check_array(video, f'(T, H, W, {channels})', channels, 'The array')
+        return list(video)
+    if not isinstance(video, (list, tuple)):
+        raise ValueError(f'A {type(video).__name__} is no video: give '
+                         f'{_KINDS.format(c=channels)}.')
+    if not video:
+        raise ValueError('The list of frames is empty.')
+    return [_frame(item, number, channels) for number, item in enumerate(video)]
+
+
+# -- readers -----------------------------------------------------------------
+
+
+class FrameReader:
+    """Frames in memory, read like those of a video file.
+
+    Args:
+        frames: T arrays (H, W, C) of one shape.
+
+    Raises:
+        ValueError: They differ in shape.
+    """
+
+    def __init__(self, frames: Sequence[np.ndarray]) -> None:
+        shapes = sorted({frame.shape for frame in frames})
+        if len(shapes) > 1:
+            raise ValueError(f'The frames of a video must be of one size, got {shapes}'
+                             ': resize them.')
+        self._frames = frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def get_avg_fps(self) -> float:
+        """0, for they tell no rate: MMAction2 then samples them as they are."""
+        return 0.
+
+    def get_batch(self, indices: Sequence[int]) -> np.ndarray:
+        """Frames by number (n, H, W, C), copied; past the end the last frame."""
+        last = len(self) - 1
+        return np.stack([self._frames[min(index, last)] for index in indices])
+
+
+def open_video(video: Any, channels: int = 3) -> Union[FallbackReader, FrameReader]:
+    """A reader of anything that counts as a video.
+
+    Args:
+        video: Video file, folder, list or array as above.
+        channels: 3, or 2 for optical flow.
+
+    Raises:
+        FileNotFoundError: There is no such file or folder.
+        ValueError: As for :func:`read_frames`, or the file does not decode, or the
+            frames differ in size.
+    """
+    if not is_path(video) or os.path.isdir(video):
+        return FrameReader(read_frames(video, channels))
+    path = os.fspath(video)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'There is no video {path}.')
+    try:
+        return FallbackReader(path)
+    except UnreadableVideo as error:
+        raise ValueError(f'{path} cannot be decoded: {error}') from None

@@ -1,0 +1,254 @@
+"""Clips of one class each, under one of the official splits of their data set.
+
+HMDB51 (Kuehne et al., ICCV 2011: 51 classes, 3 splits of 3,570 training and 1,530
+test clips) and UCF101 (Soomro et al., 2012: 101 classes, 3 splits of about 9,500
+and 3,700) come with three splits, and the training clips of one are test clips of
+another. So these data sets say in their ``metainfo`` which data set and split they
+are; mmengine writes that into every checkpoint.
+
+Layout, as ``tools/prepare_data.py`` makes it:
+
+    <data_root>/videos/<class>/<clip>.avi
+    <data_root>/rawframes/<class>/<clip>/{img,flow_x,flow_y}_00001.jpg
+    <data_root>/<name>_{train,val}_split_{1,2,3}_{videos,rawframes}.txt
+    <data_root>/<name>_classes.txt            line k names label k
+
+The lists are described in ``annotation.py``. The folders, every line of the list and
+the classes are checked at once; the clips themselves are met when they are read (see
+``transforms/video.py``).
+"""
+import os
+from typing import Optional
+
+from mmaction.datasets import RawframeDataset, VideoDataset
+from mmaction.registry import DATASETS
+
+from .action_annotation import Entry, read_annotations, read_class_names
+from .unreadable_samples import draw_readable
+
+__all__ = ['ActionFrameDataset', 'ActionVideoDataset']
+
+SUBSETS = ('train', 'val')
+_MAX_NAMED = 5
+
+
+def preparation_hint(name: str, data_root: str, flags: str = '') -> str:
+    """What to do about missing data, for an error message."""
+    if name == 'demo':
+        return f'Draw it: python tools/prepare_data.py demo --out {data_root}'
+    known = name if name in ('hmdb51', 'ucf101') else 'hmdb51|ucf101'
+    return (f'Prepare it: python tools/prepare_data.py {known} --videos DIR '
+            f'--splits DIR --out {data_root}{flags}')
+
+
+def _check_choice(split: int, subset: str, num_classes: int) -> None:
+    if subset not in SUBSETS:
+        raise ValueError(
+            f"subset must be one of {SUBSETS} ('val' is the official test list), "
+            f'got {subset!r}.')
+    for what, value in (('split', split), ('num_classes', num_classes)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(
+                f'{what} must be an integer of at least 1, got {value!r}.')
+
+
+class _SplitDataset:
+    """What the data sets of videos and of frames have in common.
+
+    Subclasses set ``list_kind`` (the end of the annotation file's name), whether
+    ``with_frames``, and ``prefix_key``, and make data items in ``make_item``.
+    """
+
+    list_kind: str
+    with_frames: bool
+    prefix_key: str
+
+    def __init__(self, *, data_root, name, num_classes, split, subset, ann_file,
+                 data_prefix, lazy_init, flags='', **base) -> None:
+        _check_choice(split, subset, num_classes)
+        data_root = os.fspath(data_root)
+        self.hint = preparation_hint(name, data_root, flags)
+        if set(data_prefix) != {self.prefix_key}:
+            raise ValueError(
+                f'data_prefix must have the one key {self.prefix_key!r}, got '
+                f'{dict(data_prefix)}.')
+        if not os.path.isdir(data_root):
+            raise FileNotFoundError(
+                f'The data root {data_root!r} does not exist. {self.hint}')
+        if ann_file is None:
+            ann_file = f'{name}_{subset}_split_{split}_{self.list_kind}.txt'
+        super().__init__(
+            ann_file=ann_file, data_root=data_root, num_classes=num_classes,
+            data_prefix=dict(data_prefix), lazy_init=True, **base)
+        self._metainfo.update(dataset=name, split=split)
+        class_file = os.path.join(data_root, f'{name}_classes.txt')
+        if os.path.isfile(class_file):
+            self._metainfo['classes'] = read_class_names(class_file, num_classes)
+        if not lazy_init:
+            self.full_init()
+
+    def make_item(self, entry: Entry, path: str) -> dict:
+        """One data item, of an entry and its path with the prefix."""
+        raise NotImplementedError
+
+    def load_data_list(self) -> list[dict]:
+        """Read the annotation file; see :func:`read_annotations`."""
+        folder = self.data_prefix[self.prefix_key]
+        if not os.path.isfile(self.ann_file):
+            raise FileNotFoundError(
+                f'The annotation file {self.ann_file!r} does not exist. {self.hint}')
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(
+                f'The folder of {self.list_kind} {folder!r} does not exist. '
+                f'{self.hint}')
+        try:
+            entries = read_annotations(
+                self.ann_file, self.num_classes, self.with_frames,
+                self._metainfo.get('classes', ()))
+        except ValueError as error:
+            raise ValueError(f'{error} {self.hint}') from None
+        return [self.make_item(entry, os.path.join(folder, entry.path))
+                for entry in entries]
+
+    def __getitem__(self, idx: int) -> dict:
+        """The sample ``idx``, or in training another where it cannot be read."""
+        data, refused = draw_readable(
+            idx, 1 if self.test_mode else self.max_refetch + 1, self.get_data_info,
+            self.pipeline, self._rand_another, 'sample_id')
+        if data is None:
+            raise RuntimeError(self._nothing_readable(refused))
+        return data
+
+    def _nothing_readable(self, refused: list[str]) -> str:
+        names = list(dict.fromkeys(refused))
+        message = (
+            f'No sample came out of the pipeline in {len(refused)} attempt(s): '
+            f'{", ".join(map(repr, names[:_MAX_NAMED]))} of '
+            f'{self.data_prefix[self.prefix_key]!r} cannot be read (the warnings '
+            'above say why). ')
+        if self.test_mode:
+            return message + (
+                "Set on_unreadable='blank' in the loading transforms of the test "
+                'pipeline to leave such clips out of the figures.')
+        return message + f'Check data_root and the files. {self.hint}'
+
+
+@DATASETS.register_module()
+class ActionVideoDataset(_SplitDataset, VideoDataset):
+    """Video files, each of one class.
+
+    ``metainfo`` holds ``dataset``, ``split`` and, where ``<name>_classes.txt``
+    exists, ``classes``. A data item holds ``filename``, ``label`` and ``sample_id``
+    (the path in the list without extension, the same for videos and frames).
+
+    Args:
+        data_root: Folder of the layout above.
+        name: Data set, as file names under ``data_root`` start: 'hmdb51', ….
+        pipeline: Transforms.
+        num_classes: Labels lie in [0, num_classes).
+        split: Number of the official split, from 1.
+        subset: 'train', or 'val' for the official test list.
+        ann_file: Annotation list, under ``data_root`` unless absolute. Default:
+            ``<name>_<subset>_split_<split>_videos.txt``.
+        data_prefix: ``video``: folder that paths of the list start from.
+        test_mode: Raise where a sample gives None, rather than draw another.
+        modality: Must be 'RGB': flow is read from frames.
+        indices: Keep these samples only, or the first so many.
+        serialize_data: Keep items pickled, which saves memory.
+        lazy_init: Read the annotation list at the first use.
+        max_refetch: How often training draws another sample in a row.
+
+    Raises:
+        FileNotFoundError: Data root, annotation list or video folder is missing.
+        ValueError: An argument, or a line of the list, is not as described.
+    """
+
+    list_kind = 'videos'
+    with_frames = False
+    prefix_key = 'video'
+
+    def __init__(self,
+                 data_root: str,
+                 name: str,
+                 pipeline: list,
+                 num_classes: int,
+                 split: int = 1,
+                 subset: str = 'train',
+                 ann_file: Optional[str] = None,
+                 data_prefix: Optional[dict] = None,
+                 test_mode: bool = False,
+                 modality: str = 'RGB',
+                 indices=None,
+                 serialize_data: bool = True,
+                 lazy_init: bool = False,
+                 max_refetch: int = 100) -> None:
+        if modality != 'RGB':
+            raise ValueError(
+                f"Videos are read as 'RGB', got modality={modality!r}. For flow, "
+                'extract frames and use ActionFrameDataset.')
+        super().__init__(
+            data_root=data_root, name=name, pipeline=pipeline,
+            num_classes=num_classes, split=split, subset=subset,
+            ann_file=ann_file, data_prefix=data_prefix or {'video': 'videos'},
+            test_mode=test_mode, modality=modality, indices=indices,
+            serialize_data=serialize_data, lazy_init=lazy_init,
+            max_refetch=max_refetch)
+
+    def make_item(self, entry: Entry, path: str) -> dict:
+        return {'filename': path, 'label': entry.label,
+                'sample_id': os.path.splitext(entry.path)[0]}
+
+
+@DATASETS.register_module()
+class ActionFrameDataset(_SplitDataset, RawframeDataset):
+    """Clips of one class each as folders of extracted RGB or flow frames.
+
+    Arguments, ``metainfo`` and errors are those of :class:`ActionVideoDataset`; a
+    data item holds ``frame_dir``, ``total_frames``, ``label`` and ``sample_id``.
+
+    Args:
+        ann_file: Default: ``<name>_<subset>_split_<split>_rawframes.txt``.
+        data_prefix: ``img``: folder that paths of the list start from.
+        filename_tmpl: Names of the frames, which count from 1. Default:
+            'img_{:05}.jpg', or 'flow_{}_{:05}.jpg' (x and y) for flow.
+        modality: 'RGB' or 'Flow'.
+    """
+
+    list_kind = 'rawframes'
+    with_frames = True
+    prefix_key = 'img'
+    templates = {'RGB': 'img_{:05}.jpg', 'Flow': 'flow_{}_{:05}.jpg'}
+
+    def __init__(self,
+                 data_root: str,
+                 name: str,
+                 pipeline: list,
+                 num_classes: int,
+                 split: int = 1,
+                 subset: str = 'train',
+                 ann_file: Optional[str] = None,
+                 data_prefix: Optional[dict] = None,
+                 filename_tmpl: Optional[str] = None,
+                 test_mode: bool = False,
+                 modality: str = 'RGB',
+                 indices=None,
+                 serialize_data: bool = True,
+                 lazy_init: bool = False,
+                 max_refetch: int = 100) -> None:
+        if modality not in self.templates:
+            raise ValueError(
+                f'modality must be one of {tuple(self.templates)}, got '
+                f'{modality!r}.')
+        super().__init__(
+            data_root=data_root, name=name, pipeline=pipeline,
+            num_classes=num_classes, split=split, subset=subset,
+            ann_file=ann_file, data_prefix=data_prefix or {'img': 'rawframes'},
+            filename_tmpl=filename_tmpl or self.templates[modality],
+            flags=' --flow tvl1' if modality == 'Flow' else ' --frames',
+            test_mode=test_mode, modality=modality, indices=indices,
+            serialize_data=serialize_data, lazy_init=lazy_init,
+            max_refetch=max_refetch)
+
+    def make_item(self, entry: Entry, path: str) -> dict:
+        return {'frame_dir': path.rstrip('/'), 'total_frames': entry.num_frames,
+                'label': entry.label, 'sample_id': entry.path}

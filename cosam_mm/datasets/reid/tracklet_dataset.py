@@ -1,0 +1,213 @@
+"""What all tracklet data sets share: from tracklets to items of a mmengine data set.
+
+    list_tracklets()   every tracklet of the subset, of the data set's own layout
+          |            junk (negative pid) leaves
+          |            official counts are compared
+          |            tracklets shorter than min_frames leave, counted and named
+          v
+    items              dict(img_paths, pid, label, camid, tracklet_id, subset, dataset)
+
+A subset is 'train', 'query' or 'gallery'. Only training items carry a ``label``: the
+pid's rank among the pids of the subset; the others have -1.
+"""
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from typing import Optional, Union
+
+from mmengine.dataset import BaseDataset
+from mmengine.logging import print_log
+
+from cosam_mm.datasets.unreadable_samples import draw_readable
+from cosam_mm.structures.tracklet import (
+    Tracklet,
+    describe_tracklets,
+    name_some,
+    relabel,
+)
+
+__all__ = ['SUBSETS', 'TrackletDataset']
+
+SUBSETS = ('train', 'query', 'gallery')
+COUNT_KEYS = ('num_tracklets', 'num_pids')
+
+
+def _check_arguments(subset: str, min_frames: int, expected_counts) -> None:
+    if subset not in SUBSETS:
+        raise ValueError(f'subset must be one of {SUBSETS}, got {subset!r}.')
+    if not isinstance(min_frames, int) or min_frames < 1:
+        raise ValueError(
+            f'min_frames must be an integer of at least 1, got {min_frames!r}.')
+    is_counts = (isinstance(expected_counts, Mapping)
+                 and set(expected_counts) <= set(COUNT_KEYS))
+    if not is_counts and expected_counts not in ('official', None):
+        raise ValueError(
+            f"expected_counts must be 'official', None or a dict with keys of "
+            f'{COUNT_KEYS}, got {expected_counts!r}.')
+
+
+class TrackletDataset(BaseDataset):
+    """Tracklets of one subset, one an item.
+
+    Subclasses list their tracklets in :meth:`list_tracklets`, name the protocol and
+    the split that they follow, and know how many tracklets and pids there should be.
+
+    ``metainfo`` holds ``dataset``, ``subset``, ``protocol`` (what is compared with
+    what in a test), ``split`` (None where there is one only) and, once the tracklets
+    are listed, ``num_tracklets`` and ``num_pids``.
+
+    Args:
+        data_root: Folder of the data set.
+        subset: 'train', 'query' or 'gallery'.
+        pipeline: Transforms.
+        test_mode: Raise where a tracklet gives None, rather than draw another.
+            Default: for every subset but 'train'.
+        name: Data set in ``metainfo`` and items. Default: the data set's own name.
+        min_frames: Leave out tracklets of fewer images.
+        expected_counts: ``num_tracklets`` and ``num_pids`` that the subset must
+            have, before ``min_frames`` applies. 'official': those of the published
+            data set; None: any, which lets a part of the data set through.
+        indices: Keep these items only, or the first so many.
+        serialize_data: Keep items pickled, which saves memory.
+        lazy_init: List the tracklets at the first use.
+        max_refetch: How often training draws another tracklet in a row.
+
+    Raises:
+        FileNotFoundError: Data root, or a file or folder in it, is missing.
+        ValueError: An argument is not as described, the counts differ from the
+            expected ones, or no tracklet is left.
+    """
+
+    default_name: str = ''
+    hint: str = 'Set data_root to the folder of the data set.'
+
+    def __init__(self,
+                 data_root: str,
+                 subset: str = 'train',
+                 pipeline: Sequence = (),
+                 test_mode: Optional[bool] = None,
+                 name: Optional[str] = None,
+                 min_frames: int = 1,
+                 expected_counts: Union[str, dict, None] = 'official',
+                 indices: Union[int, Sequence[int], None] = None,
+                 serialize_data: bool = True,
+                 lazy_init: bool = False,
+                 max_refetch: int = 100) -> None:
+        _check_arguments(subset, min_frames, expected_counts)
+        self.subset = subset
+        self.min_frames = min_frames
+        self.expected_counts = expected_counts
+        super().__init__(
+            data_root=os.fspath(data_root), data_prefix={}, indices=indices,
+            serialize_data=serialize_data, pipeline=pipeline,
+            test_mode=subset != 'train' if test_mode is None else test_mode,
+            lazy_init=True, max_refetch=max_refetch)
+        self.name = name or self.default_name or os.path.basename(
+            os.path.abspath(self.data_root))
+        self._metainfo.update(
+            dataset=self.name, subset=subset, protocol=self.protocol,
+            split=self.split_name)
+        if not lazy_init:
+            self.full_init()
+
+    @property
+    def protocol(self) -> str:
+        """What a test compares with what."""
+        raise NotImplementedError
+
+    @property
+    def split_name(self) -> Union[int, str, None]:
+        """Which split of the pids it is; None where there is one only."""
+        return None
+
+    def official_counts(self) -> dict:
+        """Tracklets and pids of the published subset, as far as they are known."""
+        return {}
+
+    def list_tracklets(self) -> list[Tracklet]:
+        """Every tracklet of the subset, in a fixed order."""
+        raise NotImplementedError
+
+    @property
+    def title(self) -> str:
+        """Data set and subset, for messages."""
+        return f'{self.name} {self.subset}'
+
+    def load_data_list(self) -> list[dict]:
+        """List, check and count the tracklets."""
+        if not os.path.isdir(self.data_root):
+            raise FileNotFoundError(
+                f'The data root {self.data_root!r} of {self.name} does not exist. '
+                f'{self.hint}')
+        tracklets = self._drop_junk(self.list_tracklets())
+        self._check_counts(tracklets)
+        tracklets = self._drop_short(tracklets)
+        if not tracklets:
+            raise ValueError(
+                f'{self.title} in {self.data_root!r} holds no tracklet of at least '
+                f'{self.min_frames} image(s). {self.hint}')
+        labels = relabel(tracklet.pid for tracklet in tracklets)
+        self._metainfo.update(num_tracklets=len(tracklets), num_pids=len(labels))
+        self._log(f'{describe_tracklets(tracklets)}.')
+        return [self._make_item(tracklet, labels) for tracklet in tracklets]
+
+    def _make_item(self, tracklet: Tracklet, labels: dict[int, int]) -> dict:
+        return dict(
+            img_paths=list(tracklet.img_paths), pid=tracklet.pid,
+            label=labels[tracklet.pid] if self.subset == 'train' else -1,
+            camid=tracklet.camid, tracklet_id=tracklet.tracklet_id,
+            subset=self.subset, dataset=self.name)
+
+    def _log(self, message: str, level: int = logging.INFO) -> None:
+        print_log(f'{self.title}: {message}', logger='current', level=level)
+
+    def _drop_junk(self, tracklets: list[Tracklet]) -> list[Tracklet]:
+        kept = [tracklet for tracklet in tracklets if tracklet.pid >= 0]
+        if len(kept) < len(tracklets):
+            self._log(f'{len(tracklets) - len(kept):,} junk tracklets (negative pid) '
+                      'are left out.')
+        return kept
+
+    def _drop_short(self, tracklets: list[Tracklet]) -> list[Tracklet]:
+        short = [tracklet.tracklet_id for tracklet in tracklets
+                 if len(tracklet.img_paths) < self.min_frames]
+        if short:
+            self._log(f'{len(short):,} tracklets of fewer than {self.min_frames} '
+                      f'images are left out: {name_some(short)}.')
+        return [tracklet for tracklet in tracklets
+                if len(tracklet.img_paths) >= self.min_frames]
+
+    def _check_counts(self, tracklets: list[Tracklet]) -> None:
+        expected = self.expected_counts
+        if expected == 'official':
+            expected = self.official_counts()
+        found = dict(num_tracklets=len(tracklets),
+                     num_pids=len({tracklet.pid for tracklet in tracklets}))
+        wrong = {key: count for key, count in (expected or {}).items()
+                 if count is not None and found[key] != count}
+        if wrong:
+            lines = '; '.join(f'{key} is {found[key]:,}, expected {count:,}'
+                              for key, count in wrong.items())
+            raise ValueError(
+                f'{self.title} in {self.data_root!r}: {lines}. Files are missing, or '
+                'it is another data set. Set expected_counts=None to use it as it is.')
+
+    def __getitem__(self, idx: int) -> dict:
+        """The tracklet ``idx``, or in training another where it cannot be read."""
+        data, refused = draw_readable(
+            idx, 1 if self.test_mode else self.max_refetch + 1, self.get_data_info,
+            self.pipeline, self._rand_another, 'tracklet_id')
+        if data is None:
+            raise RuntimeError(self._nothing_readable(refused))
+        return data
+
+    def _nothing_readable(self, refused: list[str]) -> str:
+        message = (
+            f'{self.title}: no tracklet came out of the pipeline in {len(refused)} '
+            f'attempt(s): {name_some(list(dict.fromkeys(refused)))} in '
+            f'{self.data_root!r} (the warnings above say why). ')
+        if self.test_mode:
+            return message + (
+                "Set on_unreadable='blank' in LoadTrackletFrames of the test "
+                'pipeline to leave such tracklets out of the figures.')
+        return message + self.hint

@@ -1,0 +1,1 @@
+"""Generated data for demo and tests: moving shapes and walking persons."""

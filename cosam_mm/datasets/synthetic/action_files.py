@@ -1,0 +1,208 @@
+"""The drawn clips as files in HMDB51's layout, with official-style split lists.
+
+    OUT/videos/<class>/<clip>.avi                  real encoded files
+    OUT/splits/<class>_test_split{1,2,3}.txt       lines 'name.avi 1 ' or '... 2 '
+    OUT/demo.json                                  parameters, marks a finished set
+
+Every clip has a generator of its own, derived from (seed, class, clip), so that a
+file does not depend on which others are drawn, or when. A data set appears under
+its name only when all of it is there.
+"""
+from collections.abc import Callable
+from dataclasses import asdict
+from operator import index
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from cosam_mm.utils.progress import progress_bar
+
+from .action_clip import DEFAULT_CLUTTER, ClutterConfig, DrawnClip, draw_clip
+from .action_motion import MOTIONS
+from .finished_folder import check_finished, write_marker, written_at_once
+
+MARKER = 'demo.json'
+NUM_SPLITS = 3
+FRAMES_PER_SECOND = 30
+_FORMAT = 1
+# Seen with decord 0.6.0, whatever the codec: get_batch fails on these two alone.
+_WIDTHS_DECORD_FAILS_ON = (48, 72)
+_TRAIN, _TEST = 1, 2
+# First word of a generator's key, so that clips and splits never share a stream.
+_CLIP_STREAM, _SPLIT_STREAM = 0, 1
+
+
+def clip_name(motion: str, clip_index: int, seed: int = 0) -> str:
+    """File name in the manner of HMDB51: source, class, tags, number."""
+    return f'Drawn_toys_({seed})_{motion}_f_cm_np1_fr_med_{clip_index}.avi'
+
+
+def clip_rng(seed: int, motion: str, clip_index: int) -> np.random.Generator:
+    """Generator that draws one clip of the data set.
+
+    With the same arguments :func:`~.clip.draw_clip` gives the frames of the file
+    before compression, and the target's silhouette.
+
+    Args:
+        seed: Seed of the data set.
+        motion: Class of the clip.
+        clip_index: Number of the clip in its class, from 0.
+
+    Returns:
+        A fresh generator.
+    """
+    key = (_CLIP_STREAM, list(MOTIONS).index(motion), clip_index)
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+
+
+def draw_listed_clip(motion: str, clip_index: int, parameters: dict) -> DrawnClip:
+    """Draw one clip of a data set.
+
+    Args:
+        motion: Class of the clip.
+        clip_index: Number of the clip in its class, from 0.
+        parameters: What the data set's marker says.
+    """
+    return draw_clip(
+        motion, clip_rng(parameters['seed'], motion, clip_index),
+        parameters['num_frames'], tuple(parameters['size']),
+        ClutterConfig(**parameters['clutter']), parameters.get('occlusion', 0.0))
+
+
+def split_subsets(seed: int, motion: str, clips_per_class: int) -> np.ndarray:
+    """Divide a class's clips into training and test, three times.
+
+    About 30 % are test clips, and no clip is a test clip twice: one random order is
+    cut into three parts, and each split tests on clips of its own part.
+
+    Args:
+        seed: Seed of the data set.
+        motion: Class of the clips.
+        clips_per_class: Number of clips, at least 3.
+
+    Returns:
+        Array (3, clips_per_class): 1 for training, 2 for test.
+    """
+    key = (_SPLIT_STREAM, list(MOTIONS).index(motion))
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+    parts = np.array_split(rng.permutation(clips_per_class), NUM_SPLITS)
+    num_test = max(1, min(round(0.3 * clips_per_class), len(parts[-1])))
+    subsets = np.full((NUM_SPLITS, clips_per_class), _TRAIN)
+    for row, part in zip(subsets, parts):
+        row[part[:num_test]] = _TEST
+    return subsets
+
+
+def _write_video(path: Path, frames: np.ndarray) -> None:
+    """Encode RGB frames (T, H, W, 3).
+
+    Motion JPEG codes every frame by itself: prediction between frames would leave
+    traces of the past in each of them, and with that of the motion's direction.
+    """
+    height, width = frames.shape[1:3]
+    writer = cv2.VideoWriter(
+        str(path), cv2.CAP_OPENCV_MJPEG, cv2.VideoWriter_fourcc(*'MJPG'),
+        FRAMES_PER_SECOND, (width, height))
+    for frame in frames:
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    writer.release()
+    # The writer itself reports neither a full disk nor a folder it may not use.
+    reader = cv2.VideoCapture(str(path))
+    written = max(0, int(reader.get(cv2.CAP_PROP_FRAME_COUNT)))
+    reader.release()
+    if written != len(frames):
+        raise OSError(f'{path} holds {written} of {len(frames)} frames after writing: '
+                      'is the disk full, or the folder read-only?')
+
+
+def _write_class(out_dir: Path, motion: str, parameters: dict,
+                 report: Callable[[], object]) -> None:
+    """Write the clips and the split lists of one class; report each clip."""
+    seed, num_clips = parameters['seed'], parameters['clips_per_class']
+    names = [clip_name(motion, clip, seed) for clip in range(num_clips)]
+    folder = out_dir / 'videos' / motion
+    folder.mkdir(parents=True)
+    for clip, name in enumerate(names):
+        _write_video(folder / name, draw_listed_clip(motion, clip, parameters).frames)
+        report()
+    for split, subsets in enumerate(split_subsets(seed, motion, num_clips), start=1):
+        lines = [f'{name} {subset} \n' for name, subset in zip(names, subsets)]
+        path = out_dir / 'splits' / f'{motion}_test_split{split}.txt'
+        path.write_text(''.join(lines), encoding='utf-8')
+
+
+def _video_paths(out_dir: Path, parameters: dict) -> list:
+    """Every clip the data set should have."""
+    return [
+        out_dir / 'videos' / motion / clip_name(motion, clip, parameters['seed'])
+        for motion in MOTIONS for clip in range(parameters['clips_per_class'])
+    ]
+
+
+def _check(clips_per_class: int, seed: int, size: tuple, occlusion: float) -> None:
+    if clips_per_class < NUM_SPLITS:
+        raise ValueError(f'clips_per_class is {clips_per_class}; {NUM_SPLITS} splits '
+                         f'need {NUM_SPLITS} or more')
+    if seed < 0:
+        raise ValueError(f'seed is {seed}; allowed: 0 and above')
+    if size[0] in _WIDTHS_DECORD_FAILS_ON:
+        raise ValueError(f'size is {size!r}; decord cannot read videos of width '
+                         f'{size[0]}, choose another')
+    if not 0 <= occlusion <= 1:
+        raise ValueError(f'occlusion is {occlusion!r}; allowed: 0 to 1')
+
+
+def draw_action_dataset(out_dir, clips_per_class: int = 60, seed: int = 0,
+                        num_frames: int = 40, size: tuple = (96, 72),
+                        clutter: ClutterConfig = DEFAULT_CLUTTER,
+                        occlusion: float = 0.0, progress: bool = True) -> Path:
+    """Draw the demo data set.
+
+    Equal arguments give equal files, byte for byte. A data set that is there
+    already with equal arguments is left as it is.
+
+    Opposite motions are mirror images of each other: a pipeline that flips frames
+    must swap ``move_left`` with ``move_right`` and ``rotate_clockwise`` with
+    ``rotate_counterclockwise``, or leave flipping out.
+
+    Args:
+        out_dir: Folder to make.
+        clips_per_class: Clips of each of the eight motions, at least 3.
+        seed: Seed of everything, at least 0.
+        num_frames: Frames of a clip.
+        size: Width and height of the frames in pixels; decord rules out the widths
+            48 and 72.
+        clutter: What else is in the clips; :meth:`ClutterConfig.scaled` makes it of
+            one number.
+        occlusion: Share of the clips, 0 to 1, in which something opaque passes
+            before the target.
+        progress: Show a bar, where the error stream is a terminal.
+
+    Returns:
+        ``out_dir`` as a path.
+
+    Raises:
+        ValueError: An argument is out of range, or ``out_dir`` holds something else.
+        OSError: The files cannot be written.
+    """
+    out_dir = Path(out_dir)
+    _check(clips_per_class, seed, size, occlusion)
+    parameters = dict(
+        format=_FORMAT, motions=list(MOTIONS), clips_per_class=index(clips_per_class),
+        seed=index(seed), num_frames=index(num_frames),
+        size=[index(side) for side in size], clutter=asdict(clutter),
+        occlusion=float(occlusion))
+    if not occlusion:  # as data sets say that were drawn before there was any
+        del parameters['occlusion']
+    if check_finished(out_dir / MARKER, parameters, 'demo data set',
+                      _video_paths(out_dir, parameters), 'clips'):
+        return out_dir
+    with written_at_once(out_dir) as partial:
+        (partial / 'splits').mkdir()
+        with progress_bar(what='drawing clips', unit='clip', show=progress,
+                          total=len(MOTIONS) * clips_per_class) as bar:
+            for motion in MOTIONS:
+                _write_class(partial, motion, parameters, bar.update)
+        write_marker(partial / MARKER, parameters)
+    return out_dir

@@ -1,0 +1,474 @@
+"""Checkpoints that survive whatever stops a training.
+
+mmengine's hook deletes the oldest checkpoint before it writes the new one, and writes
+that in place: killed in between, a training has lost both. It resumes from whatever
+``last_checkpoint`` names, forgets a validation that had not ended, gradients that had
+not been applied, and what the validation told the schedule.
+"""
+import contextlib
+import logging
+import os
+import signal
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Optional
+
+import torch
+from mmengine.dist import (
+    broadcast_object_list,
+    get_rank,
+    get_world_size,
+    is_main_process,
+)
+from mmengine.fileio import LocalBackend
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from cosam_mm.engine.runner.stop_signals import (
+    StopSignals,
+    TrainingStopped,
+    shield_workers,
+)
+
+from .checkpoint_content import (
+    AWAITS_VALIDATION,
+    BUFFERS,
+    GRADIENTS,
+    OUTDATED,
+    WITHIN_EPOCH,
+    bare_model,
+    differing_buffers,
+    pending_gradients,
+    stay_in_folder,
+    take_gradients,
+)
+from .checkpoint_files import (
+    RECORD,
+    RemovingLater,
+    describe_damage,
+    find_newest,
+    finish_file,
+    forget,
+    partial_path,
+    remove_partial_files,
+    write_text,
+)
+from .seeded_sampling_hook import SeededDrawsHook
+
+__all__ = ['SafeCheckpointHook']
+
+class _NotWrittenError(Exception):
+    """A checkpoint could not be written, and what was there is still there."""
+
+
+class _SafelySaving:
+    """A runner whose checkpoints are written by the hook."""
+
+    def __init__(self, runner, write) -> None:
+        self.runner = runner
+        self.save_checkpoint = write
+
+    def __getattr__(self, name: str):
+        return getattr(self.runner, name)
+
+
+def _validation_is_due(runner) -> bool:
+    """Whether the loop would validate where it stands."""
+    loop = runner.train_loop
+    if runner.val_loop is None:
+        return False
+    loop._decide_current_val_interval()
+    done, last = ((loop.epoch, loop.max_epochs) if _counts_epochs(runner)
+                  else (loop.iter, loop.max_iters))
+    return done >= loop.val_begin and (done % loop.val_interval == 0 or done == last)
+
+
+def _counts_epochs(runner) -> bool:
+    return isinstance(runner.train_loop, EpochBasedTrainLoop)
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(CheckpointHook):
+    """mmengine's checkpoint hook, made to lose nothing.
+
+    Names, intervals, ``max_keep_ckpts``, ``save_best`` and ``last_checkpoint`` are
+    those of mmengine's hook. In addition:
+
+    - A checkpoint is written beside its place, flushed, put on record with its
+      SHA-256, and renamed; only then the one that it takes the place of is removed.
+    - Resuming without a named checkpoint takes the newest one that is whole, with a
+      warning for each that is not.
+    - A checkpoint is written before its validation and again after it. A training
+      that was stopped in between validates first when it is resumed.
+    - The gradients of each process that wait for more batches are kept, and so are its
+      buffers where they differ.
+    - A checkpoint that cannot be written is a warning: the training goes on, and the
+      older ones stay. It is an error if the last one of the training cannot.
+    - After SIGTERM or Ctrl-C the training stops, with a checkpoint, when the iteration
+      that is under way has ended: exit status 143 or 130.
+
+    With :class:`SeededDrawsHook` a resumed training ends with the weights of one that
+    was never stopped. Checkpoints of DeepSpeed, which are folders, and those in remote
+    storage are written as mmengine writes them.
+
+    Args:
+        start_from: Weights to begin with where there is nothing to resume.
+        kwargs: Of ``CheckpointHook``.
+    """
+
+    def __init__(self, *args, start_from: Optional[str] = None, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.start_from = start_from
+        self._stop: Optional[StopSignals] = None
+        self._resumed_from: Optional[str] = None
+        self._gradients: dict[str, torch.Tensor] = {}  # to be restored
+        self._buffers: dict[str, torch.Tensor] = {}
+        self._additions: dict[str, Any] = {}  # to what is being written
+        self._awaits_validation = False
+        self._saved_iter: Optional[int] = None  # where the last checkpoint stands
+        self._problem: Optional[str] = None  # of the last checkpoint
+
+    # -- resuming ------------------------------------------------------------
+
+    def before_run(self, runner) -> None:
+        """Choose the checkpoint to go on from, before the runner loads one.
+
+        Raises:
+            ValueError: The one that was named is damaged.
+        """
+        if not isinstance(runner, Runner) or not runner._resume:
+            return
+        named = runner._load_from
+        if named is None:
+            self._choose_newest(runner)
+            return
+        damage = describe_damage(named) if os.path.isfile(named) else None
+        if damage:
+            raise ValueError(
+                f'{named} is damaged: {damage}. Resume without naming a checkpoint to '
+                'go on from the newest one that is whole; or, if you changed this file '
+                f'yourself, delete its line in {RECORD}.')
+
+    def _choose_newest(self, runner) -> None:
+        found = [None]
+        if is_main_process():
+            found = [tuple(find_newest(self._folder(runner), runner.work_dir))]
+        broadcast_object_list(found)
+        path, problems = found[0]
+        for problem in problems:
+            runner.logger.warning(f'{problem}.')
+        level = logging.WARNING if problems else logging.INFO
+        if path is None:
+            runner._resume = False
+            runner._load_from = self.start_from
+            runner.logger.log(
+                level, 'There is no checkpoint to resume: the training starts anew.')
+        else:
+            runner._load_from = path
+            runner.logger.log(level, f'The training goes on from {path}.')
+
+    def _folder(self, runner) -> str:
+        """Where checkpoints go, as ``before_train`` will find out."""
+        if self.out_dir is None:
+            return runner.work_dir
+        return os.path.join(self.out_dir,
+                            os.path.basename(runner.work_dir.rstrip(os.sep)))
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Take from a checkpoint what mmengine would leave in it."""
+        gradients = take_gradients(checkpoint)
+        buffers = checkpoint.pop(BUFFERS, None) or []
+        if runner._resume:
+            stay_in_folder(checkpoint)
+            self._gradients = gradients
+            if len(buffers) == get_world_size():
+                self._buffers = buffers[get_rank()]
+            self._resumed_from = str(runner._load_from)
+            self._awaits_validation = (checkpoint.get('meta') or {}).get(
+                AWAITS_VALIDATION, False)
+
+    def before_train(self, runner) -> None:
+        """Put everything where the checkpoint left it; catch up on its validation."""
+        super().before_train(runner)
+        if isinstance(self.file_backend, LocalBackend) and is_main_process():
+            self._tidy(runner)
+        self.file_backend = RemovingLater(self.file_backend)
+        self._stop = StopSignals(lambda name: runner.logger.warning(
+            f'{name}: the training stops after this iteration.'))
+        self._stop.install()
+        for loop in (runner.train_loop, runner.val_loop):
+            if loop is not None:
+                shield_workers(loop.dataloader)
+        if self._resumed_from is not None:
+            self._go_on(runner)
+
+    def _tidy(self, runner) -> None:
+        """Remove what a process left that was killed while it wrote or removed."""
+        with contextlib.suppress(OSError):  # a folder that cannot be written to
+            for name in remove_partial_files(self.out_dir):
+                runner.logger.info(f'{name} was not finished and is removed.')
+            if self._resumed_from is None or not os.path.samefile(
+                    os.path.dirname(os.path.abspath(self._resumed_from)), self.out_dir):
+                return
+            names = runner.message_hub.runtime_info.get(OUTDATED) or []
+            for name in names:
+                path = os.path.join(self.out_dir, name)
+                if os.path.isfile(path):
+                    os.remove(path)
+            forget(self.out_dir, names)
+
+    def _go_on(self, runner) -> None:
+        if self._gradients:
+            for name, parameter in bare_model(runner).named_parameters():
+                if name in self._gradients:
+                    parameter.grad = self._gradients[name].to(parameter)
+            self._gradients = {}
+            runner.logger.info("The gradients since the optimiser's last step are "
+                               'restored.')
+        for name, buffer in bare_model(runner).named_buffers():
+            if name in self._buffers:
+                buffer.copy_(self._buffers[name])
+        self._buffers = {}
+        self._saved_iter = runner.iter
+        self.last_ckpt = runner.message_hub.runtime_info.get('last_ckpt')
+        if self._awaits_validation and _validation_is_due(runner):
+            runner.logger.info('The checkpoint was written before its validation, '
+                               'which is done first.')
+            # As they were then: RuntimeInfoHook has moved on.
+            runner.message_hub.update_info('iter', runner.iter - 1)
+            if _counts_epochs(runner):
+                runner.message_hub.update_info('epoch', runner.epoch - 1)
+            runner.val_loop.run()
+
+    # -- writing -------------------------------------------------------------
+
+    def _save_checkpoint(self, runner) -> None:
+        self._awaits_validation = True
+        super()._save_checkpoint(runner)
+
+    def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
+        kept = list(getattr(self, 'keep_ckpt_ids', ()))
+        dropped = []
+        if self.max_keep_ckpts > 0 and step not in kept[-1:]:
+            kept.append(step)
+            dropped = kept[:-self.max_keep_ckpts]
+            kept = kept[-self.max_keep_ckpts:]
+        if self._save_as(runner, self.filename_tmpl.format(step), meta, kept,
+                         [self.filename_tmpl.format(old) for old in dropped]):
+            self.keep_ckpt_ids = deque(kept)
+
+    def _save_as(self, runner, filename: str, meta: dict, kept: list[int],
+                 dropped: Sequence[str] = (), within_epoch: bool = False) -> bool:
+        """Write a checkpoint to resume from, then remove those it takes the place of.
+
+        Args:
+            runner: The runner.
+            filename: Its name.
+            meta: Epoch and iteration that it stands for.
+            kept: Numbers of those that ``max_keep_ckpts`` leaves.
+            dropped: Names of those that it does not.
+            within_epoch: It stands within an epoch: the next one takes its place.
+
+        Returns:
+            Whether it is written.
+        """
+        runner = getattr(runner, 'runner', runner)  # inside of _SafelySaving
+        info = runner.message_hub.runtime_info
+        before = dict(info), list(self.file_backend.outdated)
+        earlier = info.get(WITHIN_EPOCH)
+        for name in (*dropped, *([earlier] if earlier not in (None, filename) else [])):
+            self.file_backend.remove(self.file_backend.join_path(self.out_dir, name))
+        path = self.file_backend.join_path(self.out_dir, filename)
+        outdated = [os.path.basename(old) for old in self.file_backend.outdated]
+        runner.message_hub.update_info_dict({
+            'last_ckpt': path, OUTDATED: outdated,
+            WITHIN_EPOCH: filename if within_epoch else None,
+            **(dict(keep_ckpt_ids=kept) if self.max_keep_ckpts > 0 else {})})
+        try:
+            self._write(
+                runner, self.out_dir, filename, self.file_client_args,
+                save_optimizer=self.save_optimizer,
+                save_param_scheduler=self.save_param_scheduler,
+                meta={**meta, AWAITS_VALIDATION: self._awaits_validation},
+                by_epoch=self.by_epoch, backend_args=self.backend_args, **self.args)
+        except _NotWrittenError as error:
+            info.clear()
+            info.update(before[0])
+            self.file_backend.outdated = before[1]
+            self._report(runner, str(error))
+            return False
+        self.last_ckpt, self._saved_iter, self._problem = path, meta['iter'], None
+        if is_main_process():
+            self._point_to(runner, path)
+            self.file_backend.remove_now(self.out_dir)
+        return True
+
+    def _write(self, runner, out_dir: str, filename: str, *args, **kwargs) -> None:
+        """Write a checkpoint; all processes take part.
+
+        Raises:
+            _NotWrittenError: The disk did not take it.
+        """
+        is_folder = type(getattr(runner, 'strategy', None)).__name__ in (
+            'DeepSpeedStrategy', 'ColossalAIStrategy')
+        backend = self.file_backend._backend
+        if is_folder or not isinstance(backend, LocalBackend):
+            runner.save_checkpoint(out_dir, filename, *args, **kwargs)
+            return
+        path = os.path.join(out_dir, filename)
+        partial = partial_path(path)
+        if kwargs.get('save_optimizer'):
+            additions = {GRADIENTS: pending_gradients(runner),
+                         BUFFERS: differing_buffers(runner)}
+            self._additions = {key: value for key, value in additions.items() if value}
+        try:
+            runner.save_checkpoint(out_dir, partial.name, *args, **kwargs)
+            if is_main_process():
+                finish_file(partial, path)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            raise _NotWrittenError(
+                f'{path} could not be written ({error.strerror or error})') from error
+        finally:
+            self._additions = {}
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Add the gradients that wait to be applied, and buffers that differ."""
+        checkpoint.update(self._additions)
+
+    def _point_to(self, runner, path: str) -> None:
+        try:
+            write_text(os.path.join(runner.work_dir, 'last_checkpoint'), path)
+        except OSError as error:  # resuming does without it, too
+            runner.logger.warning('last_checkpoint could not be written '
+                                  f'({error.strerror or error}).')
+
+    def _report(self, runner, problem: str) -> None:
+        self._problem = problem
+        runner.logger.warning(
+            f'{problem}. The training goes on; the newest checkpoint is '
+            f'{self._newest()}.')
+
+    def _newest(self) -> str:
+        return str(self.last_ckpt) if self.last_ckpt else 'none at all'
+
+    def _save_best_checkpoint(self, runner, metrics: dict) -> None:
+        info = runner.message_hub.runtime_info
+        names = ('best_ckpt_path', 'best_ckpt_path_dict')
+        before = (dict(info), list(self.file_backend.outdated),
+                  {name: getattr(self, name) for name in names if hasattr(self, name)})
+
+        def write(out_dir, filename, *args, **kwargs):
+            self._write(runner, out_dir, filename, *args, **kwargs)
+
+        try:
+            super()._save_best_checkpoint(_SafelySaving(runner, write), metrics)
+        except _NotWrittenError as error:
+            info.clear()
+            info.update(before[0])
+            self.file_backend.outdated = before[1]
+            for name, value in before[2].items():
+                setattr(self, name, value)
+            self._report(runner, str(error))
+            return
+        if self.last_ckpt is None and is_main_process():
+            self.file_backend.remove_now(self.out_dir)
+
+    def after_val_epoch(self, runner, metrics: Optional[dict] = None) -> None:
+        """Save the best, and the checkpoint again with what the validation told."""
+        if self._stop is None:  # a validation by itself
+            return
+        is_saved, self._awaits_validation = self._saved_iter == runner.iter, False
+        self._saved_iter = None
+        super().after_val_epoch(runner, metrics)
+        number = self._stop.agreed()
+        if self._saved_iter is None and (is_saved or number):
+            self._save_here(runner)
+        if number:
+            self._leave(runner, number)
+
+    def _save_here(self, runner) -> None:
+        """Write a checkpoint between two epochs, or between two iterations."""
+        step = runner.epoch if self.by_epoch else runner.iter
+        self._save_checkpoint_with_step(
+            runner, step, dict(epoch=runner.epoch, iter=runner.iter))
+
+    # -- stopping ------------------------------------------------------------
+
+    def after_train_iter(self, runner, batch_idx: int,
+                         data_batch: Optional[Sequence] = None,
+                         outputs: Optional[dict] = None) -> None:
+        """Save where iterations count; stop when asked to."""
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        number = self._stop.agreed()
+        if not number:
+            return
+        if not _counts_epochs(runner):
+            if self._saved_iter != runner.iter + 1:
+                self._save_checkpoint(runner)
+            self._leave(runner, number, runner.iter + 1)
+        draws = next((hook for hook in runner.hooks
+                      if isinstance(hook, SeededDrawsHook)), None)
+        done = batch_idx + 1 if draws is None else draws.batches_done
+        if done == len(runner.train_dataloader):
+            return  # after_train_epoch stops
+        if draws is not None and draws.can_go_on_within_epoch(runner):
+            self._awaits_validation = False
+            self._save_as(
+                runner, f'iter_{runner.iter + 1}.pth',
+                dict(epoch=runner.epoch, iter=runner.iter + 1),
+                list(getattr(self, 'keep_ckpt_ids', ())),
+                within_epoch=True)
+        self._leave(runner, number, runner.iter + 1)
+
+    def after_train_epoch(self, runner) -> None:
+        """Save where epochs count; stop when asked to."""
+        super().after_train_epoch(runner)
+        if not _counts_epochs(runner):
+            return
+        number = self._stop.agreed()
+        if number:
+            if self._saved_iter != runner.iter:
+                self._awaits_validation = True
+                step = runner.epoch + 1 if self.by_epoch else runner.iter
+                self._save_checkpoint_with_step(
+                    runner, step, dict(epoch=runner.epoch + 1, iter=runner.iter))
+            self._leave(runner, number)
+
+    def after_val_iter(self, runner, batch_idx: int,
+                       data_batch: Optional[Sequence] = None,
+                       outputs: Optional[Sequence] = None) -> None:
+        """Stop at once when asked to, if the validated weights are saved.
+
+        Several processes end the validation first: they may have different numbers
+        of batches.
+        """
+        if (self._stop is not None and self._stop.received and get_world_size() == 1
+                and self._saved_iter == runner.iter):
+            self._leave(runner, self._stop.received)
+
+    def _leave(self, runner, number: int, num_iters: Optional[int] = None) -> None:
+        num_iters = runner.iter if num_iters is None else num_iters
+        self._stop.leave()
+        what = (f'{self._problem}; the newest checkpoint is' if self._problem else
+                '--resume goes on from')
+        runner.logger.warning(
+            f'Stopped by {signal.Signals(number).name} after iteration {num_iters} of '
+            f'{runner.max_iters}: {what} {self._newest()}.')
+        raise TrainingStopped(number)
+
+    def after_train(self, runner) -> None:
+        """Publish; see that the end of the training is saved.
+
+        Raises:
+            RuntimeError: The last checkpoint could not be written.
+        """
+        super().after_train(runner)
+        self._stop.restore()
+        self._stop = None
+        if self._problem:
+            raise RuntimeError(
+                f'The training has ended, but {self._problem}. The newest checkpoint '
+                f'is {self._newest()}: make room and run it again with --resume.')

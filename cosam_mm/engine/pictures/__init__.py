@@ -1,1 +1,0 @@
-"""What pictures are made from: models and data brought to what is drawn."""

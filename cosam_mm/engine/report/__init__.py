@@ -1,1 +1,0 @@
-"""From the files of a training to the sections of a report."""

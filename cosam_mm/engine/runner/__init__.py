@@ -1,0 +1,1 @@
+"""How a run starts, stops and shares its work among processes."""

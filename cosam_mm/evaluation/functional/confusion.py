@@ -1,0 +1,282 @@
+"""What a classifier takes for what, clip by clip.
+
+The rules are those of :mod:`.fusion`: of classes with equal scores the lower one is
+predicted, and a clip with a NaN among its scores has no prediction, which is wrong.
+``rows`` are positions of clips, from 0.
+"""
+from typing import NamedTuple
+
+import numpy as np
+
+from .score_fusion import class_probabilities
+
+__all__ = ['NO_PREDICTION', 'ClassAccuracy', 'ConfusedPair', 'class_accuracy',
+           'confused_order', 'confusion_matrix', 'finite_probabilities',
+           'hardest_clips', 'most_confused_classes', 'most_confused_pairs',
+           'near_misses', 'predict_labels', 'true_class_losses']
+
+# Stands in the place of a class where a score is NaN.
+NO_PREDICTION = -1
+_LEAST_PROBABILITY = 1e-12
+
+
+# -- one clip --------------------------------------------------------------------
+
+
+def predict_labels(score: np.ndarray) -> np.ndarray:
+    """The class of the highest score, the lower one of equals.
+
+    Args:
+        score: (N, K).
+
+    Returns:
+        (N,) int64; :data:`NO_PREDICTION` where a score is NaN.
+
+    Example:
+        >>> predict_labels([[1, 3, 3], [0, float('nan'), 2]]).tolist()
+        [1, -1]
+    """
+    score = np.asarray(score)
+    is_nan = np.isnan(score).any(axis=1)
+    return np.where(is_nan, NO_PREDICTION, np.argmax(score, axis=1)).astype(np.int64)
+
+
+def finite_probabilities(score: np.ndarray, score_type: str = 'logit') -> np.ndarray:
+    """Probabilities of the classes, NaN for clips whose scores are not finite.
+
+    Args:
+        score: (N, K).
+        score_type: 'logit', or 'prob' for scores that are probabilities already.
+
+    Returns:
+        (N, K) float64.
+    """
+    score = np.asarray(score, dtype=np.float64)
+    is_finite = np.isfinite(score).all(axis=1)
+    probability = np.full_like(score, np.nan)
+    probability[is_finite] = score[is_finite] if score_type == 'prob' \
+        else class_probabilities(score[is_finite])
+    return probability
+
+
+def true_class_losses(score: np.ndarray, label: np.ndarray,
+                      score_type: str = 'logit') -> np.ndarray:
+    """-log p(label) of every clip, exact where p itself is too small for a float.
+
+    Args:
+        score: (N, K).
+        label: (N,) integers in [0, K).
+        score_type: 'logit' or 'prob'; a probability of 0 counts as 1e-12.
+
+    Returns:
+        (N,) float64 in nats, NaN where a score is not finite.
+
+    Example:
+        >>> true_class_losses([[1000., 0.]], [1]).tolist()
+        [1000.0]
+    """
+    score = np.asarray(score, dtype=np.float64)
+    own = np.take_along_axis(score, np.asarray(label)[:, None], axis=1)[:, 0]
+    if score_type == 'prob':
+        losses = -np.log(np.maximum(own, _LEAST_PROBABILITY))
+    else:
+        with np.errstate(invalid='ignore'):  # infinity, which becomes NaN below
+            gap = score - score.max(axis=1, keepdims=True)
+            losses = np.log(np.exp(gap).sum(axis=1)) + score.max(axis=1) - own
+    return np.where(np.isfinite(score).all(axis=1), losses, np.nan)
+
+
+# -- one result ------------------------------------------------------------------
+
+
+def confusion_matrix(label: np.ndarray, predicted: np.ndarray,
+                     num_classes: int) -> np.ndarray:
+    """How many clips of each class are taken for which.
+
+    Args:
+        label: (N,) integers in [0, num_classes).
+        predicted: (N,) of the same, or :data:`NO_PREDICTION`, which is left out.
+        num_classes: K.
+
+    Returns:
+        (K, K) int64: clips of class ``row`` taken for class ``column``.
+
+    Raises:
+        ValueError: A class is outside of its range.
+
+    Example:
+        >>> confusion_matrix([0, 0, 1], [0, 1, 1], 2).tolist()
+        [[1, 1], [0, 1]]
+    """
+    label, predicted = np.asarray(label), np.asarray(predicted)
+    for what, values, least in (('label', label, 0),
+                                ('prediction', predicted, NO_PREDICTION)):
+        wrong = values[(values < least) | (values >= num_classes)]
+        if len(wrong):
+            raise ValueError(f'A {what} of {wrong[0]} is outside [0, {num_classes}).')
+    has_one = predicted != NO_PREDICTION
+    matrix = np.zeros((num_classes, num_classes), dtype=np.int64)
+    np.add.at(matrix, (label[has_one], predicted[has_one]), 1)
+    return matrix
+
+
+class ClassAccuracy(NamedTuple):
+    """How many clips of each of K classes are right.
+
+    Attributes:
+        num_right: (K,) int64.
+        num_clips: (K,) int64.
+    """
+    num_right: np.ndarray
+    num_clips: np.ndarray
+
+    @property
+    def share(self) -> np.ndarray:
+        """(K,) float64 in [0, 1], NaN for a class without clips."""
+        clips = np.where(self.num_clips, self.num_clips, 1)
+        return np.where(self.num_clips, self.num_right / clips, np.nan)
+
+
+def class_accuracy(label: np.ndarray, predicted: np.ndarray,
+                   num_classes: int) -> ClassAccuracy:
+    """Right clips and all clips of each class; arguments of :func:`confusion_matrix`.
+
+    A clip without a prediction is a wrong one.
+
+    Example:
+        >>> class_accuracy([0, 0, 1], [0, 1, 1], 3).share.tolist()
+        [0.5, 1.0, nan]
+    """
+    label, predicted = np.asarray(label), np.asarray(predicted)
+    return ClassAccuracy(
+        np.bincount(label[label == predicted], minlength=num_classes),
+        np.bincount(label, minlength=num_classes))
+
+
+class ConfusedPair(NamedTuple):
+    """Clips of one class that are all taken for one other.
+
+    Attributes:
+        true: Their class.
+        predicted: What they are taken for.
+        share: Of the clips of their class, in (0, 1].
+        rows: Which clips, in rising order.
+    """
+    true: int
+    predicted: int
+    share: float
+    rows: tuple[int, ...]
+
+
+def most_confused_pairs(label: np.ndarray, predicted: np.ndarray,
+                        topk: int = 10) -> list[ConfusedPair]:
+    """Pairs of classes by falling number of clips taken for the other.
+
+    Among pairs of as many clips, the larger share of its class comes first, then the
+    lower class numbers. 'a taken for b' and 'b taken for a' are two pairs.
+
+    Args:
+        label: (N,) integers >= 0.
+        predicted: (N,) of the same, or :data:`NO_PREDICTION`, which is left out.
+        topk: At most so many pairs.
+
+    Example:
+        >>> most_confused_pairs([0, 0, 0, 1], [1, 1, 0, 0])[0]
+        ConfusedPair(true=0, predicted=1, share=0.6666666666666666, rows=(0, 1))
+    """
+    label, predicted = np.asarray(label), np.asarray(predicted)
+    rows_of: dict[tuple[int, int], list[int]] = {}
+    for row in np.flatnonzero((label != predicted) & (predicted != NO_PREDICTION)):
+        rows_of.setdefault((int(label[row]), int(predicted[row])), []).append(int(row))
+    pairs = [ConfusedPair(true, other, len(rows) / int((label == true).sum()),
+                          tuple(rows))
+             for (true, other), rows in rows_of.items()]
+    pairs.sort(key=lambda pair: (-len(pair.rows), -pair.share, pair.true,
+                                 pair.predicted))
+    return pairs[:topk]
+
+
+def most_confused_classes(matrix: np.ndarray, topk: int) -> np.ndarray:
+    """The classes that take part in most mistakes, in rising order.
+
+    A mistake counts for the class of the clip and for the one it is taken for; among
+    equals the lower class is chosen.
+
+    Args:
+        matrix: (K, K) of :func:`confusion_matrix`.
+        topk: At most so many.
+
+    Example:
+        >>> most_confused_classes([[9, 0, 1], [0, 9, 0], [0, 0, 9]], 2).tolist()
+        [0, 2]
+    """
+    matrix = np.asarray(matrix)
+    wrong = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * np.diag(matrix)
+    return np.sort(np.argsort(-wrong, kind='stable')[:topk])
+
+
+def hardest_clips(loss: np.ndarray, topk: int = 10) -> np.ndarray:
+    """Rows by falling loss, the earlier of equals first; no clip without a loss.
+
+    Args:
+        loss: (N,) of :func:`true_class_losses`.
+        topk: At most so many.
+
+    Example:
+        >>> hardest_clips([.1, float('nan'), 2., 2.], 2).tolist()
+        [2, 3]
+    """
+    loss = np.asarray(loss, dtype=np.float64)
+    order = np.argsort(-loss, kind='stable')  # NaN comes last
+    return order[~np.isnan(loss[order])][:topk]
+
+
+def near_misses(loss: np.ndarray, is_right: np.ndarray, topk: int = 10) -> np.ndarray:
+    """Wrong clips by rising loss: those that were nearly right, the nearest first.
+
+    Args:
+        loss: (N,) of :func:`true_class_losses`.
+        is_right: (N,) bool.
+        topk: At most so many.
+
+    Example:
+        >>> near_misses([.7, .1, .9, .8], [False, True, False, False], 2).tolist()
+        [0, 3]
+    """
+    wrong = np.flatnonzero(~np.asarray(is_right))
+    return wrong[hardest_clips(-np.asarray(loss)[wrong], topk)]
+
+
+def confused_order(matrix: np.ndarray) -> np.ndarray:
+    """An order of the classes that puts those next to one another that are confused.
+
+    Classes are joined from the most to the least confused pair (mean linkage of the
+    shares confused in either direction), and the branches turned so that neighbours
+    are alike.
+
+    Args:
+        matrix: (K, K) of :func:`confusion_matrix`.
+
+    Returns:
+        (K,) int64, a permutation of the classes.
+
+    Raises:
+        ImportError: SciPy, which the extras ``action`` and ``reid`` bring, is absent.
+
+    Example:
+        >>> matrix = [[9, 0, 4], [0, 9, 0], [4, 0, 9]]
+        >>> abs(int(np.diff(np.argsort(confused_order(matrix))[[0, 2]])[0]))
+        1
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    matrix = np.asarray(matrix, dtype=np.float64)
+    if len(matrix) < 3:
+        return np.arange(len(matrix))
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    distance = 1 - (share + share.T) / 2
+    np.fill_diagonal(distance, 0)
+    condensed = squareform(distance, checks=False)
+    return leaves_list(linkage(condensed, 'average', optimal_ordering=True)) \
+        .astype(np.int64)

@@ -1,0 +1,1 @@
+"""Metrics of MMEngine's evaluators."""

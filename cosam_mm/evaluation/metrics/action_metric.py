@@ -1,0 +1,285 @@
+"""Figures and score files of action recognition.
+
+:class:`ActionMetric` reports top-k accuracy, mean class accuracy and the loss that
+learning-rate schedules follow; :class:`DumpScores` writes the scores for late
+fusion. Clips that could not be read (``unreadable`` in the sample's metainfo) are
+left out of the figures, and said to be.
+"""
+import logging
+from collections.abc import Sequence
+from typing import Optional
+
+import numpy as np
+from mmaction.evaluation import AccMetric
+from mmaction.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from mmengine.registry import METRICS as ROOT_METRICS
+
+from cosam_mm.evaluation.functional.score_fusion import top_k_accuracy
+from cosam_mm.utils.array_file import read_arrays, write_arrays
+
+__all__ = [
+    'ActionMetric',
+    'DumpScores',
+    'cross_entropy',
+    'load_scores',
+    'mean_class_accuracy',
+    'save_scores',
+]
+
+SCORE_TYPES = ('logit', 'prob')
+_SCORE_KEYS = ('sample_id', 'score', 'label', 'unreadable', 'dataset', 'split',
+               'score_type')
+
+
+def _check_score_type(score_type: str) -> None:
+    if score_type not in SCORE_TYPES:
+        raise ValueError(
+            f'score_type must be one of {SCORE_TYPES}, got {score_type!r}.')
+
+
+# -- figures -----------------------------------------------------------------
+
+
+def cross_entropy(score: np.ndarray, label: np.ndarray,
+                  score_type: str = 'logit') -> float:
+    """Mean of -log p(label).
+
+    Args:
+        score: (N, K).
+        label: (N,) integers in [0, K).
+        score_type: 'logit' (any real numbers, softmax is taken here) or 'prob'
+            (each row sums to 1). A probability of 0 counts as 1e-12.
+
+    Returns:
+        The loss in nats; NaN when a score is not finite.
+
+    Raises:
+        ValueError: score_type is another, or 'prob' came with other numbers.
+
+    Example:
+        >>> round(cross_entropy([[0., 0.]], [1]), 4)
+        0.6931
+    """
+    _check_score_type(score_type)
+    score = np.asarray(score, dtype=np.float64)
+    own = np.take_along_axis(score, np.asarray(label)[:, None], axis=1)[:, 0]
+    if not np.isfinite(score).all():
+        return float('nan')
+    if score_type == 'logit':
+        peak = score.max(axis=1)
+        total = np.exp(score - peak[:, None]).sum(axis=1)
+        return float(np.mean(np.log(total) + peak - own))
+    if score.min() < 0 or np.abs(score.sum(axis=1) - 1).max() > 1e-2:
+        raise ValueError(
+            "score_type='prob' needs rows of probabilities that sum to 1; these do "
+            "not. Set score_type='logit', or average_clips='prob' in the head.")
+    return float(-np.mean(np.log(np.maximum(own, 1e-12))))
+
+
+def mean_class_accuracy(score: np.ndarray, label: np.ndarray) -> float:
+    """Mean over the classes that occur in ``label`` of the share of them hit.
+
+    Args:
+        score: (N, K); the first highest is the prediction.
+        label: (N,) integers in [0, K).
+
+    Example:
+        >>> mean_class_accuracy([[1, 0], [1, 0], [1, 0]], [0, 0, 1])
+        0.5
+    """
+    label = np.asarray(label)
+    hit = np.argmax(score, axis=1) == label
+    return float(np.mean([hit[label == k].mean() for k in np.unique(label)]))
+
+
+def _record(sample: dict) -> dict:
+    """What the metrics keep of a sample: a score also from half precision."""
+    return dict(
+        sample_id=sample.get('sample_id'),
+        score=sample['pred_score'].float().cpu().numpy(),
+        label=int(sample['gt_label'].item()),
+        unreadable=bool(sample.get('unreadable', False)))
+
+
+@METRICS.register_module()
+class ActionMetric(AccMetric):
+    """Top-k accuracy, mean class accuracy and loss, without unreadable clips.
+
+    Keys: ``acc/top<k>`` for each k, ``acc/mean1``, ``acc/cross_entropy`` (not "loss":
+    mmengine's log shows averages over time for names with that word) and, when there
+    are any, ``acc/num_unreadable``. Ties rank as in
+    ``top_k_accuracy``. Samples show up as unreadable
+    when ``PackActionInputs`` has 'unreadable' and 'sample_id' among its meta_keys.
+
+    Args:
+        topk: The k to report.
+        score_type: What the head puts out: 'logit' where it averages raw scores
+            over clips (average_clips='score'), 'prob' where it averages
+            probabilities.
+        collect_device: 'cpu' or 'gpu', for distributed runs.
+        prefix: First part of the keys. Default: 'acc'.
+    """
+
+    def __init__(self, topk: Sequence[int] = (1, 3), score_type: str = 'logit',
+                 collect_device: str = 'cpu', prefix: Optional[str] = None) -> None:
+        super().__init__(
+            metric_list=('top_k_accuracy', 'mean_class_accuracy'),
+            collect_device=collect_device, prefix=prefix)
+        _check_score_type(score_type)
+        self.topk = (topk,) if isinstance(topk, int) else tuple(topk)
+        if not self.topk or any(
+                not isinstance(k, int) or k < 1 for k in self.topk):
+            raise ValueError(
+                f'topk must hold integers of at least 1, got {topk!r}.')
+        self.score_type = score_type
+
+    def process(self, data_batch, data_samples: Sequence[dict]) -> None:
+        """Keep score, label, name and readability of each sample."""
+        self.results.extend(_record(sample) for sample in data_samples)
+
+    def compute_metrics(self, results: list) -> dict:
+        """Figures of the readable samples; see the class."""
+        if not results:
+            raise ValueError('There is no sample to rate.')
+        unreadable = [result for result in results if result['unreadable']]
+        readable = [result for result in results if not result['unreadable']]
+        names = ', '.join(repr(result['sample_id']) for result in unreadable)
+        if not readable:
+            raise ValueError(
+                f'None of the {len(results)} clips can be read, so there is nothing '
+                f'to rate: check data_root. They are {names[:2000]}.')
+        figures = self.calculate([result['score'] for result in readable],
+                                 [result['label'] for result in readable])
+        if unreadable:
+            # A float: mmengine's JSON file of a test holds null for whole numbers.
+            figures['num_unreadable'] = float(len(unreadable))
+            print_log(
+                f'{len(unreadable)} of {len(results)} clips cannot be read and are '
+                f'left out of the figures: {names}.', logger='current',
+                level=logging.WARNING)
+        return figures
+
+    def calculate(self, preds: list[np.ndarray], labels: list[int]) -> dict:
+        """The figures of K scores and one label for each sample."""
+        score, label = np.stack(preds), np.asarray(labels)
+        figures = {f'top{k}': accuracy for k, accuracy
+                   in top_k_accuracy(score, label, self.topk).items()}
+        figures['mean1'] = mean_class_accuracy(score, label)
+        figures['cross_entropy'] = cross_entropy(score, label, self.score_type)
+        return figures
+
+
+# -- score files -------------------------------------------------------------
+
+
+def save_scores(path: str, scores: dict) -> None:
+    """Write a score file; a reader meets the old one or the whole new one.
+
+    Args:
+        path: Ends in .npz; folders are made.
+        scores: What :func:`load_scores` returns.
+    """
+    arrays = dict(
+        sample_id=np.asarray(scores['sample_id'], dtype=str),
+        score=np.asarray(scores['score'], dtype=np.float32),
+        label=np.asarray(scores['label'], dtype=np.int64),
+        unreadable=np.asarray(scores['unreadable'], dtype=bool),
+        dataset=np.asarray(scores['dataset'], dtype=str),
+        split=np.asarray(scores['split'], dtype=np.int64),
+        score_type=np.asarray(scores['score_type'], dtype=str))
+    write_arrays(path, arrays)
+
+
+def _check_arrays(path: str, arrays: dict) -> None:
+    missing = [key for key in _SCORE_KEYS if key not in arrays]
+    if missing:
+        raise ValueError(
+            f'{path} is not a score file: it lacks {missing}, it has '
+            f'{sorted(arrays)}. Write one with tools/test.py and DumpScores.')
+    score, num = arrays['score'], arrays['sample_id'].size
+    expected = dict(
+        sample_id=('U', (num,)), score=('f', (num, score.size // max(num, 1))),
+        label=('iu', (num,)), unreadable=('b', (num,)), dataset=('U', ()),
+        split=('iu', ()), score_type=('U', ()))
+    for key, (kinds, shape) in expected.items():
+        array = arrays[key]
+        if array.dtype.kind not in kinds or array.shape != shape:
+            raise ValueError(
+                f'{path}: {key!r} is {array.dtype} of shape {array.shape}, which '
+                f'does not fit {num} clip names: N names, N labels and (N, K) '
+                'scores are expected.')
+
+
+def load_scores(path: str) -> dict:
+    """Read a score file; nothing in it is executed.
+
+    Args:
+        path: A file that :class:`DumpScores` wrote.
+
+    Returns:
+        ``sample_id`` (N,) str, ``score`` (N, K) float32, ``label`` (N,) int64,
+        ``unreadable`` (N,) bool (such scores mean nothing), and plain values:
+        ``dataset`` ('' where unknown), ``split`` (0 where unknown), ``score_type``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no score file, or its arrays do not fit each other.
+    """
+    arrays = read_arrays(path, 'score file')
+    _check_arrays(path, arrays)
+    arrays.update({key: arrays[key].item()
+                   for key in ('dataset', 'split', 'score_type')})
+    return {key: arrays[key] for key in _SCORE_KEYS}
+
+
+@ROOT_METRICS.register_module()
+class DumpScores(BaseMetric):
+    """Write the scores of a test to a file for ``tools/fuse_scores.py``.
+
+    It reports no figure. ``PackActionInputs`` must have 'sample_id' among its
+    meta_keys, and 'unreadable' to mark clips that could not be read.
+
+    Args:
+        out_file: Path ending in .npz; see :func:`load_scores`.
+        score_type: As for :class:`ActionMetric`; written to the file.
+        collect_device: 'cpu' or 'gpu', for distributed runs.
+        collect_dir: Folder that distributed processes pass results through.
+    """
+
+    default_prefix = 'scores'
+
+    def __init__(self, out_file: str, score_type: str = 'logit',
+                 collect_device: str = 'cpu',
+                 collect_dir: Optional[str] = None) -> None:
+        super().__init__(collect_device=collect_device, collect_dir=collect_dir)
+        _check_score_type(score_type)
+        if not str(out_file).endswith('.npz'):
+            raise ValueError(f'out_file must end in .npz, got {str(out_file)!r}.')
+        self.out_file = str(out_file)
+        self.score_type = score_type
+
+    def process(self, data_batch, data_samples: Sequence[dict]) -> None:
+        """Keep score, label, name and readability of each sample."""
+        for sample in data_samples:
+            if sample.get('sample_id') is None:
+                raise ValueError(
+                    "A sample has no 'sample_id'. Add it to meta_keys of "
+                    'PackActionInputs and use ActionVideoDataset or '
+                    'ActionFrameDataset.')
+            self.results.append(_record(sample))
+
+    def compute_metrics(self, results: list) -> dict:
+        """Write the file."""
+        if not results:
+            raise ValueError(f'There is no score to write to {self.out_file}.')
+        meta = self.dataset_meta or {}
+        scores = {key: [result[key] for result in results]
+                  for key in ('sample_id', 'score', 'label', 'unreadable')}
+        scores.update(dataset=meta.get('dataset', ''), split=meta.get('split', 0),
+                      score_type=self.score_type)
+        save_scores(self.out_file, scores)
+        print_log(f'Scores of {len(results)} clips are in {self.out_file}.',
+                  logger='current')
+        return {}

@@ -1,0 +1,1 @@
+"""Data that travels between the rooms: tracklets and their samples."""

@@ -1,0 +1,1 @@
+"""The ground floor: config edits, files, command lines, progress, work-arounds."""

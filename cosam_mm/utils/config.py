@@ -1,0 +1,345 @@
+"""Edits of a config that the command-line tools have in common.
+
+Each function takes an mmengine ``Config`` and changes it in place.
+"""
+import ast
+import copy
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Optional
+
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+
+__all__ = [
+    'config_of_checkpoint', 'default_work_dir', 'dump_scores', 'force_test',
+    'input_shape', 'resume_training', 'scale_learning_rate', 'set_data_root',
+    'set_randomness', 'set_reid_metric', 'set_split', 'skip_validation',
+    'split_numbers', 'swap_test_data', 'use_amp'
+]
+
+# Types beyond plain names that the config in a checkpoint may ask for: what another
+# OpenMMLab package has registered, and the one class that shipped configs import.
+_ELSEWHERE = re.compile(
+    r'(mmaction|mmdet|mmpose|mmpretrain|mmseg)\.[A-Z]\w*|mmcv\.cnn\.NonLocal3d')
+_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def _datasets(cfg: Config) -> Iterator[ConfigDict]:
+    """Data sets of all loaders, inside of what wraps or joins them."""
+    for name in _LOADERS:
+        loader = cfg.get(name)
+        if loader is not None:
+            yield from _unwrap(loader.dataset)
+
+
+def _unwrap(dataset: ConfigDict) -> Iterator[ConfigDict]:
+    # "dataset" is also the name of a setting: only another config is wrapped.
+    inner = [dataset[key] for key in ('dataset', 'query', 'gallery')
+             if isinstance(dataset.get(key), dict)]
+    inner += dataset.get('datasets') or []
+    if not inner:
+        yield dataset
+    for one in inner:
+        yield from _unwrap(one)
+
+
+def split_numbers(cfg: Config) -> range:
+    """Numbers of the official splits of the config's data set.
+
+    Raises:
+        ValueError: The config has no ``num_splits``: its data set has no splits.
+    """
+    if 'num_splits' not in cfg:
+        raise ValueError('The data set of this config has no official splits '
+                         '(the config sets no num_splits).')
+    return range(1, cfg.num_splits + 1)
+
+
+def set_split(cfg: Config, split: int) -> None:
+    """Make training, validation and testing use an official split.
+
+    Args:
+        cfg: The config.
+        split: Its number, from 1.
+
+    Raises:
+        ValueError: No data set of the config has splits, or not so many.
+    """
+    with_splits = [dataset for dataset in _datasets(cfg) if 'split' in dataset]
+    if not with_splits:
+        raise ValueError('--split: no data set of this config has a setting '
+                         'named split.')
+    if 'num_splits' in cfg and split not in split_numbers(cfg):
+        raise ValueError(f'--split must be from 1 to {cfg.num_splits}, got {split}.')
+    for dataset in with_splits:
+        dataset.split = split
+
+
+def set_data_root(cfg: Config, data_root: str) -> None:
+    """Make every data set of the config look under ``data_root``."""
+    for dataset in _datasets(cfg):
+        dataset.data_root = str(data_root)
+
+
+def force_test(cfg: Config) -> None:
+    """Let the checkpoint guard warn about another split instead of refusing."""
+    for hook in cfg.get('custom_hooks') or ():
+        if hook.type == 'CheckpointGuardHook':
+            hook.force = True
+
+
+def default_work_dir(cfg: Config, config_file: str,
+                     split: Optional[int] = None) -> str:
+    """Where a run writes: the config's own choice, or ``work_dirs/<config>``.
+
+    A split that was asked for gets a folder of its own below, so that the
+    three runs of a data set stand side by side.
+    """
+    work_dir = Path(cfg.get('work_dir') or
+                    Path('work_dirs') / Path(config_file).stem)
+    return str(work_dir if split is None else work_dir / f'split{split}')
+
+
+def input_shape(cfg: Config) -> tuple[int, int, int, int]:
+    """(C, T, H, W) of one clip as the config's test pipeline makes it.
+
+    Where the model takes frames (``FormatShape`` to NCHW), T counts those of all
+    parts of a video that a frame is taken from.
+
+    Raises:
+        ValueError: The pipeline does not sample frames and crop them.
+    """
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    formats = [step.get('input_format') for step in pipeline]
+    clip_lens = [step.clip_len * (step.get('num_clips', 1) if 'NCHW' in formats else 1)
+                 for step in pipeline if 'clip_len' in step]
+    crops = [step.crop_size for step in pipeline if 'crop_size' in step]
+    if not clip_lens or not crops:
+        raise ValueError('The test pipeline of this config tells no clip_len and '
+                         'crop_size: give --shape C T H W.')
+    crop = crops[-1]
+    width, height = (crop, crop) if isinstance(crop, int) else crop
+    return cfg.model.backbone.get('in_channels', 3), clip_lens[-1], height, width
+
+
+def resume_training(cfg: Config, checkpoint: Optional[str] = None) -> None:
+    """Go on with a training.
+
+    Args:
+        cfg: The config.
+        checkpoint: Where from. Default: the newest checkpoint in the work dir that is
+            whole; where there is none, the training begins as the config says, with
+            the weights of its ``load_from`` if it has any.
+    """
+    hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
+    if not checkpoint and hook.get('type') == 'SafeCheckpointHook':
+        hook.start_from = cfg.get('load_from')
+    cfg.resume, cfg.load_from = True, checkpoint
+
+
+def skip_validation(cfg: Config) -> None:
+    """Train without validating, and without what needs the figures of it."""
+    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    schedulers = cfg.get('param_scheduler') or []
+    if isinstance(schedulers, dict):
+        schedulers = [schedulers]
+    cfg.param_scheduler = [s for s in schedulers if 'Plateau' not in s['type']]
+    cfg.get('default_hooks', {}).get('checkpoint', {}).pop('save_best', None)
+
+
+def scale_learning_rate(cfg: Config) -> None:
+    """Scale the learning rate by the batch size over all processes.
+
+    Raises:
+        ValueError: The config does not say which batch size its rate is for.
+    """
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise ValueError(
+            '--auto-scale-lr: the config does not say which batch size its learning '
+            'rate is for. Set auto_scale_lr.base_batch_size=NUMBER with '
+            '--cfg-options.')
+    cfg.auto_scale_lr.enable = True
+
+
+def set_randomness(cfg: Config, **settings) -> None:
+    """Change settings of the random numbers; those that are None or False stay.
+
+    Args:
+        cfg: The config.
+        settings: Of mmengine's ``randomness``: seed, diff_rank_seed, deterministic.
+    """
+    asked = {key: value for key, value in settings.items()
+             if value is not None and value is not False}
+    cfg.randomness = {'seed': None, **(cfg.get('randomness') or {}), **asked}
+
+
+def dump_scores(cfg: Config, out_file: str) -> None:
+    """Let a test write what its figures are made of to ``out_file``.
+
+    That is the scores of every clip, or the features of every tracklet.
+    """
+    metrics = _reid_metrics(cfg)
+    for metric in metrics:
+        metric.feature_file = out_file
+    if metrics:
+        return
+    averaged = cfg.model.get('cls_head', {}).get('average_clips')
+    cfg.test_evaluator = [*_as_list(cfg.test_evaluator), dict(
+        type='DumpScores', out_file=out_file,
+        score_type='prob' if averaged == 'prob' else 'logit')]
+
+
+def _as_list(evaluators) -> list:
+    return list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+
+
+def _reid_metrics(cfg: Config) -> list[ConfigDict]:
+    return [metric for metric in _as_list(cfg.test_evaluator)
+            if metric['type'] == 'ReIDMetric']
+
+
+def set_reid_metric(cfg: Config, **settings) -> None:
+    """Change settings of the re-ID metric of a test; those that are None stay.
+
+    Re-ranking that the config gives options for keeps them.
+
+    Args:
+        cfg: The config.
+        settings: Of ``ReIDMetric``, such as rerank.
+
+    Raises:
+        ValueError: Something is asked for, and the config's test rates no re-ID.
+    """
+    asked = {key: value for key, value in settings.items() if value is not None}
+    metrics = _reid_metrics(cfg)
+    if asked and not metrics:
+        options = ', '.join(f'--{key}' for key in asked)
+        raise ValueError(f'{options}: for configs of re-identification, whose '
+                         'test_evaluator is a ReIDMetric.')
+    for metric in metrics:
+        own = metric.get('rerank')
+        metric.update(asked)
+        if asked.get('rerank') is True and isinstance(own, dict):
+            metric.rerank = own
+
+
+def swap_test_data(cfg: Config, other: Config) -> None:
+    """Test the model of ``cfg`` on the test data of another config.
+
+    Raises:
+        ValueError: The two configs test in different ways, or the other not at all.
+    """
+    settings = ('test_dataloader', 'test_evaluator', 'test_cfg')
+    missing = [name for name in settings if other.get(name) is None]
+    if missing:
+        raise ValueError('--cross-dataset: the other config has no '
+                         f'{", ".join(missing)}.')
+    types = [[metric['type'] for metric in _as_list(c.test_evaluator)]
+             for c in (cfg, other)]
+    if types[0] != types[1]:
+        raise ValueError(f'--cross-dataset: this config is rated by {types[0]}, the '
+                         f'other by {types[1]}.')
+    for name in settings:
+        cfg[name] = copy.deepcopy(other[name])
+    cfg.pop('num_splits', None)
+    if 'num_splits' in other:
+        cfg.num_splits = other.num_splits
+
+
+def use_amp(cfg: Config) -> None:
+    """Train in automatic mixed precision: float16, on a CPU bfloat16.
+
+    Raises:
+        ValueError: The optimiser wrapper is one that AMP cannot replace.
+    """
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'CPUAmpOptimWrapper'):
+        raise ValueError('--amp works with optim_wrapper.type OptimWrapper, got '
+                         f'{kind}.')
+    if get_device() == 'cpu':
+        cfg.optim_wrapper.type = 'CPUAmpOptimWrapper'
+    else:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def config_of_checkpoint(text: str) -> Config:
+    """Read the config that mmengine wrote into a checkpoint.
+
+    The text is Python, but it came with a file from somewhere: it is read as
+    data, and nothing in it is executed. Nor does it name what to build by the place
+    of an import, as ``type='os.system'``: mmengine would call that. Names with the
+    scope of an OpenMMLab package, as ``type='mmaction.ResNet'``, are none.
+
+    ``pretrained`` is switched off: the weights are those of the checkpoint, and no
+    others are to be had from an address that the file chooses.
+
+    Args:
+        text: ``checkpoint['meta']['cfg']``.
+
+    Raises:
+        ValueError: The text holds more than assignments of plain values, a type
+            that is not the name of something registered, or a request to run the code
+            of a hub.
+    """
+    try:
+        return Config(_plain_settings(ast.parse(text).body))
+    except SyntaxError as error:
+        raise ValueError(_refusal(error.lineno or 1, 'is no Python')) from None
+    except (MemoryError, RecursionError):  # of the parser
+        raise ValueError(_refusal(1, 'begins what is nested too deeply')) from None
+    except KeyError as error:
+        raise ValueError(_refusal(1, f'begins a config in which {error.args[0]}'
+                                  )) from None
+
+
+def _plain_settings(statements: list[ast.stmt]) -> dict:
+    values = {}
+    for statement in statements:
+        if not (isinstance(statement, ast.Assign) and len(statement.targets) == 1
+                and isinstance(statement.targets[0], ast.Name)):
+            raise ValueError(_refusal(statement.lineno, 'is no plain setting'))
+        values[statement.targets[0].id] = _plain_value(statement.value)
+    return values
+
+
+def _refusal(line: int, what: str) -> str:
+    return (f"Line {line} of the checkpoint's config {what}, and it is read as data "
+            'only: give the config file that it was trained with, too.')
+
+
+def _plain_value(node: ast.expr):
+    """Value of a literal that may contain ``dict(key=value)`` calls."""
+    if isinstance(node, ast.Call):
+        if not (isinstance(node.func, ast.Name) and node.func.id == 'dict'
+                and not node.args and all(k.arg for k in node.keywords)):
+            raise ValueError(_refusal(node.lineno, 'has a call other than dict(...)'))
+        return _plain_dict(node.lineno, [(k.arg, k.value) for k in node.keywords])
+    if isinstance(node, ast.Dict) and None not in node.keys:
+        return _plain_dict(node.lineno, [
+            (_plain_value(k), v) for k, v in zip(node.keys, node.values)])
+    if isinstance(node, (ast.List, ast.Tuple)):
+        kind = list if isinstance(node, ast.List) else tuple
+        return kind(_plain_value(item) for item in node.elts)
+    try:
+        return ast.literal_eval(node)
+    except (TypeError, ValueError):
+        raise ValueError(_refusal(node.lineno, 'has no plain value')) from None
+
+
+def _plain_dict(line: int, items: list[tuple]) -> dict:
+    """A dict; its ``type`` may be a registered name, not any path to import."""
+    try:
+        values = {key: _plain_value(value) for key, value in items}
+    except TypeError:  # a list as a key
+        raise ValueError(_refusal(line, 'has no plain value')) from None
+    if values.get('trust_remote_code'):
+        raise ValueError(_refusal(line, 'asks to run the code of a hub'))
+    if values.get('pretrained'):
+        values['pretrained'] = False if values['pretrained'] is True else None
+    kind = str(values.get('type', 'name'))
+    if not (kind.isidentifier() or _ELSEWHERE.fullmatch(kind)):
+        raise ValueError(_refusal(line, f'asks for {values["type"]!r}'))
+    return values

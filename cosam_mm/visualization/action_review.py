@@ -1,0 +1,303 @@
+"""What score files say of a test, ready to be printed and drawn."""
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any, Optional, Union
+
+import numpy as np
+
+from cosam_mm.datasets.action_annotation import read_class_names
+from cosam_mm.evaluation.functional.confusion import (
+    NO_PREDICTION,
+    ClassAccuracy,
+    ConfusedPair,
+    class_accuracy,
+    confusion_matrix,
+    finite_probabilities,
+    hardest_clips,
+    most_confused_pairs,
+    near_misses,
+    predict_labels,
+    true_class_losses,
+)
+from cosam_mm.evaluation.functional.paired_outcome import PairedOutcome, compare_clips
+from cosam_mm.evaluation.functional.score_fusion import align_by_id, top_k_accuracy
+from cosam_mm.evaluation.metrics.action_metric import load_scores
+from cosam_mm.models.converters import read_checkpoint
+
+__all__ = ['ActionComparison', 'ActionResults', 'compare_results', 'find_class_names',
+           'read_results']
+
+PathLike = Union[str, os.PathLike]
+
+
+@dataclass(frozen=True, eq=False)
+class ActionResults:
+    """The readable clips of a test, N of K classes.
+
+    Attributes:
+        path: The score file.
+        dataset: Name of the data set, '' where unknown.
+        split: Number of the official split, 0 where unknown.
+        score_type: 'logit' or 'prob'.
+        sample_id: (N,) names.
+        label: (N,) true classes.
+        score: (N, K).
+        unreadable: Names of clips that could not be read and are in no figure.
+    """
+    path: str
+    dataset: str
+    split: int
+    score_type: str
+    sample_id: np.ndarray
+    label: np.ndarray
+    score: np.ndarray
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self.score.shape[1]
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """(N,) predicted classes, -1 where a score is NaN."""
+        return predict_labels(self.score)
+
+    @property
+    def is_right(self) -> np.ndarray:
+        """(N,) bool."""
+        return self.predicted == self.label
+
+    @cached_property
+    def probability(self) -> np.ndarray:
+        """(N, K), NaN for clips whose scores are not finite."""
+        return finite_probabilities(self.score, self.score_type)
+
+    @cached_property
+    def loss(self) -> np.ndarray:
+        """(N,) -log of the true class's probability, NaN like these."""
+        return true_class_losses(self.score, self.label, self.score_type)
+
+    @cached_property
+    def matrix(self) -> np.ndarray:
+        """(K, K) confusion matrix."""
+        return confusion_matrix(self.label, self.predicted, self.num_classes)
+
+    @cached_property
+    def class_accuracy(self) -> ClassAccuracy:
+        """Right clips of each class."""
+        return class_accuracy(self.label, self.predicted, self.num_classes)
+
+    def figures(self, ks: Sequence[int] = (1, 3)) -> dict[str, float]:
+        """'top1', ... (those below the number of classes), 'mean1', 'cross_entropy'."""
+        ks = [k for k in ks if k == 1 or k < self.num_classes]
+        shares = top_k_accuracy(self.score, self.label, ks)
+        return {**{f'top{k}': share for k, share in shares.items()},
+                'mean1': float(np.nanmean(self.class_accuracy.share)),
+                'cross_entropy': float(self.loss.mean())}
+
+    def pairs(self, topk: int) -> list[ConfusedPair]:
+        """The most confused pairs, of each the most certain mistakes first."""
+        pairs = most_confused_pairs(self.label, self.predicted, topk)
+        return [pair._replace(rows=tuple(sorted(
+            pair.rows, key=lambda row: -self._certainty(row)))) for pair in pairs]
+
+    def hardest(self, topk: int) -> np.ndarray:
+        """Rows of the clips whose true class is given least."""
+        return hardest_clips(self.loss, topk)
+
+    def nearest(self, topk: int) -> np.ndarray:
+        """Rows of the wrong clips that were nearly right."""
+        return near_misses(self.loss, self.is_right, topk)
+
+    def own_probability(self, row: int) -> float:
+        """That of the true class."""
+        return float(self.probability[row, self.label[row]])
+
+    def _certainty(self, row: int) -> float:
+        return float(np.nan_to_num(self.probability[row, self.predicted[row]]))
+
+    def predicted_probability(self, row: int) -> float:
+        """That of the predicted class, NaN where there is none."""
+        return float(self.probability[row].max())
+
+    def verdict(self, row: int, names: Sequence[str]) -> str:
+        """'run (80.0%)': the prediction."""
+        if not np.isfinite(self.loss[row]):
+            return 'none (its scores are not finite)'
+        return (f'{names[self.predicted[row]]} '
+                f'({self.predicted_probability(row):.1%})')
+
+    def mistake(self, row: int, names: Sequence[str]) -> str:
+        """'walk taken for run', or 'walk, rightly'."""
+        true = names[self.label[row]]
+        if self.predicted[row] == NO_PREDICTION:
+            return f'{true}, without a prediction'
+        return f'{true}, rightly' if self.is_right[row] \
+            else f'{true} taken for {names[self.predicted[row]]}'
+
+    def certainty(self, row: int) -> str:
+        """'true class 12.0%, predicted 80.0%'."""
+        return (f'true class {self.own_probability(row):.1%}, predicted '
+                f'{self.predicted_probability(row):.1%}')
+
+    def take(self, rows: np.ndarray) -> 'ActionResults':
+        """Some of the clips, in the order of the rows."""
+        return ActionResults(
+            self.path, self.dataset, self.split, self.score_type,
+            self.sample_id[rows], self.label[rows], self.score[rows], self.unreadable)
+
+
+def read_results(path: PathLike) -> ActionResults:
+    """Read a score file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no score file, its labels do not fit, or no clip of it could
+            be read.
+    """
+    path = os.fspath(path)
+    scores = load_scores(path)
+    readable = ~scores['unreadable']
+    if not readable.any():
+        raise ValueError(f'{path} holds {len(readable)} clips, none of which could be '
+                         'read.')
+    results = ActionResults(
+        path, scores['dataset'], scores['split'], scores['score_type'],
+        *(scores[key][readable] for key in ('sample_id', 'label', 'score')),
+        unreadable=tuple(scores['sample_id'][~readable].tolist()))
+    try:
+        top_k_accuracy(results.score, results.label, [1])
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from None
+    return results
+
+
+# -- names of classes ------------------------------------------------------------
+
+
+def find_class_names(results: ActionResults, classes: Optional[PathLike] = None,
+                     data_root: Optional[PathLike] = None,
+                     dataset: Optional[Mapping] = None,
+                     checkpoint: Optional[PathLike] = None) -> tuple[str, ...]:
+    """The names of the classes, from the first that knows them.
+
+    Args:
+        results: Whose classes to name.
+        classes: File with one name a line.
+        data_root: Folder with ``<data set>_classes.txt``.
+        dataset: Settings of a config's data set, with ``metainfo.classes``.
+        checkpoint: Trained on a data set that names its classes.
+
+    Returns:
+        K names. Where nothing of these tells, a class is called like the folder that
+        its clips, and no other class's, lie in, and 'class 7' where there is none.
+
+    Raises:
+        FileNotFoundError: ``classes`` or ``checkpoint`` is given and not there.
+        ValueError: There are more or fewer names than classes, or a file is damaged.
+    """
+    names = _told_names(results, classes, data_root, dataset or {}, checkpoint)
+    if names is None:
+        return _folder_names(results)
+    if len(names) != results.num_classes:
+        raise ValueError(f'{len(names)} names are given for the {results.num_classes} '
+                         f'classes of {results.path}.')
+    return tuple(map(str, names))
+
+
+def _told_names(results: ActionResults, classes: Optional[PathLike],
+                data_root: Optional[PathLike], dataset: Mapping,
+                checkpoint: Optional[PathLike]) -> Optional[Sequence[str]]:
+    if classes is not None:
+        if not os.path.isfile(classes):
+            raise FileNotFoundError(f'There is no class file {os.fspath(classes)}.')
+        return read_class_names(os.fspath(classes), results.num_classes)
+    name = results.dataset or dataset.get('name', '')
+    listed = os.path.join(data_root or '', f'{name}_classes.txt')
+    # A name with a separator would lead out of the data root.
+    if data_root and name == os.path.basename(name) and os.path.isfile(listed):
+        return read_class_names(listed, results.num_classes)
+    known = _within(dataset, 'metainfo', 'classes')
+    if known is None and checkpoint is not None:
+        known = _within(read_checkpoint(os.fspath(checkpoint)), 'meta', 'dataset_meta',
+                        'classes')
+    return known
+
+
+def _within(content: Any, *keys: str) -> Any:
+    """What stands in mappings inside of one another, None where one is none."""
+    for key in keys:
+        content = content.get(key) if isinstance(content, Mapping) else None
+    return content
+
+
+def _folder_names(results: ActionResults) -> tuple[str, ...]:
+    folders: dict[int, set[str]] = {}
+    for sample_id, label in zip(results.sample_id.tolist(), results.label.tolist()):
+        folders.setdefault(label, set()).add(PurePosixPath(sample_id).parent.name)
+    single = {label: next(iter(own)) for label, own in folders.items()
+              if len(own) == 1 and own != {''}}
+    taken = [name for own in folders.values() for name in own]
+    return tuple(single[k] if k in single and taken.count(single[k]) == 1
+                 else f'class {k}' for k in range(results.num_classes))
+
+
+# -- two results -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class ActionComparison:
+    """Two models on the clips that both could read.
+
+    Attributes:
+        first: Results of the first model.
+        second: Those of the second: the same clips in the same order.
+        outcome: Which clips either gets right.
+    """
+    first: ActionResults
+    second: ActionResults
+    outcome: PairedOutcome
+
+    @property
+    def class_gain(self) -> np.ndarray:
+        """(2, K) clips of each class that the second model wins and loses."""
+        return self.outcome.class_gain(self.first.label, self.first.num_classes)
+
+    def changed(self) -> list[tuple[int, bool]]:
+        """Rows that one model alone gets right, and whether the second does.
+
+        Those won come first, the surest of either kind first.
+        """
+        def surest(rows: np.ndarray, side: ActionResults) -> list[int]:
+            return sorted(rows.tolist(), key=lambda row: -side.own_probability(row))
+        return [*((row, True) for row in surest(self.outcome.only_second, self.second)),
+                *((row, False) for row in surest(self.outcome.only_first, self.first))]
+
+
+def compare_results(first: ActionResults, second: ActionResults) -> ActionComparison:
+    """Match two results clip by clip.
+
+    Raises:
+        ValueError: They are not of the same clips, labels and classes, or no clip
+            could be read by both.
+    """
+    where = f'{first.path} and {second.path} are not of one test'
+    if first.num_classes != second.num_classes:
+        raise ValueError(f'{where}: they have {first.num_classes} and '
+                         f'{second.num_classes} classes.')
+    first, second = (one.take(np.flatnonzero(~np.isin(one.sample_id, other.unreadable)))
+                     for one, other in ((first, second), (second, first)))
+    if not len(first.label) or not len(second.label):
+        raise ValueError(f'{where}: no clip could be read in both.')
+    try:
+        _, order = align_by_id([first.sample_id, second.sample_id],
+                               [first.label, second.label])
+    except ValueError as error:
+        raise ValueError(f'{where} (streams 0 and 1): {error}') from None
+    second = second.take(order)
+    return ActionComparison(first, second,
+                            compare_clips(first.is_right, second.is_right))

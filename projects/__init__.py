@@ -1,0 +1,1 @@
+"""Studies that stand on the package and are not part of it."""

@@ -1,0 +1,1 @@
+"""What COSAM attends to and what it costs, beside other attention."""

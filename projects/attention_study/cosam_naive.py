@@ -1,0 +1,107 @@
+"""COSAM as the papers describe it, cost volume and all: a baseline to compare with.
+
+Subramaniam et al., ICCV 2019, section 3, taken step by step: the (T - 1) * H * W
+correlations of every place are built and convolved, and each mask is multiplied
+where the paper multiplies it. The products run in batches, not in Python loops
+over places, so that what it loses against :class:`~cosam_mm.layers.COSAM` is the
+volume's doing. Memory grows with (T * H * W) squared.
+"""
+from collections.abc import Sequence
+from typing import Optional, Union
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from cosam_mm.layers.cosam import COSAM
+
+__all__ = ['NaiveCOSAM']
+
+
+@MODELS.register_module()
+class NaiveCOSAM(COSAM):
+    """COSAM that builds the cost volume. Equal to :class:`COSAM` to rounding.
+
+    Parameters have the same names and shapes, so that either loads the other's
+    state. Meant for measurements and tests, not for training.
+
+    Args:
+        in_channels, num_frames, spatial_size, reduction_channels,
+        summary_channels, with_spatial, with_channel, eps, init_cfg:
+            As in :class:`COSAM`.
+
+    Example:
+        >>> cosam = COSAM(in_channels=32, num_frames=4, spatial_size=(4, 2))
+        >>> naive = NaiveCOSAM(in_channels=32, num_frames=4, spatial_size=(4, 2))
+        >>> naive.load_state_dict(cosam.state_dict())
+        <All keys matched successfully>
+        >>> x = torch.rand(2, 32, 4, 4, 2)
+        >>> torch.allclose(naive(x), cosam(x), atol=1e-5)
+        True
+    """
+
+    def __init__(self,
+                 in_channels: int,
+                 num_frames: int,
+                 spatial_size: Union[int, Sequence[int]],
+                 reduction_channels: Optional[int] = None,
+                 summary_channels: int = 64,
+                 with_spatial: bool = True,
+                 with_channel: bool = True,
+                 eps: float = 1e-4,
+                 init_cfg: Optional[dict] = None) -> None:
+        super().__init__(
+            in_channels, num_frames, spatial_size,
+            reduction_channels=reduction_channels,
+            summary_channels=summary_channels, with_spatial=with_spatial,
+            with_channel=with_channel, eps=eps, init_cfg=init_cfg)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Weigh the features by what the frames have in common.
+
+        Args:
+            x: (N, C, T, H, W), or (N*T, C, H, W) with the frames of a clip next
+                to one another.
+
+        Returns:
+            Tensor of the shape of ``x``.
+
+        Raises:
+            ValueError: ``x`` is not of the shape this module was built for.
+        """
+        built_for = (self.in_channels, self.num_frames, *self.spatial_size)
+        frames = x.transpose(1, 2).flatten(0, 1) if x.dim() == 5 else x
+        clips = frames.shape[0] // self.num_frames
+        seen = (frames.shape[1], x.shape[2] if x.dim() == 5 else self.num_frames,
+                *frames.shape[2:])
+        if seen != built_for or clips * self.num_frames != frames.shape[0]:
+            raise ValueError(
+                'NaiveCOSAM was built for features (N, C, T, H, W) or (N*T, C, H, W) '
+                f'with (C, T, H, W) = {built_for}, got {tuple(x.shape)}.')
+        y = frames                                              # (N*T, C, H, W)
+        if self.with_spatial:
+            volume = self._cost_volume(self.reduction(frames))  # (N*T, (T-1)*P, H, W)
+            y = torch.sigmoid(self.summary(volume)) * frames    # (N*T, C, H, W)
+        if self.with_channel:
+            votes = self.channel_attention(y.mean((2, 3)))      # (N*T, C)
+            mask = votes.unflatten(0, (clips, -1)).mean(1)      # (N, C)
+            mask = mask.repeat_interleave(self.num_frames, 0)   # (N*T, C)
+            y = y + mask[:, :, None, None] * y                  # (N*T, C, H, W)
+        if x.dim() == 5:
+            y = y.unflatten(0, (clips, -1)).transpose(1, 2).contiguous()
+        return y
+
+    def _cost_volume(self, reduced: Tensor) -> Tensor:
+        """(N*T, (T-1)*P, H, W) correlations of (N*T, D, H, W) reduced features."""
+        t, (d, h, w) = self.num_frames, reduced.shape[1:]
+        mean = reduced.mean(1, keepdim=True)
+        std = reduced.std(1, keepdim=True)
+        descriptors = ((reduced - mean) / (std + self.eps)).flatten(2)
+        descriptors = descriptors.unflatten(0, (-1, t))         # (N, T, D, P)
+        volumes = []
+        for n in range(t):
+            others = [descriptors[:, m] for m in range(t) if m != n]
+            others = torch.cat(others, dim=2).transpose(1, 2)   # (N, (T-1)*P, D)
+            volumes.append(torch.bmm(others, descriptors[:, n]) / d)
+        volume = torch.stack(volumes, dim=1)                    # (N, T, (T-1)*P, P)
+        return volume.flatten(0, 1).unflatten(2, (h, w))

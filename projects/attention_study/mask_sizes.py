@@ -1,0 +1,155 @@
+"""What becomes of a COSAM's masks when clips get longer or frames larger.
+
+Only the backbone runs, for heads are made for one number of tokens. All COSAMs of the
+model take any size meanwhile. Masks of other sizes are compared with those of the
+clip that the model was trained for, at the same places and moments.
+"""
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from mmengine.registry import DefaultScope
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cosam_mm.apis.action_pipeline import action_pipeline, modality
+from cosam_mm.apis.video_input import describe, open_video
+from cosam_mm.layers import COSAM
+from cosam_mm.layers.mask_recording import record_masks
+
+__all__ = ['SizedMask', 'center_frames', 'compare_mask_sizes', 'mask_correlation']
+
+
+class SizedMask(NamedTuple):
+    """The spatial mask of one COSAM for one clip.
+
+    Attributes:
+        module: The COSAM's name in the model.
+        clip: (T, H, W) of the clip.
+        mask: (t, h, w), at the features where the module stands.
+        correlation: With the mask of the clip that the model was trained for.
+    """
+    module: str
+    clip: tuple[int, int, int]
+    mask: Tensor
+    correlation: float
+
+
+def compare_mask_sizes(model: nn.Module, video: Any, lengths: Sequence[int] = (),
+                       scales: Sequence[float] = ()) -> list[SizedMask]:
+    """Masks of a video at the trained size, at other lengths and at other sizes.
+
+    Args:
+        model: A 3-D recogniser with ``cfg``, in evaluation mode, as
+            ``load_recognizer`` of :mod:`.inference.recognizer` returns it.
+        video: Of any kind that ``ActionRecognizer`` takes.
+        lengths: Frames of the clips, which all have their centre in that of the
+            video. A video that is shorter than the clip is looped.
+        scales: Factors by which the frames of the trained clip are resized.
+
+    Returns:
+        For each COSAM with a spatial mask the trained size first, then lengths, then
+        scales.
+
+    Raises:
+        ValueError: The model is no 3-D recogniser, has no COSAM, or a length or scale
+            is not positive.
+    """
+    if min([1, *lengths]) < 1 or min([1, *scales]) <= 0:
+        raise ValueError(f'Lengths and scales are positive, got {list(lengths)} and '
+                         f'{list(scales)}.')
+    trained = _clip(model, video, None)
+    clips = [trained, *(_clip(model, video, length) for length in lengths)]
+    clips += [_resized(trained, scale) for scale in scales]
+    with _any_size(model), torch.no_grad():
+        runs = []
+        for clip in clips:
+            with record_masks(model) as record:
+                model.backbone(clip)
+            runs.append({name: masks.spatial[0].float().cpu()
+                         for name, masks in record.masks().items()
+                         if masks.spatial is not None})
+    return [SizedMask(name, tuple(clip.shape[2:]), run[name],
+                      mask_correlation(run[name], runs[0][name]))
+            for name in runs[0] for clip, run in zip(clips, runs)]
+
+
+def center_frames(mask: Tensor, num_frames: int) -> Tensor:
+    """The ``num_frames`` frames about the centre of a mask (t, h, w).
+
+    Between two frames, where the numbers are not both even or odd, the mean of both.
+
+    Example:
+        >>> mask = torch.arange(5.)[:, None, None]
+        >>> center_frames(mask, 3).flatten(), center_frames(mask, 2).flatten()
+        (tensor([1., 2., 3.]), tensor([1.5000, 2.5000]))
+    """
+    surplus = mask.shape[0] - num_frames
+    start = surplus // 2
+    first = mask[start:start + num_frames]
+    if surplus % 2 == 0:
+        return first
+    return (first + mask[start + 1:start + 1 + num_frames]) / 2
+
+
+def mask_correlation(mask: Tensor, trained: Tensor) -> float:
+    """Pearson correlation of two masks (t, h, w) over the frames that both cover.
+
+    Places are brought to the size of ``trained``: by linear interpolation, or where
+    there are fewer than in ``mask`` by averaging.
+    """
+    frames = min(mask.shape[0], trained.shape[0])
+    pair = [center_frames(m, frames)[:, None] for m in (mask, trained)]
+    pair[0] = F.interpolate(pair[0], size=trained.shape[1:], mode='bilinear',
+                            align_corners=False, antialias=True)
+    return torch.corrcoef(torch.stack([m.flatten() for m in pair]))[0, 1].item()
+
+
+def _resized(clip: Tensor, scale: float) -> Tensor:
+    """(1, C, T, H, W) with its frames resized."""
+    size = [max(round(scale * side), 1) for side in clip.shape[3:]]
+    frames = clip[0].transpose(0, 1)                               # (T, C, H, W)
+    frames = F.interpolate(frames, size=size, mode='bilinear', align_corners=False,
+                           antialias=True)
+    return frames.transpose(0, 1)[None]
+
+
+def _clip(model: nn.Module, video: Any, length: Any) -> Tensor:
+    """One centre crop of the middle of a video, as the backbone gets it."""
+    config: Config = model.cfg
+    kind, channels = modality(config)
+    steps = [dict(step, clip_len=length) if length and _samples(step) else step
+             for step in action_pipeline(config, 'center')]
+    scope = config.get('default_scope', 'mmaction')
+    with DefaultScope.overwrite_default_scope(scope):
+        pipeline = Compose(steps)
+    reader = open_video(video, channels)
+    sample = pipeline(dict(
+        video_reader=reader, total_frames=len(reader), avg_fps=reader.get_avg_fps(),
+        start_index=0, modality=kind, label=-1, filename=describe(video)))
+    inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
+    if inputs.dim() != 6:
+        raise ValueError(
+            'Lengths and sizes are compared for 3-D recognisers, whose backbones take '
+            f'clips (N, C, T, H, W); this one gets {tuple(inputs.shape[1:])}.')
+    return inputs[0, :1]                                           # (1, C, T, H, W)
+
+
+def _samples(step: Any) -> bool:
+    return isinstance(step, dict) and str(step['type']).endswith('SampleFrames')
+
+
+@contextmanager
+def _any_size(model: nn.Module) -> Iterator[None]:
+    cosams = [module for module in model.modules() if isinstance(module, COSAM)]
+    before = [cosam.any_size for cosam in cosams]
+    for cosam in cosams:
+        cosam.any_size = True
+    try:
+        yield
+    finally:
+        for cosam, setting in zip(cosams, before):
+            cosam.any_size = setting

@@ -1,0 +1,94 @@
+"""A child process that may crash, hang or take all memory while its parent looks on."""
+import importlib
+import multiprocessing
+import os
+import resource
+import signal
+import traceback
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+__all__ = ['Child', 'Verdict']
+
+# Of its own data, in bytes: what takes more is a fault.
+_MOST_MEMORY = 6 << 30
+
+
+class Verdict(NamedTuple):
+    """What became of an input.
+
+    Attributes:
+        outcome: 'read', 'skipped' (and listed) or 'refused'.
+        problem: What went wrong; None where nothing did.
+    """
+    outcome: str
+    problem: Optional[str] = None
+
+
+class Child:
+    """Calls one function in a process of its own, again and again.
+
+    Args:
+        function: As 'package.module:name'; it returns a :class:`Verdict`.
+        log: What the process writes goes here.
+        limit: Seconds after which a call counts as hung.
+    """
+
+    def __init__(self, function: str, log: Path, limit: float) -> None:
+        self._function = function
+        self._log = log
+        self._limit = limit
+        self._context = multiprocessing.get_context('forkserver')
+        self._context.set_forkserver_preload(['projects.fault_injection.preload'])
+        self._process = None
+
+    def __call__(self, *args: Any) -> Verdict:
+        """The verdict on one input; a new process takes over from one that died."""
+        if self._process is None:
+            self._connection, theirs = self._context.Pipe()
+            self._process = self._context.Process(
+                target=_serve, args=(self._function, str(self._log), theirs))
+            self._process.start()
+            theirs.close()
+        self._connection.send(args)
+        try:
+            if self._connection.poll(self._limit):
+                return Verdict(*self._connection.recv())
+            problem = f'no answer in {self._limit:g} s'
+        except (EOFError, ConnectionError):
+            self._process.join(10)
+            code = self._process.exitcode
+            problem = ('died of ' + signal.Signals(-code).name if code and code < 0
+                       else f'exit status {code}')
+        self.close()
+        return Verdict('lost', f'{problem}, see {self._log}')
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+            self._connection.close()
+            self._process = None
+
+
+def _serve(function: str, log: str, connection) -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY, _MOST_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(handle, stream)
+    module, name = function.split(':')
+    call = getattr(importlib.import_module(module), name)
+    while True:
+        try:
+            args = connection.recv()
+        except EOFError:
+            return
+        try:
+            verdict = call(*args)
+        except BaseException as error:
+            traceback.print_exc()
+            lines = str(error).splitlines() or ['']
+            verdict = Verdict('lost', f'{type(error).__name__}: {lines[0][:200]}')
+        connection.send(tuple(verdict))

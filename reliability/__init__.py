@@ -1,6 +1,0 @@
-"""Faults injected on purpose, many times over: ``python -m reliability``.
-
-Each loop breaks something for real, in processes and files of its own, and checks that
-nothing is lost. Small counts run in the tests; ``docs/reliability.md`` has the figures
-of large ones.
-"""

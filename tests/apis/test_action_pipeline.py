@@ -1,0 +1,83 @@
+"""Test pipelines of configs, entered with frames."""
+import numpy as np
+import pytest
+from mmengine.config import Config
+
+from cosam_mm.apis.action_pipeline import action_pipeline, modality, take_frames
+from cosam_mm.apis.video_input import FrameReader
+
+
+def kinds(config, views='test'):
+    return ['frames' if step is take_frames else step['type']
+            for step in action_pipeline(config, views)]
+
+
+def config_of(*pipeline, model='Recognizer3D', **dataset):
+    steps = [step if isinstance(step, dict) else dict(type=step) for step in pipeline]
+    return Config(dict(model=dict(type=model), test_dataloader=dict(
+        dataset=dict(pipeline=steps, **dataset))))
+
+
+@pytest.mark.parametrize(('name', 'crop'), [
+    ('resnext101_cosam_bert_hmdb51', 'TenCrop'),
+    ('i3d_cosam_bert_ucf101', 'TenCrop'),
+    ('resnext101_bert_hmdb51_flow', 'FlowTenCrop')])
+def test_shipped_configs(repo, name, crop):
+    config = Config.fromfile(repo / 'configs' / f'{name}.py')
+    before = config.pretty_text
+    steps = ['SampleFrames', 'frames', 'Resize', crop, 'FormatShape',
+             'PackActionInputs']
+    assert kinds(config) == steps
+    assert kinds(config, 'center') == [
+        step.replace(crop, 'CenterCrop') for step in steps]
+    size = {112: 112}.get(config.test_dataloader.dataset.pipeline[-3].crop_size, 224)
+    assert action_pipeline(config, 'center')[3]['crop_size'] == size
+    assert config.pretty_text == before
+
+
+def test_loading_of_mmaction2():
+    for init, decode in (('DecordInit', 'DecordDecode'), ('mmaction.PyAVInit',
+                         'mmaction.PyAVDecode'), ('OpenCVInit', 'OpenCVDecode')):
+        assert kinds(config_of(init, 'SampleFrames', decode, 'FormatShape')) == [
+            'SampleFrames', 'frames', 'FormatShape']
+    assert kinds(config_of('SampleFrames', 'RawFrameDecode')) == [
+        'SampleFrames', 'frames']
+
+
+def test_one_view_of_several_clips():
+    sample = dict(type='SampleFrames', clip_len=8, num_clips=10, twice_sample=True)
+    steps = [sample, 'DecordDecode', dict(type='ThreeCrop', crop_size=256)]
+    one, _, crop = action_pipeline(config_of(*steps), 'center')
+    assert one == dict(sample, num_clips=1, twice_sample=False)
+    assert crop == dict(type='CenterCrop', crop_size=256)
+    # To a 2-D recogniser the clips are the segments of a video.
+    assert action_pipeline(config_of(*steps, model='Recognizer2D'), 'center')[0] == \
+        sample
+    assert action_pipeline(config_of(*steps))[0] == sample
+
+
+def test_modality():
+    assert modality(config_of()) == ('RGB', 3)
+    assert modality(config_of(modality='Flow')) == ('Flow', 2)
+    with pytest.raises(ValueError, match=r"is of modality 'Pose'; models of \('RGB', "):
+        modality(config_of(modality='Pose'))
+
+
+def test_other_pipelines():
+    for config in (Config(dict(model=dict(type='Recognizer3D'))), config_of(),
+                   config_of('UniformSampleFrames', 'PoseDecode')):
+        with pytest.raises(ValueError, match='does not decode frames of a video: it '
+                           'has none of the steps SafeDecordDecode, '):
+            action_pipeline(config)
+    with pytest.raises(ValueError, match=r"views must be one of \('test', 'center'\), g"
+                       "ot 'ten'"):
+        action_pipeline(config_of('DecordDecode'), 'ten')
+
+
+def test_frames_are_taken_by_number():
+    frames = np.arange(4 * 6 * 8 * 3, dtype=np.uint8).reshape(4, 6, 8, 3)
+    results = take_frames(dict(video_reader=FrameReader(list(frames)),
+                               frame_inds=np.array([[3, 1], [0, 3]]), label=7))
+    np.testing.assert_array_equal(np.stack(results['imgs']), frames[[3, 1, 0, 3]])
+    assert results['img_shape'] == results['original_shape'] == (6, 8)
+    assert (results['label'], 'video_reader' in results) == (7, False)

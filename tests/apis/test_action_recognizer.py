@@ -1,0 +1,494 @@
+"""Classes of videos from files and memory, against mmengine's own test loop."""
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmaction.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from PIL import Image
+
+from cosam_mm import ActionRecognizer
+from cosam_mm.datasets.video_reader import FallbackReader
+from cosam_mm.evaluation.metrics.action_metric import load_scores
+from cosam_mm.utils.config import dump_scores, set_data_root
+from tests.action_data import write_data_root, write_video
+from tests.gallery_data import reid_config
+from tests.gallery_data import write_checkpoint as write_reid_checkpoint
+
+NAMES = tuple(f'motion {k}' for k in range(8))
+VIDEO = 'videos/class 1/clip (a&b) 1.avi'
+COSAM = 'backbone.plugins.after_layer3.0'
+CLIP_LEN = 16
+
+
+def action_config(repo, crop='TenCrop', name='resnext14_cosam_bert_demo'):
+    """The demo model on half as many frames, by ten crops of resized frames."""
+    config = Config.fromfile(repo / 'configs' / f'{name}.py')
+    config.model.backbone.base_channels = 8
+    config.model.backbone.plugins[0].cfg.num_frames = CLIP_LEN // 8
+    config.model.cls_head.num_tokens = CLIP_LEN // 16
+    steps = config.test_dataloader.dataset.pipeline
+    steps[1].clip_len = CLIP_LEN
+    steps[3:4] = [dict(type='Resize', scale=(85, 72), keep_ratio=False),
+                  dict(type=crop, crop_size=64)]
+    config.test_dataloader.update(num_workers=0, persistent_workers=False, batch_size=2)
+    return config
+
+
+def build(config, seed=0):
+    torch.manual_seed(seed)
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        return MODELS.build(config.model).eval()
+
+
+def write_checkpoint(path, config, classes=NAMES, **changes):
+    """As training writes it, the order of classes far from a tie."""
+    model = build(config)
+    torch.nn.init.normal_(model.cls_head.fc_cls.weight, std=0.5)
+    state = dict(model.state_dict(), **changes)
+    torch.save(dict(state_dict=state, meta=dict(
+        cfg=config.pretty_text, dataset_meta=dict(classes=classes))), path)
+    return str(path)
+
+
+def scores_of_a_test(config, checkpoint, data_root, folder):
+    """Scores by name of a clip, out of a test as tools/test.py runs it."""
+    set_data_root(config, data_root)
+    dump_scores(config, str(folder / 'scores.npz'))
+    config.load_from, config.work_dir = str(checkpoint), str(folder / 'work')
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        Runner.from_cfg(config).test()
+    scores = load_scores(folder / 'scores.npz')
+    return dict(zip(scores['sample_id'].tolist(), scores['score']))
+
+
+@pytest.fixture(scope='module')
+def data_root(tmp_path_factory):
+    return write_data_root(tmp_path_factory.mktemp('data'), 'demo', 8, frames=True)
+
+
+@pytest.fixture(scope='module')
+def checkpoint(repo, tmp_path_factory):
+    return write_checkpoint(tmp_path_factory.mktemp('model') / 'm.pth',
+                            action_config(repo))
+
+
+@pytest.fixture(scope='module')
+def recognizer(checkpoint):
+    return ActionRecognizer(checkpoint, device='cpu')
+
+
+@pytest.fixture(scope='module')
+def frames(data_root):
+    """(20, 80, 96, 3): what the video file decodes to."""
+    return FallbackReader(data_root / VIDEO).get_batch(range(20))
+
+
+@pytest.fixture(scope='module')
+def prediction(recognizer, data_root):
+    return recognizer.predict(data_root / VIDEO, return_feature=True, return_masks=True)
+
+
+def assert_close(score, expected):
+    np.testing.assert_allclose(score, expected, rtol=1e-4, atol=1e-5)
+
+
+class TestEvaluation:
+
+    def test_scores_are_those_of_a_test(self, repo, checkpoint, recognizer, data_root,
+                                        tmp_path):
+        tested = scores_of_a_test(action_config(repo), checkpoint, data_root, tmp_path)
+        files = [data_root / 'videos' / f'{name}.avi' for name in tested]
+        assert len(files) == 4
+        found = recognizer.predict_batch(files, batch_size=3)
+        for one, expected in zip(found, tested.values()):
+            assert one.score.dtype == np.float32
+            assert_close(one.score, expected)
+        assert np.ptp([one.score for one in found], axis=0).max() > 1e-2
+
+    def test_optical_flow_as_arrays(self, repo, data_root, tmp_path):
+        config = action_config(repo, 'FlowTenCrop')
+        flow = Config.fromfile(repo / 'configs' / 'resnext101_bert_hmdb51_flow.py')
+        config.model.backbone.in_channels = 2
+        config.model.data_preprocessor.update(mean=[127.5] * 2, std=[64.] * 2)
+        dataset = config.test_dataloader.dataset
+        dataset.update(type='ActionFrameDataset', modality='Flow',
+                       filename_tmpl='flow_{}_{:05}.jpg')
+        dataset.pipeline[:3] = [dataset.pipeline[1],
+                                flow.test_dataloader.dataset.pipeline[1]]
+        rng = np.random.default_rng(0)
+        folder = data_root / 'rawframes' / 'class 1' / 'clip (a&b) 1'
+        for axis in 'xy':
+            for frame in range(1, 21):
+                picture = cv2.resize(rng.integers(0, 256, (5, 6), dtype=np.uint8),
+                                     (96, 80))
+                cv2.imwrite(str(folder / f'flow_{axis}_{frame:05}.jpg'), picture)
+        path = write_checkpoint(tmp_path / 'flow.pth', config)
+        tested = scores_of_a_test(config, path, data_root, tmp_path)
+
+        recognizer = ActionRecognizer(path, device='cpu')
+        images = [[cv2.imread(str(folder / f'flow_{axis}_{frame:05}.jpg'), 0)
+                   for axis in 'xy'] for frame in range(1, 21)]
+        array = np.moveaxis(np.array(images), 1, 3)
+        expected = tested['class 1/clip (a&b) 1']
+        assert_close(recognizer.predict(array).score, expected)
+        assert_close(recognizer.predict(list(array)).score, expected)
+        for wrong, message in (
+                (data_root / VIDEO, 'reads optical flow from folders of images, and a v'
+                                    r'.*or give flow as an array \(T, H, W, 2\)'),
+                (array[..., :1], r'uint8 of shape \(T, H, W, 2\), horizontal, then ')):
+            with pytest.raises(ValueError, match=message):
+                recognizer.predict(wrong)
+
+    def test_frame_recogniser_of_mmaction2(self, data_root, tmp_path):
+        """TSN with MMAction2's own loading: three segments of one frame."""
+        from mmaction.apis import inference_recognizer, init_recognizer
+        pipeline = [
+            dict(type='DecordInit'),
+            dict(type='SampleFrames', clip_len=1, num_clips=3, test_mode=True),
+            dict(type='DecordDecode'), dict(type='Resize', scale=(-1, 64)),
+            dict(type='ThreeCrop', crop_size=64),
+            dict(type='FormatShape', input_format='NCHW'),
+            dict(type='PackActionInputs')]
+        config = Config(dict(
+            default_scope='mmaction', test_pipeline=pipeline,
+            test_dataloader=dict(dataset=dict(pipeline=pipeline)),
+            model=dict(
+                type='Recognizer2D',
+                backbone=dict(type='mmaction.ResNet', depth=18, norm_eval=False),
+                cls_head=dict(type='TSNHead', num_classes=8, in_channels=512,
+                              average_clips='prob'),
+                data_preprocessor=dict(
+                    type='ActionDataPreprocessor', mean=[127.5] * 3, std=[64.] * 3,
+                    format_shape='NCHW'))))
+        path = write_checkpoint(tmp_path / 'tsn.pth', config)
+        expected = inference_recognizer(
+            init_recognizer(config, path, device='cpu'), str(data_root / VIDEO))
+        recognizer = ActionRecognizer(path, device='cpu')
+        found = recognizer.predict(data_root / VIDEO, topk=8, return_feature=True)
+        assert_close(found.score, expected.pred_score.numpy())
+        assert sum(one.probability for one in found.classes) == pytest.approx(1)
+        assert found.feature.shape == (512,)
+        other = recognizer.predict(data_root / VIDEO, views='center',
+                                   return_feature=True)
+        assert np.abs(other.feature - found.feature).max() > 1e-4
+
+
+@pytest.mark.parametrize(('name', 'narrow', 'channels'), [
+    ('slowonly_r50_cosam_hmdb51', dict(base_channels=8), 256),
+    ('tsm_r50_cosam_hmdb51', dict(depth=18), 512)])
+def test_attention_in_backbones_of_mmaction2(repo, data_root, tmp_path, name, narrow,
+                                             channels):
+    """The shipped configs, narrower, from a checkpoint that holds its config."""
+    config = Config.fromfile(repo / 'configs' / f'{name}.py')
+    config.model.backbone.backbone.update(narrow)
+    config.model.cls_head.in_channels = channels
+    recognizer = ActionRecognizer(
+        write_checkpoint(tmp_path / 'm.pth', config, classes=None), device='cpu')
+    found = recognizer.predict(data_root / VIDEO, 99, 'center', return_masks=True)
+    ((place, masks),) = found.masks.items()
+    assert place.startswith('backbone.plugins.')
+    assert masks.spatial.shape == (1, 8, 14, 14)
+    assert len(found.classes) == 51
+
+
+class TestInputs:
+
+    def test_every_way_to_hand_over_a_video(self, recognizer, prediction, data_root,
+                                            frames, tmp_path):
+        images = list(map(Image.fromarray, frames))
+        for number, image in enumerate(images):
+            image.save(tmp_path / f'{number}.png')
+        paths = [str(tmp_path / f'{number}.png') for number in range(20)]
+        ways = [str(data_root / VIDEO), frames, list(frames), images, paths, tmp_path]
+        for video in ways:
+            assert_close(recognizer.predict(video).score, prediction.score)
+        for one in recognizer.predict_batch(iter(ways), batch_size=4):
+            assert_close(one.score, prediction.score)
+        (one,) = recognizer.predict_batch(frames[None])
+        assert_close(one.score, prediction.score)
+
+    def test_frames_of_the_caller_stay_what_they_are(self, recognizer, frames):
+        before = frames.copy()
+        recognizer.predict(frames)
+        np.testing.assert_array_equal(frames, before)
+
+    def test_short_and_still_videos(self, recognizer, frames):
+        assert_close(recognizer.predict(frames[:1]).score,
+                     recognizer.predict(frames[:1].repeat(CLIP_LEN, 0)).score)
+        loop = np.concatenate([frames[:6], frames[:6], frames[:4]])
+        assert_close(recognizer.predict(frames[:6]).score,
+                     recognizer.predict(loop).score)
+
+    def test_any_size_but_one(self, recognizer, frames):
+        sizes = [np.stack([cv2.resize(frame, size) for frame in frames])
+                 for size in ((50, 40), (120, 90))]
+        assert len(recognizer.predict_batch(sizes, batch_size=2)) == 2
+        with pytest.raises(ValueError, match=r'must be of one size, got \[\(40, 50, 3\)'
+                           r', \(80, 96, 3\)\]'):
+            recognizer.predict([sizes[0][0], frames[0]])
+
+    def test_channel_order_matters(self, recognizer, prediction, frames):
+        bgr = recognizer.predict(frames[..., ::-1])
+        assert np.abs(bgr.score - prediction.score).max() > 1e-3
+
+    def test_wrong_videos(self, recognizer, data_root, tmp_path):
+        (tmp_path / 'broken.avi').write_bytes(b'RIFF' + bytes(500))
+        whole = (data_root / VIDEO).read_bytes()
+        (tmp_path / 'cut.avi').write_bytes(whole[:len(whole) // 3])
+        for wrong, message in (
+                (tmp_path / 'broken.avi', 'broken.avi cannot be decoded: decord: '),
+                ([], 'The list of frames is empty'),
+                ([str(data_root / VIDEO)] * 2, r'\.avi cannot be read: it does not deco'
+                                               'de. One list is one video'),
+                (np.zeros((4, 8, 8, 3)), 'got float64 of shape'),
+                (np.zeros((4, 8, 8), np.uint8), r'got uint8 of shape \(4, 8, 8\)')):
+            with pytest.raises(ValueError, match=message):
+                recognizer.predict(wrong)
+        with pytest.raises(FileNotFoundError, match='There is no video no.mp4'):
+            recognizer.predict('no.mp4')
+        with pytest.raises(ValueError, match="takes a list of videos, got 'a.mp4': p"):
+            recognizer.predict_batch('a.mp4')
+        assert recognizer.predict_batch([]) == []
+
+    def test_video_that_breaks_off_while_it_is_read(self, recognizer, monkeypatch,
+                                                    data_root):
+        from cosam_mm.datasets import video_file, video_reader
+
+        def stop(self, indices):
+            raise video_file.UnreadableVideo('frame 3 is gone')
+
+        monkeypatch.setattr(video_reader.FallbackReader, 'get_batch', stop)
+        with pytest.raises(ValueError, match=r'avi cannot be decoded: frame 3 is gone'):
+            recognizer.predict(data_root / VIDEO)
+
+
+class TestPredictions:
+
+    def test_classes(self, recognizer, prediction, data_root):
+        exp = np.exp(prediction.score.astype(float) - prediction.score.max())
+        order = np.argsort(-prediction.score)
+        assert [one.label for one in prediction.classes] == order[:5].tolist()
+        for label, name, probability in prediction.classes:
+            assert name == f'motion {label}'
+            assert probability == pytest.approx(exp[label] / exp.sum(), rel=1e-5)
+        assert len(recognizer.predict(data_root / VIDEO, topk=99).classes) == 8
+
+    def test_centre_crop(self, repo, recognizer, checkpoint, frames):
+        config = action_config(repo, 'CenterCrop')
+        expected = ActionRecognizer(checkpoint, config, 'cpu').predict(frames)
+        assert_close(recognizer.predict(frames, views='center').score, expected.score)
+        assert np.abs(recognizer.predict(frames).score - expected.score).max() > 1e-4
+
+    def test_feature_is_the_input_of_the_classifier(self, recognizer, prediction):
+        classifier = recognizer.model.cls_head.fc_cls
+        with torch.no_grad():  # linear: the mean over the views may come first
+            score = classifier(torch.from_numpy(prediction.feature)[None])[0]
+        assert_close(prediction.score, score.numpy())
+        assert recognizer.predict(np.zeros((2, 80, 96, 3), np.uint8)).feature is None
+
+    def test_masks_of_every_view(self, recognizer, prediction, frames):
+        assert list(prediction.masks) == [COSAM]
+        spatial, channel = prediction.masks[COSAM]
+        assert spatial.shape == (10, CLIP_LEN // 8, 4, 4)
+        assert channel.shape == (10, 128)
+        other = recognizer.predict_batch(
+            [np.zeros_like(frames), frames], batch_size=2, return_masks=True)
+        torch.testing.assert_close(other[1].masks[COSAM], prediction.masks[COSAM],
+                                   rtol=1e-4, atol=1e-5)
+        centre = recognizer.predict(frames, views='center', return_masks=True)
+        # TenCrop: four corners and the centre, each followed by its mirror image
+        torch.testing.assert_close(centre.masks[COSAM].spatial[0], spatial[8],
+                                   rtol=1e-4, atol=1e-5)
+
+    def test_averages_of_the_head(self, repo, checkpoint, prediction, frames):
+        for average in (None, 'prob'):
+            config = action_config(repo)
+            config.model.cls_head.average_clips = average
+            found = ActionRecognizer(checkpoint, config, 'cpu').predict(frames, topk=8)
+            total = sum(one.probability for one in found.classes)
+            assert total == pytest.approx(1, abs=1e-5)
+            if average is None:  # of the raw scores, as 'score' has it
+                assert_close(found.score, prediction.score)
+            else:
+                assert found.score.sum() == pytest.approx(1, abs=1e-5)
+
+    def test_views_in_portions(self, repo, checkpoint, prediction, frames):
+        config = action_config(repo)
+        config.model.test_cfg = dict(max_testing_views=4)
+        found = ActionRecognizer(checkpoint, config, 'cpu').predict_batch(
+            [frames, frames], batch_size=2, return_masks=True, return_feature=True)
+        assert_close(found[1].score, prediction.score)
+        assert_close(found[1].feature, prediction.feature)
+        torch.testing.assert_close(found[1].masks, prediction.masks, rtol=1e-4,
+                                   atol=1e-5)
+
+    def test_pipeline_without_a_fixed_size(self, repo, checkpoint, frames):
+        config = action_config(repo)
+        steps = config.test_dataloader.dataset.pipeline
+        config.test_dataloader.dataset.pipeline = steps[:3] + steps[5:]
+        recognizer = ActionRecognizer(checkpoint, config, 'cpu')
+        with pytest.raises(ValueError, match=r'inputs of different shapes \[\(1, 3, 16'
+                           ', 40, 48.*does not crop to one size: set batch_size=1'):
+            recognizer.predict_batch([frames[:, :40, :48], frames], batch_size=2)
+
+    @pytest.mark.parametrize(('arguments', 'message'), [
+        (dict(topk=0), 'topk must be at least 1, got 0'),
+        (dict(topk=1.5), 'topk must be at least 1, got 1.5'),
+        (dict(batch_size=0), 'batch_size must be at least 1, got 0'),
+        (dict(views='all'), r"views must be one of \('test', 'center'\), got 'all'"),
+    ])
+    def test_wrong_arguments(self, recognizer, frames, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            recognizer.predict_batch([frames], **arguments)
+
+    def test_nothing_to_return(self, repo, frames, tmp_path):
+        config = action_config(repo)
+        config.model.backbone.plugins = None
+        path = write_checkpoint(tmp_path / 'm.pth', config)
+        recognizer = ActionRecognizer(path, device='cpu')
+        with pytest.raises(ValueError, match='There is no COSAM in this Recognizer3D'):
+            recognizer.predict(frames, return_masks=True)
+        recognizer.model.cls_head.fc_cls = None
+        with pytest.raises(ValueError, match='BERTHead has no layer fc_cls, whose inp'):
+            recognizer.predict(frames, return_feature=True)
+
+
+class TestCheckpoint:
+
+    def test_names_of_classes(self, repo, checkpoint, tmp_path, frames):
+        names = [f'name {k}' for k in range(8)]
+        (tmp_path / 'names.txt').write_text('\n'.join(names) + '\n')
+        for classes in (names, tmp_path / 'names.txt', str(tmp_path / 'names.txt')):
+            found = ActionRecognizer(checkpoint, device='cpu', classes=classes)
+            assert found.class_names == tuple(names)
+        (tmp_path / 'names.txt').write_text('one\ntwo\n')
+        for classes, message in (
+                (names[:3], '3 names are given for 8 classes'),
+                (tmp_path / 'names.txt', 'names.txt names 2 classes, but num_classes')):
+            with pytest.raises(ValueError, match=message):
+                ActionRecognizer(checkpoint, device='cpu', classes=classes)
+        bare = tmp_path / 'bare.pth'
+        torch.save(build(action_config(repo)).state_dict(), bare)
+        found = ActionRecognizer(bare, action_config(repo), 'cpu').predict(frames)
+        assert found.classes[0].name == f'class {found.classes[0].label}'
+
+    def test_config_file_beside_a_bare_checkpoint(self, repo, checkpoint, prediction,
+                                                  frames, tmp_path):
+        content = torch.load(checkpoint, weights_only=True)
+        torch.save(content['state_dict'], tmp_path / 'bare.pth')
+        (tmp_path / 'c.py').write_text(action_config(repo).pretty_text)
+        with pytest.raises(ValueError, match='bare.pth holds no config'):
+            ActionRecognizer(tmp_path / 'bare.pth')
+        recognizer = ActionRecognizer(tmp_path / 'bare.pth', tmp_path / 'c.py', 'cpu')
+        assert_close(recognizer.predict(frames).score, prediction.score)
+        with pytest.raises(FileNotFoundError, match='There is no config no.py'):
+            ActionRecognizer(tmp_path / 'bare.pth', 'no.py')
+
+    def test_settings_that_do_not_fit(self, repo, checkpoint, tmp_path):
+        def load(path=checkpoint, device='cpu', change=lambda config: None):
+            config = action_config(repo)
+            change(config)
+            ActionRecognizer(path, config, device)
+
+        reid = write_reid_checkpoint(tmp_path / 'reid.pth', reid_config())
+        for wrong, message in (
+                (lambda: ActionRecognizer(reid), 'is a VideoReID, which recognises no a'
+                                                 'ctions: .*take TrackletEncoder'),
+                (lambda: load(change=lambda c: c.model.update(type='My')),
+                 "No model of type 'My' is registered. If it is yours, give the con"),
+                (lambda: load(change=lambda c: c.model.cls_head.update(type='My')),
+                 'The model cannot be built: My.*give the config file, whose custom'),
+                (lambda: load(change=lambda c: c.model.cls_head.update(num_classes=9)),
+                 'does not fit the model'),
+                (lambda: load(change=lambda c: c.pop('test_dataloader')),
+                 'does not decode frames of a video'),
+                (lambda: load(device='cuda:99'), "There is no device 'cuda:99' here")):
+            with pytest.raises(ValueError, match=message):
+                wrong()
+        with pytest.raises(FileNotFoundError, match='nothing.pth'):
+            ActionRecognizer(tmp_path / 'nothing.pth')
+
+    def test_broken_weights(self, repo, frames, tmp_path):
+        path = write_checkpoint(tmp_path / 'nan.pth', action_config(repo), **{
+            'cls_head.fc_cls.bias': torch.full((8,), float('nan'))})
+        with pytest.raises(ValueError, match='The scores hold NaN or infinity: the weig'
+                           'hts of .*nan.pth are of no use'):
+            ActionRecognizer(path, device='cpu').predict(frames)
+
+    def test_default_scope_of_others_is_left_alone(self, checkpoint, frames):
+        with DefaultScope.overwrite_default_scope('mmengine'):
+            ActionRecognizer(checkpoint, device='cpu').predict(frames, views='center')
+            assert DefaultScope.get_current_instance().scope_name == 'mmengine'
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
+    def test_gpu_agrees(self, checkpoint, prediction, frames):
+        found = ActionRecognizer(checkpoint)
+        assert next(found.model.parameters()).is_cuda
+        one = found.predict(frames, return_masks=True)
+        np.testing.assert_allclose(one.score, prediction.score, rtol=1e-2, atol=1e-3)
+        assert not one.masks[COSAM].spatial.is_cuda
+
+
+class TestMMAction2:
+    """The same configs and checkpoints through MMAction2's own inferencer."""
+
+    @pytest.fixture
+    def config_file(self, repo, tmp_path):
+        path = tmp_path / 'c.py'
+        path.write_text(action_config(repo).pretty_text)
+        return str(path)
+
+    @pytest.fixture
+    def label_file(self, tmp_path):
+        (tmp_path / 'labels.txt').write_text('\n'.join(NAMES))
+        return str(tmp_path / 'labels.txt')
+
+    @pytest.fixture
+    def inferencer(self, config_file, label_file, checkpoint):
+        from mmaction.apis.inferencers import MMAction2Inferencer
+        with pytest.warns(UserWarning, match='please provide the `save_dir`'):
+            return MMAction2Inferencer(config_file, checkpoint, 'cpu', label_file)
+
+    def test_inferencer_takes_the_centre_crop(self, inferencer, recognizer, data_root):
+        video = str(data_root / VIDEO)
+        expected = recognizer.predict(video, views='center')
+        for one in inferencer([video, video], batch_size=2)['predictions']:
+            assert_close(one['rec_scores'][0], expected.score)
+            assert one['rec_labels'] == [[expected.classes[0].label]]
+        with pytest.warns(UserWarning, match='please provide the `save_dir`'):
+            in_memory = type(inferencer)(
+                inferencer.actionrecog_inferencer.cfg.filename, recognizer.checkpoint,
+                'cpu', input_format='array')
+        frames = FallbackReader(video).get_batch(range(20))
+        assert_close(in_memory(frames)['predictions'][0]['rec_scores'][0],
+                     expected.score)
+
+    def test_pictures_of_it(self, inferencer, data_root, tmp_path):
+        shutil.copy(data_root / VIDEO, tmp_path / 'walk.avi')
+        found = inferencer(str(tmp_path / 'walk.avi'), out_type='img',
+                           vid_out_dir=str(tmp_path / 'out'))
+        assert found['visualization'][0].shape == (20, 80, 96, 3)
+        pictures = sorted((tmp_path / 'out' / 'walk.avi' / 'frames_0').iterdir())
+        assert len(pictures) == 20
+        assert cv2.imread(str(pictures[0])).shape == (80, 96, 3)
+
+    def test_film_of_it(self, inferencer, tmp_path):
+        pytest.importorskip('moviepy')
+        write_video(tmp_path / 'walk.avi', 20)
+        for kind, name in (('video', 'walk.mp4'), ('gif', 'walk.gif')):
+            inferencer(str(tmp_path / 'walk.avi'), vid_out_dir=str(tmp_path),
+                       out_type=kind)
+            assert (tmp_path / name).stat().st_size > 1000
+        assert len(FallbackReader(tmp_path / 'walk.mp4')) == 20
+
+    def test_functions(self, config_file, checkpoint, data_root, prediction):
+        from mmaction.apis import inference_recognizer, init_recognizer
+        model = init_recognizer(config_file, checkpoint, device='cpu')
+        model.cfg.test_pipeline = model.cfg.test_dataloader.dataset.pipeline
+        found = inference_recognizer(model, str(data_root / VIDEO))
+        assert_close(found.pred_score.numpy(), prediction.score)

@@ -1,0 +1,666 @@
+"""Exported files against the model that they were made of, for every head."""
+import importlib.util
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+import torch
+from mmaction.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from torch import nn
+
+from cosam_mm.apis.export import (
+    METADATA_NAME,
+    DeployableModel,
+    check_exportable,
+    contract_lines,
+    export_model,
+    load_deployable,
+    relative_error,
+)
+from cosam_mm.apis.export.contract import input_contract
+from cosam_mm.apis.trained_model import weights_sha256
+
+needs_onnx = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None
+        for name in ('onnx', 'onnxscript', 'onnxruntime')),
+    reason='the packages of cosam_mm[deploy] are not installed')
+
+MEAN, STD = [110.0, 120.0, 130.0], [50.0, 60.0, 70.0]
+BYTE_MEAN, BYTE_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+# -- small models of every kind ----------------------------------------------
+
+
+def pipeline(clip_len, size, layout='NCTHW', **sampling):
+    return [dict(type='SafeDecordInit', on_unreadable='blank'),
+            dict(type='SampleFrames', clip_len=clip_len, test_mode=True, **sampling),
+            dict(type='SafeDecordDecode'),
+            dict(type='CenterCrop', crop_size=size),
+            dict(type='FormatShape', input_format=layout),
+            dict(type='PackActionInputs')]
+
+
+def action_config(backbone, head, steps, kind='Recognizer3D', layout='NCTHW', mean=MEAN,
+                  std=STD, **dataset):
+    return Config(dict(
+        default_scope='mmaction',
+        model=dict(
+            type=kind, backbone=backbone, cls_head=dict(dict(num_classes=5), **head),
+            data_preprocessor=dict(type='ActionDataPreprocessor', mean=mean, std=std,
+                                   format_shape=layout)),
+        test_dataloader=dict(dataset=dict(pipeline=steps, **dataset))))
+
+
+def resnext(head, **changes):
+    cosam = dict(type='COSAM', num_frames=2, spatial_size=2)
+    return action_config(
+        dict(dict(type='ResNeXt3D', depth=14, base_channels=8, groups=4,
+                  feature_reduction='FRMB', reduced_channels=32,
+                  plugins=[dict(cfg=cosam, position='after_layer3')]), **changes),
+        dict(in_channels=32, **head), pipeline(16, 32))
+
+
+def modes_of_cosam():
+    """Reference frames, and summary weights resampled from another size."""
+    references = dict(type='COSAM', num_frames=4, spatial_size=4, num_references=2)
+    resampled = dict(type='COSAM', num_frames=4, spatial_size=3, any_size=True)
+    return resnext(dict(type='MeanHead'), plugins=[
+        dict(cfg=references, position='after_layer2'),
+        dict(cfg=resampled, position='after_layer3')])
+
+
+def i3d():
+    cosam = dict(type='COSAM', num_frames=2, spatial_size=(1, 1))
+    return action_config(
+        dict(type='I3D', feature_reduction='FRMB',
+             plugins=[dict(cfg=cosam, position='after_MaxPool3d_5a_2x2')]),
+        dict(type='BERTHead', in_channels=512, num_tokens=2,
+             temporal=dict(ffn_channels=32, normalize_tokens=True)),
+        pipeline(16, 30))
+
+
+def tsn():
+    return action_config(
+        dict(type='ResNet', depth=18, norm_eval=False),
+        dict(type='TSNHead', in_channels=512, average_clips='prob',
+             consensus=dict(type='AvgConsensus', dim=1)),
+        pipeline(1, 32, 'NCHW', num_clips=3), kind='Recognizer2D', layout='NCHW')
+
+
+def reid_config(aggregation, backbone='FrameResNet', last_stride=1):
+    cosam = dict(type='COSAM', num_frames=2, spatial_size=(4, 2))
+    after4 = dict(cosam, spatial_size=(4 // last_stride, 2 // last_stride))
+    steps = [dict(type='SampleTrackletFrames', num_frames=2, mode='all_clips'),
+             dict(type='LoadTrackletFrames', on_unreadable='blank'),
+             dict(type='ResizeFrames', size=(64, 32)),
+             dict(type='PackTrackletInputs')]
+    return Config(dict(
+        default_scope='mmengine',
+        custom_imports=dict(imports=['cosam_mm', 'cosam_mm.datasets.reid']),
+        model=dict(
+            type='VideoReID', aggregation=aggregation,
+            backbone=dict(
+                type=backbone, depth=14, base_channels=8, last_stride=last_stride,
+                plugins=[dict(cfg=cosam, position='after_layer3'),
+                         dict(cfg=after4, position='after_layer4')]),
+            head=dict(type='IdentityHead', num_pids=3)),
+        test_dataloader=dict(dataset=dict(
+            query=dict(pipeline=steps), gallery=dict(pipeline=steps))),
+        test_evaluator=dict(type='ReIDMetric', distance='cosine')))
+
+
+CONFIGS = dict(
+    mean=lambda: resnext(dict(type='MeanHead')),
+    lstm=lambda: resnext(dict(type='LSTMHead', hidden_channels=24)),
+    bert=lambda: resnext(dict(type='BERTHead', num_tokens=1,
+                              temporal=dict(num_heads=4, ffn_channels=64))),
+    modes=modes_of_cosam,
+    i3d=i3d,
+    tsn=tsn,
+    tp=lambda: reid_config(dict(type='TemporalPoolAggregation'), 'FrameSEResNet'),
+    ta=lambda: reid_config(
+        dict(type='TemporalAttentionAggregation', spatial_size=(2, 1)), last_stride=2),
+    rnn=lambda: reid_config(dict(type='TemporalRNNAggregation', hidden_channels=16)))
+REID = ('tp', 'ta', 'rnn')
+
+
+def build(config, seed=0):
+    """The model with random weights, and norms that have seen something."""
+    torch.manual_seed(seed)
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        model = MODELS.build(config.model)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.8, 1.2)
+    return model.eval()
+
+
+def write_checkpoint(path, config, **meta):
+    model = build(config)
+    torch.save(dict(state_dict=model.state_dict(),
+                    meta=dict(meta, cfg=config.pretty_text)), path)
+    return model
+
+
+def some_pixels(shape, count, seed=0):
+    """(N, *shape) of different brightness."""
+    rng = np.random.default_rng(seed)
+    light = rng.uniform(0.2, 1, (count, *[1] * len(shape)))
+    return (light * rng.integers(0, 256, (count, *shape))).astype(np.uint8)
+
+
+def run_model(name, model, frames):
+    """Output for uint8 frames of a file, normalised here and by nothing else."""
+    frames = torch.from_numpy(frames).double()
+    if name == 'tsn' or name in REID:                      # (N, T, C, H, W)
+        frames = frames.transpose(1, 2)
+    mean, std = (BYTE_MEAN, BYTE_STD) if name in REID else (MEAN, STD)
+    scale = 255 if name in REID else 1
+    mean, std = (scale * torch.tensor(v, dtype=torch.float64).view(-1, 1, 1, 1)
+                 for v in (mean, std))
+    clips = ((frames - mean) / std).float()                # (N, C, T, H, W)
+    with torch.no_grad():
+        if name in REID:
+            return model.extract_feat([clip[None] for clip in clips]).numpy()
+        inputs = clips.transpose(1, 2) if name == 'tsn' else clips[:, None]
+        return model(inputs, mode='tensor', stage='head').numpy()
+
+
+def open_onnx(path):
+    import onnxruntime
+    session = onnxruntime.InferenceSession(
+        str(path), providers=['CPUExecutionProvider'])
+    return session, lambda frames: session.run(None, {'frames': frames})[0]
+
+
+def open_program(path):
+    module = torch.export.load(str(path)).module()
+    return lambda frames: module(torch.from_numpy(frames)).detach().numpy()
+
+
+def read_sidecar(path):
+    return json.loads((path.parent / f'{path.name}.json').read_text())
+
+
+def assert_same_output(found, expected):
+    assert found.shape == expected.shape
+    scale = np.abs(expected).max(1, keepdims=True)
+    assert np.all(np.abs(found - expected) <= 1e-5 * scale)
+    # clips differ by more than the files do, or an equal output would say nothing
+    assert np.abs(expected - expected[:1]).max(1)[1:].min() > 1e-4 * scale.max()
+
+
+# -- every head and aggregation ----------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def exported(tmp_path_factory):
+    """Name -> (model, base path of its files), each made once."""
+    folder = tmp_path_factory.mktemp('exported')
+    made = {}
+
+    def make(name):
+        if name not in made:
+            config = CONFIGS[name]()
+            model = write_checkpoint(folder / f'{name}.pth', config,
+                                     dataset_meta=dict(classes=list('abcde')))
+            with DefaultScope.overwrite_default_scope(None):
+                files = export_model(load_deployable(folder / f'{name}.pth'),
+                                     folder / name, ('onnx', 'program'))
+            made[name] = model, folder / name, files
+        return made[name]
+
+    return make
+
+
+@needs_onnx
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=pytest.mark.slow if name == 'i3d' else ())
+    for name in CONFIGS])
+def test_files_equal_the_model(exported, name):
+    """In batches of 1, 2 and 5; the example that was traced has 3 clips."""
+    model, base, files = exported(name)
+    session, run_onnx = open_onnx(f'{base}.onnx')
+    run_program = open_program(f'{base}.pt2')
+    (given,), (made,) = session.get_inputs(), session.get_outputs()
+    assert (given.name, given.type, given.shape[0]) == ('frames', 'tensor(uint8)', 'N')
+    assert made.shape[0] == 'N'
+    frames = some_pixels(given.shape[1:], 5)
+    expected = run_model(name, model, frames)
+    assert_same_output(run_onnx(frames), expected)
+    assert_same_output(run_program(frames), expected)
+    for count in (1, 2):
+        for run in (run_onnx, run_program):
+            assert relative_error(run(frames[:count]), expected[:count]) < 1e-5
+    assert [file.path.name for file in files] == [f'{name}.onnx', f'{name}.pt2']
+    for file in files:
+        assert file.num_bytes == file.path.stat().st_size
+        assert file.max_relative_error < 1e-5
+
+
+@needs_onnx
+@pytest.mark.parametrize('name', ['lstm', 'tsn', 'ta'])
+def test_contract_is_in_the_files_and_true(exported, name):
+    model, base, files = exported(name)
+    session, _ = open_onnx(f'{base}.onnx')
+    stored = json.loads(session.get_modelmeta().custom_metadata_map[METADATA_NAME])
+    extra = {METADATA_NAME: ''}
+    torch.export.load(f'{base}.pt2', extra_files=extra)
+    assert json.loads(extra[METADATA_NAME]) == stored
+    for file, kind in zip(files, ('onnx', 'program')):
+        sidecar = read_sidecar(file.path)
+        assert sidecar.pop('check') == dict(
+            max_relative_error=file.max_relative_error, tolerance=1e-4,
+            batch_sizes=[1, 2])
+        assert (sidecar.pop('file'), sidecar.pop('format')) == (file.path.name, kind)
+        assert sidecar == stored
+
+    given, made = stored['input'], stored['output']
+    assert given['shape'] == session.get_inputs()[0].shape
+    assert made['shape'] == session.get_outputs()[0].shape
+    assert (given['dtype'], made['dtype']) == ('uint8', 'float32')
+    assert (given['channel_order'], given['pixel_range']) == ('RGB', [0, 255])
+    assert given['normalization']['inside'] is True
+    if name in REID:
+        assert given['layout'] == 'NTCHW'
+        for key, numbers in (('mean', [123.675, 116.28, 103.53]),
+                             ('std', [58.395, 57.12, 57.375])):
+            assert given['normalization'][key] == pytest.approx(numbers, rel=1e-6)
+        assert made['name'] == 'features'
+        assert 'cosine distance' in made['meaning']
+        assert 'class_names' not in stored
+        model.head = model.losses = None
+    else:
+        assert given['layout'] == ('NTCHW' if name == 'tsn' else 'NCTHW')
+        assert given['normalization']['mean'] == MEAN
+        assert given['normalization']['std'] == STD
+        assert stored['class_names'] == list('abcde')
+        assert made['name'] == 'scores'
+        assert ('softmax each' if name == 'tsn' else 'average the logits'
+                ) in made['meaning']
+    assert stored['checkpoint'] == f'{name}.pth'
+    assert stored['weights_sha256'] == weights_sha256(model)
+
+
+@needs_onnx
+def test_files_hold_each_weight_once_and_nothing_of_this_machine(exported, repo):
+    """The ONNX file has norms folded into the convolutions before them."""
+    import onnx
+    from onnx.numpy_helper import to_array
+    model, base, files = exported('bert')
+    used = {name: value.numpy() for name, value in model.state_dict().items()}
+    state = torch.export.load(f'{base}.pt2').state_dict
+    for name, value in used.items():
+        np.testing.assert_array_equal(state[f'model.{name}'], value)
+
+    graph = onnx.load(f'{base}.onnx').graph
+    stored = [np.sort(to_array(tensor).ravel()).tobytes()
+              for tensor in graph.initializer if np.prod(tensor.dims) > 64]
+    assert len(stored) == len(set(stored)) > 20
+    linear = [np.sort(value.ravel()).tobytes() for name, value in used.items()
+              if value.ndim == 2 and value.size > 64]
+    assert len(linear) >= 8
+    assert set(linear) <= set(stored)
+    num_bytes = sum(value.nbytes for value in used.values())
+    assert sum(map(len, stored)) <= num_bytes
+    for file in files:
+        assert file.num_bytes < num_bytes + 2**20
+        content = file.path.read_bytes()
+        for folder in (repo, torch.__path__[0], base.parent):
+            assert str(folder).encode() not in content
+
+
+@needs_onnx
+def test_input_that_is_already_normalised_is_refused(exported):
+    _, base, _ = exported('mean')
+    session, run_onnx = open_onnx(f'{base}.onnx')
+    floats = np.zeros((2, *session.get_inputs()[0].shape[1:]), np.float32)
+    with pytest.raises(Exception, match=r'expected: \(tensor\(uint8\)\)'):
+        run_onnx(floats)
+    with pytest.raises(RuntimeError, match='Expected: Byte'):
+        open_program(f'{base}.pt2')(floats)
+
+
+@needs_onnx
+@pytest.mark.parametrize('name', ['mean', 'tp'])
+def test_normalisation_left_to_the_caller(exported, name, tmp_path):
+    model, base, _ = exported(name)
+    loaded = load_deployable(f'{base}.pth', normalize=False)
+    export_model(loaded, tmp_path / 'm', ('onnx', 'program'))
+    session, run_onnx = open_onnx(tmp_path / 'm.onnx')
+    given = read_sidecar(tmp_path / 'm.onnx')['input']
+    assert given['dtype'] == 'float32'
+    assert given['normalization']['inside'] is False
+    assert 'Normalise before' in given['normalization']['advice']
+    assert 'BEFORE the file, by you' in '\n'.join(contract_lines(loaded.contract))
+    pixels = some_pixels(session.get_inputs()[0].shape[1:], 3)
+    channels = (-1, 1, 1) if name == 'tp' else (-1, 1, 1, 1)
+    mean, std = (np.float32(given['normalization'][key]).reshape(channels)
+                 for key in ('mean', 'std'))
+    frames = (pixels - mean) / std
+    expected = run_model(name, model, pixels)
+    assert_same_output(run_onnx(frames), expected)
+    assert_same_output(open_program(tmp_path / 'm.pt2')(frames), expected)
+    with pytest.raises(Exception, match=r'expected: \(tensor\(float\)\)'):
+        run_onnx(pixels)
+
+
+# -- the check ---------------------------------------------------------------
+
+
+class Sums(DeployableModel):
+    """A model of one layer whose file can be made to differ from it."""
+
+    def __init__(self, fault='', num_outputs=3, width=4):
+        model = nn.Module()
+        model.data_preprocessor = nn.Module()
+        model.data_preprocessor.register_buffer('mean', torch.full((3,), 100.0))
+        model.data_preprocessor.register_buffer('std', torch.full((3,), 50.0))
+        torch.manual_seed(0)
+        model.layer = nn.Linear(3 * width, num_outputs)
+        super().__init__(model, (3, 1, 1, width))
+        self.fault = fault
+        self.contract = dict(
+            model='Sums', checkpoint='sums.pth',
+            input=input_contract('NCTHW', self.clip_shape, 'RGB', [100.0] * 3,
+                                 [50.0] * 3, True),
+            output=dict(name='scores', shape=['N', 3], dtype='float32', meaning='sums'))
+        self.eval()
+
+    def forward(self, frames):
+        clips = frames.float() if self.fault == 'raw' else self._clips(frames)
+        if self.fault == 'mixed':
+            clips = clips.flip(0)
+        out = self.model.layer(clips.flatten(1))
+        return out + float('nan') if self.fault == 'nan' else out
+
+    def reference(self, pixels):
+        return self.model.layer(((pixels - self.mean) / self.std).flatten(1))
+
+
+FORMATS = ['program', pytest.param('onnx', marks=needs_onnx)]
+
+
+@pytest.mark.parametrize('kind', FORMATS)
+@pytest.mark.parametrize('fault', ['raw', 'mixed', 'nan'])
+def test_a_file_that_differs_is_not_kept(tmp_path, kind, fault):
+    """Normalisation forgotten, clips mixed up, NaN."""
+    with pytest.raises(RuntimeError, match=r'm\.\w+ differs from the model by .* '
+                       r'more than the tolerance of 1\.0e-04: no file was kept'):
+        export_model(Sums(fault), tmp_path / 'm', [kind])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_good_file_stays_when_a_bad_one_was_to_replace_it(tmp_path):
+    export_model(Sums(), tmp_path / 'm', ['program'])
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(before) == {'m.pt2', 'm.pt2.json'}
+    with pytest.raises(RuntimeError, match='no file was kept'):
+        export_model(Sums('raw'), tmp_path / 'm', ['program'], overwrite=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@needs_onnx
+def test_none_of_two_files_is_kept_when_one_differs(tmp_path, monkeypatch):
+    from cosam_mm.apis.export import onnx_file
+    run = onnx_file.open_file
+    monkeypatch.setattr(onnx_file, 'open_file',
+                        lambda path: lambda array: run(path)(array) + 1)
+    with pytest.raises(RuntimeError, match=r'm\.onnx differs'):
+        export_model(Sums(), tmp_path / 'm', ['program', 'onnx'])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_gives_nan_is_not_compared(tmp_path):
+    model = Sums()
+    model.model.layer.weight.data[0, 0] = float('nan')
+    with pytest.raises(ValueError, match=r'sums\.pth gives NaN or infinity'):
+        export_model(model, tmp_path / 'm', ['program'])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_contract_that_is_wrong_about_the_output(tmp_path):
+    with pytest.raises(ValueError, match=r'says that its output is \(1, 3\), and gives '
+                       r'\(1, 2\)'):
+        export_model(Sums(num_outputs=2), tmp_path / 'm', ['program'])
+
+
+def test_relative_error_by_rows():
+    expected = np.array([[3.0, -4.0], [0.0, 10.0]], np.float32)
+    assert relative_error(expected, expected) == 0
+    found = expected + np.array([[0.0, 0.4], [1e-3, 0.0]], np.float32)
+    assert relative_error(found, expected) == pytest.approx(0.1)
+    assert relative_error(found[1:], expected[1:]) == pytest.approx(1e-4)
+    zero = np.zeros((1, 2), np.float32)
+    assert relative_error(zero, zero) == 0
+    assert relative_error(zero + 1, zero) == np.inf
+    assert np.isnan(relative_error(found * np.nan, expected))
+    with pytest.raises(ValueError, match=r'shape \(1, 2\), the model one of \(2, 2\)'):
+        relative_error(found[:1], expected)
+
+
+# -- files -------------------------------------------------------------------
+
+
+@needs_onnx
+def test_shared_weights_are_stored_once(tmp_path):
+    import onnx
+    model = Sums(num_outputs=12)
+    model.model.again = nn.Linear(12, 12)
+    model.model.again.weight = model.model.layer.weight
+    model.contract['output']['shape'] = ['N', 12]
+
+    def twice(clips):
+        return model.model.again(model.model.layer(clips.flatten(1)))
+    model.forward = lambda frames: twice(model._clips(frames))
+    model.reference = lambda pixels: twice((pixels - model.mean) / model.std)
+    export_model(model, tmp_path / 'm', ['onnx'])
+    graph = onnx.load(tmp_path / 'm.onnx').graph
+    assert [tuple(tensor.dims) for tensor in graph.initializer].count((12, 12)) == 1
+
+
+@needs_onnx
+def test_weights_beside_the_file_and_back(tmp_path):
+    model = Sums(width=1000)
+    (file,) = export_model(model, tmp_path / 'a b', ['onnx'], external_data=True)
+    assert [path.name for path in file.companions] == ['a b.onnx.data', 'a b.onnx.json']
+    assert {path.name for path in tmp_path.iterdir()} == {
+        'a b.onnx', 'a b.onnx.data', 'a b.onnx.json'}
+    assert file.num_bytes == sum((tmp_path / name).stat().st_size
+                                 for name in ('a b.onnx', 'a b.onnx.data'))
+    assert (tmp_path / 'a b.onnx').stat().st_size < 3000 * 3 * 4
+    frames = some_pixels(model.clip_shape, 4)
+    expected = model.reference(torch.from_numpy(frames)).detach().numpy()
+    assert relative_error(open_onnx(file.path)[1](frames), expected) < 1e-5
+
+    (file,) = export_model(model, tmp_path / 'a b', ['onnx'], overwrite=True)
+    assert {path.name for path in tmp_path.iterdir()} == {'a b.onnx', 'a b.onnx.json'}
+    assert relative_error(open_onnx(file.path)[1](frames), expected) < 1e-5
+
+
+@needs_onnx
+@pytest.mark.parametrize('name', [
+    "it's $(touch harm); `x`", '%s {0} \\n', 'ä ü 人', '-rf', 'v1.2', 'line\nbreak'])
+def test_names_are_data(tmp_path, name):
+    model = Sums()
+    model.contract['checkpoint'] = name
+    model.contract['class_names'] = [name, '"', '\x00']
+    files = export_model(model, tmp_path / name, ('onnx', 'program'),
+                         external_data=True)
+    frames = some_pixels(model.clip_shape, 4)
+    outputs = [open_onnx(files[0].path)[1](frames), open_program(files[1].path)(frames)]
+    assert relative_error(*outputs) < 1e-5
+    assert {path.name for path in tmp_path.iterdir()} == {name + suffix for suffix in (
+        '.onnx', '.onnx.data', '.onnx.json', '.pt2', '.pt2.json')}
+    metadata = open_onnx(files[0].path)[0].get_modelmeta().custom_metadata_map
+    assert json.loads(metadata[METADATA_NAME])['class_names'] == [name, '"', '\x00']
+    assert read_sidecar(files[1].path)['checkpoint'] == name
+
+
+@needs_onnx
+@pytest.mark.parametrize('opset', [18, 21])
+def test_opset(tmp_path, opset):
+    import onnx
+    export_model(Sums(), tmp_path / 'm', ['onnx'], opset=opset)
+    model = onnx.load(tmp_path / 'm.onnx')
+    assert [one.version for one in model.opset_import if one.domain == ''] == [opset]
+
+
+@needs_onnx
+def test_impossible_opsets(tmp_path):
+    for opset in (17, 999):
+        with pytest.raises(ValueError, match=rf'opset must be from 18 to \d+, got '
+                           f'{opset}'):
+            check_exportable(tmp_path / 'm', ['onnx'], opset)
+    with pytest.raises(ValueError, match='does not go with the format program'):
+        check_exportable(tmp_path / 'm', ['program'], 18)
+
+
+@pytest.mark.parametrize('missing', ['onnx', 'onnxscript', 'onnxruntime'])
+def test_missing_packages_are_named(monkeypatch, tmp_path, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ValueError, match=re.escape(
+            "Install them with \"pip install 'cosam_mm[deploy]'\", or export with "
+            '--format program')) as caught:
+        check_exportable(tmp_path / 'm', ['onnx'])
+    listed = str(caught.value).split('missing: ')[1].split('.')[0].split(', ')
+    assert missing in listed
+    export_model(Sums(), tmp_path / 'm', ['program'])
+
+
+@needs_onnx
+def test_onnxscript_that_is_too_old_for_torch(monkeypatch, tmp_path):
+    def export(*args, **kwargs):
+        raise ModuleNotFoundError("No module named 'onnxscript._framework_apis.x'")
+    monkeypatch.setattr(torch.onnx, 'export', export)
+    with pytest.raises(RuntimeError, match='onnxscript does not go with torch .* '
+                       'pip install -U onnxscript'):
+        export_model(Sums(), tmp_path / 'm')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_in_the_way(tmp_path):
+    (tmp_path / 'm.pt2').write_text('mine')
+    (tmp_path / 'n.pt2.json').write_text('mine')
+    (tmp_path / 'q.pt2.data').write_text('mine')
+    (tmp_path / 'o.pt2').mkdir()
+    (tmp_path / 'p').mkdir()
+    for name, message in (
+            ('m', r'm\.pt2 exists; --overwrite \(overwrite=True\) replaces it'),
+            ('n', r'n\.pt2\.json exists; --overwrite'),
+            ('q', r'q\.pt2\.data exists; --overwrite'),
+            ('o', r'o\.pt2 is a folder, which no file can replace'),
+            ('p', r'p is a folder: name the files in it, without suffix'),
+            ('m.pt2/x', r'm\.pt2 is no folder that you may write to')):
+        with pytest.raises(ValueError, match=message):
+            export_model(Sums(), tmp_path / name, ['program'])
+    assert (tmp_path / 'm.pt2').read_text() == 'mine'
+    export_model(Sums(), tmp_path / 'new' / 'folder' / 'm', ['program'])
+    assert (tmp_path / 'new' / 'folder' / 'm.pt2').is_file()
+
+
+def test_arguments_that_make_no_sense(tmp_path):
+    for formats in ([], ['onnx', 'tflite']):
+        with pytest.raises(ValueError, match='Formats are onnx, program, got'):
+            export_model(Sums(), tmp_path / 'm', formats)
+    with pytest.raises(ValueError, match='batch_size must be at least 2, got 1'):
+        export_model(Sums(), tmp_path / 'm', ['program'], batch_size=1)
+
+
+# -- from a checkpoint -------------------------------------------------------
+
+
+def load(config, tmp_path, **arguments):
+    write_checkpoint(tmp_path / 'c.pth', config)
+    return load_deployable(str(tmp_path / 'c.pth'), **arguments)
+
+
+def test_contract_of_optical_flow(tmp_path):
+    config = action_config(
+        dict(type='ResNeXt3D', depth=14, base_channels=8, groups=4, in_channels=2),
+        dict(type='MeanHead', in_channels=256, average_clips=None),
+        pipeline(16, 32, frame_interval=4), mean=[127.5] * 2, std=[64.0] * 2,
+        modality='Flow')
+    contract = load(config, tmp_path).contract
+    assert contract['input']['shape'] == ['N', 2, 16, 32, 32]
+    assert contract['input']['channel_order'] == 'flow x, flow y'
+    assert contract['input']['frame_interval'] == 4
+    assert contract['class_names'] is None
+    assert contract['output']['meaning'] == (
+        'Logits of one view: softmax gives probabilities.')
+    assert 'classes        the checkpoint does not tell' in contract_lines(contract)
+    assert contract['test_pipeline'][1]['clip_len'] == 16
+
+
+def test_model_that_was_trained_on_bgr_takes_rgb(tmp_path):
+    """MMAction2's to_rgb is a matter of its decoders; the file's input is RGB."""
+    config = CONFIGS['mean']()
+    config.model.data_preprocessor.to_rgb = True
+    model = load(config, tmp_path)
+    pixels = torch.from_numpy(some_pixels(model.clip_shape, 2))
+    with torch.no_grad():
+        torch.testing.assert_close(model(pixels), model.reference(pixels))
+        bgr = model.model.data_preprocessor(dict(
+            inputs=[clip[None] for clip in pixels.flip(1)], data_samples=[None] * 2))
+        torch.testing.assert_close(
+            model(pixels), model.model(bgr['inputs'], mode='tensor', stage='head'))
+
+
+def test_given_shape_and_shapes_that_do_not_fit(tmp_path):
+    config = reid_config(dict(type='TemporalPoolAggregation'))
+    model = load(config, tmp_path, clip_shape=(3, 2, 64, 32))
+    assert model.contract['input']['shape'] == ['N', 2, 3, 64, 32]
+    with pytest.raises(ValueError, match='normalises 3 channels, and a clip has 2: set '
+                       'C of --shape'):
+        load(config, tmp_path, clip_shape=(2, 2, 64, 32))
+    wrong = load(config, tmp_path, clip_shape=(3, 5, 64, 32))
+    with pytest.raises(ValueError, match='Clips have 5 frames'):
+        export_model(wrong, tmp_path / 'm', ['program'])
+    wrong = load(CONFIGS['mean'](), tmp_path, clip_shape=(3, 16, 64, 64))
+    with pytest.raises(ValueError, match='COSAM was built for features of 2x2, '
+                       'got 4x4'):
+        export_model(wrong, tmp_path / 'm', ['program'])
+    assert not list(tmp_path.glob('m*'))
+
+
+def test_configs_that_say_too_little(tmp_path):
+    config = CONFIGS['mean']()
+    config.test_dataloader.dataset.pipeline = []
+    with pytest.raises(ValueError, match='no test pipeline .* --shape C T H W'):
+        load(config, tmp_path)
+    assert load(config, tmp_path, clip_shape=(3, 16, 32, 32)).clip_shape[1] == 16
+
+    config = reid_config(dict(type='TemporalPoolAggregation'))
+    del config.test_dataloader.dataset.gallery.pipeline[2]
+    with pytest.raises(ValueError, match='tells no num_frames and size: give --shape'):
+        load(config, tmp_path)
+
+    config = reid_config(dict(type='TemporalPoolAggregation'))
+    config.model.data_preprocessor = dict(type='TrackletPreprocessor', mean=None,
+                                          std=None)
+    with pytest.raises(ValueError, match='TrackletPreprocessor of this config has no '
+                       'mean and std'):
+        load(config, tmp_path)
+
+    config = CONFIGS['mean']()
+    config.model.data_preprocessor.format_shape = 'MIX2d3d'
+    with pytest.raises(ValueError, match='format_shape NCTHW or NCHW, got MIX2d3d'):
+        load(config, tmp_path)
+
+
+def test_models_that_are_neither(tmp_path):
+    torch.save(dict(state_dict=dict(a=torch.zeros(1))), tmp_path / 'c.pth')
+    config = Config(dict(model=dict(type='FrameResNet'), default_scope='mmengine'))
+    with pytest.raises(ValueError, match='FrameResNet, which recognises no actions'):
+        load_deployable(tmp_path / 'c.pth', config)
+    config.model.type = 'Mine'
+    with pytest.raises(ValueError, match="No model of type 'Mine' is registered"):
+        load_deployable(tmp_path / 'c.pth', config)
+    with pytest.raises(FileNotFoundError, match=r'no checkpoint file .*no\.pth'):
+        load_deployable(tmp_path / 'no.pth')

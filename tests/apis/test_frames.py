@@ -1,0 +1,138 @@
+"""What users hand over as a video, right and wrong."""
+import pathlib
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from cosam_mm.apis.video_input import FrameReader, describe, open_video, read_frames
+from tests.video_data import make_unreadable, number_of, write_video
+
+RGB = np.random.default_rng(0).integers(0, 256, (3, 6, 8, 3), dtype=np.uint8)
+
+
+def write_images(folder, frames=RGB):
+    for number, frame in enumerate(frames):
+        cv2.imwrite(str(folder / f'img{number}.png'), frame[..., ::-1])
+    return [str(folder / f'img{number}.png') for number in range(len(frames))]
+
+
+def assert_same(frames, expected=RGB):
+    np.testing.assert_array_equal(np.stack(frames), expected)
+
+
+class TestFrames:
+
+    def test_every_kind(self, tmp_path):
+        paths = write_images(tmp_path)
+        for video in (RGB, list(RGB), tuple(RGB), list(map(Image.fromarray, RGB)),
+                      paths, list(map(pathlib.Path, paths)), tmp_path, str(tmp_path),
+                      [paths[0], Image.fromarray(RGB[1]), RGB[2]]):
+            assert_same(read_frames(video))
+
+    def test_images_of_a_folder_in_natural_order(self, tmp_path):
+        for number in range(3):
+            cv2.imwrite(str(tmp_path / f'{9 + number}.png'), RGB[number][..., ::-1])
+        assert_same(read_frames(tmp_path))
+
+    def test_pil_modes_of_8_bits_become_rgb(self):
+        grey = Image.fromarray(RGB[0, ..., 0])
+        for image in (grey, grey.convert('LA'), grey.convert('RGBA')):
+            assert_same(read_frames([image]), RGB[:1, ..., :1].repeat(3, axis=3))
+        assert read_frames([grey.convert('P')])[0].shape == (6, 8, 3)
+
+    def test_grey_file(self, tmp_path):
+        cv2.imwrite(str(tmp_path / 'a.png'), RGB[0, ..., 0])
+        assert_same(read_frames(tmp_path), RGB[:1, ..., :1].repeat(3, axis=3))
+
+    def test_flow(self):
+        flow = RGB[..., :2]
+        assert_same(read_frames(flow, channels=2), flow)
+        assert_same(read_frames(list(flow), channels=2), flow)
+        for wrong, message in (
+                (RGB, r'uint8 of shape \(T, H, W, 2\), horizontal, then vertical flow'),
+                (['a.jpg'], 'Frame 0 is a str; an array is needed'),
+                ([Image.fromarray(RGB[0])], 'Frame 0 is a Image; an array is needed')):
+            with pytest.raises(ValueError, match=message):
+                read_frames(wrong, channels=2)
+
+    @pytest.mark.parametrize(('video', 'message'), [
+        (RGB / 255, r'The array must be uint8 of shape \(T, H, W, 3\), RGB; got float64'
+                    r' of shape \(3, 6, 8, 3\)\. Of values from 0 to 1, \(255 \* x\)'),
+        (RGB.astype(int), r'got int64 of shape \(3, 6, 8, 3\)\.$'),
+        (RGB[0], r'must be uint8 of shape \(T, H, W, 3\), RGB; got uint8 of shape '
+                 r'\(6, 8, 3\)'),
+        (RGB[None], r'got uint8 of shape \(1, 3, 6, 8, 3\)'),
+        (RGB[..., 0], r'got uint8 of shape \(3, 6, 8\)'),
+        (RGB[..., :1], r'of shape \(3, 6, 8, 1\)\. Repeat a grey channel: x.repeat'),
+        (np.zeros((9, 6, 8), np.uint8), r'Repeat grey frames: np.stack\(\[x\] \* 3, a'),
+        (np.zeros((3, 6, 8, 4), np.uint8), r'Leave the fourth channel out: x\[..., '),
+        (np.moveaxis(RGB, 3, 1), r'of shape \(3, 3, 6, 8\). Channels come last: np.mo'),
+        (RGB[:0], r'The array is empty: its shape is \(0, 6, 8, 3\)'),
+        (RGB[:, :0], r'The array is empty: its shape is \(3, 0, 8, 3\)'),
+        ([RGB[0], RGB[1] / 255], r'Frame 1 must be uint8 of shape \(H, W, 3\), RGB; '),
+        ([RGB[0], RGB[1, ..., 0]], r'Frame 1 must .* got uint8 of shape \(6, 8\). Rep'),
+        ([RGB, RGB], r'Frame 0 is an array of shape \(3, 6, 8, 3\), a whole video. One'
+                     ' list is one video, frame by frame: predict_batch takes several'),
+        ([RGB[0], 3], 'Frame 1 is a int; a path, a PIL image or an array is needed'),
+        ([Image.fromarray(RGB[0, ..., 0].astype(np.float32))],
+         "Frame 0 is a PIL image of mode 'F', which is not of 8 bits: one of .*'RGB'"),
+        ([], 'The list of frames is empty'),
+        (None, r'A NoneType is no video: give a path of a video file .*\(T, H, W, 3\)'),
+        ((frame for frame in RGB), 'A generator is no video'),
+        (['nowhere.png'], 'The image nowhere.png cannot be read: No such file.* One '),
+    ])
+    def test_wrong_input(self, video, message):
+        with pytest.raises(ValueError, match=message):
+            read_frames(video)
+
+    def test_broken_image_and_empty_folder(self, tmp_path):
+        with pytest.raises(ValueError, match='The folder .* holds no images'):
+            read_frames(tmp_path)
+        paths = write_images(tmp_path)
+        pathlib.Path(paths[1]).write_bytes(b'no picture')
+        with pytest.raises(ValueError, match='img1.png cannot be read: it does not de'):
+            read_frames(tmp_path)
+        with pytest.raises(FileNotFoundError, match='There is no folder .*none'):
+            read_frames(tmp_path / 'none')
+
+
+class TestReader:
+
+    def test_frames_by_number(self):
+        reader = FrameReader(list(RGB))
+        assert (len(reader), reader.get_avg_fps()) == (3, 0)
+        assert_same(reader.get_batch(np.array([2, 0, 0, 9])), RGB[[2, 0, 0, 2]])
+
+    def test_frames_are_copied(self):
+        frames = RGB.copy()
+        FrameReader(list(frames)).get_batch([0, 0])[:] = 0
+        assert_same(frames)
+
+    def test_different_sizes(self):
+        with pytest.raises(ValueError, match=r'must be of one size, got \[\(6, 7, 3\), '
+                           r'\(6, 8, 3\)\]: resize'):
+            FrameReader([RGB[0], RGB[1, :, :7]])
+
+    def test_video_file(self, tmp_path):
+        reader = open_video(write_video(tmp_path / 'v.mp4', 12))
+        assert len(reader) == 12
+        assert [*map(number_of, reader.get_batch([3, 11, 3]))] == [3, 11, 3]
+        assert reader.get_avg_fps() == 25
+
+    @pytest.mark.parametrize('kind', ['empty', 'text', 'headless'])
+    def test_broken_video(self, tmp_path, kind):
+        path = make_unreadable(tmp_path, kind)
+        with pytest.raises(ValueError, match=r'\(1\).mp4 cannot be decoded: \S'):
+            open_video(path)
+
+    def test_no_video(self):
+        with pytest.raises(FileNotFoundError, match='There is no video nowhere.mp4'):
+            open_video('nowhere.mp4')
+
+    def test_names_for_messages(self):
+        names = [describe(video) for video in (
+            pathlib.Path('a/b.mp4'), RGB, ['a.jpg', 'b.jpg'], list(RGB), [])]
+        assert names == ['a/b.mp4', 'the array of shape (3, 6, 8, 3)',
+                         'the images a.jpg, ...', 'the frames', 'the frames']

@@ -1,0 +1,55 @@
+"""Where plugins can stand in the backbone of a config."""
+import pytest
+from mmengine.config import Config
+
+from cosam_mm.apis.insertion_points import list_places
+
+BACKBONE = dict(type='FrameResNet', depth=14, base_channels=8)
+PLUGGED = dict(type='PluggedBackbone', backbone=BACKBONE, input_shape=(4, 3, 32, 16),
+               plugins=[dict(cfg=dict(type='COSAM'), after='layer4')])
+
+
+def by_name(cfg, shape=None):
+    return {place.name: place for place in list_places(cfg, shape)}
+
+
+@pytest.mark.parametrize('backbone', [BACKBONE, PLUGGED])
+def test_places_of_a_backbone(backbone):
+    places = by_name(Config(dict(model=dict(backbone=backbone))), (4, 3, 64, 32))
+    assert places['layer3'].shape == (4, 128, 4, 2)
+    assert places['layer3'].layouts == ('frames', 'frames_last')
+    assert (places['layer3'].kind, places['layer3.0'].kind) == ('Sequential',
+                                                                'Bottleneck')
+    assert places['layer1.0.relu'].reason == 'runs 3 times in a forward pass'
+    assert places['layer1.0.relu'].shape is None
+    assert 'norm' in places['bn1'].reason
+    assert not any(name.startswith('plugins') for name in places)
+
+
+def test_shape_of_a_plugged_backbone_is_its_own():
+    places = by_name(Config(dict(model=dict(backbone=PLUGGED))))
+    assert places['layer3'].shape == (4, 128, 2, 1)
+
+
+@pytest.mark.parametrize(('name', 'shape'), [
+    ('resnext14_bert_demo', (1, 256, 4, 4, 4)), ('tsn_r50_hmdb51', (8, 256, 2, 2))])
+def test_shape_of_the_test_pipeline(repo, name, shape):
+    cfg = Config.fromfile(repo / 'configs' / f'{name}.py')
+    if name.startswith('tsn'):
+        cfg.model.backbone.depth = 18
+        next(step for step in cfg.test_dataloader.dataset.pipeline
+             if 'crop_size' in step).crop_size = 32
+        cfg.default_scope = 'mmaction'
+    else:
+        cfg.model.backbone.update(base_channels=16)
+    place = by_name(cfg)['layer3']
+    assert place.shape[0] == shape[0]
+    assert place.shape[2:] == shape[2:]
+
+
+def test_configs_that_do_not_tell(repo):
+    with pytest.raises(ValueError, match=r'This config has no model.backbone'):
+        list_places(Config(dict(model=dict())))
+    cfg = Config.fromfile(repo / 'configs/reid/resnet14_tp_demo.py')
+    with pytest.raises(ValueError, match='give --shape, 1 C T H W for a clip or'):
+        list_places(cfg)

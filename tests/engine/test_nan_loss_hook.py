@@ -1,0 +1,396 @@
+"""NaN and infinite losses and weights in real trainings of a model of two numbers."""
+import contextlib
+import logging
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from mmengine.registry import HOOKS, OPTIM_WRAPPERS
+from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
+from torch.utils.data import Dataset
+
+from cosam_mm.engine.hooks import BadLossHook
+from cosam_mm.engine.hooks.nan_loss_hook import sample_names
+from cosam_mm.utils.cli import is_user_mistake
+from tests.tool_process import REPO, run_fresh
+
+COUNTER = iter(range(10_000))
+LR = 0.1
+GOOD = [1., 2., 3., 4.]
+
+
+class Model(BaseModel):
+    """loss = mean of w * x, so that dloss/dw is the mean of x."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(1.))
+        self.register_buffer('limit', torch.tensor(-math.inf))  # as of attention masks
+
+    def forward(self, inputs, data_samples, mode='tensor'):
+        return dict(loss=(self.weight * torch.stack(inputs)).mean())
+
+
+class Normalized(Model):
+    """With statistics that a batch changes before its loss is known."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(1)
+
+    def forward(self, inputs, data_samples, mode='tensor'):
+        self.norm(torch.stack([*inputs, torch.zeros(())])[:, None])
+        return super().forward(inputs, data_samples, mode)
+
+
+class BrokenGradient(Model):
+    """The loss of 0 is finite, its gradient is NaN."""
+
+    def forward(self, inputs, data_samples, mode='tensor'):
+        x = torch.stack(inputs)
+        y = self.weight * x
+        return dict(loss=y.mean() + y.abs().sqrt().sum())
+
+
+class Clips(Dataset):
+    """Numbers in the order given, a batch each; the same in every epoch."""
+
+    metainfo = dict(dataset='numbers', split=1)
+
+    def __init__(self, values):
+        self.values = values
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, index):
+        sample = BaseDataElement(metainfo=dict(sample_id=f'wave/clip {index}.avi'))
+        return dict(inputs=torch.tensor(self.values[index]), data_samples=sample)
+
+
+@OPTIM_WRAPPERS.register_module()
+class ScalingWrapper(OptimWrapper):
+    """mmengine's AmpOptimWrapper in what matters here, on a CPU."""
+
+    def __init__(self, init_scale, **kwargs):
+        super().__init__(**kwargs)
+        self.scaler = torch.amp.GradScaler('cpu', init_scale=init_scale)
+
+    def backward(self, loss, **kwargs):
+        self.scaler.scale(loss).backward()
+        self._inner_count += 1
+
+    def step(self, **kwargs):
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+
+def make_runner(work_dir, values, model=None, epochs=1, counts=1, hook=None,
+                wrapper=(), resume=False, **options):
+    hooks = [] if hook is None else [dict(type='BadLossHook', **hook)]
+    return Runner(
+        model=model or Model(), work_dir=str(work_dir), resume=resume,
+        train_dataloader=dict(
+            batch_size=1, num_workers=0,
+            dataset=values if isinstance(values, Dataset) else Clips(values),
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='pseudo_collate')),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=LR),
+                           accumulative_counts=counts, **dict(wrapper)),
+        default_hooks=dict(checkpoint=dict(
+            type='SafeCheckpointHook', interval=1, max_keep_ckpts=2)),
+        custom_hooks=hooks, experiment_name=f'loss {next(COUNTER)}',
+        default_scope='mmengine',
+        cfg=dict(custom_hooks=hooks, **{key: options[key] for key in options
+                                        if key == 'model_wrapper_cfg'}),
+        **{key: options[key] for key in options if key != 'model_wrapper_cfg'})
+
+
+@pytest.fixture(autouse=True)
+def _close_logs():
+    yield
+    for name in [name for name in MMLogger._instance_dict if 'loss ' in name]:
+        for handler in MMLogger._instance_dict.pop(name).handlers:
+            handler.close()
+
+
+def weight(runner):
+    return runner.model.weight.item()
+
+
+def warnings_of(runner):
+    """Those of the hook."""
+    file, = (handler.baseFilename for handler in runner.logger.handlers
+             if isinstance(handler, logging.FileHandler))
+    return '\n'.join(line for line in Path(file).read_text().splitlines()
+                     if ' WARNING ' in line and 'left out' in line)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in Path(folder).glob('*.pth')}
+
+
+def after(values, weight=1.):
+    """The weight after updates by these gradients."""
+    for value in values:
+        weight -= LR * value
+    return weight
+
+
+class Turning(Clips):
+    """Good in the first epoch, bad at one place from the second on."""
+
+    def __init__(self, bad):
+        super().__init__(GOOD)
+        self.bad, self.reads = bad, 0
+
+    def __getitem__(self, index):
+        item, self.reads = super().__getitem__(index), self.reads + 1
+        if index == 2 and self.reads > len(GOOD):
+            item['inputs'] = torch.tensor(self.bad)
+        return item
+
+
+class Keep(Hook):
+    """Notes the checkpoints that are there as the second epoch begins."""
+
+    def before_train_epoch(self, runner):
+        self.found = contents(runner.work_dir)
+
+
+@pytest.mark.parametrize('bad', [math.nan, math.inf, -math.inf])
+def test_a_bad_loss_stops_before_any_harm(tmp_path, bad):
+    runner = make_runner(tmp_path, Turning(bad), epochs=3, hook={})
+    keep = Keep()
+    runner.register_hook(keep)
+    with pytest.raises(RuntimeError) as failure:
+        runner.train()
+    message = str(failure.value)
+    assert message.startswith(  # the weight is below 0 by then
+        f'The loss of iteration 7 (epoch 2) is {-bad}, in the batch of '
+        "'wave/clip 2.avi'. The checkpoints are as before (")
+    assert f'the newest is {tmp_path}/epoch_1.pth' in message
+    assert message.endswith('--cfg-options custom_hooks.0.on_bad_loss=skip.')
+    assert is_user_mistake(failure.value)  # one line, not a traceback
+    assert weight(runner) == pytest.approx(after([*GOOD, *GOOD[:2]]))
+    assert list(keep.found) == ['epoch_1.pth']
+    assert contents(tmp_path) == keep.found
+
+
+def test_without_the_hook_the_good_checkpoints_go(tmp_path):
+    """What it is for: if mmengine did so itself, the hook could go."""
+    runner = make_runner(tmp_path, [1., math.nan], epochs=3)
+    runner.train()
+    assert sorted(contents(tmp_path)) == ['epoch_2.pth', 'epoch_3.pth']
+    for path in tmp_path.glob('*.pth'):
+        state = torch.load(path, weights_only=True)['state_dict']
+        assert math.isnan(state['weight'].item())
+
+
+@pytest.mark.parametrize(('values', 'counts', 'updates'), [
+    ([1., math.nan, 3., 4.], 1, [1., 3., 4.]),
+    ([math.inf, 2.], 1, [2.]),
+    # Accumulated: the other batches of an update still count, with their own share.
+    ([1., math.nan, 3., 4., 5., 6.], 3, [4. / 3, 15. / 3]),
+    ([1., 2., math.nan, 4., 5., 6.], 3, [3. / 3, 15. / 3]),
+    ([math.nan, 2., 3., 4., 5., 6.], 3, [5. / 3, 15. / 3]),
+    ([math.nan, math.nan, math.nan, 4., 5., 6.], 3, [15. / 3]),
+    # The last update of a training has fewer batches.
+    ([1., 2., 3., 4.], 3, [6. / 3, 4.]),
+    ([1., 2., 3., math.nan], 3, [6. / 3])])
+@pytest.mark.parametrize('wrapper', [{}, dict(type='ScalingWrapper', init_scale=4.)])
+def test_a_bad_batch_is_left_out(tmp_path, values, counts, updates, wrapper):
+    runner = make_runner(tmp_path, values, counts=counts, wrapper=wrapper,
+                         hook=dict(on_bad_loss='skip'))
+    runner.train()
+    assert weight(runner) == pytest.approx(after(updates))
+    num_bad = sum(not math.isfinite(value) for value in values)
+    warnings = warnings_of(runner)
+    for number, value in enumerate(values):
+        assert (f"'wave/clip {number}.avi'" in warnings) == (not math.isfinite(value))
+    if num_bad:
+        assert f'It is left out ({num_bad} of at most 10).' in warnings
+        assert f'{num_bad} batch(es) of this run were left out' in warnings
+    else:
+        assert not warnings
+
+
+@pytest.mark.parametrize('choice', ['stop', 'skip'])
+def test_statistics_of_a_bad_batch_are_taken_back(tmp_path, choice):
+    values = [1., 2., math.nan]
+    good = make_runner(tmp_path / 'good', values[:2], model=Normalized())
+    good.train()
+    runner = make_runner(tmp_path / 'bad', values, model=Normalized(),
+                         hook=dict(on_bad_loss=choice))
+    with contextlib.suppress(RuntimeError):
+        runner.train()
+    for name, expected in good.model.state_dict().items():
+        assert torch.equal(runner.model.state_dict()[name], expected), name
+    assert good.model.norm.running_mean != 0
+    assert good.model.norm.num_batches_tracked == 2
+
+
+def test_more_than_the_limit_stops(tmp_path):
+    runner = make_runner(tmp_path, [1., math.nan], epochs=9,
+                         hook=dict(on_bad_loss='skip', max_skipped=2))
+    with pytest.raises(RuntimeError, match=(
+            r'iteration 6 \(epoch 3\) is nan.* 2 batches have been left out already, '
+            r'which max_skipped allows, and the training stops \(the newest is '
+            r'\S+epoch_2\.pth\)')):
+        runner.train()
+    assert weight(runner) == pytest.approx(after([1.] * 3))
+
+
+class TestWeights:
+
+    @pytest.mark.parametrize('choice', ['stop', 'skip'])
+    def test_an_update_that_breaks_them_is_not_saved(self, tmp_path, choice):
+        runner = make_runner(tmp_path, [1., 0.], epochs=3, model=BrokenGradient(),
+                             hook=dict(on_bad_loss=choice))
+        (tmp_path / 'last_checkpoint').write_text('epoch_9.pth\n')
+        with pytest.raises(RuntimeError, match=(
+                r'1 weight\(s\) are NaN or infinite after iteration 2: weight\. No '
+                r'checkpoint is made of them; the newest is epoch_9\.pth\. Resume '
+                r'from it with a lower learning rate, or with clipped gradients')):
+            runner.train()
+        assert math.isnan(weight(runner))
+        assert list(contents(tmp_path)) == []
+        assert not list(tmp_path.glob('.*partial'))
+
+    @pytest.mark.parametrize('choice', ['stop', 'skip'])
+    def test_they_are_found_by_the_next_loss_too(self, tmp_path, choice):
+        runner = make_runner(tmp_path, [0., 1., 2.], model=BrokenGradient(),
+                             hook=dict(on_bad_loss=choice))
+        with pytest.raises(RuntimeError, match=(
+                r'after iteration 1: weight.*; there is none yet')) as failure:
+            runner.train()
+        assert is_user_mistake(failure.value)
+
+    def test_a_resumed_training_starts_from_the_good_one(self, tmp_path):
+        make_runner(tmp_path, GOOD, epochs=1, hook={}).train()
+        good = contents(tmp_path)
+        with pytest.raises(RuntimeError, match='NaN or infinite'):
+            make_runner(tmp_path, [*GOOD[:3], 0.], epochs=2, model=BrokenGradient(),
+                        hook={}, resume=True).train()
+        assert contents(tmp_path) == good
+        runner = make_runner(tmp_path, GOOD, epochs=2, hook={}, resume=True)
+        runner.train()
+        assert weight(runner) == pytest.approx(after(GOOD * 2))
+
+    @pytest.mark.parametrize(('value', 'is_refused'), [
+        (-math.inf, False), (math.nan, True)])
+    def test_buffers_may_be_infinite(self, tmp_path, value, is_refused):
+        model = Model()
+        model.limit.fill_(value)
+        runner = make_runner(tmp_path, GOOD, model=model, hook={})
+        if is_refused:
+            with pytest.raises(RuntimeError, match='iteration 4: limit'):
+                runner.train()
+        else:
+            runner.train()
+
+
+def test_gradients_that_a_scaler_finds_infinite_are_its_own_affair(tmp_path):
+    """The first scale is far too large; it is halved until the gradients fit."""
+    runner = make_runner(tmp_path, GOOD * 3, hook={}, wrapper=dict(
+        type='ScalingWrapper', init_scale=2.**127))
+    runner.train()
+    scale = runner.optim_wrapper.scaler.get_scale()
+    assert scale < 2.**127
+    assert math.isfinite(weight(runner))
+    assert weight(runner) != 1.
+    assert not warnings_of(runner)
+
+
+@pytest.mark.parametrize(('batch', 'names'), [
+    (dict(data_samples=[dict(sample_id='a', filename='a.avi'), dict(filename='b')]),
+     ['a', 'b']),
+    (dict(data_samples=[BaseDataElement(metainfo=dict(tracklet_id='0001C1T0001'))]),
+     ['0001C1T0001']),
+    (dict(data_samples=dict(frame_dir='x')), ['x']),
+    (dict(data_samples=dict(filename=['x', 'y'])), ['x', 'y']),
+    (dict(data_samples=[BaseDataElement(metainfo=dict(img_path='i.jpg')), 3, {}]),
+     ['i.jpg']),
+    (dict(inputs=[1]), []), ([1, 2], []), (None, [])])
+def test_names_of_samples(batch, names):
+    assert sample_names(batch) == names
+
+
+def test_many_names_are_cut(tmp_path, monkeypatch):
+    runner = make_runner(tmp_path, [math.nan], hook={})
+    monkeypatch.setattr('cosam_mm.engine.hooks.nan_loss_hook.sample_names',
+                        lambda batch: [str(number) for number in range(66)])
+    with pytest.raises(RuntimeError, match="'63' and 2 more"):
+        runner.train()
+
+
+def test_samples_without_names(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        'cosam_mm.engine.hooks.nan_loss_hook.sample_names', lambda batch: [])
+    with pytest.raises(RuntimeError, match='the batch whose samples tell no names'):
+        make_runner(tmp_path, [math.nan], hook={}).train()
+
+
+@pytest.mark.parametrize(('settings', 'message'), [
+    (dict(on_bad_loss='ignore'), r"one of \('stop', 'skip'\), got 'ignore'"),
+    (dict(max_skipped=0), 'at least 1, got 0'),
+    (dict(max_skipped=1.5), 'at least 1, got 1.5')])
+def test_wrong_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        BadLossHook(**settings)
+
+
+@pytest.mark.parametrize('runtime', ['default_runtime', 'reid_runtime'])
+def test_every_run_has_it(runtime):
+    cfg = Config.fromfile(REPO / 'configs' / '_base_' / f'{runtime}.py')
+    hook, = [hook for hook in cfg.custom_hooks if hook.type == 'BadLossHook']
+    assert HOOKS.build(hook).on_bad_loss == 'stop'
+
+
+TWO_PROCESSES = """
+import math, sys
+from mmengine.config import Config
+from cosam_mm.engine.runner.process_group import (
+    connect_cpu_processes, disconnect_cpu_processes)
+from tests.engine.test_nan_loss_hook import make_runner, weight
+cfg = Config(dict(launcher='pytorch'))
+connect_cpu_processes(cfg)
+runner = make_runner(sys.argv[1], [1., 2., math.nan, 4., 5., 6.],
+                     hook=dict(on_bad_loss=sys.argv[2]), launcher='pytorch',
+                     model_wrapper_cfg=cfg.model_wrapper_cfg)
+try:
+    runner.train()
+except RuntimeError as error:
+    print('stopped', error, flush=True)
+    sys.exit(3)
+print(f'weight {runner.model.module.weight.item():.4f}', flush=True)
+disconnect_cpu_processes()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('choice', ['stop', 'skip'])
+def test_two_processes_agree(tmp_path, choice):
+    """Batches (1, 2), (NaN, 4), (5, 6), of which one process sees nothing wrong."""
+    script = tmp_path / 'train.py'
+    script.write_text(TWO_PROCESSES)
+    done = run_fresh(
+        sys.executable, '-m', 'torch.distributed.run', '--standalone',
+        '--nproc_per_node=2', script, tmp_path / 'work', choice, cwd=REPO,
+        PYTHONPATH=str(REPO))
+    if choice == 'stop':
+        assert done.returncode != 0
+        assert 'stopped The loss of iteration 2' in done.stdout
+        assert "is nan, in the batch of 'wave/clip 2.avi'. The" in done.stdout
+    else:
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count(f'weight {after([1.5, 5.5]):.4f}') == 2

@@ -1,0 +1,128 @@
+"""Signals that are noted, and workers that outlive them."""
+import os
+import signal
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from cosam_mm.engine.runner.stop_signals import (
+    StopSignals,
+    TrainingStopped,
+    shield_workers,
+)
+
+
+@pytest.fixture
+def plain_signals():
+    """What a process begins with, whatever earlier trainings have left."""
+    numbers = signal.SIGINT, signal.SIGTERM
+    before = [signal.getsignal(number) for number in numbers]
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in zip(numbers, before):
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def stop(plain_signals):
+    said = []
+    signals = StopSignals(said.append)
+    signals.said = said
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    signals.install()
+    yield signals
+    signals.restore()
+    assert before == [signal.getsignal(number)
+                      for number in (signal.SIGINT, signal.SIGTERM)]
+
+
+def test_terms_are_as_one(stop):
+    assert stop.agreed() is None
+    for _ in range(3):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.agreed() == stop.received == signal.SIGTERM
+    assert stop.said == ['SIGTERM']
+
+
+def test_second_interrupt_is_at_once(stop):
+    os.kill(os.getpid(), signal.SIGINT)
+    assert stop.agreed() == signal.SIGINT
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert stop.said == ['SIGINT']
+
+
+def test_on_the_way_out_terms_are_passed_over(stop):
+    before = stop._before[signal.SIGINT]
+    os.kill(os.getpid(), signal.SIGTERM)
+    stop.leave()
+    os.kill(os.getpid(), signal.SIGTERM)  # passed on by a launcher
+    assert stop.received == signal.SIGTERM
+    assert signal.getsignal(signal.SIGINT) == before
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def test_a_training_that_failed_takes_no_more_notes():
+    received = []
+    before = signal.signal(signal.SIGTERM, lambda *_: received.append('here'))
+    try:
+        signals = StopSignals(received.append)
+        signals.install()
+        del signals
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert received == ['here']
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.mark.parametrize(('number', 'status'), [
+    (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_exit_status(number, status):
+    with pytest.raises(SystemExit) as stopped:
+        raise TrainingStopped(number)
+    assert stopped.value.code == status
+
+
+class Pids(Dataset):
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        return os.getpid(), int(torch.initial_seed() % 1000)
+
+
+def seed_worker(worker_id):
+    torch.manual_seed(500 + worker_id)
+
+
+def test_workers_outlive_signals_and_end_with_their_loader():
+    loader = DataLoader(Pids(), batch_size=1, num_workers=1, prefetch_factor=1,
+                        collate_fn=list, worker_init_fn=seed_worker)
+    shield_workers(loader)
+    batches = iter(loader)
+    ((pid, seed),) = next(batches)
+    assert pid != os.getpid()
+    assert seed == 500  # what was to be done in a worker is done
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # From another process: the cluster, not the parent.
+        assert os.system(f'kill -{int(number)} {pid}') == 0
+    assert {pid for ((pid, _),) in batches} == {pid}
+    del batches
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_workers_end_when_their_parent_says_so():
+    loader = DataLoader(Pids(), batch_size=1, num_workers=1, collate_fn=list)
+    shield_workers(loader)
+    batches = iter(loader)
+    next(batches)
+    (worker,) = batches._workers
+    worker.terminate()
+    worker.join(10)
+    assert worker.exitcode == 0
+    batches._workers_status[0] = False

@@ -1,0 +1,193 @@
+"""Bad samples in real trainings of a model of one number, with and without workers."""
+import itertools
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
+from torch.utils.data import Dataset
+
+from cosam_mm.datasets.unreadable_samples import (
+    BLANK,
+    REPLACED,
+    SKIPPED,
+    BadSample,
+    attach_notes,
+    draw_readable,
+    note_bad,
+    notes_of,
+)
+from cosam_mm.engine.hooks import BadSamplesHook
+from cosam_mm.engine.hooks.unreadable_samples_hook import (
+    FILE_NAME,
+    as_line,
+    read_bad_samples,
+)
+from cosam_mm.utils.cli import is_user_mistake
+
+COUNTER = itertools.count()
+
+
+class Model(BaseModel):
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(1.))
+
+    def forward(self, inputs, data_samples, mode='tensor'):
+        return dict(loss=(self.weight * torch.stack(inputs)).mean())
+
+
+class Clips(Dataset):
+    """Some cannot be read; the sample 0 always stands in for them."""
+
+    metainfo = dict(dataset='clips', split=1)
+
+    def __init__(self, size, bad=(), frames=()):
+        self.size, self.bad, self.frames = size, set(bad), set(frames)
+
+    def __len__(self):
+        return self.size
+
+    def _pipeline(self, item):
+        if item['number'] in self.bad:
+            note_bad(item, SKIPPED, item['name'], 'it is\tbroken')
+            return None
+        if item['number'] in self.frames:
+            note_bad(item, REPLACED, f'{item["name"]}.jpg', 'gone')
+        return dict(inputs=torch.ones(()), data_samples=BaseDataElement(
+            metainfo=dict(sample_id=item['name'])))
+
+    def __getitem__(self, index):
+        data, _ = draw_readable(
+            int(index), 2, lambda number: dict(number=number, name=f'clip {number}'),
+            self._pipeline, lambda: 0, 'name')
+        return data
+
+
+def make_runner(work_dir, dataset, workers=0, epochs=1, **hook):
+    return Runner(
+        model=Model(), work_dir=str(work_dir), custom_hooks=[
+            dict(type='BadSamplesHook', **hook)],
+        train_dataloader=dict(
+            dataset=dataset, batch_size=4, num_workers=workers,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='pseudo_collate')),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.)),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        default_scope='mmengine', log_level='WARNING',
+        experiment_name=f'bad samples {next(COUNTER)}')
+
+
+def test_lines():
+    line = as_line(BadSample('skipped', 'a\tb\n\\é\udcff', 'why'))
+    assert line == 'skipped\ta\\tb\\n\\\\é\\udcff\twhy'
+    assert len(line.splitlines()) == 1
+
+
+def test_notes_travel_with_the_sample():
+    note = BadSample(BLANK, 'a', 'b')
+    data = dict(data_samples=BaseDataElement())
+    assert notes_of(attach_notes(data, [])['data_samples']) == []
+    assert notes_of(attach_notes(data, [note])['data_samples']) == [note]
+    assert attach_notes(None, [note]) is None
+    assert attach_notes(dict(inputs=1), [note]) == dict(inputs=1)
+
+
+def test_draws_until_one_can_be_read():
+    calls = []
+
+    def pipeline(item):
+        calls.append(item['n'])
+        if item['n'] == 3:  # says nothing of why
+            return None
+        if item['n'] < 3:
+            note_bad(item, SKIPPED, item['n'], OSError('gone'))
+            return None
+        return dict(data_samples=BaseDataElement())
+
+    def draw_from(attempts, drawn):
+        return draw_readable(
+            1, attempts, lambda n: dict(n=n), pipeline, iter(drawn).__next__, 'n')
+
+    data, refused = draw_from(5, [3, 4])
+    assert (calls, refused) == ([1, 3, 4], [1, 3])
+    assert notes_of(data['data_samples']) == [
+        BadSample(SKIPPED, '1', 'gone'), BadSample(SKIPPED, 3, 'a transform gave None')]
+    assert draw_from(2, [2]) == (None, [1, 2])
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_each_is_listed_once(tmp_path, workers, caplog):
+    dataset = Clips(20, bad=[5, 6], frames=[8])
+    lines = ['skipped\tclip 5\tit is\\tbroken', 'skipped\tclip 6\tit is\\tbroken',
+             'replaced\tclip 8.jpg\tgone']
+    for _ in range(2):  # the second as if resumed
+        make_runner(tmp_path, dataset, workers, 2, max_share=0.1).train()
+        assert read_bad_samples(tmp_path) == lines
+    make_runner(tmp_path, Clips(20, bad=[5, 9]), workers).train()
+    assert read_bad_samples(tmp_path) == [*lines, 'skipped\tclip 9\tit is\\tbroken']
+
+
+def test_doubled_stand_ins_are_counted(tmp_path):
+    # Batches 0-3 and 4-7: both bad ones of the first stand beside the sample 0, those
+    # of the second are two of it.
+    runner = make_runner(tmp_path, Clips(8, bad=[1, 2, 5, 6]), max_share=1)
+    said = []
+    runner.logger.warning = said.append
+    runner.train()
+    (line,) = [line for line in said if 'Others took' in line]
+    assert line == (
+        '4 of 8 samples (train, 50.0%) could not be read. Others took their places '
+        '4 time(s), 4 of them in a batch that they were in already: see '
+        'bad_samples.txt.')
+    runner = make_runner(tmp_path, Clips(8, bad=[5]))
+    said.clear()
+    runner.logger.warning = said.append
+    runner.train()
+    assert '1 time(s), 0 of them' in said[-1]
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_too_many(tmp_path, workers):
+    dataset = Clips(40, bad=range(4, 40, 4))
+    with pytest.raises(RuntimeError, match=(
+            r'^5 of 40 samples \(train, 12.5%\) could not be read so far, more than '
+            r'max_share=0.1 allows: 5 x it is\tbroken. The first are .clip 4., '
+            r'.clip 8., .clip 12.; all are listed in .*bad_samples.txt. .* '
+            r'--cfg-options custom_hooks\.<i>\.max_share=0\.5\.$')) as info:
+        make_runner(tmp_path, dataset, workers, max_share=0.1).train()
+    assert is_user_mistake(info.value)
+    assert len(read_bad_samples(tmp_path)) == 5
+    make_runner(tmp_path / 'more', dataset, workers, max_share=0.5).train()
+    assert len(read_bad_samples(tmp_path / 'more')) == 9
+
+
+def test_a_few_are_always_allowed(tmp_path):
+    make_runner(tmp_path, Clips(6, bad=[1, 2, 3]), max_share=0).train()
+    with pytest.raises(RuntimeError, match='4 of 6 samples'):
+        make_runner(tmp_path, Clips(6, bad=[1, 2, 3, 4]), max_share=0).train()
+
+
+def test_frames_do_not_count(tmp_path):
+    make_runner(tmp_path, Clips(20, frames=range(20)), max_share=0).train()
+    assert len(read_bad_samples(tmp_path)) == 20
+
+
+def test_folder_that_takes_no_file(tmp_path):
+    (tmp_path / FILE_NAME).mkdir()
+    runner = make_runner(tmp_path, Clips(20, bad=[5]))
+    said = []
+    runner.logger.warning = said.append
+    runner.train()
+    assert 'bad_samples.txt could not be written: ' in said[0]
+
+
+@pytest.mark.parametrize(('settings', 'message'), [
+    (dict(max_share=1.1), r'max_share must lie in \[0, 1\], got 1.1'),
+    (dict(max_share='5%'), "max_share must lie .* got '5%'"),
+    (dict(interval=0), 'interval must be a whole number of at least 1, got 0')])
+def test_bad_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        BadSamplesHook(**settings)

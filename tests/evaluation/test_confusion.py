@@ -1,0 +1,167 @@
+"""What is taken for what, against loops over plain numbers."""
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cosam_mm.evaluation.functional.confusion import (
+    class_accuracy,
+    confused_order,
+    confusion_matrix,
+    finite_probabilities,
+    hardest_clips,
+    most_confused_classes,
+    most_confused_pairs,
+    near_misses,
+    predict_labels,
+    true_class_losses,
+)
+from cosam_mm.evaluation.functional.score_fusion import top_k_accuracy
+
+NAN, INF = math.nan, math.inf
+# (label, prediction) of clips of four classes; -1 is no prediction.
+CLIPS = st.lists(st.tuples(st.integers(0, 3), st.integers(-1, 3)), min_size=1,
+                 max_size=30)
+
+
+def columns(clips):
+    return np.array(clips).T
+
+
+class TestOneClip:
+
+    @pytest.mark.parametrize(('score', 'expected'), [
+        ([1, 2, 0], 1), ([2, 2, 0], 0), ([0, 5, 5], 1), ([0, 0, 0], 0),
+        ([0, NAN, 1], -1), ([NAN] * 3, -1), ([0, INF, 1], 1), ([-INF, -INF, 0], 2)])
+    def test_prediction(self, score, expected):
+        assert predict_labels([score]).tolist() == [expected]
+        assert predict_labels([score]).dtype == np.int64
+
+    @given(st.lists(st.lists(st.sampled_from([0., 1., 2., NAN]), min_size=3,
+                             max_size=3), min_size=1, max_size=20), st.data())
+    def test_right_clips_are_those_of_top_1(self, score, data):
+        label = np.array([data.draw(st.integers(0, 2)) for _ in score])
+        share = np.mean(predict_labels(score) == label)
+        assert share == top_k_accuracy(score, label, [1])[1]
+
+    def test_probabilities(self):
+        score = [[0, math.log(3)], [NAN, 0], [INF, 0], [1000, 1000]]
+        np.testing.assert_allclose(
+            finite_probabilities(score), [[.25, .75], [NAN] * 2, [NAN] * 2, [.5, .5]])
+        np.testing.assert_array_equal(
+            finite_probabilities([[.2, .8], [NAN, 0]], 'prob'), [[.2, .8], [NAN] * 2])
+
+    def test_losses_by_plain_numbers(self):
+        rng = np.random.default_rng(0)
+        score, label = rng.normal(size=(7, 5)), rng.integers(0, 5, 7)
+        expected = [-math.log(math.exp(row[own]) / sum(map(math.exp, row)))
+                    for row, own in zip(score.tolist(), label)]
+        np.testing.assert_allclose(true_class_losses(score, label), expected)
+
+    def test_losses_where_the_probability_is_no_float(self):
+        losses = true_class_losses([[0., 5000.], [0., 4000.]], [0, 0])
+        assert losses.tolist() == [5000, 4000]
+        assert finite_probabilities([[0., 5000.]])[0, 0] == 0
+
+    def test_losses_of_probabilities_and_of_what_is_not_finite(self):
+        np.testing.assert_allclose(
+            true_class_losses([[.25, .75], [0, 1], [NAN, 1]], [0, 0, 1], 'prob'),
+            [math.log(4), -math.log(1e-12), NAN])
+        assert np.isnan(true_class_losses([[0, NAN], [INF, 0], [-INF, 0]],
+                                          [0, 0, 1])).all()
+
+
+class TestMatrix:
+
+    @given(CLIPS)
+    def test_counts(self, clips):
+        expected = [[clips.count((true, other)) for other in range(4)]
+                    for true in range(4)]
+        assert confusion_matrix(*columns(clips), 4).tolist() == expected
+
+    @given(CLIPS)
+    def test_accuracy(self, clips):
+        found = class_accuracy(*columns(clips), 4)
+        for k in range(4):
+            own = [predicted == k for true, predicted in clips if true == k]
+            assert (found.num_right[k], found.num_clips[k]) == (sum(own), len(own))
+            if own:
+                assert found.share[k] == sum(own) / len(own)
+            else:
+                assert math.isnan(found.share[k])
+
+    @pytest.mark.parametrize(('label', 'predicted', 'message'), [
+        ([0, 3], [0, 0], r'label of 3 is outside \[0, 3\)'),
+        ([-1], [0], 'label of -1'), ([0], [3], 'prediction of 3'),
+        ([0], [-2], 'prediction of -2')])
+    def test_foreign_classes_are_refused(self, label, predicted, message):
+        with pytest.raises(ValueError, match=message):
+            confusion_matrix(label, predicted, 3)
+
+
+class TestPairs:
+
+    @given(CLIPS)
+    def test_all_pairs(self, clips):
+        found = most_confused_pairs(*columns(clips), topk=100)
+        wrong = {(t, p) for t, p in clips if t != p and p != -1}
+        assert {pair[:2] for pair in found} == wrong
+        for pair in found:
+            rows = [i for i, clip in enumerate(clips) if clip == pair[:2]]
+            own = sum(true == pair.true for true, _ in clips)
+            assert list(pair.rows) == rows
+            assert pair.share == len(rows) / own
+        keys = [(-len(p.rows), -p.share, p.true, p.predicted) for p in found]
+        assert keys == sorted(keys)
+
+    def test_share_then_class_number_decides_between_equal_counts(self):
+        label = [0, 0, 1, 2, 2, 3]
+        predicted = [1, 0, 0, 1, 3, 2]
+        found = [pair[:3] for pair in most_confused_pairs(label, predicted)]
+        assert found == [(1, 0, 1), (3, 2, 1), (0, 1, .5), (2, 1, .5), (2, 3, .5)]
+
+    def test_no_more_than_asked_for(self):
+        assert len(most_confused_pairs([0, 1, 2], [1, 2, 0], 2)) == 2
+        assert most_confused_pairs([0, 1], [0, 1]) == []
+
+
+class TestClips:
+
+    def test_hardest(self):
+        assert hardest_clips([.5, 2, NAN, .1, 2], 3).tolist() == [1, 4, 0]
+        assert hardest_clips([NAN], 3).tolist() == []
+
+    def test_near_misses(self):
+        loss, right = [.9, .1, NAN, .8, .9, 3], [False, True, False, False, False, True]
+        assert near_misses(loss, right, 9).tolist() == [3, 0, 4]
+        assert near_misses(loss, np.ones(6, bool)).tolist() == []
+
+
+class TestOrder:
+
+    @given(st.integers(1, 9), st.integers(0, 99))
+    def test_is_a_permutation(self, count, seed):
+        matrix = np.random.default_rng(seed).integers(0, 9, (count, count))
+        assert sorted(confused_order(matrix)) == list(range(count))
+
+    def test_groups_stand_together(self):
+        """Classes 0, 3, 5 are mixed up with one another, and so are 1, 2, 4."""
+        groups = ({0, 3, 5}, {1, 2, 4})
+        matrix = np.array([[4 if {i, j} <= group else 0 for j in range(6)]
+                           for i in range(6) for group in groups if i in group])
+        order = confused_order(matrix).tolist()
+        assert set(order[:3]) in groups
+        assert set(order[3:]) in groups
+
+    def test_of_classes_without_clips(self):
+        assert sorted(confused_order(np.zeros((4, 4)))) == [0, 1, 2, 3]
+
+    def test_most_confused_classes(self):
+        matrix = [[5, 0, 0, 3], [0, 9, 0, 0], [1, 0, 9, 0], [0, 0, 0, 9]]
+        # Mistakes: 4 with class 0, none with 1, one with 2, three with 3.
+        assert most_confused_classes(matrix, 2).tolist() == [0, 3]
+        assert most_confused_classes(matrix, 3).tolist() == [0, 2, 3]
+        assert most_confused_classes(np.eye(3), 2).tolist() == [0, 1]
+        assert most_confused_classes(matrix, 9).tolist() == [0, 1, 2, 3]

@@ -1,0 +1,207 @@
+"""k-reciprocal re-ranking against the paper's equations, densely, in loops."""
+import builtins
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+
+from cosam_mm.evaluation.functional import nearest_items, reranking
+from cosam_mm.evaluation.functional.reranking import rerank_blocks, rerank_distance
+from cosam_mm.evaluation.functional.retrieval import rank_distances, retrieval_figures
+from projects.attention_study.measurement import peak_extra_bytes
+from tests.reference.naive_retrieval import naive_rerank
+
+
+def clustered(seed, num_query, num_gallery, length=5, num_pids=6, spread=.4):
+    """Features around one centre a person, and the persons."""
+    rng = np.random.default_rng(seed)
+    pids = rng.integers(num_pids, size=num_query + num_gallery)
+    centres = rng.normal(size=(num_pids, length))
+    features = centres[pids] + spread * rng.normal(size=(len(pids), length))
+    return (features[:num_query], features[num_query:], pids[:num_query],
+            pids[num_query:])
+
+
+class TestAgainstOracle:
+
+    @pytest.mark.parametrize(('k1', 'k2', 'lambda_value'), [
+        (20, 6, .3), (5, 2, .3), (4, 1, 0.), (1, 1, .5), (2, 3, .3), (7, 12, .1),
+        (6, 3, 1.)])
+    @pytest.mark.parametrize('seed', [0, 1])
+    def test_options(self, seed, k1, k2, lambda_value):
+        q, g, *_ = clustered(seed, 8, 28)
+        found = rerank_distance(q, g, k1, k2, lambda_value)
+        expected = naive_rerank(q, g, k1, k2, lambda_value)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+    @pytest.mark.parametrize('distance', ['euclidean', 'cosine'])
+    def test_distances(self, distance):
+        q, g, *_ = clustered(2, 6, 20)
+        found = rerank_distance(q, g, 5, 3, distance=distance)
+        np.testing.assert_allclose(
+            found, naive_rerank(q, g, 5, 3, .3, distance), rtol=0, atol=1e-12)
+
+    @pytest.mark.parametrize('spread', [.05, 1., 5.])
+    def test_single_precision(self, spread):
+        q, g, *_ = clustered(3, 10, 40, length=64, spread=spread)
+        q, g = q.astype(np.float32), g.astype(np.float32)
+        found = rerank_distance(torch.from_numpy(q), torch.from_numpy(g))
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(
+            found, naive_rerank(q, g, 20, 6, .3), rtol=0, atol=1e-5)
+
+    @pytest.mark.parametrize('k1', [3, 8])
+    @pytest.mark.parametrize('seed', range(4))
+    def test_ties_go_by_number(self, seed, k1):
+        # Whole numbers: distances are exact, and most of them tie.
+        rng = np.random.default_rng(seed)
+        items = rng.integers(3, size=(30, 3)).astype(float)
+        found = rerank_distance(items[:7], items[7:], k1, 4)
+        np.testing.assert_allclose(
+            found, naive_rerank(items[:7], items[7:], k1, 4, .3), rtol=0, atol=1e-12)
+
+    @pytest.mark.parametrize(('num_query', 'num_gallery'), [(1, 1), (1, 4), (5, 1)])
+    @pytest.mark.parametrize(('k1', 'k2'), [(20, 6), (1, 1), (3, 50)])
+    def test_small_sets(self, num_query, num_gallery, k1, k2):
+        """k1 and k2 beyond the number of items take all of them."""
+        q, g, *_ = clustered(4, num_query, num_gallery)
+        np.testing.assert_allclose(
+            rerank_distance(q, g, k1, k2), naive_rerank(q, g, k1, k2, .3), atol=1e-12)
+
+    def test_all_items_are_one_point(self):
+        found = rerank_distance(np.ones((3, 2)), np.ones((9, 2)), 4, 2)
+        np.testing.assert_allclose(
+            found, naive_rerank(np.ones((3, 2)), np.ones((9, 2)), 4, 2, .3),
+            atol=1e-12)
+
+    def test_zero_vectors_under_the_cosine(self):
+        q, g, *_ = clustered(5, 4, 12)
+        q[0] = g[3] = 0
+        found = rerank_distance(q, g, 4, 2, distance='cosine')
+        assert np.isfinite(found).all()
+
+    @pytest.mark.parametrize('block_bytes', [1, 500])
+    def test_blocks(self, monkeypatch, block_bytes):
+        q, g, *_ = clustered(6, 9, 20)
+        expected = rerank_distance(q, g, 6, 3)
+        for module in (nearest_items, reranking):
+            monkeypatch.setattr(module, '_BLOCK_BYTES', block_bytes)
+        blocks = list(rerank_blocks(q, g, 6, 3))
+        assert len(blocks) > 1
+        np.testing.assert_allclose(
+            np.concatenate([block for _, block in blocks]), expected, atol=1e-12)
+
+    @pytest.mark.parametrize('seed', range(4))
+    def test_ties_across_blocks_go_by_number(self, monkeypatch, seed):
+        rng = np.random.default_rng(seed)
+        items = rng.integers(3, size=(60, 3)).astype(float)
+        for module in (nearest_items, reranking):
+            monkeypatch.setattr(module, '_BLOCK_BYTES', 1)
+        found = rerank_distance(items[:7], items[7:], 4, 3)
+        np.testing.assert_allclose(
+            found, naive_rerank(items[:7], items[7:], 4, 3, .3), rtol=0, atol=1e-12)
+
+
+def test_range():
+    q, g, *_ = clustered(7, 20, 60)
+    found = rerank_distance(q, g)
+    assert found.min() >= 0
+    assert found.max() <= 1
+
+
+def test_it_helps_on_clusters():
+    """Elongated clusters: neighbours of neighbours know more than the distance."""
+    rng = np.random.default_rng(8)
+    pids = np.repeat(np.arange(12), 16)
+    direction = rng.normal(size=(12, 16))
+    x = (rng.normal(size=(12, 16))[pids] + .3 * rng.normal(size=(192, 16))
+         + 1.2 * rng.normal(size=(192, 1)) * direction[pids])
+    q = np.arange(0, 192, 16)
+    g = np.setdiff1d(np.arange(192), q)
+    ids = (pids[q], pids[g], np.zeros(12, int), np.ones(180, int))
+    plain = rerank_distance(x[q], x[g], lambda_value=1.)
+    before = retrieval_figures(rank_distances(plain, *ids)).mean_ap
+    after = retrieval_figures(rank_distances(rerank_distance(x[q], x[g]), *ids)).mean_ap
+    assert after > before + .05
+
+
+def test_memory_stays_below_a_matrix_of_all_items():
+    """No (Q + G, Q + G) array of float32 is ever held, let alone several."""
+    q, g, *_ = clustered(9, 200, 2800, length=8, num_pids=150)
+    limit = 3000**2 * 4
+
+    def rerank():
+        for _ in rerank_blocks(q.astype(np.float32), g.astype(np.float32)):
+            pass
+
+    tracemalloc.start()  # numpy's part
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for module in (nearest_items, reranking):
+                patch.setattr(module, '_BLOCK_BYTES', 2**20)
+            patch.setattr('cosam_mm.evaluation.functional.distance._WORK_BYTES', 2**20)
+            torch_peak = peak_extra_bytes(rerank)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert torch_peak > 2**20
+    assert peak + torch_peak < limit
+
+
+class TestMistakes:
+
+    @pytest.mark.parametrize(('options', 'message'), [
+        (dict(k1=0), 'k1 must be an integer of at least 1, got 0'),
+        (dict(k2=1.5), 'k2 must be an integer of at least 1, got 1.5'),
+        (dict(lambda_value=-.1), r'lambda_value must lie in \[0, 1\], got -0.1'),
+        (dict(lambda_value=2), r'lambda_value must lie in \[0, 1\], got 2'),
+        (dict(distance='l1'), "distance must be one of .* got 'l1'"),
+    ])
+    def test_options(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            rerank_blocks(np.ones((1, 2)), np.ones((3, 2)), **options)
+
+    @pytest.mark.parametrize(('q', 'g', 'message'), [
+        (np.ones((0, 2)), np.ones((3, 2)), r'shape \(0, 2\).*at least one of each'),
+        (np.ones((2, 2)), np.ones((0, 2)), r'features \(0, 2\).*at least one of each'),
+        (np.ones((2, 2)), np.ones((2, 3)), r'\(2, 2\), gallery features \(2, 3\)'),
+        (np.ones((2, 2)), np.full((2, 2), np.nan), r'Gallery .*row\(s\) 0, 1'),
+    ])
+    def test_features(self, q, g, message):
+        with pytest.raises(ValueError, match=message):
+            rerank_blocks(q, g)
+
+    def test_without_scipy(self, monkeypatch):
+        real_import = builtins.__import__
+
+        def refuse(name, *args, **kwargs):
+            if name.startswith('scipy'):
+                raise ImportError(name)
+            return real_import(name, *args, **kwargs)
+
+        monkeypatch.setattr(builtins, '__import__', refuse)
+        with pytest.raises(ImportError, match='Re-ranking needs scipy: pip install'):
+            rerank_blocks(np.ones((1, 2)), np.ones((3, 2)))
+
+
+def test_scipy_and_tqdm_wait_until_they_are_needed():
+    code = ('import sys, cosam_mm; before = set(sys.modules)\n'
+            'import cosam_mm.evaluation.functional.reranking\n'
+            'import cosam_mm.evaluation.functional.retrieval\n'
+            'new = set(sys.modules) - before\n'
+            'print(sorted(m for m in new if m.partition(".")[0] != "cosam_mm"))')
+    shown = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                           check=True)
+    assert shown.stdout.strip() == '[]'
+
+
+def test_every_step_is_reported():
+    q, g, *_ = clustered(10, 3, 9)
+    steps = []
+    blocks = list(rerank_blocks(q, g, 3, 2, report=steps.append))
+    assert sum(steps) == 2 * len(q) + len(g)
+    np.testing.assert_array_equal(
+        np.concatenate([block for _, block in blocks]), rerank_distance(q, g, 3, 2))

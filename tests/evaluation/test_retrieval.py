@@ -1,0 +1,249 @@
+"""CMC, AP and INP against walks along ranked lists, ties and edge cases included."""
+import numpy as np
+import pytest
+import torch
+
+from cosam_mm.evaluation.functional import retrieval
+from cosam_mm.evaluation.functional.retrieval import (
+    rank_blocks,
+    rank_distances,
+    rank_features,
+    retrieval_figures,
+)
+from tests.reference.naive_retrieval import naive_distances, naive_retrieval
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def random_ids(rng, num_query, num_gallery, num_pids=5, num_cameras=3):
+    sizes = (num_query, num_gallery)
+    pids = [rng.integers(num_pids, size=size) for size in sizes]
+    camids = [rng.integers(num_cameras, size=size) for size in sizes]
+    return (*pids, *camids)
+
+
+def assert_equals_naive(ranks, distances, ids, max_rank=20):
+    queries, cmc, mean_ap, mean_inp = naive_retrieval(
+        np.asarray(distances).tolist(), *ids, max_rank)
+    for i, query in enumerate(queries):
+        assert ranks.valid[i] == (query is not None)
+        if query is None:
+            assert ranks.num_true[i] == ranks.first_rank[i] == ranks.last_rank[i] == 0
+            assert np.isnan(ranks.average_precision[i])
+            assert np.isnan(ranks.inverse_negative_penalty[i])
+            continue
+        assert ranks.num_true[i] == query['num_true']
+        assert ranks.first_rank[i] == query['first_rank']
+        assert ranks.last_rank[i] == query['last_rank']
+        assert ranks.average_precision[i] == pytest.approx(query['ap'])
+        assert ranks.inverse_negative_penalty[i] == pytest.approx(query['inp'])
+    figures = retrieval_figures(ranks, max_rank)
+    np.testing.assert_allclose(figures.cmc, cmc)
+    assert figures.mean_ap == pytest.approx(mean_ap)
+    assert figures.mean_inp == pytest.approx(mean_inp)
+    assert figures.num_valid == sum(query is not None for query in queries)
+    assert figures.num_without_truth == sum(query is None for query in queries)
+
+
+class TestAgainstOracle:
+
+    @pytest.mark.parametrize('seed', range(8))
+    @pytest.mark.parametrize('levels', [1, 2, 5, None])
+    def test_random(self, seed, levels):
+        """levels: how many different distances there are; 1 is one large tie."""
+        rng = np.random.default_rng(seed)
+        ids = random_ids(rng, 12, 30, num_pids=4 + seed)
+        distances = (rng.normal(size=(12, 30)) if levels is None
+                     else rng.integers(levels, size=(12, 30)).astype(float))
+        assert_equals_naive(rank_distances(distances, *ids), distances, ids)
+
+    @pytest.mark.parametrize('dtype', [np.float16, np.float32, np.int16])
+    def test_types(self, rng, dtype):
+        ids = random_ids(rng, 6, 20)
+        distances = (10 * rng.random((6, 20))).astype(dtype)
+        assert_equals_naive(rank_distances(distances, *ids), distances, ids)
+
+    def test_negative_distances(self, rng):
+        ids = random_ids(rng, 6, 20)
+        distances = rng.integers(-3, 3, size=(6, 20)).astype(np.float32)
+        assert_equals_naive(rank_distances(distances, *ids), distances, ids)
+
+    @pytest.mark.parametrize('distance', ['euclidean', 'squared_euclidean', 'cosine'])
+    @pytest.mark.parametrize('block_bytes', [1, 300, 2**20])
+    def test_features_in_blocks(self, rng, monkeypatch, distance, block_bytes):
+        monkeypatch.setattr(retrieval, '_BLOCK_BYTES', block_bytes)
+        # Few values of few coordinates: distances come in large exact ties.
+        q, g = (rng.integers(1, 3, size=(n, 3)).astype(float) for n in (9, 25))
+        ids = random_ids(rng, 9, 25)
+        distances = naive_distances(q, g, 'squared_euclidean')
+        if distance == 'cosine':
+            distances = np.round(naive_distances(q, g, 'cosine'), 9)
+            q, g = q.astype(np.float32), g.astype(np.float32)
+        ranks = rank_features(torch.from_numpy(q), g, *ids, distance)
+        assert_equals_naive(ranks, distances, ids)
+        assert_equals_naive(rank_distances(distances, *ids), distances, ids)
+
+    def test_real_mars_index(self, rng, real_data_dir):
+        """The real persons and cameras of both protocols, against the oracle."""
+        loadmat = pytest.importorskip('scipy.io').loadmat
+        info = real_data_dir / 'mars' / 'info'
+        if not info.is_dir():
+            pytest.skip('the MARS index is not at hand')
+        tracks = loadmat(info / 'tracks_test_info.mat')['track_test_info'].astype(int)
+        query = loadmat(info / 'query_IDX.mat')['query_IDX'].ravel().astype(int) - 1
+        kept = tracks[:, 2] >= 0
+        for gallery, num_without in ((np.flatnonzero(kept), 0),
+                                     (np.setdiff1d(np.flatnonzero(kept), query), 140)):
+            pids, camids = tracks[:, 2], tracks[:, 3]
+            ids = (pids[query], pids[gallery], camids[query], camids[gallery])
+            distances = rng.random((len(query), len(gallery)), dtype=np.float32)
+            figures = retrieval_figures(rank_distances(distances, *ids))
+            assert figures.num_without_truth == num_without
+            assert figures.num_valid == 1980 - num_without
+            some = np.arange(0, 1980, 200)
+            part = (ids[0][some], ids[1], ids[2][some], ids[3])
+            assert_equals_naive(rank_distances(distances[some], *part),
+                                distances[some], part)
+
+
+class TestDefinitions:
+
+    def test_by_hand(self):
+        # Ranked: true, wrong, true; the nearest of all is of the same camera.
+        ranks = rank_distances([[0., .1, .2, .3]], [1], [1, 1, 2, 1], [1], [1, 2, 1, 3])
+        assert ranks.num_true.tolist() == [2]
+        assert (ranks.first_rank[0], ranks.last_rank[0]) == (1, 3)
+        assert ranks.average_precision[0] == pytest.approx((1 + 2 / 3) / 2)
+        assert ranks.inverse_negative_penalty[0] == pytest.approx(2 / 3)
+
+    def test_wrong_entries_of_the_same_camera_stay(self):
+        ranks = rank_distances([[.1, .2]], [1], [2, 1], [1], [1, 2])
+        assert ranks.first_rank.tolist() == [2]
+
+    def test_a_collapsed_model_ranks_last(self):
+        """Constant features: every true match comes after every wrong one."""
+        ids = ([1, 2], [1, 2, 3, 4], [1, 1], [2, 2, 2, 2])
+        ranks = rank_features(np.ones((2, 8)), np.ones((4, 8)), *ids)
+        assert ranks.first_rank.tolist() == [4, 4]
+        assert retrieval_figures(ranks, 3).cmc.tolist() == [0, 0, 0]
+
+    @pytest.mark.parametrize('levels', [3, None])
+    def test_order_of_the_gallery_does_not_matter(self, rng, levels):
+        ids = random_ids(rng, 10, 40)
+        distances = (rng.random((10, 40)) if levels is None
+                     else rng.integers(levels, size=(10, 40)) / 1.)
+        order = rng.permutation(40)
+        one = rank_distances(distances, *ids)
+        other = rank_distances(distances[:, order], ids[0], ids[1][order], ids[2],
+                               ids[3][order])
+        for first, second in zip(one, other):
+            np.testing.assert_array_equal(first, second)
+
+    def test_perfect_ranking(self):
+        distances = 1 - np.eye(4)
+        ids = (np.arange(4), np.arange(4), np.zeros(4, int), np.ones(4, int))
+        figures = retrieval_figures(rank_distances(distances, *ids), 5)
+        assert figures.cmc.tolist() == [1] * 5
+        assert (figures.mean_ap, figures.mean_inp) == (1, 1)
+
+    def test_query_in_gallery_is_removed(self, rng):
+        """A query's own tracklet in the gallery changes nothing for that query."""
+        x = rng.normal(size=(20, 6))
+        pids, camids = rng.integers(4, size=20), np.tile([0, 1], 10)
+        for i in range(5):
+            rest = np.delete(np.arange(20), i)
+            own = (x[[i]], pids[[i]], camids[[i]])
+            both, without = (rank_features(own[0], x[g], own[1], pids[g], own[2],
+                                           camids[g]) for g in (np.arange(20), rest))
+            np.testing.assert_equal(both._asdict(), without._asdict())
+
+    def test_one_query_one_entry(self):
+        figures = retrieval_figures(rank_distances([[.5]], [1], [1], [1], [2]), 20)
+        assert figures.cmc.tolist() == [1] * 20
+        assert figures.num_valid == 1
+
+    def test_distractors_only_push_back(self):
+        distances = np.array([[.5, .1, .2, .9]])
+        ranks = rank_distances(distances, [1], [1, 0, 0, 0], [1], [2, 1, 2, 3])
+        assert ranks.first_rank.tolist() == [3]
+
+    def test_selection(self, rng):
+        ids = random_ids(rng, 12, 30)
+        distances = rng.random((12, 30))
+        ranks = rank_distances(distances, *ids)
+        selection = np.zeros(12, bool)
+        selection[[1, 4, 5]] = True
+        part = (ids[0][selection], ids[1], ids[2][selection], ids[3])
+        expected = retrieval_figures(rank_distances(distances[selection], *part))
+        found = retrieval_figures(ranks, selection=selection)
+        np.testing.assert_array_equal(found.cmc, expected.cmc)
+        assert found[1:] == expected[1:]
+
+    def test_distances_are_left_as_they_were(self, rng):
+        distances = rng.random((3, 8))
+        before = distances.copy()
+        rank_distances(distances, *random_ids(rng, 3, 8))
+        np.testing.assert_array_equal(distances, before)
+
+
+class TestMistakes:
+
+    @pytest.mark.parametrize(('ids', 'message'), [
+        (([], [1], [], [1]), 'q_pids is empty: there is no query'),
+        (([1], [], [1], []), 'g_pids is empty: there is no gallery'),
+        (([1], [1], [1, 2], [1]), 'q_pids has 1 entries, q_camids has 2'),
+        (([1], [1], [1], [1, 2]), 'g_pids has 1 entries, g_camids has 2'),
+        (([1.5], [1], [1], [1]), 'q_pids must hold integers, got float64'),
+        (([1], [[1]], [1], [1]), r'g_pids has shape \(1, 1\)'),
+    ])
+    def test_ids(self, ids, message):
+        distances = np.zeros((len(ids[0]), len(ids[1])))
+        with pytest.raises(ValueError, match=message):
+            rank_distances(distances, *ids)
+
+    def test_sizes(self):
+        with pytest.raises(ValueError, match=r'\(2, 3\); 3 queries and 2 gallery'):
+            rank_distances(np.zeros((2, 3)), [1] * 3, [1] * 2, [1] * 3, [1] * 2)
+        with pytest.raises(ValueError, match='5 gallery features came with 2 g_pids'):
+            rank_features(np.zeros((1, 4)), np.zeros((5, 4)), [1], [1, 2], [1], [1, 2])
+        with pytest.raises(ValueError, match='2 query features came with 1 q_pids'):
+            rank_features(np.zeros((2, 4)), np.zeros((2, 4)), [1], [1, 2], [1], [1, 2])
+
+    @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+    def test_distances_that_are_no_numbers(self, value):
+        distances = np.zeros((3, 2))
+        distances[1, 1] = value
+        with pytest.raises(ValueError, match='of 1 queries .*the first is query 1'):
+            rank_distances(distances, [1] * 3, [1] * 2, [1] * 3, [2] * 2)
+        with pytest.raises(ValueError, match='real numbers, got bool'):
+            rank_distances(distances > 0, [1] * 3, [1] * 2, [1] * 3, [2] * 2)
+
+    def test_blocks(self):
+        ids = ([1, 1], [1], [1, 1], [2])
+        with pytest.raises(ValueError, match='starts at query 1, expected 0'):
+            rank_blocks([(slice(1, 2), np.zeros((1, 1)))], *ids)
+        with pytest.raises(ValueError, match=r'queries 0 to 1 have shape \(2, 3\)'):
+            rank_blocks([(slice(0, 2), np.zeros((2, 3)))], *ids)
+        with pytest.raises(ValueError, match='came for 1 queries; q_pids has 2'):
+            rank_blocks([(slice(0, 1), np.zeros((1, 1)))], *ids)
+
+    def test_nothing_valid(self):
+        ranks = rank_distances(np.zeros((2, 2)), [1, 2], [1, 3], [1, 1], [1, 2])
+        assert not ranks.valid.any()
+        with pytest.raises(ValueError, match='None of the 2 queries .*another camera'):
+            retrieval_figures(ranks)
+
+    @pytest.mark.parametrize('max_rank', [0, -1, 1.5])
+    def test_max_rank(self, max_rank):
+        ranks = rank_distances([[.5]], [1], [1], [1], [2])
+        with pytest.raises(ValueError, match=f'at least 1, got {max_rank}'):
+            retrieval_figures(ranks, max_rank)
+
+    @pytest.mark.parametrize('selection', [[1], [True, False]])
+    def test_selection(self, selection):
+        ranks = rank_distances([[.5]], [1], [1], [1], [2])
+        with pytest.raises(ValueError, match='one bool for each of 1 queries'):
+            retrieval_figures(ranks, selection=selection)

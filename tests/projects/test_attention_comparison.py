@@ -1,0 +1,127 @@
+"""Counts of the attention blocks against formulas and the papers' figures."""
+import pytest
+import torch
+from torch import nn
+
+from cosam_mm.apis.complexity import MultiplyAdds, count_multiply_adds
+from cosam_mm.layers import COSAM
+from projects.attention_study.attention_comparison import (
+    BLOCKS,
+    PAPER,
+    PAPER_SHAPE,
+    Shape,
+    compare_attention,
+)
+
+SMALL = Shape(4, 32, 4, 2)
+
+
+@pytest.fixture(scope='module')
+def papers_row():
+    """Everything counted at the papers' shape, nothing but COSAM run."""
+    pytest.importorskip('mmcv')
+    return {(row.block, row.sub_sampling): row for row in compare_attention(
+        seconds=0, memory_limit=0)}
+
+
+def test_counts_by_kind():
+    a, b = torch.rand(2, 3, 4), torch.rand(2, 4, 5)
+    convolution, linear = nn.Conv2d(3, 5, 3), nn.Linear(5, 6)
+    image = torch.rand(2, 3, 6, 7)
+    assert count_multiply_adds(lambda: a @ b) == MultiplyAdds(0, 2 * 3 * 4 * 5)
+    assert count_multiply_adds(lambda: linear(a @ b)) == MultiplyAdds(180, 120)
+    assert count_multiply_adds(lambda: convolution(image)) == MultiplyAdds(
+        2 * 4 * 5 * 5 * 27, 0)
+    assert count_multiply_adds(lambda: a + 1).total == 0
+    scores = count_multiply_adds(
+        lambda: nn.functional.scaled_dot_product_attention(a, a, a))
+    assert scores == MultiplyAdds(0, 2 * 2 * 3 * 3 * 4)
+
+
+def test_the_papers_table_is_reproduced(papers_row):
+    """1.6 M/0.57 G against 4.2-8.4 M/4.3-8.7 G."""
+    assert set(PAPER) == set(BLOCKS)
+    for (block, sub_sampling), row in papers_row.items():
+        parameters, flops = row.paper
+        assert row.paper == PAPER[block]
+        digits = {1.6: 1, 4.2: 1, 8.4: 1}.get(parameters, 2)
+        assert round(row.parameters / 1e6, digits) == parameters
+        flops_here = 2 * row.layer_multiply_adds / 1e9
+        if block != 'concatenation' or sub_sampling == '2x2x2':
+            assert flops_here == pytest.approx(flops, abs=0.01)
+    assert papers_row['cosam', 'none'].parameters == 1_600_769
+    assert 2 * papers_row['cosam', 'none'].layer_multiply_adds == 570_490_880
+
+
+def test_what_cosam_really_multiplies(papers_row):
+    t, c, d, k, p = 4, 2048, 256, 64, 128
+    layers = t * p * c * d + t * p * k + t * 2 * c * d  # reduction, summary, channel
+    naive = papers_row['naive_cosam', 'none']
+    summary = t * p * (t - 1) * p * k
+    volume = t * p * (t - 1) * p * d
+    assert naive.layer_multiply_adds == layers + summary
+    assert naive.multiply_adds == layers + summary + volume
+    # 2(T-1) template products and T summaries; the pool may be a product, too.
+    linear = layers + 2 * (t - 1) * d * p * k + t * k * d * p
+    cosam = papers_row['cosam', 'none'].multiply_adds
+    assert linear <= cosam <= linear + t * c * p
+    assert cosam < naive.multiply_adds
+
+
+def test_what_non_local_blocks_really_multiply(papers_row):
+    c, half, places = 2048, 1024, 512
+    for name, keys in (('none', 512), ('1x2x2', 128), ('2x2x2', 64)):
+        expected = 4 * c * half * places + 2 * places * keys * half
+        assert papers_row['embedded_gaussian', name].multiply_adds == expected
+        assert papers_row['dot_product', name].multiply_adds == expected
+        row = papers_row['concatenation', name]
+        assert row.layer_multiply_adds == (
+            4 * c * half * places + places * keys * 2 * half)
+
+
+def test_too_large_blocks_are_named_and_not_run(papers_row):
+    row = papers_row['concatenation', 'none']
+    assert row.note == 'not run: it would take over 8.0 GiB'
+    assert row.forward_seconds is row.training_bytes is None
+    assert papers_row['cosam', 'none'].note == ''
+
+
+def test_a_small_comparison_is_complete():
+    pytest.importorskip('mmcv')
+    rows = compare_attention(SMALL, batch=2, sub_samplings=('2x2x2',), seconds=0)
+    assert len(rows) == len(BLOCKS)
+    for row in rows:
+        assert row.note == ''
+        assert row.paper is None
+        assert row.forward_ratio.count == row.training_seconds.count >= 7
+        assert 0 < row.forward_bytes < row.training_bytes
+    assert rows[0].forward_ratio.median == rows[0].training_ratio.median == 1
+    assert rows[1].parameters == rows[0].parameters
+
+
+def test_chosen_blocks_only():
+    rows = compare_attention(SMALL, blocks=('naive_cosam',), seconds=0)
+    assert [row.block for row in rows] == ['cosam', 'naive_cosam']
+
+
+@pytest.mark.parametrize(('settings', 'message'), [
+    ({'blocks': ('cosam', 'x')}, "'x' is none of cosam, naive_cosam, gaussian, "),
+    ({'sub_samplings': ('y',)}, "'y' is none of none, 1x2x2, 2x2x2"),
+    ({'batch': 0}, 'batch must be at least 1, got 0'),
+    ({'shape': Shape(4, 8, 1, 2), 'blocks': ('gaussian',)},
+     'Sub-sampling by 1x2x2 leaves nothing of 4x8x1x2'),
+])
+def test_wrong_settings(settings, message):
+    pytest.importorskip('mmcv')
+    with pytest.raises(ValueError, match=message):
+        compare_attention(**{'shape': SMALL, 'seconds': 0, **settings})
+
+
+def test_shapes_as_text():
+    assert Shape.parse('4x2048X16x8') == PAPER_SHAPE
+    assert str(PAPER_SHAPE) == '4x2048x16x8'
+    for text in ('4x2048x16', '4x0x16x8', '4x-1x16x8', '', '4,2048,16,8'):
+        with pytest.raises(ValueError, match=f"^'{text}' is no shape: write frames x"):
+            Shape.parse(text)
+    assert type(SMALL.cosam()) is COSAM
+    assert SMALL.features(3).shape == (3, 32, 4, 4, 2)

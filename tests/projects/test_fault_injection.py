@@ -1,0 +1,115 @@
+"""The loops of ``projects.fault_injection``, small; and that they would notice."""
+import json
+import sys
+
+import pytest
+import torch
+
+import projects.fault_injection.__main__ as command
+from projects.fault_injection import harness
+from projects.fault_injection.harness import Trial, descriptions, load_loop, summarize
+from projects.fault_injection.training import (
+    Result,
+    differences,
+    differences_in_weights,
+)
+from tests.tool_process import run_fresh
+
+
+def result(value=1., files=('epoch_1.pth',), best=0.5, name='a'):
+    return Result(list(files), dict(
+        meta=dict(epoch=1, iter=4), state_dict=dict(weight=torch.tensor([value])),
+        optimizer={}, param_schedulers=[], ema_state_dict={},
+        message_hub=dict(runtime_info=dict(
+            best_score=best, best_ckpt=f'/{name}/best.pth', cfg=name))))
+
+
+def test_differences_are_noticed():
+    assert differences(result(), result(name='b')) == []
+    close = float(torch.nextafter(torch.tensor(1.), torch.tensor(2.)))
+    assert len(differences(result(), result(close))) == 1
+    assert len(differences(result(), result(files=()))) == 1
+    assert len(differences(result(), result(best=0.25))) == 1
+    assert differences_in_weights(result(), result(best=0.25)) == []
+    assert len(differences_in_weights(result(), result(close))) == 1
+
+
+def test_summary():
+    trials = [Trial('a', 'x'), Trial('a', 'x', 'gone'), Trial('b', 'y')]
+    assert summarize(trials) == [
+        'a: x     2 tried     1 survived     1 lost',
+        'b: y     1 tried     1 survived     0 lost',
+        'all      3 tried     2 survived     1 lost']
+
+
+MADE_UP = '''"""Loses every second one."""
+from projects.fault_injection.harness import Trial
+
+FAMILIES = ('one', 'two')
+
+
+def run(options):
+    for family in options.families:
+        for k in range(options.count):
+            yield Trial(family, 'made up', 'gone' if k % 2 else None)
+'''
+
+
+@pytest.fixture
+def run_command(tmp_path, monkeypatch, capsys):
+    (tmp_path / 'made_up.py').write_text(MADE_UP)
+    monkeypatch.setattr(harness.loops, '__path__', [str(tmp_path)])
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, 'argv', ['reliability', *map(str, arguments)])
+        try:
+            command.main()
+            status = 0
+        except SystemExit as error:
+            status = error.code
+        return status, capsys.readouterr()
+
+    yield run
+    sys.modules.pop('projects.fault_injection.loops.made_up', None)
+
+
+def test_command(run_command, tmp_path):
+    assert run_command()[1].out == 'made_up     Loses every second one.\n'
+    path = tmp_path / 'a.json'
+    status, streams = run_command('made_up', '--count', 2, '--json', path)
+    assert status == 1
+    assert '   2  one: made up: gone\n' in streams.out
+    saved = json.loads(path.read_text())
+    assert (saved['loop'], saved['tried'], saved['lost']) == ('made_up', 4, 2)
+    assert saved['trials'][1] == dict(family='one', fault='made up', problem='gone',
+                                      outcome=None)
+    assert run_command('made_up', '--count', 1)[0] == 0
+
+
+def test_command_refuses(run_command):
+    status, streams = run_command('made_up', '--families', 'three')
+    assert status == 2
+    assert "made_up has no family 'three': choose from one, two" in streams.err
+    status, streams = run_command('made_up', '--count', 0)
+    assert status == 2
+    assert '--count must be at least 1, got 0' in streams.err
+
+
+def test_every_loop_is_described():
+    assert {'kills', 'refusals', 'stops'} <= set(descriptions())
+    for name in descriptions():
+        loop = load_loop(name)
+        assert loop.FAMILIES
+        assert callable(loop.run)
+
+
+@pytest.mark.parametrize(('loop', 'family', 'count'), [
+    ('kills', 'action', 2), ('stops', 'reid', 1),
+    pytest.param('refusals', 'action', 2, marks=pytest.mark.slow)])
+def test_nothing_is_lost(loop, family, count, repo, tmp_path):
+    done = run_fresh(sys.executable, '-m', 'projects.fault_injection', loop,
+                     '--families', family, '--count', count,
+                     '--json', tmp_path / 'trials.json', cwd=repo)
+    assert done.returncode == 0, done.stdout + done.stderr
+    trials = json.loads((tmp_path / 'trials.json').read_text())
+    assert (trials['tried'], trials['lost']) == (count, 0)

@@ -1,0 +1,233 @@
+"""Maps against silhouettes, from drawn files to figures, beside the long way round."""
+import copy
+import json
+import math
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from torch.nn import functional as F
+
+from cosam_mm.datasets.synthetic.actions import draw_action_dataset
+from cosam_mm.datasets.synthetic.ground_truth import drawn_test_part
+from cosam_mm.datasets.synthetic.persons import draw_reid_dataset
+from cosam_mm.layers.mask_recording import record_masks
+from cosam_mm.visualization.mask_models import untrained_model
+from projects.attention_study.attention_maps import AttentionMap
+from projects.attention_study.mask_agreement import MaskAgreement
+from projects.attention_study.mask_evaluation import (
+    MapAgreement,
+    choose_evenly,
+    epoch_of,
+    evaluate_masks,
+    split_of_test,
+)
+from projects.attention_study.saliency import centre_prior
+
+COSAMS = ['backbone.plugins.after_layer3.0', 'backbone.plugins.after_layer4.0']
+
+
+@pytest.fixture(scope='module')
+def reid_videos(tmp_path_factory):
+    return drawn_test_part(draw_reid_dataset(
+        tmp_path_factory.mktemp('evaluation') / 'reid', 1, 1, 2, num_distractors=1,
+        num_junk=0, progress=False))
+
+
+@pytest.fixture(scope='module')
+def action_videos(tmp_path_factory):
+    return drawn_test_part(draw_action_dataset(
+        tmp_path_factory.mktemp('evaluation') / 'action', 3, num_frames=32,
+        progress=False))
+
+
+@pytest.fixture(scope='module')
+def reid_config(repo):
+    config = Config.fromfile(repo / 'configs/reid/resnet14_cosam45_tp_demo.py')
+    config.model.backbone.base_channels = 8
+    return config
+
+
+@pytest.fixture(scope='module')
+def action_config(repo):
+    return Config.fromfile(repo / 'configs/resnext14_cosam_bert_demo.py')
+
+
+def naive_auc(values, inside):
+    """Pair by pair; values closer than rounding are one."""
+    difference = values[inside][:, None].double() - values[~inside].double()
+    won = (difference > 1e-6).double() + 0.5 * (difference.abs() <= 1e-6)
+    return won.mean().item()
+
+
+def enlarged(masks, size):
+    """(F, h, w) to (F, H, W)."""
+    return F.interpolate(masks[:, None], size=size, mode='bilinear',
+                         align_corners=False)[:, 0]
+
+
+def by_map(rows):
+    return {row.map: row for row in rows}
+
+
+def test_tracklets(reid_config, reid_videos):
+    model = untrained_model(reid_config, device='cpu')
+    rows = by_map(evaluate_masks(model, reid_videos, ['cosam', 'centre']))
+    assert list(rows) == [AttentionMap('cosam', COSAMS[0]),
+                          AttentionMap('cosam', COSAMS[1]), AttentionMap('centre', '')]
+    assert rows['cosam', COSAMS[0]].grid == (4, 4, 2)
+    assert rows['centre', ''].grid == (1, 64, 32)
+    for number, video in enumerate(reid_videos):
+        silhouette = torch.from_numpy(video.draw().silhouette)
+        frames = torch.stack([
+            torch.from_numpy(cv2.imread(str(path))[..., ::-1].copy())
+            for path in video.source]).permute(3, 0, 1, 2)          # (C, F, H, W)
+        count = frames.shape[1]
+        # Clips of four, the last one looped.
+        whole = count // 4 * 4
+        looped = [*range(whole)]
+        if count > whole:
+            looped += [whole + k % (count - whole) for k in range(4)]
+        clips = frames[:, looped].unflatten(1, (-1, 4)).transpose(0, 1)
+        with record_masks(model) as record, torch.no_grad():
+            model.extract_feat(model.data_preprocessor(dict(
+                inputs=[clips], data_samples=None))['inputs'])
+        for name in COSAMS:
+            masks = record.masks()[name].spatial.flatten(0, 1)[:count]
+            values = enlarged(masks, (64, 32))
+            usable = [(v, s) for v, s in zip(values, silhouette) if s.any()]
+            found = rows['cosam', name].videos[number]
+            assert (found.num_frames, found.num_left_out) == (
+                len(usable), count - len(usable))
+            assert found.auc == pytest.approx(
+                np.mean([naive_auc(v, s) for v, s in usable]), abs=2e-4)
+            assert found.share == pytest.approx(
+                np.mean([s.double().mean() for _, s in usable]))
+            coarse = enlarged(F.adaptive_avg_pool2d(
+                silhouette.float()[:, None], (4, 2))[:, 0], (64, 32))
+            assert rows['cosam', name].coarse[number].auc == pytest.approx(
+                np.mean([naive_auc(v, s) for v, s in zip(coarse, silhouette)
+                         if s.any()]), abs=2e-4)
+        centre = [naive_auc(centre_prior(64, 32), s) for s in silhouette if s.any()]
+        assert rows['centre', ''].videos[number].auc == pytest.approx(
+            np.mean(centre), abs=1e-4)
+
+
+def test_clips_are_seen_through_the_centre_crop(action_config, action_videos):
+    model = untrained_model(action_config, device='cpu')
+    videos = action_videos[:3]
+    rows = by_map(evaluate_masks(model, videos))
+    assert [row.kind for row in rows] == ['cosam', 'grad_cam', 'feature_energy',
+                                          'centre']
+    for number, video in enumerate(videos):
+        drawn = video.draw()
+        cropped = torch.from_numpy(drawn.silhouette[:, 8:64, 20:76].copy())
+        usable = [s for s in cropped if s.any()]
+        for row in rows.values():
+            found = row.videos[number]
+            assert found.num_frames == len(usable)
+            assert found.share == pytest.approx(
+                np.mean([s.double().mean() for s in usable]), rel=1e-12)
+        reader, frames = cv2.VideoCapture(str(video.source)), []
+        for _ in range(32):
+            frames.append(reader.read()[1][8:64, 20:76, ::-1])
+        clip = torch.from_numpy(np.stack(frames)).permute(3, 0, 1, 2)[None]
+        with record_masks(model) as record, torch.no_grad():
+            model.backbone(model.data_preprocessor(
+                dict(inputs=[clip], data_samples=None))['inputs'][0])
+        masks = record.masks()[COSAMS[0]].spatial[0].repeat_interleave(8, 0)
+        values = enlarged(masks, (56, 56))
+        expected = [naive_auc(v, s) for v, s in zip(values, cropped) if s.any()]
+        # Decoders differ by a grey level here and there.
+        assert rows['cosam', COSAMS[0]].videos[number].auc == pytest.approx(
+            np.mean(expected), abs=5e-3)
+        coarse = F.adaptive_avg_pool3d(cropped.float()[None], (4, 4, 4))[0]
+        coarse = enlarged(coarse.repeat_interleave(8, 0), (56, 56))
+        expected = [naive_auc(v, s) for v, s in zip(coarse, cropped) if s.any()]
+        assert rows['cosam', COSAMS[0]].coarse[number].auc == pytest.approx(
+            np.mean(expected), abs=5e-4)
+        centre = [naive_auc(centre_prior(56, 56), s) for s in usable]
+        assert rows['centre', ''].videos[number].auc == pytest.approx(
+            np.mean(centre), abs=1e-3)  # rounding splits some ties
+
+
+def test_masks_that_are_silhouettes(reid_config, reid_videos, monkeypatch):
+    """A map of the silhouette at full resolution agrees wholly, whatever the clips."""
+    from projects.attention_study import mask_evaluation
+    truth = iter([video.draw().silhouette for video in reid_videos])
+
+    def record(model, batch, num_clips, kinds, layers):
+        frames = torch.from_numpy(next(truth)).float()
+        spare = 4 * num_clips - len(frames)
+        padded = torch.cat([frames, torch.zeros(spare, *frames.shape[1:])])
+        return {AttentionMap('cosam', 'x'): padded.unflatten(0, (num_clips, 4))}
+
+    monkeypatch.setattr(mask_evaluation, 'record_attention', record)
+    row, = evaluate_masks(untrained_model(reid_config, device='cpu'), reid_videos)
+    assert [row.mean(name) for name in ('auc', 'best_iou', 'share_iou')] == [1, 1, 1]
+    assert row.deviation('auc') == 0
+    assert row.coarse_auc == 1  # as fine as the frames
+
+
+def test_figures_over_videos():
+    videos = [MaskAgreement(.5, .2, .1, .3, 4, 0), MaskAgreement(.8, .4, .2, .3, 5, 1),
+              MaskAgreement(*[math.nan] * 4, 0, 6)]
+    row = MapAgreement(AttentionMap('cosam', 'x'), (4, 4, 2), videos, videos[1:])
+    assert row.mean('auc') == pytest.approx(.65)
+    assert row.deviation('auc') == pytest.approx(.3 / math.sqrt(2))
+    found = row.as_dict()
+    assert found['auc_of_videos'] == [.5, .8, None]
+    assert (found['num_videos'], found['num_frames'],
+            found['num_frames_left_out']) == (2, 9, 7)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found['coarse_silhouette_auc'] == .8
+    assert MapAgreement(row.map, row.grid, videos[:1], videos).deviation('auc') == 0
+
+
+def test_plain_models_have_the_centre_alone(reid_config, reid_videos):
+    config = copy.deepcopy(reid_config)
+    config.model.backbone.plugins = []
+    model = untrained_model(config, device='cpu', needs_cosam=False)
+    row, = evaluate_masks(model, reid_videos[:1])
+    assert row.map == AttentionMap('centre', '')
+    rows = evaluate_masks(model, reid_videos[:1], layers=['backbone.layer3'])
+    assert [row.map.kind for row in rows] == ['grad_cam', 'feature_energy', 'centre']
+
+
+def test_nothing_to_evaluate(reid_config, reid_videos):
+    model = untrained_model(reid_config, device='cpu')
+    with pytest.raises(ValueError, match='There is no video to look at'):
+        evaluate_masks(model, [])
+    first = reid_videos[0]
+    drawn = first.draw()
+    unseen = first._replace(draw=lambda: drawn._replace(
+        silhouette=np.zeros_like(drawn.silhouette)))
+    with pytest.raises(ValueError, match='No frame shows both the object and'):
+        evaluate_masks(model, [unseen], ['centre'])
+
+
+def test_pipelines_that_do_more_than_cut(reid_config, reid_videos):
+    config = copy.deepcopy(reid_config)
+    steps = config.test_dataloader.dataset.gallery.pipeline
+    steps.insert(3, dict(type='RandomErasingFrames', prob=1))
+    with pytest.raises(ValueError, match='test pipeline does more to frames than resi'):
+        evaluate_masks(untrained_model(config, device='cpu'), reid_videos[:1])
+
+
+def test_choice_of_videos():
+    assert choose_evenly(range(100), 4) == [12, 37, 62, 87]
+    assert choose_evenly((1, 2), 2) == choose_evenly((1, 2), 9) == [1, 2]
+
+
+def test_epochs_and_splits(tmp_path, action_config, reid_config):
+    for meta, epoch in ((dict(epoch=7), 7), (dict(iter=3), None), (None, None)):
+        torch.save(dict(meta=meta, state_dict={}), tmp_path / 'one.pth')
+        assert epoch_of(tmp_path / 'one.pth') == epoch
+    with pytest.raises(FileNotFoundError, match=r'no\.pth'):
+        epoch_of(tmp_path / 'no.pth')
+    assert split_of_test(action_config) == split_of_test(reid_config) == 1
+    action_config = copy.deepcopy(action_config)
+    action_config.test_dataloader.dataset.split = 3
+    assert split_of_test(action_config) == 3

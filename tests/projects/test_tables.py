@@ -1,0 +1,222 @@
+"""The papers' tables as data: complete, runnable, and no figure without a source."""
+import importlib.util
+import re
+import sys
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from mmengine.config import Config
+
+from cosam_mm.datasets.synthetic.action_files import split_subsets
+from projects.reproduction.experiment import experiment_config, load_drawn
+from projects.reproduction.table import load_table
+
+REPO = Path(__file__).resolve().parents[2]
+CONFIG_DIR = REPO / 'configs'
+TABLE_DIR = CONFIG_DIR / 'tables'
+TABLES = {path.stem: yaml.safe_load(path.read_text(encoding='utf-8'))
+          for path in sorted(TABLE_DIR.glob('*.yml')) if path.stem != 'drawn'}
+DRAWN = load_drawn(TABLE_DIR / 'drawn.yml')
+
+FOLDERS = dict(reid=('reid',), action=('',), cost=('', 'reid'))
+METRICS = dict(
+    reid=re.compile(r'((handbag|hat|backpack)_)?(mAP|R1|R5|R10|R20)'),
+    action=re.compile('top[13]'),
+    cost=re.compile('params_M|flops_G'),
+    masks=re.compile(r'AUC_(\d+|limit)|IoU'))
+DEMO = re.compile(
+    r'resnet14(_cosam(2|3|4|5|34|35|45|345)|_nonlocal45)?_(tp|ta|rnn)_demo'
+    r'(_(t2|t8|random|spatial|channel))?'
+    r'|resnext14(_cosam)?(_(bert|lstm))?_demo')
+
+# As the README quotes the paper: by run, and whether re-ranked.
+BEST = {
+    ('se_resnet50_cosam45_tp_mars', False): {'mAP': 79.9, 'R1': 84.9},
+    ('se_resnet50_cosam45_tp_mars', True): {'mAP': 87.4, 'R1': 86.9},
+    ('se_resnet50_cosam45_tp_dukemtmc', False): {'mAP': 94.1, 'R1': 95.4},
+    ('se_resnet50_cosam45_tp_ilids', False): {'R1': 79.61},
+}
+
+
+def every_row(having=('run',)):
+    """A parametrisation by (table, row), of the rows that have some keys."""
+    return pytest.mark.parametrize(('table', 'row'), [
+        pytest.param(table, row, id=f'{name}-{k}') for name, table in TABLES.items()
+        for k, row in enumerate(table['rows']) if set(having) <= set(row)])
+
+
+def config_file(table, row):
+    """The config of a row's training."""
+    found = [path for folder in FOLDERS[table['task']]
+             if (path := CONFIG_DIR / folder / f'{row["run"]}.py').is_file()]
+    assert len(found) == 1, f'{row["run"]}: {found}'
+    return found[0]
+
+
+def paper_of(name):
+    """Run to the paper's figures, of the rows that have some."""
+    return {row['run']: row['paper'] for row in TABLES[name]['rows'] if 'paper' in row}
+
+
+@pytest.fixture(scope='module')
+def tool():
+    """``tools/test.py`` as a module."""
+    spec = importlib.util.spec_from_file_location('tools_test',
+                                                  REPO / 'tools' / 'test.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# -- form ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('name', TABLES)
+def test_table_is_read(name):
+    table = load_table(TABLE_DIR / f'{name}.yml')
+    assert all(METRICS[table.task].fullmatch(metric) for metric in table.metrics)
+    assert all(row.demo in DRAWN for row in table.rows if row.demo)
+
+
+@pytest.mark.parametrize('name', DRAWN)
+def test_experiment_on_drawn_data_fits_its_config(name):
+    cfg = experiment_config(DRAWN[name], REPO)
+    num_epochs = 0
+    for step in cfg.param_scheduler:
+        length = step.get('total_steps') or step['end'] - step.get('begin', 0)
+        num_epochs += length if step.get('by_epoch', True) else \
+            length / steps_of_an_epoch(DRAWN[name], cfg)
+    assert cfg.train_cfg.max_epochs == num_epochs
+
+
+def steps_of_an_epoch(experiment, cfg):
+    """Of drawn clips: eight classes, of each the clips that are not for the test."""
+    subsets = split_subsets(0, 'grow', experiment.train_draw['clips_per_class'])
+    return -(-8 * np.sum(subsets[0] == 1) // cfg.train_dataloader.batch_size)
+
+
+def test_titles_are_unique():
+    assert len({table['title'] for table in TABLES.values()}) == len(TABLES)
+
+
+@pytest.mark.parametrize('name', TABLES)
+def test_rows_are_told_apart_and_groups_stay_together(name):
+    rows = TABLES[name]['rows']
+    assert len({(row.get('group'), row['label']) for row in rows}) == len(rows)
+    assert len({(row.get('run', row.get('demo')), row.get('part'),
+                 *row.get('test', ())) for row in rows}) == len(rows)
+    headings = [group for group, _ in groupby(row.get('group') for row in rows)]
+    assert len(set(headings)) == len(headings)
+
+
+def test_readme_lists_every_table():
+    text = (TABLE_DIR / 'README.md').read_text(encoding='utf-8')
+    listed = re.findall(r'^\| `(\w+)\.yml` \|', text, flags=re.MULTILINE)
+    assert sorted(listed) == sorted(TABLES)
+
+
+# -- what the rows run -----------------------------------------------------------
+
+
+@every_row()
+def test_row_runs_with_the_tools(table, row, tool, monkeypatch):
+    """The config is there, and ``tools/test.py`` takes the arguments for it."""
+    path = config_file(table, row)
+    arguments = row.get('test', [])
+    monkeypatch.chdir(REPO)
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    monkeypatch.setattr(sys, 'argv', ['test.py', str(path), 'x.pth', *arguments])
+    args = tool.parse_args()
+    assert args.checkpoint == ['x.pth'], 'an argument was taken for a checkpoint'
+    if args.all_splits:
+        assert Config.fromfile(path).num_splits > 1
+    if args.cross_dataset:
+        dataset, other = (
+            Config.fromfile(file).test_dataloader.dataset.gallery.type
+            for file in (path, args.cross_dataset))
+        assert dataset != other
+    if args.cfg_options:
+        assert set(args.cfg_options) <= set(flat(Config.fromfile(path)))
+    if table['task'] == 'reid':
+        by_attribute = any('_' in metric for metric in table['metrics'])
+        assert by_attribute is bool(args.attributes)
+    if table['task'] == 'cost':
+        assert set(arguments[:1]) <= {'--cfg-options'}
+
+
+def flat(settings, prefix=''):
+    """Dotted names of all settings of a config."""
+    for key, value in settings.items():
+        yield f'{prefix}{key}'
+        if isinstance(value, dict):
+            yield from flat(value, f'{prefix}{key}.')
+
+
+@every_row(having=('run', 'demo'))
+def test_counterpart_on_drawn_data_is_the_same_but_for_size(table, row):
+    """Attention, aggregation and variant of the names agree."""
+    assert DEMO.fullmatch(row['demo'])
+    run = re.sub(r'^(se_)?resnet50_|^(resnext101|i3d)_', '', row['run'])
+    run = re.sub('_(mars|dukemtmc|ilids|hmdb51|ucf101)', '', run)
+    demo = re.sub('^(resnet14|resnext14)_', '', row['demo']).replace('_demo', '')
+    assert demo == run
+
+
+# -- the papers' figures ---------------------------------------------------------
+
+
+@every_row(having=('paper',))
+def test_figures_of_the_paper_are_possible(table, row):
+    paper = row['paper']
+    assert paper
+    assert set(paper) <= set(table['metrics'])
+    assert all(type(figure) in (int, float) and figure > 0 for figure in paper.values())
+    if table['task'] != 'cost':
+        assert all(figure <= 100 for figure in paper.values())
+
+
+def test_best_rows():
+    found = {(row['run'], '--rerank' in row.get('test', ())): row['paper']
+             for name in ('iccv5', 'iccv6', 'iccv7') for row in TABLES[name]['rows']
+             if 'paper' in row}
+    assert found == BEST
+
+
+def test_accuracies_are_those_of_the_metafile():
+    """Which has them for every config of the paper, and only for these."""
+    models = yaml.safe_load(
+        (CONFIG_DIR / 'metafile.yml').read_text(encoding='utf-8'))['Models']
+    expected = {
+        model['Name']: {'top1': result['Metrics']['Top 1 Accuracy (paper)'],
+                        'top3': result['Metrics']['Top 3 Accuracy (paper)']}
+        for model in models for result in model.get('Results', ())}
+    assert paper_of('video_classification') == expected
+
+
+def test_costs_are_those_the_readmes_quote():
+    """Parameters, which equal ours; and of re-identification the operations."""
+    text = (REPO / 'configs' / 'reid' / 'README.md').read_text(encoding='utf-8')
+    (quoted,) = re.findall(r'The paper prints (.+?)\. Its billions', text, re.DOTALL)
+    figures = [float(number) for number in re.findall(r'\d+\.\d+', quoted)]
+    found = paper_of('nonlocal')
+    runs = [f'{backbone}_{attention}45_tp_mars'
+            for backbone in ('resnet50', 'se_resnet50')
+            for attention in ('cosam', 'nonlocal')]
+    assert list(found) == runs
+    assert [found[run]['params_M'] for run in runs] \
+        + [found[run]['flops_G'] for run in runs] == figures
+
+
+def test_costs_of_action_models_are_close_to_those_counted_here():
+    models = yaml.safe_load(
+        (CONFIG_DIR / 'metafile.yml').read_text(encoding='utf-8'))['Models']
+    counted = {model['Name']: model['Metadata'] for model in models}
+    found = paper_of('video_classification_cost')
+    assert len(found) == 6
+    for run, paper in found.items():
+        assert float(counted[run]['Parameters'][:-1]) == paper['params_M']
+        assert float(counted[run]['FLOPs'][:-1]) == pytest.approx(
+            paper['flops_G'], rel=0.01)

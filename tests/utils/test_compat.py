@@ -1,0 +1,316 @@
+"""Every work-around against the real packages, each in a fresh interpreter."""
+import importlib.util
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.optim import OneCycleLR
+
+from cosam_mm.utils import compat
+
+
+def run_python(code, *flags):
+    """(exit status, stdout, stderr) of ``code`` in a fresh interpreter."""
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', *flags, '-c', textwrap.dedent(code)],
+        capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stdout.strip(), done.stderr
+
+
+def test_import_needs_torch_and_mmengine_only():
+    """Packages beyond those two are made unimportable."""
+    status, out, err = run_python('''
+        import sys
+        import torch, mmengine
+        class Refuse:
+            def find_spec(self, name, path=None, target=None):
+                if name.split('.')[0] in ('mmaction', 'mmcv', 'transformers', 'decord',
+                                          'scipy', 'tqdm'):
+                    raise ModuleNotFoundError(name)
+        sys.meta_path.insert(0, Refuse())
+        import cosam_mm
+        from mmengine.registry import MODELS
+        for name in ('COSAM', 'ResNeXt3D', 'I3D'):
+            assert MODELS.get(name) is not None, name
+        print(sorted(name for name in sys.modules if name in ('mmaction', 'mmcv')))
+    ''')
+    assert (status, out) == (0, '[]'), err
+
+
+def test_import_does_not_import_mmaction():
+    status, out, err = run_python('''
+        import sys, cosam_mm
+        print('mmaction' in sys.modules, 'mmcv' in sys.modules)
+    ''')
+    assert (status, out) == (0, 'False False'), err
+
+
+@pytest.mark.parametrize('first', ['cosam_mm', 'mmaction.registry'])
+def test_mmaction_parts_import_and_ours_register(first):
+    status, out, err = run_python(f'''
+        import {first}
+        import cosam_mm
+        import mmaction.models, mmaction.datasets, mmaction.evaluation
+        from mmaction.registry import DATASETS, METRICS, MODELS, TRANSFORMS
+        found = [registry.get(name) is not None for registry, name in (
+            (MODELS, 'BERTHead'), (MODELS, 'LSTMHead'), (MODELS, 'MeanHead'),
+            (MODELS, 'COSAM'), (DATASETS, 'ActionVideoDataset'),
+            (TRANSFORMS, 'SafeDecordInit'), (METRICS, 'ActionMetric'))]
+        print(all(found))
+    ''')
+    assert (status, out) == (0, 'True'), err
+
+
+def test_missing_localizer_says_where_to_get_it():
+    status, out, err = run_python('''
+        import cosam_mm
+        from mmaction.models.localizers import DRN
+        try:
+            DRN()
+        except ImportError as error:
+            print(error)
+    ''')
+    assert status == 0, err
+    assert 'not part of the published mmaction2 wheel' in out
+
+
+def test_importlib_metadata_is_supplied_when_missing():
+    status, out, err = run_python('''
+        from importlib.machinery import PathFinder
+        find_spec = PathFinder.find_spec
+        PathFinder.find_spec = lambda name, *args: (
+            None if name == 'importlib_metadata' else find_spec(name, *args))
+        import cosam_mm
+        import importlib_metadata
+        print(importlib_metadata.version('mmengine'))
+    ''')
+    import mmengine
+    assert (status, out) == (0, mmengine.__version__), err
+
+
+@pytest.mark.parametrize(('text', 'expected'), [
+    ('ImageSequenceClip = "version 2"', 'version 2'),
+    ('raise ImportError("gone")', 'gone')])
+def test_moviepy_2_has_what_the_visualiser_imports(tmp_path, text, expected):
+    """A package with MoviePy 2's names, and one that does not import."""
+    (tmp_path / 'moviepy').mkdir()
+    (tmp_path / 'moviepy' / '__init__.py').write_text(text)
+    status, out, err = run_python(f'''
+        import sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        import cosam_mm
+        try:
+            from moviepy.editor import ImageSequenceClip
+            print(ImageSequenceClip)
+        except ImportError as error:
+            print(error)
+    ''')
+    assert (status, out) == (0, expected), err
+
+
+def test_a_real_module_wins_over_the_fallback(tmp_path):
+    (tmp_path / 'importlib_metadata.py').write_text('real = True')
+    status, out, err = run_python(f'''
+        import sys
+        sys.path.insert(0, {str(tmp_path)!r})
+        import cosam_mm, importlib_metadata
+        print(importlib_metadata.real)
+    ''')
+    assert (status, out) == (0, 'True'), err
+
+
+def test_multimodal_models_become_placeholders_with_new_transformers():
+    status, out, err = run_python('''
+        import cosam_mm, mmaction.models, transformers
+        from mmaction.utils.dependency import WITH_MULTIMODAL
+        print(int(transformers.__version__.split('.')[0]) < 5 or not WITH_MULTIMODAL)
+    ''')
+    assert (status, out) == (0, 'True'), err
+
+
+@pytest.mark.parametrize('before', [True, False])
+@pytest.mark.parametrize(('version', 'kept'), [(4, True), (5, False)])
+def test_multimodal_switch_follows_transformers(monkeypatch, version, kept, before):
+    monkeypatch.setattr(compat, '_major_version', lambda package: version)
+    dependency = type(sys)('dependency')
+    dependency.WITH_MULTIMODAL = before
+    compat._use_multimodal_placeholders(dependency)
+    assert dependency.WITH_MULTIMODAL is (before and kept)
+
+
+@pytest.mark.parametrize('before', [True, False])
+@pytest.mark.parametrize('has_timm', [True, False])
+def test_multimodal_switch_of_mmaction_follows_timm(monkeypatch, has_timm, before):
+    monkeypatch.setattr(compat.importlib.util, 'find_spec',
+                        lambda name: object() if has_timm else None)
+    dependency = type(sys)('dependency')
+    dependency.WITH_MULTIMODAL = before
+    compat._use_placeholders_without_timm(dependency)
+    assert dependency.WITH_MULTIMODAL is (before and has_timm)
+
+
+@pytest.mark.parametrize('first', ['cosam_mm', 'mmpretrain.registry'])
+def test_mmpretrain_parts_import_and_find_ours(first):
+    if importlib.util.find_spec('mmpretrain') is None:
+        pytest.skip('mmpretrain is not installed')
+    status, out, err = run_python(f'''
+        import cosam_mm, {first}
+        import mmpretrain.models, mmpretrain.datasets, mmpretrain.evaluation
+        import transformers
+        from mmpretrain.registry import MODELS
+        from mmpretrain.utils.dependency import WITH_MULTIMODAL
+        assert int(transformers.__version__.split('.')[0]) < 5 or not WITH_MULTIMODAL
+        print(MODELS.get('COSAM') is cosam_mm.layers.COSAM,
+              MODELS.get('Blip2Caption') is not None)
+    ''')
+    assert (status, out) == (0, 'True True'), err
+
+
+# -- a torchvision whose compiled part does not load -----------------------------
+
+
+def test_torchvision_imports_and_refuses_what_it_cannot_do():
+    if importlib.util.find_spec('torchvision') is None:
+        pytest.skip('torchvision is not installed')
+    status, out, err = run_python('''
+        import cosam_mm, torch, torchvision
+        from torchvision import extension
+        assert hasattr(extension, '_declared_operators') is not extension._has_ops()
+        model = torchvision.models.resnet18()
+        boxes, scores = torch.tensor([[0., 0., 2., 2.]]), torch.ones(1)
+        try:
+            kept = torchvision.ops.nms(boxes, scores, 0.5).tolist()
+        except RuntimeError as error:
+            kept = "Couldn't load custom C++ ops" in str(error)
+        print(kept == ([0] if extension._has_ops() else True))
+    ''')
+    assert (status, out) == (0, 'True'), err
+
+
+def test_declared_operators_take_shapes_and_do_no_work():
+    """What torchvision does on import, with and without the declaration."""
+    status, out, err = run_python('''
+        import torch
+        from types import SimpleNamespace
+        from cosam_mm import compat
+        def describe():
+            torch.library.register_fake('torchvision::nms')(
+                lambda dets, scores, iou_threshold: dets.new_empty(0))
+        try:
+            describe()
+        except RuntimeError as error:
+            print('nms does not exist' in str(error))
+        extension = SimpleNamespace(_has_ops=lambda: False)
+        compat._declare_torchvision_operators(extension)
+        describe()
+        try:
+            torch.ops.torchvision.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
+        except NotImplementedError:
+            print('refused')
+    ''')
+    assert (status, out.split()) == (0, ['True', 'refused']), err
+
+
+def test_a_complete_torchvision_is_left_alone():
+    extension = type(sys)('extension')
+    extension._has_ops = lambda: True
+    compat._declare_torchvision_operators(extension)
+    assert not hasattr(extension, '_declared_operators')
+
+
+def test_the_text_of_a_config_is_laid_out_once(monkeypatch):
+    from yapf.yapflib import reformatter
+    calls = []
+    lay_out = reformatter.Reformat
+    monkeypatch.setattr(reformatter, 'Reformat',
+                        lambda *args, **rest: calls.append(1) or lay_out(*args, **rest))
+    cfg = Config(dict(model=dict(type='A', sizes=[1, 2, 3]), path='here/' * 30))
+    text = cfg.pretty_text
+    assert len(calls) == 1
+    assert cfg.pretty_text == Config(cfg.to_dict()).pretty_text == text
+    assert len(calls) == 1
+    namespace = {}
+    exec(text, namespace)
+    assert namespace['model'] == dict(type='A', sizes=[1, 2, 3])
+    cfg.model.sizes = [4]
+    assert 'sizes=[\n        4,' in cfg.pretty_text
+    assert len(calls) == 2
+
+
+def test_install_twice_changes_nothing():
+    before = list(sys.meta_path)
+    compat.install()
+    assert sys.meta_path == before
+
+
+def test_on_import_runs_once_after_the_module(tmp_path, monkeypatch):
+    (tmp_path / 'late_module_for_test.py').write_text('value = 3')
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = []
+    compat.on_import('late_module_for_test', lambda m: seen.append(m.value))
+    assert seen == []
+    import late_module_for_test
+    assert seen == [3]
+    assert late_module_for_test.__spec__.loader is late_module_for_test.__loader__
+    compat.on_import('late_module_for_test', lambda m: seen.append('at once'))
+    assert seen == [3, 'at once']
+
+
+def test_mmengine_checkpoint_loads_with_weights_only(tmp_path):
+    hub = MessageHub.get_instance('test_compat')
+    for value in (0.5, 1, 2.25):
+        hub.update_scalar('train/loss', value)
+    hub.update_info('epoch', 3)
+    torch.save(dict(message_hub=hub.state_dict(), meta=dict(epoch=3)),
+               tmp_path / 'a.pth')
+    loaded = torch.load(tmp_path / 'a.pth', weights_only=True)
+    buffer = loaded['message_hub']['log_scalars']['train/loss']
+    assert isinstance(buffer, HistoryBuffer)
+    assert buffer.mean() == pytest.approx(1.25)
+    assert loaded['message_hub']['runtime_info']['epoch'] == 3
+
+
+@pytest.mark.parametrize('strategy', ['cos', 'linear'])
+def test_one_cycle_schedule_loads_with_weights_only(tmp_path, strategy):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = OneCycleLR(optimizer, eta_max=0.1, total_steps=5,
+                          anneal_strategy=strategy)
+    schedule.step()
+    torch.save(schedule.state_dict(), tmp_path / 'a.pth')
+    state = torch.load(tmp_path / 'a.pth', weights_only=True)
+    assert state['last_step'] == schedule.last_step
+    assert state['anneal_func'] is schedule.anneal_func
+
+
+class _Malicious:
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return exec, (f'open({self.marker!r}, "w").close()',)
+
+
+class _Walker:
+    """Asks ``getattr`` for something that is no statistic."""
+
+    def __reduce__(self):
+        return getattr, (HistoryBuffer, '__init__')
+
+
+def test_a_malicious_pickle_is_refused_and_does_nothing(tmp_path):
+    marker = tmp_path / 'marker'
+    torch.save(_Malicious(str(marker)), tmp_path / 'bad.pth')
+    with pytest.raises(Exception, match='Unsupported global|Weights only load'):
+        torch.load(tmp_path / 'bad.pth')
+    assert not marker.exists()
+
+
+def test_getattr_is_allowed_for_statistics_only(tmp_path):
+    torch.save(_Walker(), tmp_path / 'walk.pth')
+    with pytest.raises(Exception, match='do not trust this file'):
+        torch.load(tmp_path / 'walk.pth')

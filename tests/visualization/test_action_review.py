@@ -1,0 +1,196 @@
+"""Score files read, named and compared, against figures worked out by hand."""
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from cosam_mm.evaluation.metrics.action_metric import (
+    cross_entropy,
+    mean_class_accuracy,
+    save_scores,
+)
+from cosam_mm.visualization.action_review import (
+    compare_results,
+    find_class_names,
+    read_results,
+)
+
+NAN = math.nan
+IDS = ['walk/a', 'walk/b', 'run/c', 'run/d', 'jump/e', 'jump/f']
+LABEL = [0, 0, 1, 1, 2, 2]
+# Probabilities: right are a, c and f; b is nearly right; d and e are taken for walk.
+PROB = np.array([[.8, .1, .1], [.4, .5, .1], [.2, .7, .1], [.9, .05, .05],
+                 [.6, .2, .2], [.1, .1, .8]])
+
+
+def write(path, prob=PROB, order=range(6), **changes):
+    order = list(order)
+    scores = dict(
+        sample_id=np.array(IDS)[order], score=np.asarray(prob)[order],
+        label=np.array(LABEL)[order], unreadable=np.zeros(6, bool)[order],
+        dataset='moves', split=2, score_type='prob')
+    save_scores(str(path), {**scores, **changes})
+    return path
+
+
+@pytest.fixture
+def results(tmp_path):
+    return read_results(write(tmp_path / 'scores.npz'))
+
+
+class TestResults:
+
+    def test_figures_are_those_of_the_metrics(self, results):
+        found = results.figures((1, 2, 3))
+        assert found == {
+            'top1': .5, 'top2': pytest.approx(5 / 6),
+            'mean1': mean_class_accuracy(PROB, LABEL),
+            'cross_entropy': pytest.approx(cross_entropy(PROB, LABEL, 'prob'))}
+
+    def test_of_logits(self, tmp_path):
+        path = write(tmp_path / 's.npz', np.log(PROB) + 7, score_type='logit')
+        found = read_results(path)
+        np.testing.assert_allclose(found.probability, PROB, atol=1e-6)
+        assert found.figures() == pytest.approx(
+            read_results(write(tmp_path / 't.npz')).figures(), rel=1e-5)
+
+    def test_clips(self, results):
+        assert results.matrix.tolist() == [[1, 1, 0], [1, 1, 0], [1, 0, 1]]
+        # d .05, e .2, b .4 of their true classes; then the right ones.
+        assert results.hardest(4).tolist() == [3, 4, 1, 2]
+        assert results.nearest(9).tolist() == [1, 4, 3]
+        assert [pair[:2] for pair in results.pairs(9)] == [(0, 1), (1, 0), (2, 0)]
+
+    def test_words(self, results):
+        names = ['walk', 'run', 'jump']
+        assert results.mistake(3, names) == 'run taken for walk'
+        assert results.mistake(0, names) == 'walk, rightly'
+        assert results.verdict(3, names) == 'walk (90.0%)'
+        assert results.certainty(3) == 'true class 5.0%, predicted 90.0%'
+
+    def test_the_surest_mistakes_of_a_pair_come_first(self, tmp_path):
+        prob = [[.1, .6, .3], [.1, .9, 0], *PROB[2:]]
+        found = read_results(write(tmp_path / 's.npz', prob))
+        assert found.pairs(1)[0].rows == (1, 0)
+
+    def test_unreadable_clips_are_left_out(self, tmp_path):
+        unreadable = np.array([False, True, False, False, True, False])
+        found = read_results(write(tmp_path / 's.npz', unreadable=unreadable))
+        assert found.sample_id.tolist() == ['walk/a', 'run/c', 'run/d', 'jump/f']
+        assert found.unreadable == ('walk/b', 'jump/e')
+        assert found.figures()['top1'] == .75
+
+    def test_scores_that_are_no_numbers(self, tmp_path):
+        prob = PROB.copy()
+        prob[0, 2] = NAN
+        found = read_results(write(tmp_path / 's.npz', prob))
+        assert found.figures()['top1'] == pytest.approx(2 / 6)
+        assert found.mistake(0, 'wrj') == 'w, without a prediction'
+        assert found.verdict(0, 'wrj') == 'none (its scores are not finite)'
+        assert 0 not in found.hardest(9)
+        assert found.matrix.sum() == 5
+
+    @pytest.mark.parametrize(('changes', 'message'), [
+        (dict(unreadable=np.ones(6, bool)), 'holds 6 clips, none of which'),
+        (dict(label=[0, 0, 1, 1, 2, 3]), r's.npz: Label 3 in row 5 is outside \[0, 3'),
+        (dict(label=[0, 0, 1, 1, 2, -1]), 's.npz: Label -1 in row 5')])
+    def test_what_is_no_test_is_refused(self, tmp_path, changes, message):
+        with pytest.raises(ValueError, match=message):
+            read_results(write(tmp_path / 's.npz', **changes))
+
+
+class TestClassNames:
+
+    def test_of_a_file(self, results, tmp_path):
+        (tmp_path / 'names.txt').write_text('Gehen\nLaufen\nSpringen\n')
+        assert find_class_names(results, tmp_path / 'names.txt',
+                                data_root=tmp_path) == ('Gehen', 'Laufen', 'Springen')
+
+    def test_of_a_data_root(self, results, tmp_path):
+        (tmp_path / 'moves_classes.txt').write_text('a\nb\nc\n')
+        dataset = dict(metainfo=dict(classes='xyz'))
+        assert find_class_names(results, data_root=tmp_path, dataset=dataset) == (
+            'a', 'b', 'c')
+        assert find_class_names(results, data_root=tmp_path / 'none',
+                                dataset=dataset) == ('x', 'y', 'z')
+
+    def test_a_name_of_a_data_set_leads_nowhere_else(self, tmp_path):
+        (tmp_path / 'other_classes.txt').write_text('a\nb\nc\n')
+        (tmp_path / 'root').mkdir()
+        found = read_results(write(tmp_path / 's.npz', dataset='../other'))
+        assert find_class_names(found, data_root=tmp_path / 'root') == (
+            'walk', 'run', 'jump')
+
+    def test_of_a_checkpoint(self, results, tmp_path):
+        path = tmp_path / 'epoch_1.pth'
+        torch.save(dict(meta=dict(dataset_meta=dict(classes=('p', 'q', 'r'))),
+                        state_dict={}), path)
+        assert find_class_names(results, checkpoint=path) == ('p', 'q', 'r')
+        torch.save(dict(state_dict={}), path)
+        assert find_class_names(results, checkpoint=path) == ('walk', 'run', 'jump')
+
+    @pytest.mark.parametrize(('ids', 'expected'), [
+        (IDS, ('walk', 'run', 'jump')),
+        (['a', 'b', 'c', 'd', 'e', 'f'], ('class 0', 'class 1', 'class 2')),
+        (['x/a', 'x/b', 'x/c', 'x/d', 'y/e', 'y/f'], ('class 0', 'class 1', 'y')),
+        (['x/a', 'z/b', 'run/c', 'run/d', 'deep/y/e', 'deep/y/f'],
+         ('class 0', 'run', 'y'))])
+    def test_of_folders(self, tmp_path, ids, expected):
+        found = read_results(write(tmp_path / 's.npz', sample_id=ids))
+        assert find_class_names(found) == expected
+
+    def test_errors(self, results, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r'no class file none\.txt'):
+            find_class_names(results, 'none.txt')
+        (tmp_path / 'two.txt').write_text('a\nb\n')
+        with pytest.raises(ValueError, match='names 2 classes, but num_classes is 3'):
+            find_class_names(results, tmp_path / 'two.txt')
+        with pytest.raises(ValueError, match='2 names are given for the 3 classes of'):
+            find_class_names(results, dataset=dict(metainfo=dict(classes='ab')))
+
+
+class TestComparison:
+
+    OTHER = np.array([[.1, .8, .1], [.9, .05, .05], [.2, .7, .1], [.1, .6, .3],
+                      [.6, .2, .2], [.1, .1, .8]])
+
+    def test_clips_are_matched_by_name(self, results, tmp_path):
+        other = read_results(write(tmp_path / 'o.npz', self.OTHER, [5, 3, 1, 0, 2, 4]))
+        found = compare_results(results, other)
+        assert found.second.sample_id.tolist() == IDS
+        outcome = found.outcome
+        assert outcome.only_first.tolist() == [0]
+        assert outcome.only_second.tolist() == [1, 3]
+        assert outcome.both.tolist() == [2, 5]
+        assert outcome.neither.tolist() == [4]
+        assert found.class_gain.tolist() == [[1, 1, 0], [1, 0, 0]]
+        assert outcome.p_value == 1
+        # b is won at .9, d at .6; a is lost.
+        assert found.changed() == [(1, True), (3, True), (0, False)]
+
+    def test_clips_that_either_cannot_read_are_left_out(self, tmp_path):
+        mine = read_results(write(tmp_path / 'a.npz', unreadable=np.arange(6) == 1))
+        other = read_results(write(tmp_path / 'b.npz', self.OTHER,
+                                   unreadable=np.arange(6) == 4))
+        found = compare_results(mine, other)
+        assert found.first.sample_id.tolist() == ['walk/a', 'run/c', 'run/d', 'jump/f']
+        assert found.outcome.only_second.tolist() == [2]
+
+    def test_what_is_of_other_tests_is_refused(self, results, tmp_path):
+        def refused(message, **changes):
+            other = read_results(write(tmp_path / 'o.npz', **changes))
+            with pytest.raises(ValueError, match=message):
+                compare_results(results, other)
+
+        refused(r'scores.npz and .*o.npz are not of one test .*lacks 1 clip',
+                sample_id=[*IDS[:5], 'jump/x'])
+        refused('disagree on the label', label=[0, 0, 1, 1, 2, 1])
+        refused('they have 3 and 4 classes', prob=np.eye(6, 4))
+
+    def test_nothing_in_common_to_read(self, tmp_path):
+        halves = [read_results(write(tmp_path / f'{k}.npz',
+                                     unreadable=np.arange(6) % 2 == k))
+                  for k in (0, 1)]
+        with pytest.raises(ValueError, match='no clip could be read in both'):
+            compare_results(*halves)

@@ -1,0 +1,120 @@
+"""Images by tracklet, of each data set; names of strangers lead nowhere else."""
+import os
+
+import numpy as np
+import pytest
+from mmengine.config import Config
+from scipy.io import savemat
+
+from cosam_mm.visualization.tracklet_images import find_tracklet_images
+from tests.reid_pictures_data import small_config, write_tracklets
+
+
+def touch(folder, *names):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+
+
+def config(kind, root, **settings):
+    part = dict(type=kind, data_root=str(root), expected_counts=None, **settings)
+    return Config(dict(test_dataloader=dict(dataset=dict(
+        type='QueryGalleryDataset', query=part, gallery=dict(part)))))
+
+
+@pytest.fixture
+def small(tmp_path):
+    return write_tracklets(tmp_path / 'own')
+
+
+def names(paths):
+    return [os.path.basename(path) for path in paths]
+
+
+def test_folders(small):
+    """The pipeline, whose step does not exist, is not built."""
+    images = find_tracklet_images(small_config(small))
+    assert len(images) == 7
+    assert images.paths('query/1/1/a', 1, 1) == [
+        str(small / f'query/1/1/a/{frame}.png') for frame in range(6)]
+    assert names(images.paths('gallery/4/1/a', 4, 1)) == [f'{k}.png' for k in range(6)]
+
+
+@pytest.mark.parametrize('tracklet_id', [
+    '../own/query/1/1/a', '/etc/passwd', 'query/1/1', 'query/1/1/a/', '', '\0',
+    'query/1/1/../1/a'])
+def test_names_only_select(small, tracklet_id):
+    assert find_tracklet_images(small_config(small)).paths(tracklet_id, 1, 1) == []
+
+
+def test_person_and_camera_must_agree(small):
+    images = find_tracklet_images(small_config(small))
+    assert images.paths('query/1/1/a', 2, 1) == images.paths('query/1/1/a', 1, 2) == []
+
+
+def test_another_data_root(small):
+    cfg = small_config('nowhere')
+    assert len(find_tracklet_images(cfg, str(small))) == 7
+    assert cfg.test_dataloader.dataset.query.data_root == 'nowhere'
+
+
+@pytest.mark.parametrize('query_in_gallery', [True, False])
+def test_mars(tmp_path, query_in_gallery):
+    rows, files = [], []
+    for number, (pid, camid) in enumerate([(-1, 1), (0, 2), (5, 1), (5, 2)], 1):
+        folder = '00-1' if pid < 0 else f'{pid:04}'
+        own = [f'{folder}C{camid}T{number:04}F{k:03}.jpg' for k in (1, 2)]
+        touch(tmp_path / 'bbox_test' / folder, *own)
+        rows.append([len(files) + 1, len(files) + 2, pid, camid])
+        files += own
+    (tmp_path / 'info').mkdir()
+    (tmp_path / 'info/test_name.txt').write_text('\n'.join(files))
+    savemat(tmp_path / 'info/tracks_test_info.mat',
+            {'track_test_info': np.array(rows)})
+    savemat(tmp_path / 'info/query_IDX.mat', {'query_IDX': np.array([[3]])})
+    images = find_tracklet_images(
+        config('MARS', tmp_path, query_in_gallery=query_in_gallery))
+    assert len(images) == 3  # a query in the gallery is one tracklet; no junk
+    assert names(images.paths('0005C1T0003', 5, 1)) == [
+        '0005C1T0003F001.jpg', '0005C1T0003F002.jpg']
+    assert names(images.paths('0000C2T0002', 0, 2)) == [
+        '0000C2T0002F001.jpg', '0000C2T0002F002.jpg']
+    assert images.paths('00-1C1T0001', -1, 1) == []
+
+
+def test_duke(tmp_path):
+    touch(tmp_path / 'query/0003/0001', '0003_C5_F0001_X1.jpg')
+    touch(tmp_path / 'gallery/0003/0001', '0003_C6_F0002_X1.jpg')
+    images = find_tracklet_images(config('DukeMTMCVideoReID', tmp_path))
+    assert names(images.paths('query/0003/0001', 3, 5)) == ['0003_C5_F0001_X1.jpg']
+    assert names(images.paths('gallery/0003/0001', 3, 6)) == ['0003_C6_F0002_X1.jpg']
+
+
+@pytest.mark.parametrize(('split', 'tested'), [('', 1), ('1', 1), ('2', 2), ('x', 1)])
+def test_ilids_follows_the_split_of_the_features(tmp_path, split, tested):
+    for camid in (1, 2):
+        for pid in (1, 2):
+            touch(tmp_path / f'i-LIDS-VID/sequences/cam{camid}/person{pid:03}',
+                  f'{camid}{pid}.png')
+    (tmp_path / 'train-test people splits').mkdir()
+    savemat(tmp_path / 'train-test people splits/train_test_splits_ilidsvid.mat',
+            {'ls_set': np.array([[2, 1], [1, 2]])})
+    cfg = config('ILIDSVID', tmp_path, split=1)
+    images = find_tracklet_images(cfg, split=split)
+    assert len(images) == 2
+    assert names(images.paths(f'cam2/person{tested:03}', tested, 2)) == [
+        f'2{tested}.png']
+    assert images.paths(f'cam2/person{3 - tested:03}', 3 - tested, 2) == []
+
+
+def test_a_split_that_the_data_set_lacks_is_ignored(small):
+    """As of features whose data set names its splits otherwise."""
+    assert len(find_tracklet_images(small_config(small), split='7')) == 7
+
+
+def test_refusals(small):
+    with pytest.raises(ValueError, match='has no query and gallery: take the config of '
+                                         'a re-identification model'):
+        find_tracklet_images(Config(dict(model=dict(type='Recognizer3D'))))
+    with pytest.raises(FileNotFoundError, match="'nowhere' of small does not exist"):
+        find_tracklet_images(small_config(small), 'nowhere')

@@ -1,0 +1,285 @@
+"""Reading what mmengine logged, also when runs were broken off and resumed."""
+import math
+import os
+
+import pytest
+from mmengine.visualization import LocalVisBackend
+from numpy.testing import assert_allclose
+
+from cosam_mm.visualization.training_log import (
+    Best,
+    find_runs,
+    group_runs,
+    is_lower_better,
+    read_training_log,
+)
+from tests.training_logs import epochs, train_line, val_line, write_log
+
+
+def read(work_dir):
+    run, = find_runs(work_dir)
+    return read_training_log(run.files, run.name)
+
+
+def steps(records):
+    return [record.iteration for record in records]
+
+
+def test_one_run(tmp_path):
+    write_log(tmp_path / 'run', '20260101_000000', epochs(1, 3))
+    log = read(tmp_path / 'run')
+    assert log.name == 'run'
+    assert steps(log.train) == [4, 8, 10, 14, 18, 20, 24, 28, 30]
+    assert steps(log.val) == [10, 20, 30]
+    x, y = log.curve('loss', by_epoch=True)
+    assert_allclose(x, [0.4, 0.8, 1, 1.4, 1.8, 2, 2.4, 2.8, 3])
+    assert y.tolist() == [1] * 9
+    x, y = log.curve('acc/top1', by_epoch=True)
+    assert (x.tolist(), y.tolist()) == ([1, 2, 3], [0.01, 0.02, 0.03])
+    assert log.curve('acc/top1', by_epoch=False)[0].tolist() == [10, 20, 30]
+    assert log.curve('time', by_epoch=False)[1].tolist() == [0.5] * 9
+    assert log.keys == ('lr', 'data_time', 'loss', 'time', 'acc/top1')
+    assert log.seconds == pytest.approx(15)
+    assert (log.by_epoch, log.num_resumed, log.problems) == (True, 0, ())
+
+
+def test_what_mmengine_writes(tmp_path):
+    """The real backend, and a file of another name beside it."""
+    folder = tmp_path / 'run' / '20260101_000000' / 'vis_data'
+    backend = LocalVisBackend(str(folder))
+    backend.add_scalars(dict(loss=math.nan, lr=1e-3, time=1., epoch=1, iter=5), 5,
+                        '20260101_000000.json')
+    backend.add_scalars({'acc/top1': 0.5}, 1, '20260101_000000.json')
+    log = read(tmp_path / 'run')
+    assert steps(log.train + log.val) == [5, 5]
+    assert math.isnan(log.train[0].values['loss'])
+    other, = find_runs(folder / '20260101_000000.json')
+    assert other.name == 'run'
+    assert str(read_training_log(other.files, 'run')) == str(log)
+
+
+@pytest.mark.parametrize('stop', [11, 12, 13, 14, 15, 16])
+def test_resumed_run_wins_from_where_it_sets_in(tmp_path, stop):
+    """Resumed after the second epoch, wherever the first run stopped after it."""
+    write_log(tmp_path, '20260101_000000', epochs(1, 4, loss=1.0)[:stop])
+    write_log(tmp_path, '20260102_000000', epochs(3, 5, loss=2.0))
+    log = read(tmp_path)
+    x, y = log.curve('loss', by_epoch=False)
+    assert x.tolist() == [4, 8, 10, 14, 18, 20, 24, 28, 30, 34, 38, 40, 44, 48, 50]
+    assert y.tolist() == [1] * 6 + [2] * 9
+    assert [record.epoch for record in log.val] == [1, 2, 3, 4, 5]
+    assert log.num_resumed == 1
+    assert log.seconds == pytest.approx(25)
+
+
+def test_three_runs_in_the_order_of_their_start(tmp_path):
+    """Times of files say nothing: copies have others."""
+    paths = [write_log(tmp_path, f'2026010{day}_000000', epochs(first, 4, loss=day))
+             for day, first in ((1, 1), (3, 4), (2, 2))]
+    for age, path in enumerate(paths):
+        os.utime(path, (age, age))
+    log = read(tmp_path)
+    assert log.curve('loss', False)[1].tolist() == [1] * 3 + [2] * 6 + [3] * 3
+    assert log.num_resumed == 2
+
+
+def test_begun_again_from_nothing(tmp_path):
+    write_log(tmp_path, '20260101_000000', epochs(1, 4, loss=1.0))
+    write_log(tmp_path, '20260102_000000', epochs(1, 2, loss=2.0))
+    log = read(tmp_path)
+    assert log.curve('loss', False)[1].tolist() == [2] * 6
+    assert [record.epoch for record in log.val] == [1, 2]
+    assert log.num_resumed == 0
+
+
+def test_two_runs_in_one_file(tmp_path):
+    write_log(tmp_path, '20260101_000000', epochs(1, 3) + epochs(2, 3, loss=2.0))
+    log = read(tmp_path)
+    assert log.curve('loss', False)[1].tolist() == [1] * 3 + [2] * 6
+    assert log.num_resumed == 1
+
+
+def test_other_batch_size_after_resuming(tmp_path):
+    """Epochs of twice as many iterations."""
+    write_log(tmp_path, '20260101_000000', epochs(1, 2, per_epoch=10))
+    write_log(tmp_path, '20260102_000000', epochs(3, 4, per_epoch=20, interval=10))
+    x, _ = read(tmp_path).curve('loss', by_epoch=True)
+    assert_allclose(x, [0.4, 0.8, 1, 1.4, 1.8, 2, 2.5, 3, 3.5, 4])
+
+
+@pytest.mark.parametrize('val_step', [0, 40])
+def test_iterations_without_epochs(tmp_path, val_step):
+    """mmengine names the data loader's epoch, or the iteration, at a validation."""
+    first = [train_line(None, 20), train_line(None, 40), val_line(val_step, 0.1),
+             train_line(None, 60), train_line(None, 80)]
+    write_log(tmp_path, '20260101_000000', first)
+    write_log(tmp_path, '20260102_000000', [train_line(None, 60, 2.0)])
+    log = read(tmp_path)
+    assert not log.by_epoch
+    assert log.curve('loss', False)[0].tolist() == [20, 40, 60]
+    assert log.curve('loss', False)[1].tolist() == [1, 1, 2]
+    assert steps(log.val) == [40]
+
+
+def test_validations_by_iteration_of_a_run_by_epoch(tmp_path):
+    """log_metric_by_epoch=False."""
+    lines = [train_line(1, 10), val_line(10, 0.1), train_line(2, 20), val_line(20, 0.2)]
+    write_log(tmp_path, '20260101_000000', lines)
+    assert read(tmp_path).curve('acc/top1', True)[0].tolist() == [1, 2]
+
+
+def test_epochs_whose_last_iterations_are_not_logged(tmp_path):
+    lines = [train_line(1, 8), val_line(1, 0.1), train_line(2, 18), val_line(2, 0.2)]
+    write_log(tmp_path, '20260101_000000', lines)
+    log = read(tmp_path)
+    assert log.curve('acc/top1', True)[0].tolist() == [1, 2]
+    # Of epochs of 10 it is known that they have 9 at least.
+    assert_allclose(log.curve('loss', True)[0], [8 / 9, 2])
+
+
+# -- what cannot be read -------------------------------------------------------------
+
+
+def test_truncated_last_line(tmp_path):
+    path = write_log(tmp_path, '20260101_000000', [*epochs(1, 2), '{"lr": 0.1, "lo'],
+                     end='')
+    log = read(tmp_path)
+    assert len(log.train) == 6
+    assert log.problems == (f'{path}, line 9: it is cut off',)
+
+
+@pytest.mark.parametrize(('line', 'problem'), [
+    ('no JSON', "'no JSON' is no JSON"),
+    ('{"lr": 0.1, "lo', '\'{"lr": 0.1, "lo\' is no JSON'),
+    ('[1, 2]', "'[1, 2]' is no record of a training: it has no step"),
+    ('{"loss": 1}', '\'{"loss": 1}\' is no record of a training: it has no step'),
+    ('{"step": -1}', '\'{"step": -1}\' is no record of a training: it has no step'),
+    ('{"step": true}', '\'{"step": true}\' is no record'),
+    ('{"epoch": "a", "step": 1}', 'has an epoch or iter that is no whole number'),
+    ('{"step": 1e400}', 'it has no step'),
+    ('[' * 100_000, 'is no JSON'),
+    ('{"a": "' + 'x' * 500 + '"}', 'x\' is no record'),
+])
+def test_foreign_lines_are_named_and_the_rest_is_kept(tmp_path, line, problem):
+    lines = epochs(1, 2)
+    path = write_log(tmp_path, '20260101_000000', [*lines[:2], line, '', *lines[2:]])
+    log = read(tmp_path)
+    assert len(log.train) == 6
+    found, = log.problems
+    assert found.startswith(f'{path}, line 3: ')
+    assert problem in found
+    assert len(found) < len(str(path)) + 200
+
+
+def test_values_that_are_no_numbers(tmp_path):
+    line = train_line(1, 10, loss=None, flag=True, text='a', many=[1], big=10**400)
+    write_log(tmp_path, '20260101_000000', [line])
+    values = read(tmp_path).train[0].values
+    assert set(values) == {'lr', 'data_time', 'loss', 'time', 'big'}
+    assert math.isnan(values['loss'])
+    assert math.isnan(values['big'])
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    path = write_log(tmp_path, '20260101_000000', epochs(1, 1))
+    path.write_bytes(b'\xff\xfe\x00\n' + path.read_bytes())
+    log = read(tmp_path)
+    assert len(log.train) == 3
+    assert 'line 1: ' in log.problems[0]
+
+
+def test_file_that_is_gone(tmp_path):
+    path = write_log(tmp_path, '20260101_000000', epochs(1, 1))
+    log = read_training_log([tmp_path / 'gone.json', path], 'run')
+    assert len(log.train) == 3
+    assert log.problems == (
+        f'{tmp_path / "gone.json"} cannot be read: No such file or directory',)
+
+
+def test_validation_alone_is_no_training(tmp_path):
+    path = write_log(tmp_path, '20260102_000000', [val_line(0, 0.9)])
+    with pytest.raises(ValueError, match=r'run: there is no line of a training in '
+                       r'.*scalars\.json \(.*validations without a training'):
+        read_training_log([path], 'run')
+    write_log(tmp_path, '20260101_000000', epochs(1, 2))
+    log = read(tmp_path)
+    assert [record.values['acc/top1'] for record in log.val] == [0.01, 0.02]
+    assert log.problems == (f'{path}: validations without a training are left out',)
+
+
+def test_lost_lines_before_a_validation(tmp_path):
+    write_log(tmp_path, '20260101_000000', epochs(1, 3)[3:])
+    assert read(tmp_path).curve('acc/top1', True)[0].tolist() == [1, 2, 3]
+    assert read(tmp_path).curve('acc/top1', False)[0].tolist() == [10, 20, 30]
+
+
+def test_nothing_to_read():
+    with pytest.raises(ValueError, match='run: there is no line of a training in no '):
+        read_training_log([], 'run')
+
+
+# -- figures -------------------------------------------------------------------------
+
+
+def test_best(tmp_path):
+    lines = [train_line(1, 10), val_line(1, 0.5, **{'acc/cross_entropy': 2.0}),
+             train_line(2, 20), val_line(2, 0.7, **{'acc/cross_entropy': 1.0}),
+             train_line(3, 30), val_line(3, 0.7, **{'acc/cross_entropy': 3.0}),
+             train_line(4, 40), val_line(4, math.nan)]
+    write_log(tmp_path, '20260101_000000', lines)
+    log = read(tmp_path)
+    assert log.best('acc/top1') == Best(0.7, log.val[1])
+    assert log.best('acc/cross_entropy') == Best(1.0, log.val[1])
+    assert log.best('loss') is None
+    with pytest.raises(ValueError, match="logs no 'top1'; it logs lr, data_time, loss"):
+        log.curve('top1', True)
+
+
+def test_main_metric_first_and_no_counts(tmp_path):
+    write_log(tmp_path, '20260101_000000', [train_line(1, 10), val_line(
+        1, 0.5, **{'acc/num_unreadable': 3, 'acc/mean1': 0.4})])
+    assert read(tmp_path).metrics == ('acc/top1', 'acc/mean1')
+    write_log(tmp_path / 'b', '20260101_000000', [
+        train_line(1, 10),
+        '{"reid/R1": 0.1, "reid/mAP": 0.2, "reid/num_queries": 3.0, "step": 1}'])
+    assert read(tmp_path / 'b').metrics == ('reid/mAP', 'reid/R1')
+
+
+def test_no_time_logged(tmp_path):
+    write_log(tmp_path, '20260101_000000', ['{"iter": 3, "step": 3}'])
+    assert math.isnan(read(tmp_path).seconds)
+
+
+@pytest.mark.parametrize(('key', 'expected'), [
+    ('loss', True), ('acc/cross_entropy', True), ('error', True), ('acc/top1', False),
+    ('reid/rerank_mAP', False)])
+def test_direction(key, expected):
+    assert is_lower_better(key) is expected
+
+
+# -- finding -------------------------------------------------------------------------
+
+
+def test_runs_of_a_folder(tmp_path):
+    work = tmp_path / 'work'
+    a = [write_log(work / 'split1', f'2026010{day}_000000', epochs(1, 1))
+         for day in (1, 2)]
+    b = write_log(work / 'split2', '20260101_000000', epochs(1, 1))
+    assert [(run.name, list(run.files)) for run in find_runs(work)] == [
+        ('work/split1', a), ('work/split2', [b])]
+    assert find_runs(work / 'split2')[0].name == 'split2'
+    assert find_runs(b)[0].name == 'split2'
+    assert find_runs(b.parent)[0] == ('split2', (b,))
+    assert [run.name for run in group_runs([b, *a], work)] == [
+        'work/split1', 'work/split2']
+    loose = tmp_path / 'mine.json'
+    loose.write_text('\n'.join(epochs(1, 1)))
+    assert find_runs(loose) == [('mine', (loose,))]
+
+
+def test_nothing_found(tmp_path):
+    with pytest.raises(FileNotFoundError, match='There is no folder or log file .*no'):
+        find_runs(tmp_path / 'no')
+    with pytest.raises(ValueError, match=r'No scalars\.json lies below .*: name the '
+                       r'work dir of a training\. .*LocalVisBackend'):
+        find_runs(tmp_path)
