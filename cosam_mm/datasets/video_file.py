@@ -25,7 +25,7 @@ from typing import Optional, Union
 import cv2
 import numpy as np
 
-from cosam_mm.utils.regular_file import regular_size
+from cosam_mm.utils.io import regular_size
 
 from .time_limit import each_within
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cosam_mm.utils.array_file import read_arrays, write_arrays
+from cosam_mm.utils.io import read_arrays, write_arrays
 
 __all__ = [
     'ARRAYS',

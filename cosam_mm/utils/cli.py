@@ -1,16 +1,20 @@
-"""A user's mistake as one line; a bug as a traceback.
+"""Command lines: types of options; a user's mistake as one line, a bug as a traceback.
 
 What this project checks, it refuses with a ``raise`` of its own and a message that
 says what to do: a missing data root, a line of a list, a checkpoint of another model.
 Such a message needs no traceback. Everything else keeps it, so that no bug looks like
 a mistake.
 """
+import argparse
 import contextlib
 import linecache
+import math
 import sys
 from collections.abc import Iterator
+from typing import Callable
 
-__all__ = ['is_user_mistake', 'one_line_errors']
+__all__ = ['at_least_two', 'is_user_mistake', 'non_negative_float', 'non_negative_int',
+           'one_line_errors', 'positive_int', 'share']
 
 # These very classes: NotImplementedError, for one, is a RuntimeError and a bug.
 _KINDS = (FileNotFoundError, RuntimeError, ValueError)
@@ -43,3 +47,28 @@ def one_line_errors() -> Iterator[None]:
             raise
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
+
+
+# -- types of options -------------------------------------------------------------
+
+
+def _number(kind: type, is_valid: Callable[[float], bool], rule: str) -> Callable:
+    """A type for argparse: a number for which ``is_valid`` holds."""
+
+    def read(text: str):
+        number = kind(text)
+        if not is_valid(number):
+            raise argparse.ArgumentTypeError(f'must be {rule}, got {text}')
+        return number
+
+    read.__name__ = kind.__name__  # argparse says "invalid int value"
+    return read
+
+
+positive_int = _number(int, lambda number: number >= 1, '1 or more')
+non_negative_int = _number(int, lambda number: number >= 0, '0 or more')
+at_least_two = _number(int, lambda number: number >= 2, '2 or more')
+non_negative_float = _number(
+    float, lambda number: math.isfinite(number) and number >= 0,
+    'finite and not negative')
+share = _number(float, lambda number: 0 <= number <= 1, 'from 0 to 1')

@@ -40,13 +40,14 @@ import importlib.machinery
 import importlib.util
 import json
 import sys
+import warnings
 from types import ModuleType
 from typing import TYPE_CHECKING, Callable
 
 if TYPE_CHECKING:
     from mmengine.registry import Registry
 
-__all__ = ['import_on_lookup', 'install', 'on_import']
+__all__ = ['import_on_lookup', 'install', 'on_import', 'register_renamed']
 
 
 # -- missing modules ---------------------------------------------------------
@@ -91,10 +92,10 @@ _MISSING: dict[str, Callable[[ModuleType], None]] = {
 
 
 class _FallbackFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Supplies the modules of ``_MISSING`` when no other finder has them."""
+    """Supplies ``_MISSING`` and ``_MOVED`` modules that no other finder has."""
 
     def find_spec(self, fullname, path=None, target=None):
-        if fullname not in _MISSING:
+        if fullname not in _MISSING and fullname not in _MOVED:
             return None
         return importlib.machinery.ModuleSpec(fullname, self)
 
@@ -102,7 +103,59 @@ class _FallbackFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        _MISSING[module.__name__](module)
+        _MISSING.get(module.__name__, _fill_moved)(module)
+
+
+# -- names of before ---------------------------------------------------------
+
+
+# Old name of a module -> modules that hold what it held.
+_MOVED: dict[str, tuple[str, ...]] = {
+    'cosam_mm.compat': ('cosam_mm.utils.compat',),
+    'cosam_mm.datasets.action': ('cosam_mm.datasets.action_dataset',),
+    'cosam_mm.engine.deployment': ('cosam_mm.apis.export',),
+    'cosam_mm.engine.gallery': ('cosam_mm.apis.gallery',),
+    'cosam_mm.engine.inference': ('cosam_mm.apis',),
+    'cosam_mm.evaluation.action': ('cosam_mm.evaluation.metrics.action_metric',),
+    'cosam_mm.evaluation.reid': ('cosam_mm.evaluation.metrics.reid_metric',
+                                 'cosam_mm.evaluation.reid_features'),
+    'cosam_mm.functional': ('cosam_mm.layers.cosam_functional',
+                            'cosam_mm.evaluation.functional'),
+    'cosam_mm.models.convert': ('cosam_mm.models.converters',),
+}
+
+
+def _fill_moved(module: ModuleType) -> None:
+    """Give an old module's name what its successors hold."""
+    successors = _MOVED[module.__name__]
+    warnings.warn(f'{module.__name__} is now {" and ".join(successors)}; the old name '
+                  'works for one more release.', DeprecationWarning, stacklevel=2)
+    module.__path__ = []
+    for name in successors:
+        module.__dict__.update(
+            {key: value for key, value in vars(importlib.import_module(name)).items()
+             if not key.startswith('__')})
+
+
+def register_renamed(registry: 'Registry', old_name: str, new_class: type) -> None:
+    """Let configs go on naming a class as it was called before.
+
+    What is built by the old name is the new class, with a ``DeprecationWarning``.
+
+    Args:
+        registry: A registry of mmengine.
+        old_name: The name that configs may have.
+        new_class: What is built.
+    """
+
+    def build(*args, **kwargs):
+        warnings.warn(f'{old_name} is now {new_class.__name__}; the old name works for '
+                      'one more release.', DeprecationWarning, stacklevel=2)
+        return new_class(*args, **kwargs)
+
+    build.__name__ = old_name
+    build.__doc__ = f'Build a {new_class.__name__}, the new name of {old_name}.'
+    registry.register_module(name=old_name, module=build)
 
 
 # -- callbacks after an import -----------------------------------------------
@@ -294,10 +347,8 @@ def _allow_mmengine_checkpoints() -> None:
     which is allowed for exactly that. Loading stays restricted to
     ``weights_only``.
     """
-    import torch
-    if torch.__version__ < '2.6':  # these load without the restriction
-        return
     import numpy as np
+    import torch
     from mmengine.logging import HistoryBuffer
     core = importlib.import_module(
         'numpy._core.multiarray' if np.lib.NumpyVersion(np.__version__) >= '2.0.0'
@@ -306,7 +357,10 @@ def _allow_mmengine_checkpoints() -> None:
               ('bool', 'int32', 'int64', 'uint8', 'uint32', 'uint64',
                'float16', 'float32', 'float64')}
     torch.serialization.add_safe_globals(
-        [HistoryBuffer, np.ndarray, np.dtype, core._reconstruct, core.scalar, *dtypes,
+        [HistoryBuffer, np.ndarray, np.dtype, core._reconstruct, *dtypes,
+         # numpy 1 and 2 keep it in modules of different names.
+         *((core.scalar, f'numpy.{name}.multiarray.scalar')
+           for name in ('core', '_core')),
          (_one_cycle_scheduler,
           'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler'),
          (_plain_attribute, 'builtins.getattr')])

@@ -1,36 +1,196 @@
-"""Reading other people's checkpoints without running their code; safe writing.
+"""Files: written whole or not at all, read without running anything in them.
 
-A checkpoint is a pickle, and a pickle can run anything. Only tensors and plain
-values are ever unpickled here (``weights_only``).
+A checkpoint is a pickle, and a pickle can run anything. Only tensors and plain values
+are ever unpickled here (``weights_only``). A named pipe or a device may never end:
+what opens files that others wrote asks :func:`regular_size` first.
 """
 import contextlib
-import importlib
+import hashlib
 import os
 import pickle
 import re
+import stat
+import zipfile
+import zlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Union
 
+import numpy as np
 import torch
 from torch import Tensor
 
 __all__ = [
-    'check_destination', 'describe_refusal', 'read_checkpoint', 'unwrap_state_dict',
-    'write_checkpoint'
+    'MAX_IMAGE_BYTES', 'check_destination', 'describe_refusal', 'read_arrays',
+    'read_checkpoint', 'regular_size', 'remove_partial_files', 'sha256_of_file',
+    'unwrap_state_dict', 'write_arrays', 'write_checkpoint', 'write_text', 'writing'
 ]
 
-PathLike = Union[str, Path]
+PathLike = Union[str, os.PathLike]
+
+# More than any frame has. A file full of holes can have any size, and is read whole.
+MAX_IMAGE_BYTES = 1 << 28
+_SUFFIX = '.partial'
+_KINDS = {stat.S_IFDIR: 'a folder', stat.S_IFIFO: 'a named pipe',
+          stat.S_IFSOCK: 'a socket', stat.S_IFCHR: 'a device',
+          stat.S_IFBLK: 'a device'}
 
 
-def read_checkpoint(path: PathLike, map_location: Any = 'cpu') -> Any:
+# -- any file ------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def writing(path: PathLike) -> Iterator[Path]:
+    """Write a file so that a reader meets the old one or the whole new one.
+
+    The file is written beside its target, flushed to the disk, and renamed. Its folder
+    is made if need be.
+
+    Args:
+        path: The file. One that has this name is replaced.
+
+    Yields:
+        Where to write it: ``.<name>.<process>.partial`` in the same folder. It is
+        removed if the body of the ``with`` statement fails.
+
+    Example:
+        >>> with writing('/tmp/cosam_example.bin') as partial:
+        ...     _ = partial.write_bytes(b'abc')
+        >>> sha256_of_file('/tmp/cosam_example.bin')[:8]
+        'ba7816bf'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f'.{path.name}.{os.getpid()}{_SUFFIX}')
+    try:
+        yield partial
+        with open(partial, 'rb+') as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+    _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename last. Some file systems cannot, and some need not."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_partial_files(folder: PathLike) -> list[str]:
+    """Remove what :func:`writing` left in processes that were killed.
+
+    Returns:
+        The names of these files.
+    """
+    found = sorted(Path(folder).glob(f'.*{_SUFFIX}'))
+    for path in found:
+        path.unlink()
+    return [path.name for path in found]
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """Write a UTF-8 text file whole or not at all; see :func:`writing`."""
+    with writing(path) as partial:
+        partial.write_text(text, encoding='utf-8')
+
+
+def sha256_of_file(path: PathLike) -> str:
+    """SHA-256 of a file's content, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        for block in iter(lambda: file.read(1 << 20), b''):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def regular_size(path: PathLike, most: float = float('inf')) -> int:
+    """Size of a regular file, in bytes.
+
+    Args:
+        path: The file, or a link to it.
+        most: How large it may be.
+
+    Raises:
+        OSError: It is not there, is no regular file, is empty or too large; or no file
+            can have such a name.
+    """
+    try:
+        status = os.stat(path)
+    except ValueError as error:  # a null byte in the name
+        raise OSError(str(error)) from None
+    kind = stat.S_IFMT(status.st_mode)
+    if kind != stat.S_IFREG:
+        raise OSError(f'it is {_KINDS.get(kind, "something else")}, not a file')
+    if status.st_size == 0:
+        raise OSError('the file is empty')
+    if status.st_size > most:
+        raise OSError(f'it has {status.st_size:,} bytes, more than {most:,}')
+    return status.st_size
+
+
+# -- arrays --------------------------------------------------------------------
+
+
+def write_arrays(path: PathLike, arrays: Mapping[str, np.ndarray],
+                 compress: bool = True) -> None:
+    """Write an .npz file whole or not at all; see :func:`writing`.
+
+    Args:
+        path: Ends in .npz.
+        arrays: Arrays by name, none of dtype object.
+        compress: False for features of networks: they hardly shrink and take long.
+    """
+    with writing(path) as partial, open(partial, 'wb') as file:
+        (np.savez_compressed if compress else np.savez)(file, **arrays)
+
+
+def read_arrays(path: PathLike, kind: str = 'file of arrays') -> dict[str, np.ndarray]:
+    """Read an .npz file; nothing in it is executed.
+
+    Args:
+        path: The file.
+        kind: What it should be, for messages: 'score file'.
+
+    Returns:
+        Its arrays by name.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no .npz file, is damaged, or holds pickled objects.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(
+            f'The {kind} {str(path)!r} does not exist. Write one with tools/test.py.')
+    try:
+        # np.load leaves a file open that it opened and found broken.
+        with open(path, 'rb') as file, np.load(file, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except (ValueError, OSError, EOFError, AttributeError, TypeError,
+            zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f'{path} is not a {kind}: {error}') from error
+
+
+# -- checkpoints ---------------------------------------------------------------
+
+
+def read_checkpoint(path: PathLike, map_location: Any = 'cpu',
+                    mmap: bool = False) -> Any:
     """Load a checkpoint's tensors and plain values.
 
     Args:
         path: A file that ``torch.save`` wrote, in its old or new format. numpy
             numbers among its values (accuracies, mostly) are allowed.
         map_location: Where to, as in ``torch.load``.
+        mmap: Leave the tensors on the disk until they are used. Quick where other
+            values are wanted; the old format cannot.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -40,8 +200,8 @@ def read_checkpoint(path: PathLike, map_location: Any = 'cpu') -> Any:
     if not path.is_file():
         raise FileNotFoundError(f'There is no checkpoint file {path}.')
     try:
-        with _numpy_numbers_allowed():
-            return torch.load(path, map_location=map_location, weights_only=True)
+        return torch.load(path, map_location=map_location, weights_only=True,
+                          mmap=mmap and zipfile.is_zipfile(path))
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
@@ -53,7 +213,7 @@ def read_checkpoint(path: PathLike, map_location: Any = 'cpu') -> Any:
 
 
 def describe_refusal(path: PathLike, error: Exception) -> str:
-    """What torch's error means for who wants to load a checkpoint."""
+    """Explain torch's error to someone who wants to load a checkpoint."""
     wanted = re.search(r'GLOBAL `?([\w.]+)`? (?:was not|whose)', str(error))
     if isinstance(error, pickle.UnpicklingError) and wanted:
         return (f'{path} does not hold weights alone: loading it would run '
@@ -62,30 +222,6 @@ def describe_refusal(path: PathLike, error: Exception) -> str:
                 "dict(state_dict=model.state_dict()) there; convert that file.")
     return (f'{path} cannot be read as a PyTorch checkpoint '
             f'({type(error).__name__}). Is the download complete?')
-
-
-def _numpy_numbers_allowed() -> contextlib.AbstractContextManager:
-    """Let the few classes through that a numpy number is pickled with.
-
-    numpy 1 and 2 keep them in modules of different names; a file of either is
-    read with either. Before torch 2.6 a class could not be allowed under another
-    name; files with numpy numbers are refused there.
-    """
-    import numpy as np
-    if torch.__version__ < '2.6':  # a TorchVersion, which compares as a version
-        return contextlib.nullcontext()
-    is_new = np.lib.NumpyVersion(np.__version__) >= '2.0.0'
-    core = importlib.import_module(
-        'numpy._core.multiarray' if is_new else 'numpy.core.multiarray')
-    scalars = [(core.scalar, f'numpy.{name}.multiarray.scalar')
-               for name in ('core', '_core')]
-    dtypes = [np.dtype] + [
-        type(np.dtype(kind)) for kind in ('bool', 'int32', 'int64', 'float16',
-                                          'float32', 'float64')]
-    # The context takes on leaving what it brought in; what others allowed stays.
-    known = torch.serialization.get_safe_globals()
-    return torch.serialization.safe_globals(
-        [item for item in (*scalars, *dtypes) if item not in known])
 
 
 def unwrap_state_dict(checkpoint: Any) -> dict[str, Tensor]:
@@ -138,27 +274,18 @@ def check_destination(path: PathLike, overwrite: bool = False) -> None:
                               'replaces it.')
 
 
-def write_checkpoint(checkpoint: Mapping, path: PathLike,
+def write_checkpoint(path: PathLike, checkpoint: Mapping,
                      overwrite: bool = False) -> None:
-    """Save a checkpoint so that the file is whole or not there.
+    """Save a checkpoint whole or not at all; see :func:`writing`.
 
     Args:
+        path: The file.
         checkpoint: What to save.
-        path: Where to; its folder is made if need be.
         overwrite: Whether a file of that name may be replaced.
 
     Raises:
         FileExistsError: The file is there and may not be replaced.
     """
-    path = Path(path)
     check_destination(path, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-    try:
-        with open(partial, 'wb') as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with writing(path) as partial, open(partial, 'wb') as file:
+        torch.save(checkpoint, file)  # by its name, torch would put that into it

@@ -131,7 +131,7 @@ def test_another_number_of_encoder_layers_and_tokens():
 def test_kinetics_weights_start_a_backbone_with_a_modified_block(tmp_path):
     converted, _ = convert_state_dict(hollow(names.kenshohara(50)))
     path = tmp_path / 'kinetics.pth'
-    write_checkpoint(dict(state_dict=converted), path)
+    write_checkpoint(path, dict(state_dict=converted))
     backbone = ResNeXt3D(50, feature_reduction='FRMB', init_cfg=dict(
         type='Pretrained', checkpoint=str(path), prefix='backbone.'))
     backbone.init_weights()

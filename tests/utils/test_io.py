@@ -163,30 +163,30 @@ def test_no_state_dict(checkpoint, message):
 
 def test_a_folder_is_made(tmp_path):
     path = tmp_path / 'a' / 'b' / 'c.pth'
-    write_checkpoint({'epoch': 1}, path)
+    write_checkpoint(path, {'epoch': 1})
     assert torch.load(path, weights_only=True) == {'epoch': 1}
     assert os.listdir(path.parent) == ['c.pth']
 
 
 def test_a_file_is_replaced_on_request_only(tmp_path):
     path = tmp_path / 'c.pth'
-    write_checkpoint({'epoch': 1}, path)
+    write_checkpoint(path, {'epoch': 1})
     with pytest.raises(FileExistsError, match=r'c\.pth exists; --overwrite'):
-        write_checkpoint({'epoch': 2}, path)
+        write_checkpoint(path, {'epoch': 2})
     assert torch.load(path, weights_only=True) == {'epoch': 1}
-    write_checkpoint({'epoch': 2}, path, overwrite=True)
+    write_checkpoint(path, {'epoch': 2}, overwrite=True)
     assert torch.load(path, weights_only=True) == {'epoch': 2}
 
 
 def test_a_folder_is_never_replaced(tmp_path):
     with pytest.raises(FileExistsError, match='is a folder; name a file'):
-        write_checkpoint({}, tmp_path, overwrite=True)
+        write_checkpoint(tmp_path, {}, overwrite=True)
 
 
 def test_a_failed_write_leaves_the_old_file_alone(tmp_path):
     path = tmp_path / 'c.pth'
-    write_checkpoint({'epoch': 1}, path)
+    write_checkpoint(path, {'epoch': 1})
     with pytest.raises((AttributeError, pickle.PicklingError)):
-        write_checkpoint({'epoch': lambda: 2}, path, overwrite=True)
+        write_checkpoint(path, {'epoch': lambda: 2}, overwrite=True)
     assert os.listdir(tmp_path) == ['c.pth']
     assert torch.load(Path(path), weights_only=True) == {'epoch': 1}

@@ -70,8 +70,9 @@ def convert(args: argparse.Namespace) -> None:
     if args.dry_run:
         print(f'dry run      {len(state_dict)} tensors; nothing was written')
         return
-    write_checkpoint(dict(state_dict=state_dict, meta=make_meta(model, checkpoint)),
-                     args.dst, args.overwrite)
+    write_checkpoint(
+        args.dst, dict(state_dict=state_dict, meta=make_meta(model, checkpoint)),
+        args.overwrite)
     print(f'written      {len(state_dict)} tensors to {args.dst}')
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from cosam_mm.apis.tracklet_encoder import DISTANCES, TrackletEncoder
-from cosam_mm.utils.array_file import read_arrays, write_arrays
+from cosam_mm.utils.io import read_arrays, write_arrays
 
 __all__ = ['Gallery', 'check_fit', 'read_gallery', 'write_gallery']
 

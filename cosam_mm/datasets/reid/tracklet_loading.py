@@ -16,7 +16,7 @@ from mmengine.registry import TRANSFORMS
 
 from cosam_mm.datasets.time_limit import check_time_limit, within
 from cosam_mm.datasets.unreadable_samples import BLANK, REPLACED, SKIPPED, note_bad
-from cosam_mm.utils.regular_file import MAX_IMAGE_BYTES, regular_size
+from cosam_mm.utils.io import MAX_IMAGE_BYTES, regular_size
 
 __all__ = ['LoadTrackletFrames', 'UnreadableImage', 'nearest_first', 'read_image']
 

@@ -37,7 +37,7 @@ from cosam_mm.datasets.video_file import (
     report_once,
 )
 from cosam_mm.datasets.video_reader import FallbackReader
-from cosam_mm.utils.regular_file import MAX_IMAGE_BYTES, regular_size
+from cosam_mm.utils.io import MAX_IMAGE_BYTES, regular_size
 
 from .frame_geometry import FrameGeometry, check_geometry
 

@@ -17,7 +17,7 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS as ROOT_METRICS
 
 from cosam_mm.evaluation.functional.score_fusion import top_k_accuracy
-from cosam_mm.utils.array_file import read_arrays, write_arrays
+from cosam_mm.utils.io import read_arrays, write_arrays
 
 __all__ = [
     'ActionMetric',
