@@ -1,6 +1,5 @@
 """From a trained recogniser and videos to class names."""
 import dataclasses
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
@@ -11,7 +10,6 @@ import torch
 from mmaction.models.recognizers.base import BaseRecognizer
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from cosam_mm.datasets.action_annotation import read_class_names
@@ -21,11 +19,18 @@ from cosam_mm.layers.mask_recording import ModuleMasks, record_masks, split_mask
 
 from .action_pipeline import action_pipeline, modality
 from .inference_optimization import make_fast
-from .model_loading import PathLike, build_model, find_device, model_class, read_model
-from .trained_model import load_weights
+from .model_loading import (
+    PathLike,
+    TrainedModel,
+    load_model,
+    read_trained_model,
+    scope_of,
+)
 from .video_input import describe, is_path, open_video
 
 __all__ = ['ActionPrediction', 'ActionRecognizer', 'ClassScore', 'load_recognizer']
+
+_SCOPE = 'mmaction'  # of configs that name none
 
 
 class ClassScore(NamedTuple):
@@ -87,13 +92,14 @@ class ActionRecognizer:
             print(f'{probability:7.2%}  {name}')
     """
 
-    def __init__(self, checkpoint: PathLike,
+    def __init__(self, checkpoint: Union[PathLike, TrainedModel],
                  config: Union[PathLike, Config, None] = None,
                  device: Union[str, torch.device, None] = None,
                  classes: Union[PathLike, Sequence[str], None] = None,
                  fast: bool = False) -> None:
-        self.model = load_recognizer(checkpoint, config, find_device(device))
-        self.checkpoint = os.fspath(checkpoint)
+        trained = read_trained_model(checkpoint, config)
+        self.model = load_recognizer(trained, device=device)
+        self.checkpoint = trained.path
         self.config = self.model.cfg
         self.modality, self._channels = modality(self.config)
         self._pipelines: dict[str, Compose] = {}
@@ -165,7 +171,7 @@ class ActionRecognizer:
 
     def _pipeline(self, views: str) -> Compose:
         if views not in self._pipelines:
-            with _scope(self.config):
+            with scope_of(self.config, _SCOPE):
                 self._pipelines[views] = Compose(action_pipeline(self.config, views))
         return self._pipelines[views]
 
@@ -224,44 +230,15 @@ class ActionRecognizer:
         return self.class_names[label] if self.class_names else f'class {label}'
 
 
-def _scope(config: Config):
-    return DefaultScope.overwrite_default_scope(config.get('default_scope', 'mmaction'))
-
-
-def load_recognizer(checkpoint: PathLike,
+def load_recognizer(checkpoint: Union[PathLike, TrainedModel],
                     config: Union[PathLike, Config, None] = None,
-                    device: Union[str, torch.device] = 'cpu') -> nn.Module:
-    """Build a recogniser and fill it from a checkpoint.
-
-    Args:
-        checkpoint: As for :class:`ActionRecognizer`.
-        config: As for :class:`ActionRecognizer`; it needs no test pipeline.
-        device: Where the model goes.
-
-    Returns:
-        The model in evaluation mode, with ``cfg`` and ``class_names`` (None where
-        the checkpoint does not name its classes).
+                    device: Union[str, torch.device, None] = 'cpu') -> nn.Module:
+    """:func:`cosam_mm.apis.model_loading.load_model` of a recogniser of MMAction2.
 
     Raises:
-        FileNotFoundError: A file is not there.
-        ValueError: The checkpoint is none, it holds no config and none is given, the
-            model is no recogniser, or its parameters do not fit.
+        ValueError: Also where the model is no recogniser.
     """
-    trained = read_model(checkpoint, config)
-    with _scope(trained.config):
-        _check_class(model_class(trained.config))
-        model = build_model(trained.config.model)
-    load_weights(model, trained)
-    model.cfg, model.class_names = trained.config, trained.class_names
-    return model.to(device).eval()
-
-
-def _check_class(known: type) -> None:
-    if not (isinstance(known, type) and issubclass(known, BaseRecognizer)):
-        raise ValueError(
-            f'The model of this config is a {known.__name__}, which recognises no '
-            'actions: a recogniser of MMAction2 is needed. For features of tracklets '
-            'take TrackletEncoder.')
+    return load_model(checkpoint, config, device, BaseRecognizer, _SCOPE)
 
 
 def _class_names(names: Union[PathLike, Sequence[str], None],

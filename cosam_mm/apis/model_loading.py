@@ -1,24 +1,71 @@
-"""From a checkpoint to a model on a device: what all inference begins with."""
-import os
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Union
+"""From a checkpoint to a model: the one way of inference, plots, reports and export.
 
+    read_trained_model    file -> config, weights, class names: a TrainedModel
+    load_model            file, or TrainedModel -> model in evaluation mode
+    untrained_model       config, seed -> the model that a training begins with
+
+Nothing of a checkpoint is executed: its tensors are read as tensors, its config as
+data. Its weights go into a model whole, or not at all.
+"""
+import hashlib
+import logging
+import os
+import random
+import re
+from collections import OrderedDict
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, Optional, Union
+
+import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
-from torch import nn
+from mmengine.logging import MMLogger
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import set_random_seed
+from torch import Tensor, nn
 
-from .trained_model import TrainedModel, read_trained_model
+from cosam_mm.layers.cosam_loading import resampled_on_load
+from cosam_mm.models.reid import VideoReID
+from cosam_mm.utils.config import config_of_checkpoint
+from cosam_mm.utils.io import read_checkpoint, unwrap_state_dict
 
-__all__ = ['build_model', 'find_checkpoint', 'find_device', 'model_class',
-           'read_model']
+__all__ = [
+    'PathLike', 'TrainedModel', 'describe_misfit', 'find_checkpoint', 'find_device',
+    'load_model', 'load_weights', 'model_class', 'name_some', 'random_state_kept',
+    'read_trained_model', 'scope_of', 'seed_of_training', 'untrained_model',
+    'weights_sha256'
+]
 
 PathLike = Union[str, os.PathLike]
 
+_MAX_NAMED = 5
+_UNUSED = ('head.', 'losses.')  # of a VideoReID: people met later have no class
+
+
+class TrainedModel(NamedTuple):
+    """A checkpoint that has been read.
+
+    Attributes:
+        path: The file.
+        config: The config that it was trained with, or that was given for it.
+        state_dict: Parameters by name, on the CPU.
+        class_names: Names of the classes; None where it does not name them.
+        seed: Seed of the training: the checkpoint's, else the config's, else 0.
+    """
+    path: str
+    config: Config
+    state_dict: dict[str, Tensor]
+    class_names: Optional[Sequence[str]] = None
+    seed: int = 0
+
+
+# -- files -------------------------------------------------------------------
+
 
 def find_checkpoint(work_dir: PathLike) -> Path:
-    """The checkpoint that training left in a folder: its newest best one.
+    """The newest best checkpoint below a work dir, else the newest one.
 
     Args:
         work_dir: Folder of a training, or of the trainings of several splits.
@@ -27,17 +74,61 @@ def find_checkpoint(work_dir: PathLike) -> Path:
         FileNotFoundError: There is none.
     """
     for pattern in ('best_*.pth', 'epoch_*.pth', 'iter_*.pth'):
-        found = sorted(Path(work_dir).rglob(pattern),
-                       key=lambda path: path.stat().st_mtime)
-        if found:
-            return found[-1]
+        paths = list(Path(work_dir).rglob(pattern))
+        if paths:
+            return max(paths, key=lambda path: path.stat().st_mtime)
     raise FileNotFoundError(
         f'There is no checkpoint below {work_dir}. Train the model first, or name a '
         'checkpoint with --checkpoint.')
 
 
+def read_trained_model(checkpoint: Union[PathLike, TrainedModel],
+                       config: Union[PathLike, Config, None] = None) -> TrainedModel:
+    """Read a checkpoint that training, or the converter, wrote.
+
+    Args:
+        checkpoint: The file. A :class:`TrainedModel` is returned as it is.
+        config: Config, or its file. Default: the one in the checkpoint, which is read
+            as data.
+
+    Raises:
+        FileNotFoundError: One of the files does not exist.
+        ValueError: It is no checkpoint, or holds no config and none is given.
+    """
+    if isinstance(checkpoint, TrainedModel):
+        return checkpoint
+    path = os.fspath(checkpoint)
+    if isinstance(config, (str, os.PathLike)):
+        if not os.path.isfile(config):
+            raise FileNotFoundError(f'There is no config {os.fspath(config)}.')
+        config = Config.fromfile(config)
+    content = read_checkpoint(path)
+    state_dict = unwrap_state_dict(content)
+    meta = content.get('meta') or {}
+    if config is None:
+        if not isinstance(meta.get('cfg'), str):
+            raise ValueError(f'{path} holds no config: give the config file that it '
+                             'was trained with, too.')
+        config = config_of_checkpoint(meta['cfg'])
+    class_names = (meta.get('dataset_meta') or {}).get('classes')
+    return TrainedModel(path, config, state_dict, class_names,
+                        seed_of_training(config, meta))
+
+
+def seed_of_training(config: Config, meta: Optional[Mapping] = None) -> int:
+    """The seed in the ``meta`` of a checkpoint; else the config's; else 0."""
+    for settings in (meta or {}, config.get('randomness') or {}):
+        seed = settings.get('seed')
+        if isinstance(seed, int):
+            return seed
+    return 0
+
+
+# -- building ----------------------------------------------------------------
+
+
 def find_device(name: Union[str, torch.device, None] = None) -> torch.device:
-    """A device that is there.
+    """A device that exists here.
 
     Args:
         name: As 'cpu', 'cuda' or 'cuda:1'. Default: the GPU, if there is one.
@@ -60,49 +151,255 @@ def find_device(name: Union[str, torch.device, None] = None) -> torch.device:
     return device
 
 
-def read_model(checkpoint: PathLike,
-               config: Union[PathLike, Config, None] = None) -> TrainedModel:
-    """Read a checkpoint, and the config file that goes with it if one is given.
+def scope_of(config: Config, default: Optional[str] = None):
+    """Context in which the parts of a config are looked up and built.
 
-    Raises:
-        FileNotFoundError: One of the files is not there.
-        ValueError: The checkpoint is none, or it holds no config and none is given.
+    Args:
+        config: Its ``default_scope`` is the scope.
+        default: Scope of a config without one.
     """
-    if isinstance(config, (str, os.PathLike)):
-        if not os.path.isfile(config):
-            raise FileNotFoundError(f'There is no config {os.fspath(config)}.')
-        config = Config.fromfile(config)
-    return read_trained_model(os.fspath(checkpoint), config)
+    return DefaultScope.overwrite_default_scope(config.get('default_scope', default))
 
 
-def model_class(config: Config) -> type:
-    """The class of a config's model, in the scope that is set.
+def model_class(config: Config, default_scope: Optional[str] = None) -> type:
+    """The class of a config's model.
 
     Raises:
         ValueError: Nothing of that name is registered.
     """
     model = config.get('model')
     kind = model.get('type') if isinstance(model, Mapping) else None
-    with MODELS.switch_scope_and_registry(None) as registry:
+    with scope_of(config, default_scope), \
+            MODELS.switch_scope_and_registry(None) as registry:
         known = registry.get(kind) if isinstance(kind, str) else kind
-    if known is None:
+    if not isinstance(known, type):
         raise ValueError(
             f'No model of type {kind!r} is registered. If it is yours, give the config '
             'file, whose custom_imports are imported.')
     return known
 
 
-def build_model(model: Mapping) -> nn.Module:
-    """Build a model in the scope that is set.
+def _build(config: Config, default_scope: Optional[str] = None, **changes) -> nn.Module:
+    """Build the model of a config.
 
     Raises:
         ValueError: A part of it is not registered.
     """
     try:
-        return MODELS.build(dict(model))
+        with scope_of(config, default_scope):
+            return MODELS.build(dict(config.model, **changes))
     except KeyError as error:
         if 'registry' not in str(error):
             raise
         raise ValueError(
             f'The model cannot be built: {error.args[0]} If a part of it is yours, '
             'give the config file, whose custom_imports are imported.') from error
+
+
+def load_model(checkpoint: Union[PathLike, TrainedModel],
+               config: Union[PathLike, Config, None] = None,
+               device: Union[str, torch.device, None] = None,
+               wanted: Optional[type] = None,
+               default_scope: Optional[str] = None) -> nn.Module:
+    """Build the model of a checkpoint and fill it with the trained weights.
+
+    The classifier and the losses of a :class:`VideoReID` are left out, so that its
+    number of identities need not fit.
+
+    Args:
+        checkpoint: As for :func:`read_trained_model`.
+        config: As for :func:`read_trained_model`.
+        device: Default: the GPU, if there is one.
+        wanted: Class that the model must be of. Default: any.
+        default_scope: Scope of a config that names none.
+
+    Returns:
+        The model in evaluation mode, with ``cfg`` and ``class_names`` (None where the
+        checkpoint does not name them).
+
+    Raises:
+        FileNotFoundError: A file does not exist.
+        ValueError: The checkpoint is none, it holds no config and none is given, the
+            model is of another class or cannot be built, the parameters do not fit,
+            or there is no such device.
+    """
+    trained, device = read_trained_model(checkpoint, config), find_device(device)
+    known = model_class(trained.config, default_scope)
+    if wanted is not None and not issubclass(known, wanted):
+        raise ValueError(
+            f'The model of this config is a {known.__name__}, not a {wanted.__name__}: '
+            'ActionRecognizer takes recognisers of MMAction2, TrackletEncoder takes a '
+            'VideoReID.')
+    is_reid = issubclass(known, VideoReID)
+    model = _build(trained.config, default_scope, **dict(head=None) if is_reid else {})
+    load_weights(model, trained, _UNUSED if is_reid else ())
+    model.cfg, model.class_names = trained.config, trained.class_names
+    return model.to(device).eval()
+
+
+def untrained_model(config: Config, seed: int = 0,
+                    device: Union[str, torch.device, None] = None) -> nn.Module:
+    """A model with the weights that a training with ``seed`` begins with.
+
+    Pretrained weights that the config asks for are loaded as in training. Random
+    numbers of the caller go on as if none had been taken.
+
+    Returns:
+        The model in evaluation mode, with ``cfg``.
+
+    Raises:
+        ValueError: The model cannot be built, its pretrained weights cannot be had,
+            or there is no such device.
+    """
+    device = find_device(device)
+    with random_state_kept():
+        set_random_seed(seed)
+        model = _build(config)
+        try:
+            if hasattr(model, 'init_weights'):
+                with scope_of(config), _quiet():
+                    model.init_weights()
+        except (OSError, RuntimeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(
+                f'The weights that training begins with cannot be had: {reason}. '
+                'Without them the model is not as it was before training.') from None
+    model.cfg = config
+    return model.to(device).eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without a line in the log for each parameter that gets its first value."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Put the states of Python's, numpy's and torch's generators back afterwards."""
+    python, arrays = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(arrays)
+
+
+# -- weights -----------------------------------------------------------------
+
+
+def name_some(lines: list[str]) -> str:
+    """The first few of the lines, and how many more there are."""
+    rest = len(lines) - _MAX_NAMED
+    return '; '.join(lines[:_MAX_NAMED]) + (f'; and {rest} more' if rest > 0 else '')
+
+
+def _shapes(state_dict: Mapping[str, Tensor]) -> dict[str, tuple]:
+    return {name: tuple(value.shape) for name, value in state_dict.items()}
+
+
+def _without(state_dict: Mapping[str, Tensor], unused: Iterable[str]
+             ) -> dict[str, Tensor]:
+    """Parameters whose names do not begin like that, their metadata with them."""
+    kept = OrderedDict((name, value) for name, value in state_dict.items()
+                       if not name.startswith(tuple(unused)))
+    kept._metadata = getattr(state_dict, '_metadata', {})
+    return kept
+
+
+def describe_misfit(found: dict[str, tuple], wanted: dict[str, tuple],
+                    resampled: Container[str] = ()) -> Optional[str]:
+    """Say why parameters do not fit a model.
+
+    Args:
+        found: Name -> shape of what the checkpoint holds.
+        wanted: Name -> shape of what the model of the config holds.
+        resampled: Names of parameters that the model brings into shape itself.
+
+    Returns:
+        None when every parameter of the model is found in its shape, else what
+        differs and what to do. BatchNorm's ``num_batches_tracked`` may be absent.
+    """
+    differ = [name for name in wanted if name not in resampled
+              and found.get(name, wanted[name]) != wanted[name]]
+    missing = [name for name in wanted
+               if name not in found and not name.endswith('num_batches_tracked')]
+    if not differ and not missing:
+        return None
+    parts = []
+    for name in differ:
+        if re.search(r'(^|\.)fc_cls\.(weight|bias)$', name):
+            parts.append(
+                f'the checkpoint has {found[name][0]} classes, the config '
+                f'{wanted[name][0]}: set model.cls_head.num_classes and num_classes '
+                'of the data sets, or use the matching config')
+            break
+    if differ:
+        parts.append(f'{len(differ)} parameter(s) differ in shape (checkpoint, model): '
+                     + name_some([f'{name} {found[name]}, {wanted[name]}'
+                                  for name in differ]))
+    if missing:
+        parts.append(f'{len(missing)} parameter(s) of the model are not in the '
+                     f'checkpoint: {name_some(missing)}')
+    return ('The checkpoint does not fit the model of the config: '
+            + '. '.join(parts) + '.')
+
+
+def load_weights(model: nn.Module, trained: TrainedModel,
+                 unused: Iterable[str] = ()) -> None:
+    """Fill a model from a checkpoint.
+
+    A COSAM for clips of another length or size has its summary weights resampled.
+
+    Args:
+        model: Built from ``trained.config``.
+        trained: What :func:`read_trained_model` returned.
+        unused: Beginnings of names that the model may do without, as ``'head.'``.
+
+    Raises:
+        ValueError: Parameters are missing, too many, or of another shape; or the size
+            that a COSAM was trained for is unknown. The model is unchanged then.
+    """
+    state_dict = _without(trained.state_dict, unused)
+    resampled = resampled_on_load(model, state_dict)
+    wanted = _shapes(model.state_dict())
+    misfit = describe_misfit(_shapes(state_dict), wanted, resampled)
+    surplus = [name for name in state_dict if name not in wanted]
+    if misfit is None and surplus:
+        misfit = (f'{len(surplus)} parameter(s) of the checkpoint are not in the '
+                  f'model: {name_some(surplus)}. Give the config that it was trained '
+                  'with.')
+    if misfit:
+        raise ValueError(f'{trained.path} does not fit the model: {misfit}')
+    # Not strict: BatchNorm's num_batches_tracked may be absent.
+    model.load_state_dict(state_dict, strict=False)
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """SHA-256 of all that inference with a model depends on but its settings.
+
+    Names, types, shapes and bytes count; the device does not, nor do the counters of
+    batches that BatchNorm keeps.
+
+    Example:
+        >>> a, b = nn.Linear(2, 1), nn.Linear(2, 1)
+        >>> before = weights_sha256(a), weights_sha256(b)
+        >>> _ = b.load_state_dict(a.state_dict())
+        >>> before[0] == before[1], before[0] == weights_sha256(b)
+        (False, True)
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        if name.endswith('num_batches_tracked'):
+            continue
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy())
+    return digest.hexdigest()

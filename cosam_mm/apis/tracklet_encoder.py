@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import DefaultScope
 from torch.utils.data import DataLoader, Dataset
 
 from cosam_mm.evaluation.functional.distance import cosine_distance, euclidean_distance
@@ -25,15 +24,20 @@ from cosam_mm.models.reid import VideoReID
 from cosam_mm.structures.tracklet import UNKNOWN_CAMERA, list_images
 
 from .inference_optimization import make_fast
-from .model_loading import PathLike, build_model, find_device, model_class, read_model
-from .trained_model import load_weights, weights_sha256
+from .model_loading import (
+    PathLike,
+    TrainedModel,
+    load_model,
+    read_trained_model,
+    scope_of,
+    weights_sha256,
+)
 from .video_input import describe, image_files, is_path, read_frames
 
 __all__ = ['DISTANCES', 'TrackletEncoder', 'configured_distance']
 
 DISTANCES = ('euclidean', 'cosine')
 _FUNCTIONS = dict(euclidean=euclidean_distance, cosine=cosine_distance)
-_UNUSED = ('head.', 'losses.')  # people met later have no class
 
 Masks = dict[str, ModuleMasks]
 
@@ -71,12 +75,6 @@ def _model_settings(config: Config) -> dict:
     for key in ('head', 'losses', 'max_clips_per_forward'):
         settings.pop(key, None)
     return settings
-
-
-def _check_class(known: type) -> None:
-    if not (isinstance(known, type) and issubclass(known, VideoReID)):
-        raise ValueError(f'The model of this config is a {known.__name__}, which makes '
-                         'no features of tracklets: a VideoReID is needed.')
 
 
 def configured_distance(config: Config) -> str:
@@ -215,28 +213,20 @@ class TrackletEncoder:
         print(encoder.distance(a, b))
     """
 
-    def __init__(self, checkpoint: PathLike,
+    def __init__(self, checkpoint: Union[PathLike, TrainedModel],
                  config: Union[PathLike, Config, None] = None,
                  device: Union[str, torch.device, None] = None,
                  fast: bool = False) -> None:
-        trained, place = read_model(checkpoint, config), find_device(device)
-        config = trained.config
-        self._scope_name = config.get('default_scope')
-        with self._scope():
-            _check_class(model_class(config))
-            self._steps = _test_pipeline(config)
-            model = build_model(dict(config.model, head=None))
-        load_weights(model, trained, _UNUSED)
-        self.model = model.to(place).eval()
+        trained = read_trained_model(checkpoint, config)
+        self.model = load_model(trained, device=device, wanted=VideoReID)
+        self.config = config = trained.config
+        self._steps = _test_pipeline(config)
         self.checkpoint = trained.path
         self.recipe = json.dumps(
             dict(model=_model_settings(config), pipeline=self._steps),
             sort_keys=True, default=str)
         self.default_distance = configured_distance(config)
         self._is_to_be_fast = fast
-
-    def _scope(self):
-        return DefaultScope.overwrite_default_scope(self._scope_name)
 
     @cached_property
     def weights(self) -> str:
@@ -349,7 +339,7 @@ class TrackletEncoder:
 
     def _iterate(self, tracklets: Sequence[Any], batch_size: int, num_workers: int,
                  return_masks: bool = False) -> Iterator[Optional[_Encoded]]:
-        with self._scope():
+        with scope_of(self.config):
             dataset = _Tracklets(tracklets, self._steps)
         loader = DataLoader(dataset, batch_size, collate_fn=_collate,
                             num_workers=num_workers, worker_init_fn=_start_worker)

@@ -6,12 +6,13 @@ import torch
 from mmengine.dataset import pseudo_collate
 from torch import nn
 
+from cosam_mm.apis.model_loading import read_trained_model, scope_of
 from cosam_mm.layers import COSAM
 from cosam_mm.layers.mask_recording import record_masks
 
 from .mask_clip import AFTER, BEFORE, ClipMasks, MaskedClip, masks_of_frames
 from .mask_inputs import clip_frames, is_bgr, to_pictures
-from .mask_models import load_model, scope_of, seed_of_training, untrained_model
+from .mask_models import load_model, seed_of_training, untrained_model
 from .mask_placement import WHOLE_FRAME, Box, first_showings
 from .mask_views import ClipReader, ReadClip, padded_view
 
@@ -111,10 +112,12 @@ def make_recorder(config: Any, checkpoint: Any, with_before: bool = False,
     """
     model = before = None
     if checkpoint is not None:
-        model = load_model(checkpoint, config, device)
+        checkpoint = read_trained_model(checkpoint, config)
+        model = load_model(checkpoint, device=device)
     if checkpoint is None or with_before:
         if seed is None:
-            seed = seed_of_training(checkpoint, config)
+            seed = seed_of_training(None, config) if checkpoint is None \
+                else checkpoint.seed
         before = untrained_model(config, seed, device)
     if model is None:
         model, before = before, None

@@ -27,6 +27,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from torch import Tensor, nn
 
 from cosam_mm.apis.action_pipeline import action_pipeline, modality, take_frames
+from cosam_mm.apis.model_loading import scope_of
 from cosam_mm.apis.video_input import (
     describe,
     image_files,
@@ -38,7 +39,6 @@ from cosam_mm.datasets.reid.tracklet_sampling import all_clips
 from cosam_mm.datasets.video_file import UnreadableVideo
 
 from .mask_inputs import clip_frames
-from .mask_models import scope_of
 from .mask_placement import Box, fit_view, paint_places
 
 __all__ = ['ClipReader', 'ReadClip', 'padded_view']

@@ -22,12 +22,12 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from torch import nn
 
+from cosam_mm.apis.model_loading import scope_of
 from cosam_mm.datasets.synthetic.ground_truth import DrawnVideo
 from cosam_mm.layers import COSAM
 from cosam_mm.layers.frame_choice import evenly_spaced_indices
 from cosam_mm.models.converters import read_checkpoint
 from cosam_mm.utils.progress import progress_bar
-from cosam_mm.visualization.mask_models import scope_of
 from cosam_mm.visualization.mask_placement import (
     Box,
     average_places,

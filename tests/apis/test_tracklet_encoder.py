@@ -317,7 +317,7 @@ class TestCheckpoint:
         backbone = reid_config().model.backbone
         for wrong, message in (
                 (lambda: load(type='MyModel'), "No model of type 'MyModel' is regist"),
-                (lambda: load(type='FrameResNet'), 'a FrameResNet, which makes no fea'),
+                (lambda: load(type='FrameResNet'), 'FrameResNet.*VideoReID'),
                 (lambda: load(backbone=dict(type='MyNet')), 'MyNet.*whose custom_imp'),
                 (lambda: load(backbone=dict(backbone, depth=50)), 'does not fit the m'),
                 (lambda: load(device='cuda:99'), "There is no device 'cuda:99' here: "),

@@ -12,7 +12,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-from cosam_mm.apis.trained_model import describe_misfit
+from cosam_mm.apis.model_loading import describe_misfit
 from cosam_mm.engine.hooks import CheckpointGuardHook
 from cosam_mm.engine.hooks.split_leakage_hook import (
     trained_on_test_clips,

@@ -223,7 +223,7 @@ def test_frames_and_masks_of_a_tracklet(reid_model, tracklet):
 
     from cosam_mm.apis.tracklet_encoder import TrackletEncoder
     encoder = TrackletEncoder.__new__(TrackletEncoder)
-    encoder.model, encoder._scope_name = reid_model, 'mmengine'
+    encoder.model, encoder.config = reid_model, reid_model.cfg
     encoder.checkpoint, encoder._is_to_be_fast = '', False
     encoder._steps = [dict(step) for step in
                       reid_model.cfg.test_dataloader.dataset.gallery.pipeline]

@@ -14,13 +14,16 @@ from typing import Optional
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from cosam_mm import __version__
-from cosam_mm.apis.model_loading import model_class
-from cosam_mm.apis.trained_model import read_trained_model, weights_sha256
+from cosam_mm.apis.model_loading import (
+    TrainedModel,
+    model_class,
+    read_trained_model,
+    weights_sha256,
+)
 from cosam_mm.models.reid import VideoReID
 from cosam_mm.utils.config import input_shape
 
@@ -193,11 +196,10 @@ def load_deployable(checkpoint: str, config: Optional[Config] = None,
             its parameters do not fit, the model is of no kind that can be exported,
             or the shape of a clip is not known.
     """
-    config = read_trained_model(checkpoint, config).config
-    with DefaultScope.overwrite_default_scope(config.get('default_scope')):
-        is_encoder = issubclass(model_class(config), VideoReID)
+    trained = read_trained_model(checkpoint, config)
+    is_encoder = issubclass(model_class(trained.config), VideoReID)
     make = _deployable_encoder if is_encoder else _deployable_recognizer
-    return make(str(checkpoint), config, clip_shape, normalize).eval()
+    return make(trained, clip_shape, normalize).eval()
 
 
 def _describe(task: str, model: nn.Module, checkpoint: str, pipeline: Sequence) -> dict:
@@ -225,11 +227,10 @@ _VIEWS = {
 }
 
 
-def _deployable_recognizer(checkpoint: str, config: Config,
-                           clip_shape: Optional[Sequence[int]],
+def _deployable_recognizer(trained: TrainedModel, clip_shape: Optional[Sequence[int]],
                            normalize: bool) -> DeployableModel:
     from cosam_mm.apis.action_recognizer import load_recognizer  # needs MMAction2
-    loaded = load_recognizer(checkpoint, config)
+    loaded, config = load_recognizer(trained), trained.config
     dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
     pipeline = dataset.get('pipeline') or []
     if clip_shape is None:
@@ -242,7 +243,7 @@ def _deployable_recognizer(checkpoint: str, config: Config,
     intervals = [step.get('frame_interval', 1) for step in pipeline
                  if 'clip_len' in step]
     model.contract = dict(
-        _describe('action recognition', loaded, checkpoint, pipeline),
+        _describe('action recognition', loaded, trained.path, pipeline),
         input=_given(model, 'flow x, flow y' if is_flow else 'RGB',
                      intervals[-1] if intervals else 1),
         output=dict(name='scores', shape=['N', loaded.cls_head.num_classes],
@@ -251,16 +252,15 @@ def _deployable_recognizer(checkpoint: str, config: Config,
     return model
 
 
-def _deployable_encoder(checkpoint: str, config: Config,
-                        clip_shape: Optional[Sequence[int]],
+def _deployable_encoder(trained: TrainedModel, clip_shape: Optional[Sequence[int]],
                         normalize: bool) -> DeployableModel:
     from cosam_mm.apis.tracklet_encoder import TrackletEncoder  # needs OpenCV
-    loaded = TrackletEncoder(checkpoint, config, 'cpu')
+    loaded = TrackletEncoder(trained, device='cpu')
     pipeline = json.loads(loaded.recipe)['pipeline']
     model = DeployableEncoder(loaded.model, clip_shape or _tracklet_shape(pipeline),
                               normalize)
     model.contract = dict(
-        _describe('person re-identification', loaded.model, checkpoint, pipeline),
+        _describe('person re-identification', loaded.model, trained.path, pipeline),
         input=_given(model, 'RGB'),
         output=dict(
             name='features', shape=['N', loaded.model.aggregation.out_channels],

@@ -22,7 +22,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from torch import Tensor
 
-from cosam_mm.apis.trained_model import describe_misfit, name_some
+from cosam_mm.apis.model_loading import describe_misfit, name_some
 from cosam_mm.layers.cosam_loading import resampled_on_load
 
 __all__ = ['CheckpointGuardHook', 'trained_on_test_clips']

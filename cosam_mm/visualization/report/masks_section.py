@@ -8,7 +8,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from cosam_mm.apis.trained_model import read_trained_model
+from cosam_mm.apis.model_loading import read_trained_model, scope_of
 from cosam_mm.utils.config import set_data_root
 from cosam_mm.utils.progress import progress_bar
 from cosam_mm.visualization.clip_file import encode_mp4
@@ -21,7 +21,6 @@ from cosam_mm.visualization.mask_drawing import (
     video_pictures,
 )
 from cosam_mm.visualization.mask_files import playing_speed
-from cosam_mm.visualization.mask_models import scope_of
 from cosam_mm.visualization.mask_overlay import spread
 from cosam_mm.visualization.mask_recorder import MaskRecorder, make_recorder
 from cosam_mm.visualization.style import encode_image, figure_svg
