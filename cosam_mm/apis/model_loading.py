@@ -30,17 +30,17 @@ from cosam_mm.layers.cosam_loading import resampled_on_load
 from cosam_mm.models.reid import VideoReID
 from cosam_mm.utils.config import config_of_checkpoint
 from cosam_mm.utils.io import read_checkpoint, unwrap_state_dict
+from cosam_mm.utils.messages import name_some
 
 __all__ = [
     'PathLike', 'TrainedModel', 'describe_misfit', 'find_checkpoint', 'find_device',
-    'load_model', 'load_weights', 'model_class', 'name_some', 'random_state_kept',
+    'load_model', 'load_weights', 'model_class', 'random_state_kept',
     'read_trained_model', 'scope_of', 'seed_of_training', 'untrained_model',
     'weights_sha256'
 ]
 
 PathLike = Union[str, os.PathLike]
 
-_MAX_NAMED = 5
 _UNUSED = ('head.', 'losses.')  # of a VideoReID: people met later have no class
 
 
@@ -295,12 +295,6 @@ def random_state_kept() -> Iterator[None]:
 # -- weights -----------------------------------------------------------------
 
 
-def name_some(lines: list[str]) -> str:
-    """The first few of the lines, and how many more there are."""
-    rest = len(lines) - _MAX_NAMED
-    return '; '.join(lines[:_MAX_NAMED]) + (f'; and {rest} more' if rest > 0 else '')
-
-
 def _shapes(state_dict: Mapping[str, Tensor]) -> dict[str, tuple]:
     return {name: tuple(value.shape) for name, value in state_dict.items()}
 
@@ -344,7 +338,7 @@ def describe_misfit(found: dict[str, tuple], wanted: dict[str, tuple],
     if differ:
         parts.append(f'{len(differ)} parameter(s) differ in shape (checkpoint, model): '
                      + name_some([f'{name} {found[name]}, {wanted[name]}'
-                                  for name in differ]))
+                                  for name in differ], separator='; '))
     if missing:
         parts.append(f'{len(missing)} parameter(s) of the model are not in the '
                      f'checkpoint: {name_some(missing)}')

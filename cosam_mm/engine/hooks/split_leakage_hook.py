@@ -22,8 +22,9 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from torch import Tensor
 
-from cosam_mm.apis.model_loading import describe_misfit, name_some
+from cosam_mm.apis.model_loading import describe_misfit
 from cosam_mm.layers.cosam_loading import resampled_on_load
+from cosam_mm.utils.messages import name_some
 
 __all__ = ['CheckpointGuardHook', 'trained_on_test_clips']
 
@@ -90,7 +91,7 @@ def _refuse_to_resume(resampled: dict[str, tuple]) -> Optional[str]:
     return None if not sizes else (
         'The checkpoint was trained for another length or size of clips. COSAM would '
         'be resampled (slots, height, width of checkpoint, model): '
-        f"{name_some(sizes)}; but the optimiser's state would not.")
+        f"{name_some(sizes, separator='; ')}; but the optimiser's state would not.")
 
 
 def _disarm_resume(checkpoint: dict, work_dir: str) -> None:
