@@ -224,7 +224,7 @@ def test_headless_opencv_where_graphics_libraries_are_missing(sandbox, state):
 def test_unknown_extra(sandbox):
     done = sandbox.run('everything')
     assert done.returncode == 2
-    assert "error: 'everything' is not to be had: EXTRA is action or tests." \
+    assert "EXTRA must be action or tests, got 'everything'" \
         in done.stderr
     assert not sandbox.venv.exists()
 

@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# The whole thing in minutes, nothing to download:
-#   bash tools/demo.sh          action recognition: draws clips, trains a small
-#                               COSAM + BERT model, tests it, names a clip, and puts
-#                               what there is to see into report.html
-#   bash tools/demo.sh reid     person re-identification: draws walking persons,
-#                               trains a small COSAM model, rates it with and
-#                               without re-ranking, and writes a report, too
-# Run again, it goes on where it was. DEMO_DIR names another folder for data and
-# results (default: work_dirs/demo and work_dirs/demo_reid).
+# Generate data, train, test and report, in minutes and without downloads:
+#   bash tools/demo.sh          action recognition: synthetic clips, a small COSAM + BERT
+#                               model, its test, the label of one clip, report.html
+#   bash tools/demo.sh reid     person re-identification: synthetic walking persons, a
+#                               small COSAM model, its test with and without
+#                               re-ranking, report.html
+# A second run resumes the first. DEMO_DIR sets the folder of data and results
+# (default: work_dirs/demo and work_dirs/demo_reid).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 kind=${1:-action}
@@ -15,16 +14,16 @@ case $kind in
 action)
     config=configs/resnext14_cosam_bert_demo.py
     dir=${DEMO_DIR:-work_dirs/demo}
-    draw=demo
+    data=demo
     best='best_acc_top1_*.pth'
-    figures='acc/top1: .*acc/cross_entropy: [0-9.]*'
+    metrics='acc/top1: .*acc/cross_entropy: [0-9.]*'
     ;;
 reid)
     config=configs/reid/resnet14_cosam45_tp_demo.py
     dir=${DEMO_DIR:-work_dirs/demo_reid}
-    draw=reid-demo
+    data=reid-demo
     best='best_reid_mAP_*.pth'
-    figures='reid/[a-zA-Z_]*\(mAP\|R1\): [0-9.]*'
+    metrics='reid/[a-zA-Z_]*\(mAP\|R1\): [0-9.]*'
     ;;
 *)
     echo "usage: bash tools/demo.sh [action|reid]" >&2
@@ -38,15 +37,15 @@ bash tools/setup_env.sh action
 py=.venv/bin/python
 start=$SECONDS
 
-# The last file of a pattern in a folder, in the order of numbers. The folder's own name
-# may hold anything, line breaks too, and stays out of the list.
+# The last file of a pattern in a folder, in numeric order. The folder's own name may hold
+# any character, even line breaks, and stays out of the list.
 last_file() {
     # shellcheck disable=SC2086
     (cd "$1" && printf '%s\n' $2 | sort -V | tail -n 1)
 }
 
-# Runs a step with its output in a log; of that, shows what matters, and all of
-# the end if the step fails.
+# Runs a step with its output in a log. Shows the progress, or the end of the log if the
+# step fails.
 logged() {
     local log=$1
     shift
@@ -58,8 +57,8 @@ logged() {
     fi
 }
 
-echo "== drawing =="
-"$py" tools/prepare_data.py "$draw" --out "$dir/data"
+echo "== generating data =="
+"$py" tools/prepare_data.py "$data" --out "$dir/data"
 
 echo "== training (log: $dir/train.log) =="
 logged "$dir/train.log" "$py" tools/train.py "$config" --data-root "$dir/data" \
@@ -93,10 +92,10 @@ if ! "$py" tools/report.py "$dir" --data-root "$dir/data" --checkpoint "$checkpo
 fi
 
 echo
-grep 'Epoch(test)' "$dir/test.log" | tail -n 1 | grep -o "$figures"
+grep 'Epoch(test)' "$dir/test.log" | tail -n 1 | grep -o "$metrics"
 echo "data         $dir/data"
 echo "checkpoint   $checkpoint"
 echo "results      $results"
 echo "logs         $dir/train.log, $dir/test.log"
 grep '^report ' "$dir/report.log"
-echo "time         $((SECONDS - start)) s, set-up aside"
+echo "time         $((SECONDS - start)) s, without set-up"

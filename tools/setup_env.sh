@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Makes .venv with this package and all it needs, unless it is there already.
+# Creates .venv with this package and all that it needs, unless it exists.
 #   bash tools/setup_env.sh [EXTRA]      EXTRA: action (default) or tests
 # PYTHON names the interpreter to start from (default: python3). pip's own settings
-# (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, ...) say where packages come from.
+# (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, ...) select the source of packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 extra=${1:-action}
@@ -20,7 +20,7 @@ is_at_least() { "$1" -c "import sys; sys.exit(sys.version_info < ($2))"; }
 case $extra in
     action) covers=(action) ;;
     tests) covers=(action tests) ;;
-    *) fail "'$extra' is not to be had: EXTRA is action or tests." ;;
+    *) fail "EXTRA must be action or tests, got '$extra'." ;;
 esac
 
 # Other packages, another Python and another place are another environment.

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs every test:  bash tools/test.sh [arguments of pytest]
-# Slow ones are left out unless asked for:  bash tools/test.sh -m slow
-# Without arguments the files are shared out among as many processes as there are cores,
-# with a thread each; with arguments one process runs the tests in order.
+# Lint, then run the tests:  bash tools/test.sh [arguments of pytest]
+# The slow tests run on request:  bash tools/test.sh -m slow
+# Without arguments, as many processes as cores share the files, with one thread each. With
+# arguments, one process runs the tests in order.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash tools/setup_env.sh tests

@@ -1,7 +1,7 @@
-"""The drawn demo clips: 32 frames of 56 x 56.
+"""The synthetic demo clips: 32 frames of 56 x 56.
 
-No flips: they would turn a motion to the left into one to the right. Training
-clips start at a random frame, for the place in a path tells nothing then.
+No flips, since they turn a motion to the left into one to the right. Training clips start
+at a random frame, so that the position within a path tells nothing.
 """
 num_splits = 3
 

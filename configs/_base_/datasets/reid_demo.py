@@ -1,6 +1,6 @@
-"""The drawn persons: clips of 4 frames of 64 x 32, in MARS's layout.
+"""The synthetic persons: clips of 4 frames of 64 x 32, in MARS's layout.
 
-``tools/prepare_data.py reid-demo`` draws them.
+``tools/prepare_data.py reid-demo`` generates them.
 """
 _base_ = ['./reid_mars.py']
 load_test = dict(type='LoadTrackletFrames', on_unreadable='blank', blank_size=(64, 32))

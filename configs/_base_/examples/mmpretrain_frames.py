@@ -1,7 +1,7 @@
 """mmpretrain on the frames of clips: lists, one clip of 4 frames after another.
 
 A line of ``train.txt`` and ``val.txt`` is ``name class``. ClipSampler keeps the frames
-of a clip together; what is drawn at random is drawn for each frame.
+of a clip together; random transforms differ from frame to frame.
 """
 default_scope = 'mmpretrain'
 custom_imports = dict(imports=['cosam_mm', 'cosam_mm.datasets.clip_sampler'],

@@ -1,6 +1,6 @@
 """resnext101_bert.py with smoothed labels; each batch is mixed by mixup or CutMix.
 
-Which of the two is drawn for each batch. The leaf says how many classes they know.
+Each batch takes one of the two at random. The leaf sets their number of classes.
 """
 _base_ = ['./resnext101_bert.py']
 blends = [
