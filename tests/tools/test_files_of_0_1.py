@@ -1,0 +1,106 @@
+"""Checkpoints, scores, features and galleries that version 0.1 wrote are read today."""
+import re
+import shutil
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+
+from cosam_mm import ActionRecognizer, TrackletEncoder
+from cosam_mm.apis.gallery import check_fit, read_gallery, search_gallery
+from cosam_mm.evaluation.metrics.action_metric import load_scores
+from cosam_mm.evaluation.metrics.reid_metric import load_features
+from tests.action_data import write_data_root
+from tests.gallery_data import write_tracklet
+from tests.reference.naive_retrieval import naive_distances, naive_retrieval
+
+# What version 0.1 logged: a test, and the losses when training went on.
+LOGGED = {
+    'action': (r'acc/cross_entropy: (\S+)', [1.9810], [2.0808, 2.1356]),
+    'reid': (r'reid/mAP: (\S+)', [0.3624], [1.8613])}
+
+
+@pytest.fixture(scope='module')
+def files(repo):
+    return repo / 'tests' / 'data' / 'written_by_0_1'
+
+
+@pytest.fixture(scope='module')
+def expected(files):
+    with np.load(files / 'expected.npz') as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope='module')
+def folder(files, tmp_path_factory):
+    """Data where the configs look for it, and the configs of the checkpoints."""
+    folder = tmp_path_factory.mktemp('old')
+    write_data_root(folder / 'demo', 'demo', 8)
+    for person, camera, k in product(range(8), range(2), range(2)):
+        write_tracklet(folder / 'people' / f'p{person}' / f'c{camera}' / f't{k}',
+                       5 + k, 10 * person + camera)
+    for name in ('action', 'reid'):
+        meta = torch.load(files / f'{name}.pth', weights_only=True)['meta']
+        (folder / f'{name}.py').write_text(meta['cfg'])
+    return folder
+
+
+def numbers(pattern, log):
+    return [float(text) for text in re.findall(pattern, log)]
+
+
+@pytest.mark.parametrize('name', ['action', 'reid'])
+def test_checkpoint_is_tested(nest, files, folder, name):
+    pattern, metric, _ = LOGGED[name]
+    done = nest.run('tools/test.py', f'{name}.py', files / f'{name}.pth', cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert numbers(pattern, done.stdout)[-1:] == pytest.approx(metric, abs=1e-3)
+
+
+@pytest.mark.parametrize('name', ['action', 'reid'])
+def test_training_is_resumed(nest, files, folder, name):
+    *_, losses = LOGGED[name]
+    shutil.copy(files / f'{name}.pth', folder)
+    done = nest.run('tools/train.py', f'{name}.py', '--resume', f'{name}.pth',
+                    '--work-dir', f'run_{name}', '--cfg-options',
+                    'train_cfg.max_epochs=2', cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert numbers(r'Epoch\(train\).* loss: (\S+)', done.stdout) == pytest.approx(
+        losses, rel=1e-3)
+
+
+def test_action_recognizer(files, expected):
+    recognizer = ActionRecognizer(files / 'action.pth', device='cpu')
+    found = recognizer.predict(expected['frames'])
+    np.testing.assert_allclose(found.score, expected['action_score'], rtol=1e-3,
+                               atol=1e-5)
+    assert found.classes[0].name == 'c4'
+
+
+def test_gallery_is_searched_with_its_checkpoint(files, expected):
+    encoder = TrackletEncoder(files / 'reid.pth', device='cpu')
+    feature = encoder.encode(expected['tracklet'])
+    np.testing.assert_allclose(feature, expected['reid_feature'], rtol=1e-3, atol=1e-5)
+    gallery = read_gallery(files / 'gallery.npz')
+    check_fit(gallery, encoder, 'gallery.npz')
+    found = search_gallery(gallery, feature[None], 5)
+    assert found.index[0].tolist() == expected['nearest'].tolist()
+    np.testing.assert_allclose(found.distance[0], expected['nearest_distance'],
+                               rtol=1e-3)
+
+
+def test_scores_and_features(files):
+    scores = load_scores(files / 'scores.npz')
+    assert (scores['dataset'], scores['split']) == ('demo', 1)
+    row = scores['score'].astype(float)
+    own = row[np.arange(4), scores['label']]
+    loss = np.mean(np.log(np.exp(row).sum(1)) - own)
+    assert loss == pytest.approx(LOGGED['action'][1][0], abs=1e-3)
+    features = load_features(files / 'features.npz')
+    parts = [features['subset'] == subset for subset in ('query', 'gallery')]
+    distances = naive_distances(
+        *(features['feature'][part].tolist() for part in parts), 'euclidean')
+    ids = [features[key][part].tolist() for key in ('pid', 'camid') for part in parts]
+    _, _, mean_ap, _ = naive_retrieval(distances, *ids, 20)
+    assert mean_ap == pytest.approx(LOGGED['reid'][1][0], abs=1e-3)
