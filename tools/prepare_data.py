@@ -159,8 +159,11 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_demo(args: argparse.Namespace) -> int:
     """Draws the demo data set and prepares it as if it had been downloaded."""
-    from cosam_mm.datasets.synthetic.actions import ClutterConfig, draw_action_dataset
-    draw_action_dataset(
+    from cosam_mm.datasets.synthetic.action_dataset_files import (
+        generate_action_dataset,
+    )
+    from cosam_mm.datasets.synthetic.motion_clip import ClutterConfig
+    generate_action_dataset(
         args.out, args.num_videos_per_class, args.seed,
         clutter=ClutterConfig.scaled(args.clutter), occlusion=args.occlusion)
     lists = preparation.parse_hmdb51_splits(args.out / 'splits', name='demo')
@@ -198,12 +201,13 @@ def add_reid_demo_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_reid_demo(args: argparse.Namespace) -> int:
     """Draws walking persons in MARS's layout."""
-    from cosam_mm.datasets.synthetic.persons import Difficulty, draw_reid_dataset
+    from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
+    from cosam_mm.datasets.synthetic.walking_tracklet import Difficulty
     if args.num_pids < 2:
         raise ValueError(f'--num-pids is {args.num_pids}; allowed: 2 and above')
     num_train = args.num_pids // 2
     num_test = args.num_pids - num_train
-    draw_reid_dataset(args.out, num_train, num_test, args.num_cameras, args.seed,
+    generate_reid_dataset(args.out, num_train, num_test, args.num_cameras, args.seed,
                       tuple(args.size), difficulty=Difficulty(
                           args.clutter, args.occlusion, args.accessories,
                           args.misalignment))

@@ -23,7 +23,7 @@ from mmengine.dataset import pseudo_collate
 from torch import nn
 
 from cosam_mm.apis.model_loading import scope_of
-from cosam_mm.datasets.synthetic.ground_truth import DrawnVideo
+from cosam_mm.datasets.synthetic.ground_truth import SyntheticVideo
 from cosam_mm.layers import COSAM
 from cosam_mm.layers.frame_choice import evenly_spaced_indices
 from cosam_mm.models.converters import read_checkpoint
@@ -96,7 +96,7 @@ class MapAgreement:
             auc_of_videos=[one.auc if one.num_frames else None for one in self.videos])
 
 
-def evaluate_masks(model: nn.Module, videos: Sequence[DrawnVideo],
+def evaluate_masks(model: nn.Module, videos: Sequence[SyntheticVideo],
                    kinds: Optional[Sequence[str]] = None,
                    layers: Optional[Sequence[str]] = None,
                    progress: bool = False) -> list[MapAgreement]:
@@ -104,7 +104,8 @@ def evaluate_masks(model: nn.Module, videos: Sequence[DrawnVideo],
 
     Args:
         model: In evaluation mode, with ``cfg``.
-        videos: Of :func:`~cosam_mm.datasets.synthetic.ground_truth.drawn_test_part`.
+        videos: Of ``synthetic_test_videos`` of
+            :mod:`cosam_mm.datasets.synthetic.ground_truth`.
         kinds: Of :data:`~.attention_maps.MAPS`. Default: all that the model offers.
         layers: As for :func:`~.attention_maps.record_attention`.
         progress: Show a bar, where the error stream is a terminal.
@@ -143,7 +144,7 @@ class _Compared(NamedTuple):
     coarse: MaskAgreement
 
 
-def _evaluate(model: nn.Module, reader: ClipReader, video: DrawnVideo,
+def _evaluate(model: nn.Module, reader: ClipReader, video: SyntheticVideo,
               kinds: Sequence[str], layers: Optional[Sequence[str]]
               ) -> dict[AttentionMap, _Compared]:
     source = video.source

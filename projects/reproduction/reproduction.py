@@ -23,8 +23,10 @@ from cosam_mm.datasets.preparation import (
     write_classes,
     write_video_lists,
 )
-from cosam_mm.datasets.synthetic.actions import ClutterConfig, draw_action_dataset
-from cosam_mm.datasets.synthetic.persons import Difficulty, draw_reid_dataset
+from cosam_mm.datasets.synthetic.action_dataset_files import generate_action_dataset
+from cosam_mm.datasets.synthetic.motion_clip import ClutterConfig
+from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
+from cosam_mm.datasets.synthetic.walking_tracklet import Difficulty
 from cosam_mm.version import __version__
 from cosam_mm.visualization.curves import save_figure
 
@@ -68,7 +70,7 @@ def draw_data(draw: dict, folder: Path) -> Path:
 
 
 def _draw_persons(folder: Path, **levels: float) -> Path:
-    return draw_reid_dataset(folder, difficulty=Difficulty(**levels))
+    return generate_reid_dataset(folder, difficulty=Difficulty(**levels))
 
 
 def _short(value: Union[float, Sequence[int]]) -> str:
@@ -80,9 +82,9 @@ def _short(value: Union[float, Sequence[int]]) -> str:
 def _draw_clips(folder: Path, clutter: float = 0.5, occlusion: float = 0.0,
                 size: Sequence[int] = (96, 72), clips_per_class: int = 60,
                 seed: int = 0) -> Path:
-    out = draw_action_dataset(folder, clips_per_class, seed, size=tuple(size),
-                              clutter=ClutterConfig.scaled(clutter),
-                              occlusion=occlusion)
+    out = generate_action_dataset(folder, clips_per_class, seed, size=tuple(size),
+                                  clutter=ClutterConfig.scaled(clutter),
+                                  occlusion=occlusion)
     lists = parse_hmdb51_splits(out / 'splits', name='demo')
     located = locate_clips(lists, index_videos(out / 'videos'))
     write_classes(out, lists)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from cosam_mm.datasets.synthetic.actions import draw_action_dataset
-from cosam_mm.datasets.synthetic.persons import draw_reid_dataset
+from cosam_mm.datasets.synthetic.action_dataset_files import generate_action_dataset
+from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
 
 TOOL = 'tools/analysis_tools/evaluate_masks.py'
 COSAMS = ['backbone.plugins.after_layer3.0', 'backbone.plugins.after_layer4.0']
@@ -16,8 +16,9 @@ SMALL = 'model.backbone.base_channels=8'
 
 @pytest.fixture(scope='module')
 def reid_root(tmp_path_factory):
-    return draw_reid_dataset(tmp_path_factory.mktemp('masks') / 'reid', 1, 2, 2, seed=4,
-                             num_distractors=1, num_junk=1, progress=False)
+    return generate_reid_dataset(
+        tmp_path_factory.mktemp('masks') / 'reid', 1, 2, 2, seed=4, num_distractors=1,
+        num_junk=1, progress=False)
 
 
 @pytest.fixture(scope='module')
@@ -69,7 +70,7 @@ def test_untrained_model_and_checkpoint(nest, reid_config, reid_root, tmp_path):
 
 
 def test_maps_of_an_action_model(nest, repo, tmp_path):
-    root = draw_action_dataset(tmp_path / 'drawn', 3, num_frames=32, progress=False)
+    root = generate_action_dataset(tmp_path / 'drawn', 3, num_frames=32, progress=False)
     done = nest.run(TOOL, repo / 'configs/resnext14_cosam_bert_demo.py', '--untrained',
                     '--data-root', root, '--num', 2, '--maps', 'cosam', 'centre',
                     '--out', 'masks.json', cwd=tmp_path)
@@ -89,7 +90,7 @@ def test_wrong_arguments(nest, repo, reid_config, reid_root, tmp_path):
             ((reid_config, 'no.pth', *common), 'error: .*no.pth'),
             ((reid_config, '--untrained', '--data-root', tmp_path),
              'error: .* has neither demo.json nor reid_demo.json: silhouettes are '
-             'known of drawn data sets only'),
+             'known of synthetic data sets only'),
             ((reid_config, '--untrained', *common, '--num', 0),
              'must be 1 or more, got 0'),
             ((reid_config, '--untrained', *common, '--maps', 'nonlocal'),

@@ -10,9 +10,9 @@ import torch
 from mmengine.config import Config
 from torch.nn import functional as F
 
-from cosam_mm.datasets.synthetic.actions import draw_action_dataset
-from cosam_mm.datasets.synthetic.ground_truth import drawn_test_part
-from cosam_mm.datasets.synthetic.persons import draw_reid_dataset
+from cosam_mm.datasets.synthetic.action_dataset_files import generate_action_dataset
+from cosam_mm.datasets.synthetic.ground_truth import synthetic_test_videos
+from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
 from cosam_mm.layers.mask_recording import record_masks
 from cosam_mm.visualization.mask_models import untrained_model
 from projects.attention_study.attention_maps import AttentionMap
@@ -31,14 +31,14 @@ COSAMS = ['backbone.plugins.after_layer3.0', 'backbone.plugins.after_layer4.0']
 
 @pytest.fixture(scope='module')
 def reid_videos(tmp_path_factory):
-    return drawn_test_part(draw_reid_dataset(
+    return synthetic_test_videos(generate_reid_dataset(
         tmp_path_factory.mktemp('evaluation') / 'reid', 1, 1, 2, num_distractors=1,
         num_junk=0, progress=False))
 
 
 @pytest.fixture(scope='module')
 def action_videos(tmp_path_factory):
-    return drawn_test_part(draw_action_dataset(
+    return synthetic_test_videos(generate_action_dataset(
         tmp_path_factory.mktemp('evaluation') / 'action', 3, num_frames=32,
         progress=False))
 
@@ -80,7 +80,7 @@ def test_tracklets(reid_config, reid_videos):
     assert rows['cosam', COSAMS[0]].grid == (4, 4, 2)
     assert rows['centre', ''].grid == (1, 64, 32)
     for number, video in enumerate(reid_videos):
-        silhouette = torch.from_numpy(video.draw().silhouette)
+        silhouette = torch.from_numpy(video.generate().silhouette)
         frames = torch.stack([
             torch.from_numpy(cv2.imread(str(path))[..., ::-1].copy())
             for path in video.source]).permute(3, 0, 1, 2)          # (C, F, H, W)
@@ -122,7 +122,7 @@ def test_clips_are_seen_through_the_centre_crop(action_config, action_videos):
     assert [row.kind for row in rows] == ['cosam', 'grad_cam', 'feature_energy',
                                           'centre']
     for number, video in enumerate(videos):
-        drawn = video.draw()
+        drawn = video.generate()
         cropped = torch.from_numpy(drawn.silhouette[:, 8:64, 20:76].copy())
         usable = [s for s in cropped if s.any()]
         for row in rows.values():
@@ -156,7 +156,7 @@ def test_clips_are_seen_through_the_centre_crop(action_config, action_videos):
 def test_masks_that_are_silhouettes(reid_config, reid_videos, monkeypatch):
     """A map of the silhouette at full resolution agrees wholly, whatever the clips."""
     from projects.attention_study import mask_evaluation
-    truth = iter([video.draw().silhouette for video in reid_videos])
+    truth = iter([video.generate().silhouette for video in reid_videos])
 
     def record(model, batch, num_clips, kinds, layers):
         frames = torch.from_numpy(next(truth)).float()
@@ -201,8 +201,8 @@ def test_nothing_to_evaluate(reid_config, reid_videos):
     with pytest.raises(ValueError, match='There is no video to look at'):
         evaluate_masks(model, [])
     first = reid_videos[0]
-    drawn = first.draw()
-    unseen = first._replace(draw=lambda: drawn._replace(
+    drawn = first.generate()
+    unseen = first._replace(generate=lambda: drawn._replace(
         silhouette=np.zeros_like(drawn.silhouette)))
     with pytest.raises(ValueError, match='No frame shows both the object and'):
         evaluate_masks(model, [unseen], ['centre'])

@@ -68,8 +68,8 @@ runs:
 def persons(tmp_path_factory):
     """A small drawn set where the tool looks for one."""
     folder = tmp_path_factory.mktemp('work')
-    module.draw_reid_dataset(folder / 'drawn' / 'reid', 4, 3, progress=False,
-                             num_distractors=2, num_junk=1)
+    module.generate_reid_dataset(folder / 'drawn' / 'reid', 4, 3, progress=False,
+                                 num_distractors=2, num_junk=1)
     return folder
 
 
@@ -102,7 +102,7 @@ def small_set(root):
     (root / 'small_set.py').write_text(f"""
 import runpy
 from projects.reproduction import reproduction
-reproduction.draw_reid_dataset = lambda folder, **_: folder
+reproduction.generate_reid_dataset = lambda folder, **_: folder
 if __name__ == '__main__':
     runpy.run_path({str(root / 'tools' / 'reproduce.py')!r}, run_name='__main__')
 """)
@@ -289,7 +289,7 @@ def test_a_mistake_is_one_line(nest, arguments, message):
 
 def test_drawn_data_of_a_difficulty(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(module, 'draw_reid_dataset',
+    monkeypatch.setattr(module, 'generate_reid_dataset',
                         lambda folder, **rest: seen.append((folder.name, rest)))
     draw_data(dict(kind='reid', clutter=0.0), tmp_path)
     name, rest = seen[0]

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from mmengine.config import Config
 
-from cosam_mm.datasets.synthetic.action_files import split_subsets
+from cosam_mm.datasets.synthetic.action_dataset_files import split_subsets
 from projects.reproduction.experiment import experiment_config, load_drawn
 from projects.reproduction.table import load_table
 

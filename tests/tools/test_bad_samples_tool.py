@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from cosam_mm.datasets.synthetic.persons import draw_reid_dataset
+from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
 from cosam_mm.engine.hooks.unreadable_samples_hook import read_bad_samples
 from tests.action_data import write_data_root
 
@@ -70,7 +70,7 @@ def test_too_many(nest, tiny_config, tmp_path):
 @pytest.fixture(scope='module')
 def persons(tmp_path_factory):
     root = tmp_path_factory.mktemp('persons') / 'data'
-    draw_reid_dataset(root, 4, 4, 2, num_distractors=2, num_junk=1, progress=False)
+    generate_reid_dataset(root, 4, 4, 2, num_distractors=2, num_junk=1, progress=False)
     return root
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from cosam_mm.datasets.synthetic.persons import draw_reid_dataset
+from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
 from cosam_mm.evaluation.metrics.action_metric import load_scores
 from tests.tool_process import ENVIRONMENT, LIMIT, REPO, run_fresh
 
@@ -148,8 +148,8 @@ def test_two_machines_train_as_one_process_does(
 def test_two_processes_train_reid_as_one_does(nest, tmp_path):
     """P x K batches, the triplets of both, a test set of an odd number."""
     config = write_config(tmp_path / 'reid.py', REID, 'reid/resnet14_tp_demo.py')
-    root = draw_reid_dataset(tmp_path / 'data', 8, 5, num_cameras=2, num_distractors=1,
-                             progress=False)
+    root = generate_reid_dataset(
+        tmp_path / 'data', 8, 5, num_cameras=2, num_distractors=1, progress=False)
     arguments = (config, '--data-root', root, '--seed', 0)
     done = nest.run('tools/train.py', *arguments, '--work-dir', 'one', cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -12,8 +12,8 @@ import pytest
 
 from cosam_mm.datasets import preparation
 from cosam_mm.datasets.preparation import OfficialCounts
-from cosam_mm.datasets.synthetic.actions import ClutterConfig
-from cosam_mm.datasets.synthetic.persons import Difficulty
+from cosam_mm.datasets.synthetic.motion_clip import ClutterConfig
+from cosam_mm.datasets.synthetic.walking_tracklet import Difficulty
 
 NAMES = ('w (1) [x]&b!;#+@-.avi', 'w2.avi', 'w3.avi')
 
@@ -318,7 +318,7 @@ def test_reid_demo_is_drawn(tool, tmp_path, capsys):
     assert printed.endswith(f"--data-root '{out}'\n")
 
     assert tool.main(['reid-demo', '--out', str(out)]) == 2
-    assert 'holds a drawn re-ID data set with other param' in capsys.readouterr().err
+    assert 'with other parameters' in capsys.readouterr().err
     assert tool.main(['reid-demo', '--out', str(out), '--num-pids', '1']) == 2
     assert capsys.readouterr().err == 'error: --num-pids is 1; allowed: 2 and above\n'
 

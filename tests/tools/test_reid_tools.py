@@ -14,7 +14,7 @@ import pytest
 import torch
 from scipy.io import loadmat, savemat
 
-from cosam_mm.datasets.synthetic.persons import draw_reid_dataset
+from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
 from cosam_mm.evaluation.metrics.reid_metric import evaluate_features, load_features
 from tests.reference.naive_retrieval import (
     naive_distances,
@@ -103,7 +103,7 @@ def assert_error(done, *messages):
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
     """Four drawn persons to train on, five to test on, in two cameras."""
-    return draw_reid_dataset(
+    return generate_reid_dataset(
         tmp_path_factory.mktemp('reid') / 'my demo', 4, NUM_PERSONS, num_cameras=2,
         num_distractors=2, num_junk=1, progress=False)
 
@@ -320,7 +320,7 @@ def test_queries_and_gallery_of_two_protocols(test):
 @pytest.fixture(scope='module')
 def strangers(tmp_path_factory):
     """Other drawn persons, in MARS's layout."""
-    return draw_reid_dataset(
+    return generate_reid_dataset(
         tmp_path_factory.mktemp('strangers') / 'data', 1, 3, num_cameras=2, seed=1,
         num_distractors=1, num_junk=0, progress=False)
 

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from cosam_mm.datasets.synthetic.persons import draw_reid_dataset
+from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
 from cosam_mm.evaluation.metrics.action_metric import load_scores
 from cosam_mm.evaluation.metrics.reid_metric import load_features
 from tests.tools.test_distributed_tools import run_script
@@ -73,8 +73,8 @@ def reid(nest, repo, tmp_path_factory):
     cwd = tmp_path_factory.mktemp('reid')
     config = cwd / 'reid.py'
     config.write_text(REID.format(base=str(repo / 'configs/reid/resnet14_tp_demo.py')))
-    root = draw_reid_dataset(cwd / 'data', 4, 5, num_cameras=2, num_distractors=2,
-                             num_junk=1, progress=False)
+    root = generate_reid_dataset(cwd / 'data', 4, 5, num_cameras=2, num_distractors=2,
+                                 num_junk=1, progress=False)
     done = nest.run('tools/train.py', config, '--data-root', root, '--seed', 0,
                     '--work-dir', 'run', cwd=cwd)
     assert done.returncode == 0, done.stderr

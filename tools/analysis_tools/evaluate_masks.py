@@ -137,8 +137,8 @@ def main(argv: Optional[Sequence[str]] = None):
     args = parse_args(argv)
     with one_line_errors():
         from cosam_mm.datasets.synthetic.ground_truth import (
-            drawn_parameters,
-            drawn_test_part,
+            generation_parameters,
+            synthetic_test_videos,
         )
         from cosam_mm.visualization.mask_models import seed_of_training
         from projects.attention_study.mask_evaluation import (
@@ -151,7 +151,7 @@ def main(argv: Optional[Sequence[str]] = None):
         if args.cfg_options is not None:
             config.merge_from_dict(args.cfg_options)
         split = split_of_test(config)
-        videos = choose_evenly(drawn_test_part(args.data_root, split), args.num)
+        videos = choose_evenly(synthetic_test_videos(args.data_root, split), args.num)
         if args.seed is None:
             args.seed = seed_of_training(next(iter(args.checkpoints), None), config)
         states = []
@@ -166,7 +166,7 @@ def main(argv: Optional[Sequence[str]] = None):
         args.out.write_text(json.dumps({
             'command': shlex.join(sys.argv), 'config': args.config,
             'cfg_options': args.cfg_options, 'checkpoints': args.checkpoints,
-            'data': drawn_parameters(args.data_root), 'split': split,
+            'data': generation_parameters(args.data_root), 'split': split,
             'seed': args.seed, 'environment': describe_environment(device),
             'videos': [video.name for video in videos], 'states': states},
             indent=1) + '\n', encoding='utf-8')

@@ -1,1 +1,1 @@
-"""Generated data for demo and tests: moving shapes and walking persons."""
+"""Generated data with ground truth: action clips, and persons who walk past cameras."""

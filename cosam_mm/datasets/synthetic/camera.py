@@ -1,56 +1,52 @@
-"""Cameras that see the same people differently: viewpoint, light, colour, blur.
+"""Cameras that see the same people differently, and the street behind the people.
 
 The cameras of a data set are spread over each of their properties by the golden
 ratio, so that the first few differ already and none depends on how many there are.
+Each looks at a stretch of street of its own: a wall and the ground in one long image
+that wraps around at its sides.
 """
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
+from .generation import cloud_tile
+
+__all__ = ['HIGHEST', 'Camera', 'develop', 'generate_camera', 'render_scenery']
+
+WIDTH = 20.0  # metres of street
+LOWEST, HIGHEST = -1.6, 3.6  # metres above the walkers' ground
+_NUM_SECTIONS = 6  # houses in the street
+_TONES = np.array([
+    (168, 160, 150), (150, 110, 92), (120, 128, 134), (186, 176, 150), (112, 130, 108),
+    (140, 140, 146), (98, 96, 100), (196, 194, 190)
+])
 _GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera and the place it looks at.
+    """One camera and where it looks.
 
-    Args:
-        scene_seed: Seed of the background.
-        yaw: Usual way of the walkers, radians: 0 to the right of the picture, pi/2
-            to the camera.
-        pitch: Angle at which it looks down, radians.
-        roll: Tilt of its picture, radians.
-        fill: Usual height of a person as a share of the box's height.
-        offset: Usual place of a person in the box, right and down of the middle, as
-            shares of the box's width and height.
-        ground: Height on the picture where the ground meets the wall, metres.
-        light: Direction of the light, right, up, towards the camera, and the share
-            of light without a direction.
-        gains: Factors of red, green and blue.
-        gamma: Exponent of the brightness; below 1 lifts the shadows.
-        contrast: Factor of the distance from grey.
-        saturation: Factor of the distance from colourless.
-        blur: Standard deviation of the blur, shares of the box's height.
-        noise_std: Standard deviation of the noise, in grey levels of 255.
-        jpeg_quality: Of the files, 1 to 100.
+    Lengths in the image are shares of the box's height, but for ``offset``.
     """
 
-    scene_seed: int
-    yaw: float
-    pitch: float
-    roll: float
-    fill: float
-    offset: tuple
-    ground: float
-    light: tuple
-    gains: tuple
-    gamma: float
-    contrast: float
-    saturation: float
-    blur: float
-    noise_std: float
-    jpeg_quality: int
+    scene_seed: int  # of the background
+    yaw: float  # usual way of the walkers, radians: 0 to the right, pi/2 to the camera
+    pitch: float  # angle at which it looks down, radians
+    roll: float  # tilt of its image, radians
+    fill: float  # usual height of a person
+    offset: tuple  # of a person, right and down of the middle, shares of width, height
+    ground: float  # height in the image where the ground meets the wall, metres
+    light: tuple  # right, up, towards the camera; share of light without a direction
+    gains: tuple  # factors of red, green and blue
+    gamma: float  # exponent of the brightness; below 1 lifts the shadows
+    contrast: float  # factor of the distance from grey
+    saturation: float  # factor of the distance from colourless
+    blur: float  # standard deviation of the blur
+    noise_std: float  # standard deviation of the noise, in grey levels of 255
+    jpeg_quality: int  # of the files, 1 to 100
 
 
 def _light(around: float, ambient: float) -> tuple:
@@ -60,15 +56,12 @@ def _light(around: float, ambient: float) -> tuple:
             float(level * np.sin(around)), ambient)
 
 
-def draw_camera(rng: np.random.Generator, index: int) -> Camera:
-    """Draw one camera of a data set.
+def generate_camera(rng: np.random.Generator, index: int) -> Camera:
+    """Generate one camera of a data set.
 
     Args:
         rng: Source of randomness, in the same state for all cameras of a data set.
         index: Number of the camera, from 0; tells it from the others.
-
-    Returns:
-        The camera.
     """
     start = rng.random(16)
     shares = iter((start + index * _GOLDEN * np.arange(1, 17)) % 1)
@@ -94,7 +87,7 @@ def draw_camera(rng: np.random.Generator, index: int) -> Camera:
 
 def develop(frames: np.ndarray, camera: Camera, rng: np.random.Generator,
             flicker: np.ndarray) -> np.ndarray:
-    """Turn what is before a camera into its pictures.
+    """Turn what is before a camera into its images.
 
     Args:
         frames: RGB (T, H, W, 3) float32, 0 to 255; changed in place.
@@ -116,3 +109,102 @@ def develop(frames: np.ndarray, camera: Camera, rng: np.random.Generator,
     noise = rng.standard_normal(frames.shape, dtype=np.float32)
     frames += np.float32(camera.noise_std) * noise
     return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
+
+
+def _tone(rng: np.random.Generator) -> np.ndarray:
+    return _TONES[rng.integers(len(_TONES))] + rng.uniform(-14, 14, 3)
+
+
+def _vivid(rng: np.random.Generator) -> tuple:
+    hsv = [rng.uniform(0, 180), rng.uniform(40, 190), rng.uniform(60, 225)]
+    return tuple(cv2.cvtColor(np.uint8([[hsv]]), cv2.COLOR_HSV2RGB)[0, 0].tolist())
+
+
+def _joints(image: np.ndarray, rng: np.random.Generator, step: float,
+            density: float) -> None:
+    """Lines of bricks or slabs, in place."""
+    height, width = image.shape[:2]
+    colour = tuple((image.mean(axis=(0, 1)) * rng.uniform(0.75, 0.92)).tolist())
+    row_height, length = step * density, 2.2 * step * density
+    for row, y in enumerate(np.arange(0, height, row_height)):
+        cv2.line(image, (0, int(y)), (width, int(y)), colour, 1)
+        bottom = int(y + row_height)
+        for x in np.arange(row % 2 * length / 2, width, length).astype(int).tolist():
+            cv2.line(image, (x, int(y)), (x, bottom), colour, 1)
+
+
+def _window(image, rng, x, base, density):
+    """A window, door or poster on the wall, framed, in place."""
+    wide, high = rng.uniform(0.4, 1.6) * density, rng.uniform(0.5, 1.9) * density
+    bottom = base - rng.choice((0, rng.uniform(0.3, 1.2))) * density
+    corners = (int(x), int(bottom - high)), (int(x + wide), int(bottom))
+    cv2.rectangle(image, *corners, _vivid(rng), -1)
+    for part in np.linspace(0.25, 0.75, rng.integers(1, 4)):
+        edge = int(x + part * wide)
+        cv2.line(image, (edge, corners[0][1]), (edge, corners[1][1]), _vivid(rng),
+                 max(1, int(0.05 * density)))
+    cv2.rectangle(image, *corners, _vivid(rng), max(1, int(0.06 * density)))
+
+
+def _pillar(image, rng, x, base, density):
+    """A pillar or a pole before the wall, in place."""
+    wide = rng.uniform(0.05, 0.35) * density
+    cv2.rectangle(image, (int(x), 0), (int(x + wide), int(base + 0.1 * density)),
+                  tuple((_tone(rng) * rng.uniform(0.5, 1.1)).tolist()), -1)
+
+
+def _bush(image, rng, x, base, density):
+    """A bush, a bin or a parked vehicle on the ground, in place."""
+    wide, high = rng.uniform(0.3, 1.3) * density, rng.uniform(0.3, 0.8) * density
+    if rng.random() < 0.5:
+        for _ in range(9):
+            centre = x + rng.uniform(-wide, wide), base - rng.uniform(0, high)
+            green = (rng.uniform(30, 100), rng.uniform(70, 140), rng.uniform(25, 80))
+            cv2.circle(image, tuple(int(value) for value in centre),
+                       int(rng.uniform(0.15, 0.35) * density), green, -1)
+    else:
+        cv2.rectangle(image, (int(x), int(base - high)), (int(x + wide), int(base)),
+                      _vivid(rng), -1)
+
+
+_THINGS = (_window, _window, _pillar, _bush)
+
+
+def _surface(rng, rows: int, columns: int, clutter: float) -> np.ndarray:
+    """A plain in sections of one tone each, cloudy by the clutter."""
+    clouds = cloud_tile(rng, (columns, rows))
+    tones = [_tone(rng) for _ in range(_NUM_SECTIONS)]
+    cuts = np.sort(rng.uniform(0, columns, _NUM_SECTIONS - 1)) if clutter > 0 else []
+    section = np.searchsorted(cuts, np.arange(columns))
+    return np.float32(tones)[section] + (4 + 10 * clutter) * clouds
+
+
+@lru_cache(maxsize=16)
+def render_scenery(scene_seed: int, ground: float, clutter: float,
+                 density: float) -> np.ndarray:
+    """Render a street.
+
+    Args:
+        scene_seed: Which street.
+        ground: Height at which the ground meets the wall, metres.
+        clutter: How much there is, 0 to 1.
+        density: Pixels a metre.
+
+    Returns:
+        RGB float32 (H, W, 3) that spans :data:`WIDTH` by :data:`LOWEST` to
+        :data:`HIGHEST` metres. Calls with equal arguments share it: do not write.
+    """
+    rng = np.random.default_rng(scene_seed)
+    rows, columns = round((HIGHEST - LOWEST) * density), round(WIDTH * density)
+    base = round((HIGHEST - ground) * density)
+    image = np.concatenate([_surface(rng, base, columns, clutter),
+                              0.85 * _surface(rng, rows - base, columns, clutter)])
+    if clutter > 0:
+        _joints(image[:base], rng, rng.uniform(0.2, 0.5), density)
+        _joints(image[base:], rng, rng.uniform(0.3, 0.7), density)
+    for _ in range(round(44 * clutter)):
+        thing = _THINGS[rng.integers(len(_THINGS))]
+        thing(image, rng, rng.uniform(0, columns), base, density)
+    image = cv2.GaussianBlur(image, (0, 0), 0.02 * density)
+    image.setflags(write=False)
+    return image

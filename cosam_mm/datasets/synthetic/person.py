@@ -1,4 +1,4 @@
-"""Who walks: body, clothes and belongings of one identity, drawn once.
+"""Who walks: body, clothes and belongings of one identity.
 
 Persons come in wardrobes of three that wear the same two main colours. They differ
 in pattern, cut, build, hair and in what they carry, so that colour alone does not
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Optional
 
 import numpy as np
+
+__all__ = ['ATTRIBUTES', 'PERSONS_PER_WARDROBE', 'Person', 'generate_person']
 
 ATTRIBUTES = ('handbag', 'backpack', 'hat', 'umbrella')
 PATTERNS = ('plain', 'stripes', 'pinstripes', 'checks', 'logo', 'block', 'open', 'sash',
@@ -39,58 +41,37 @@ _SHOES = np.array([(26, 26, 28), (236, 236, 232), (110, 70, 44), (170, 40, 44),
 class Person:
     """One identity as it looks on all days and in all cameras.
 
-    Args:
-        height: Metres.
-        build: Widths of the body, 1 is usual.
-        belly: Depth of the torso, 1 is usual.
-        leg_share: Height of the hips as a share of ``height``.
-        taper: Width of the hips as a share of that of the shoulders.
-        skin, hair, upper, second, lower, shoes: RGB colours, 0 to 255; ``second`` is
-            the other colour of the upper garment's pattern.
-        hair_style: One of :data:`HAIR_STYLES`.
-        pattern: One of :data:`PATTERNS`.
-        long_sleeves: Sleeves reach the wrists, or else the elbows.
-        contrast_sleeves: Sleeves have the second colour.
-        coat: The upper garment reaches down over the thighs.
-        lower_kind: One of :data:`LOWER_KINDS`.
-        stride: Largest angle of the thighs while walking, radians.
-        arm_swing: Largest angle of the arms, radians.
-        lean: Forward lean of the upper body, radians.
-        cadence: Strides (two steps) a second.
-        side: 1 or -1, the side of handbag and umbrella: left or right.
-        backpack, hat, umbrella, handbag: Colour of each, None where there is none.
-        hat_kind: One of :data:`HAT_KINDS`.
-        handbag_kind: One of :data:`HANDBAG_KINDS`.
+    Colours are RGB, 0 to 255; those of belongings are None where there is none.
     """
 
-    height: float
-    build: float
-    belly: float
-    leg_share: float
-    taper: float
+    height: float  # metres
+    build: float  # widths of the body, 1 is usual
+    belly: float  # depth of the torso, 1 is usual
+    leg_share: float  # height of the hips as a share of the height
+    taper: float  # width of the hips as a share of that of the shoulders
     skin: tuple
     hair: tuple
     upper: tuple
-    second: tuple
+    second: tuple  # the other colour of the upper garment's pattern
     lower: tuple
     shoes: tuple
-    hair_style: str
-    pattern: str
-    long_sleeves: bool
-    contrast_sleeves: bool
-    coat: bool
-    lower_kind: str
-    stride: float
-    arm_swing: float
-    lean: float
-    cadence: float
-    side: int
+    hair_style: str  # one of HAIR_STYLES
+    pattern: str  # one of PATTERNS
+    long_sleeves: bool  # to the wrists, or else to the elbows
+    contrast_sleeves: bool  # in the second colour
+    coat: bool  # the upper garment reaches down over the thighs
+    lower_kind: str  # one of LOWER_KINDS
+    stride: float  # largest angle of the thighs while walking, radians
+    arm_swing: float  # largest angle of the arms, radians
+    lean: float  # forward lean of the upper body, radians
+    cadence: float  # strides (two steps) a second
+    side: int  # of handbag and umbrella: 1 left, -1 right
     handbag: Optional[tuple]
     backpack: Optional[tuple]
     hat: Optional[tuple]
     umbrella: Optional[tuple]
-    hat_kind: str
-    handbag_kind: str
+    hat_kind: str  # one of HAT_KINDS
+    handbag_kind: str  # one of HANDBAG_KINDS
 
     @property
     def attributes(self) -> dict:
@@ -122,18 +103,18 @@ def _clothes_colours(rng: np.random.Generator,
 
 
 def _belongings(rng: np.random.Generator, accessories: float) -> dict:
-    """Colours of what the person carries; what it is does not move other draws."""
-    drawn = {}
+    """Colours of what the person carries; it moves no other property."""
+    colours = {}
     for name in ATTRIBUTES:
         colour, has = _tint(rng, _CLOTHS, 15), rng.random()
-        drawn[name] = colour if has < accessories * _CHANCES[name] else None
-    return drawn
+        colours[name] = colour if has < accessories * _CHANCES[name] else None
+    return colours
 
 
-def draw_person(rng: np.random.Generator,
-                wardrobe_rng: Optional[np.random.Generator] = None,
-                accessories: float = 0.5) -> Person:
-    """Draw one identity.
+def generate_person(rng: np.random.Generator,
+                    wardrobe_rng: Optional[np.random.Generator] = None,
+                    accessories: float = 0.5) -> Person:
+    """Generate one identity.
 
     Args:
         rng: Source of what is the person's own.
@@ -141,11 +122,8 @@ def draw_person(rng: np.random.Generator,
             states wear equal colours. None: ``rng``.
         accessories: How much people carry, 0 nothing to 1.
 
-    Returns:
-        The person.
-
     Example:
-        >>> person = draw_person(np.random.default_rng(0), accessories=0)
+        >>> person = generate_person(np.random.default_rng(0), accessories=0)
         >>> person.attributes
         {'handbag': 0, 'backpack': 0, 'hat': 0, 'umbrella': 0}
     """

@@ -8,89 +8,63 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
+__all__ = ['Canvas', 'Paint', 'Part', 'Surface', 'View', 'make_canvas', 'project',
+           'render_part']
+
 
 class View(NamedTuple):
-    """How a body stands before the camera, T frames.
+    """How a body stands before the camera, T frames."""
 
-    Args:
-        yaw: (T,) radians; 0 walks to the right of the picture, pi/2 to the camera.
-        scale: (T,) pixels a metre.
-        origin: (T, 2) pixel x, y of the ground under the body.
-        pitch: Angle at which the camera looks down, radians.
-        roll: Tilt of the picture, radians.
-        depth: Metres towards the camera from the walker of interest.
-        light: Direction of the light: right, up, towards the camera; and the share
-            of light that has no direction.
-    """
-
-    yaw: np.ndarray
-    scale: np.ndarray
-    origin: np.ndarray
-    pitch: float
-    roll: float
-    depth: float
-    light: tuple
+    yaw: np.ndarray  # (T,) radians; 0 walks to the right, pi/2 to the camera
+    scale: np.ndarray  # (T,) pixels a metre
+    origin: np.ndarray  # (T, 2) pixel x, y of the ground under the body
+    pitch: float  # angle at which the camera looks down, radians
+    roll: float  # tilt of the image, radians
+    depth: float  # metres towards the camera from the person of interest
+    light: tuple  # right, up, towards the camera; share of light without a direction
 
 
 class Surface(NamedTuple):
-    """Where n painted pixels lie on their part.
+    """Where n visible points lie on their part, each (n,)."""
 
-    Args:
-        forward: (n,) how much the surface faces the body's front, -1 to 1.
-        left: (n,) how much it faces the body's left.
-        along: (n,) 0 at the first end, 1 at the second.
-        end: (n,) how far into a rounded end, -1 beyond the first to 1 beyond the
-            second, 0 between.
-    """
-
-    forward: np.ndarray
-    left: np.ndarray
-    along: np.ndarray
-    end: np.ndarray
+    forward: np.ndarray  # how much the surface faces the body's front, -1 to 1
+    left: np.ndarray  # how much it faces the body's left
+    along: np.ndarray  # 0 at the first end, 1 at the second
+    end: np.ndarray  # in a rounded end: to -1 beyond the first, to 1 beyond the second
 
 
-Paint = Callable[[Surface], np.ndarray]
+Paint = Callable[[Surface], np.ndarray]  # gives RGB (n, 3)
 
 
 class Part(NamedTuple):
-    """A rounded rod of a body.
+    """A rounded rod of a body, in the body's coordinates, metres."""
 
-    Args:
-        first, second: (T, 3) ends in the body's coordinates, metres.
-        profile: Half widths to the sides from first to second end, evenly spaced,
-            metres.
-        paint: Gives RGB (n, 3) of surface points.
-        ratio: Half width to the front as a share of that to the side.
-        flat: Height of the rounded ends as a share of the width there.
-        dome: Only the rounded end beyond ``first``.
-    """
-
-    first: np.ndarray
-    second: np.ndarray
-    profile: tuple
+    first: np.ndarray  # (T, 3) one end
+    second: np.ndarray  # (T, 3) the other end
+    profile: tuple  # half widths to the sides from first to second, evenly spaced
     paint: Paint
-    ratio: float = 1.0
-    flat: float = 1.0
-    dome: bool = False
+    ratio: float = 1.0  # half width to the front as a share of that to the side
+    flat: float = 1.0  # height of the rounded ends as a share of the width there
+    dome: bool = False  # only the rounded end beyond ``first``
 
 
 class Canvas(NamedTuple):
-    """What is drawn so far: RGB (T, H, W, 3), depth (T, H, W), the target's pixels."""
+    """What is rendered so far."""
 
-    colour: np.ndarray
-    depth: np.ndarray
-    is_target: np.ndarray
+    colour: np.ndarray  # RGB (T, H, W, 3)
+    depth: np.ndarray  # (T, H, W), metres towards the camera
+    is_target: np.ndarray  # (T, H, W), whether the pixel shows the person of interest
 
 
 def make_canvas(background: np.ndarray) -> Canvas:
-    """A canvas on a background (T, H, W, 3), which is drawn on in place."""
+    """A canvas on a background (T, H, W, 3), which is rendered on in place."""
     shape = background.shape[:3]
     return Canvas(background, np.full(shape, -np.inf, np.float32),
                   np.zeros(shape, bool))
 
 
 def project(points: np.ndarray, view: View) -> np.ndarray:
-    """Points of a body on the picture.
+    """Points of a body in the image.
 
     Args:
         points: (T, 3) metres: forward, left, up.
@@ -120,7 +94,7 @@ def _box(first, second, reach, shape) -> tuple:
 
 
 class _Rod(NamedTuple):
-    """A part on the picture; the last three for each pixel of its box (T, h, w)."""
+    """A part in the image; the last three for each pixel of its box (T, h, w)."""
 
     axis: np.ndarray  # (T, 2), unit
     side: np.ndarray  # across the axis, -1 to 1 on the part
@@ -139,7 +113,7 @@ def _measure(part: Part, ends: tuple, across: np.ndarray, box: tuple) -> _Rod:
     Args:
         part: The part.
         ends: Its projected ends, two of (T, 3).
-        across: (T,) pixels on the picture for a metre of half width.
+        across: (T,) pixels in the image for a metre of half width.
         box: Slices of rows and columns.
     """
     axis = ends[1][:, :2] - ends[0][:, :2]
@@ -171,12 +145,12 @@ def _shade(view: View, axis: np.ndarray, side: np.ndarray, end: np.ndarray,
     return ambient + (1 - ambient) * np.maximum(lit, 0)
 
 
-def draw_part(canvas: Canvas, part: Part, view: View, is_target: bool) -> None:
-    """Draw a part where nothing nearer to the camera is, in place.
+def render_part(canvas: Canvas, part: Part, view: View, is_target: bool) -> None:
+    """Render a part where nothing nearer to the camera is, in place.
 
     Args:
-        canvas: What to draw on.
-        part: What to draw.
+        canvas: What is rendered so far.
+        part: What to add.
         view: How the body it belongs to stands.
         is_target: Whether its pixels belong to the person of interest.
     """

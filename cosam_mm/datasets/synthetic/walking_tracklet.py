@@ -1,4 +1,4 @@
-"""One tracklet: a person walks through a camera's scene, boxed by a careless tracker.
+"""One tracklet: a person walks past a camera, boxed by a careless tracker.
 
 Everything stands in one depth buffer: other walkers pass behind, a pole or a
 passer-by in front, and the silhouette holds what of the person remains visible.
@@ -9,17 +9,18 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from .body import draw_figure
-from .camera import Camera, develop
-from .noise import smooth_noise
-from .person import Person, draw_person
+from .body import render_body
+from .camera import HIGHEST, Camera, develop, render_scenery
+from .generation import SegmentedFrames, check_share, smooth_noise
+from .person import Person, generate_person
 from .raster import Canvas, View, make_canvas
-from .scenery import HIGHEST, draw_scenery
+
+__all__ = ['DEFAULT_DIFFICULTY', 'Difficulty', 'generate_tracklet']
 
 FRAMES_PER_SECOND = 10
 _MIN_SIDE = 16
-_CANVAS_HEIGHT = 192  # rows to draw on at least, before shrinking
-_WALKER_DEPTH, _OCCLUDER_DEPTH = -4.0, 4.0  # metres; a figure is thinner than these
+_CANVAS_HEIGHT = 192  # rows of the canvas at least, before shrinking
+_WALKER_DEPTH, _OCCLUDER_DEPTH = -4.0, 4.0  # metres; a body is thinner than these
 # Share of a person that an occluder leaves, and how often to look for one that does.
 _LEAST_VISIBLE, _MAX_TRIES = 0.35, 6
 
@@ -45,33 +46,18 @@ class Difficulty:
 
     def __post_init__(self):
         for name, value in vars(self).items():
-            if not 0 <= value <= 1:
-                raise ValueError(
-                    f'{name} of Difficulty is {value!r}; allowed: 0 to 1')
+            check_share(f'{name} of Difficulty', value)
 
 
 DEFAULT_DIFFICULTY = Difficulty()
 
 
-class DrawnTracklet(NamedTuple):
-    """A tracklet and where its person is.
-
-    Args:
-        frames: RGB (T, H, W, 3) uint8.
-        silhouette: (T, H, W) bool, True where the person, with all they wear and
-            carry, is what the pixel mostly shows; what is occluded is False.
-    """
-
-    frames: np.ndarray
-    silhouette: np.ndarray
-
-
 class _Walk(NamedTuple):
-    """The person's way through the scene."""
+    """The person's path through the scene."""
 
     view: View
     phase: np.ndarray  # (T,) radians
-    passed: np.ndarray  # (T,) metres to the right on the picture
+    passed: np.ndarray  # (T,) metres to the right in the image
 
 
 def _speed(person: Person) -> float:
@@ -79,12 +65,7 @@ def _speed(person: Person) -> float:
     return 4 * person.leg_share * person.height * np.sin(person.stride) * person.cadence
 
 
-def _fill(person: Person, camera: Camera) -> float:
-    """Share of the box's height; boxes make room for umbrellas."""
-    return camera.fill * (0.86 if person.umbrella is not None else 1)
-
-
-def _draw_walk(person: Person, camera: Camera, rng: np.random.Generator,
+def _plan_walk(person: Person, camera: Camera, rng: np.random.Generator,
                num_frames: int, canvas_size: tuple, misalignment: float) -> _Walk:
     height, width = canvas_size
     time = np.arange(num_frames) / FRAMES_PER_SECOND
@@ -97,7 +78,8 @@ def _draw_walk(person: Person, camera: Camera, rng: np.random.Generator,
         -1, 1, num_frames)
     error = misalignment * (np.array([[0.05], [0.035], [0.05]]) * sway
                             + np.array([[0.1], [0.045], [0.09]]) * drift)
-    fill = _fill(person, camera)
+    # Boxes make room for umbrellas.
+    fill = camera.fill * (0.86 if person.umbrella is not None else 1)
     zoom = np.exp(error[2])
     scale = height * fill * zoom / person.height
     origin = np.stack([
@@ -107,17 +89,17 @@ def _draw_walk(person: Person, camera: Camera, rng: np.random.Generator,
     return _Walk(view, phase, passed)
 
 
-def _draw_background(walk: _Walk, camera: Camera, clutter: float, start: float,
-                     canvas_size: tuple) -> np.ndarray:
+def _render_background(walk: _Walk, camera: Camera, clutter: float, start: float,
+                       canvas_size: tuple) -> np.ndarray:
     """The scene that goes by behind the person, float32 (T, H, W, 3)."""
     density = canvas_size[0] / 2.0
-    scenery = draw_scenery(camera.scene_seed, camera.ground, clutter, density)
+    scenery = render_scenery(camera.scene_seed, camera.ground, clutter, density)
     cos, sin = np.cos(camera.roll), np.sin(camera.roll)
     frames = []
     for passed, scale, (x, y) in zip(walk.passed, walk.view.scale, walk.view.origin):
         zoom = scale / density
         turn = zoom * np.array([[cos, sin], [-sin, cos]])
-        # The scenery's point below the person goes to the person's place.
+        # The scenery's point below the person goes to the person's position.
         point = np.array([(start + passed) * density, HIGHEST * density])
         matrix = np.column_stack([turn, np.array([x, y]) - turn @ point])
         frames.append(cv2.warpAffine(
@@ -139,14 +121,14 @@ def _cast_shadow(frames: np.ndarray, view: View, person: Person) -> None:
 
 def _beside(walk: _Walk, x: np.ndarray, nearness: float, yaw: float, lift: float,
             depth: float) -> View:
-    """View of another figure.
+    """View of another walker.
 
     Args:
         walk: The person's walk.
         x: (T,) metres to the right of the person.
         nearness: Size as a factor of the size beside the person.
-        yaw: Which way the figure walks.
-        lift: Metres its ground lies above the person's on the picture.
+        yaw: Which way they walk.
+        lift: Metres their ground lies above the person's in the image.
         depth: Metres towards the camera.
     """
     view = walk.view
@@ -156,30 +138,30 @@ def _beside(walk: _Walk, x: np.ndarray, nearness: float, yaw: float, lift: float
         origin=view.origin + shift, depth=depth)
 
 
-def _draw_other(canvas: Canvas, walk: _Walk, rng: np.random.Generator, x: float,
+def _add_walker(canvas: Canvas, walk: _Walk, rng: np.random.Generator, x: float,
                 nearness: float, lift: float, depth: float) -> None:
-    """Draw somebody else who crosses the picture and is at ``x`` halfway."""
-    other = draw_person(rng)
+    """Render somebody else who crosses the image and is at ``x`` halfway."""
+    other = generate_person(rng)
     num_frames = len(walk.phase)
     time = (np.arange(num_frames) - num_frames / 2) / FRAMES_PER_SECOND
     yaw = rng.choice((0, np.pi)) + rng.normal(0, 0.4)
-    way = x + _speed(other) * np.cos(yaw) * time - (walk.passed - walk.passed.mean())
+    offset = x + _speed(other) * np.cos(yaw) * time - (walk.passed - walk.passed.mean())
     phase = 2 * np.pi * (rng.random() + other.cadence * time)
-    draw_figure(canvas, other, phase, _beside(walk, way, nearness, yaw, lift, depth))
+    render_body(canvas, other, phase, _beside(walk, offset, nearness, yaw, lift, depth))
 
 
-def _draw_walkers(canvas: Canvas, walk: _Walk, camera: Camera,
-                  rng: np.random.Generator, clutter: float) -> None:
-    """Draw others who walk behind the person."""
+def _add_walkers(canvas: Canvas, walk: _Walk, camera: Camera,
+                 rng: np.random.Generator, clutter: float) -> None:
+    """Render others who walk behind the person."""
     for chance in (1.0, 0.4):
         x, nearness = rng.uniform(-0.7, 0.7), rng.uniform(0.62, 0.9)
         if rng.random() < clutter * chance:
-            _draw_other(canvas, walk, rng, x, nearness, camera.ground * (1 - nearness),
+            _add_walker(canvas, walk, rng, x, nearness, camera.ground * (1 - nearness),
                         _WALKER_DEPTH)
 
 
-def _draw_post(canvas: Canvas, walk: _Walk, rng: np.random.Generator) -> None:
-    """Draw a pole, or something low, that the person walks behind."""
+def _add_post(canvas: Canvas, walk: _Walk, rng: np.random.Generator) -> None:
+    """Render a pole, or something low, that the person walks behind."""
     view = walk.view
     if rng.random() < 0.55:  # a pole
         width, top = rng.uniform(0.07, 0.17), 4.0
@@ -192,11 +174,8 @@ def _draw_post(canvas: Canvas, walk: _Walk, rng: np.random.Generator) -> None:
     up = (view.origin[:, 1:] - rows) / view.scale[:, None]
     inside = (np.abs(u) < width)[:, None] & ((up < top) & (up > -0.2))[:, :, None]
     shade = 0.85 + 0.2 * np.sin(2.5 * u / width + 1)
-    _cover(canvas, inside, (colour * shade[:, None, :, None]).astype(np.float32))
-
-
-def _cover(canvas: Canvas, inside: np.ndarray, colour: np.ndarray) -> None:
-    canvas.colour[inside] = np.broadcast_to(colour, canvas.colour.shape)[inside]
+    colours = (colour * shade[:, None, :, None]).astype(np.float32)
+    canvas.colour[inside] = np.broadcast_to(colours, canvas.colour.shape)[inside]
     canvas.depth[inside] = _OCCLUDER_DEPTH
     canvas.is_target[inside] = False
 
@@ -205,10 +184,10 @@ def _try_occluder(canvas: Canvas, walk: _Walk, rng: np.random.Generator) -> Canv
     """A copy of a canvas with something before the person."""
     canvas = Canvas(*(layer.copy() for layer in canvas))
     if rng.random() < 0.6:
-        _draw_post(canvas, walk, rng)
+        _add_post(canvas, walk, rng)
     else:
         x = rng.choice((-1, 1)) * rng.uniform(0.3, 0.6)
-        _draw_other(canvas, walk, rng, x, rng.uniform(1.05, 1.25), -0.2,
+        _add_walker(canvas, walk, rng, x, rng.uniform(1.05, 1.25), -0.2,
                     _OCCLUDER_DEPTH)
     return canvas
 
@@ -234,10 +213,10 @@ def _check(num_frames: int, size: tuple) -> None:
                          'pixels or more')
 
 
-def draw_tracklet(person: Person, camera: Camera, rng: np.random.Generator,
-                  num_frames: int = 12, size: tuple = (64, 32),
-                  difficulty: Difficulty = DEFAULT_DIFFICULTY) -> DrawnTracklet:
-    """Draw one tracklet.
+def generate_tracklet(person: Person, camera: Camera, rng: np.random.Generator,
+                      num_frames: int = 12, size: tuple = (64, 32),
+                      difficulty: Difficulty = DEFAULT_DIFFICULTY) -> SegmentedFrames:
+    """Generate one tracklet.
 
     Args:
         person: Who walks.
@@ -245,33 +224,31 @@ def draw_tracklet(person: Person, camera: Camera, rng: np.random.Generator,
         rng: Source of all randomness.
         num_frames: Number of frames T, a tenth of a second apart.
         size: Height H and width W in pixels.
-        difficulty: How hard to make it; ``accessories`` is the person's affair and
+        difficulty: How hard to make it; ``accessories`` belongs to the person and
             does nothing here.
-
-    Returns:
-        Frames (T, H, W, 3) and the visible person (T, H, W).
 
     Raises:
         ValueError: No frames, or a size too small.
 
     Example:
-        >>> from cosam_mm.datasets.synthetic.persons import draw_camera, draw_person
+        >>> from cosam_mm.datasets.synthetic.camera import generate_camera
         >>> rng = np.random.default_rng(0)
-        >>> drawn = draw_tracklet(draw_person(rng), draw_camera(rng, 0), rng, 3)
-        >>> drawn.frames.shape, drawn.silhouette.shape
+        >>> person, camera = generate_person(rng), generate_camera(rng, 0)
+        >>> clip = generate_tracklet(person, camera, rng, num_frames=3)
+        >>> clip.frames.shape, clip.silhouette.shape
         ((3, 64, 32, 3), (3, 64, 32))
     """
     _check(num_frames, size)
     oversampling = max(2, -(-_CANVAS_HEIGHT // size[0]))
     canvas_size = tuple(oversampling * side for side in size)
-    walk = _draw_walk(person, camera, rng, num_frames, canvas_size,
-                      difficulty.misalignment)
-    frames = _draw_background(walk, camera, difficulty.clutter, rng.uniform(0, 1000),
-                              canvas_size)
+    walk = _plan_walk(
+        person, camera, rng, num_frames, canvas_size, difficulty.misalignment)
+    frames = _render_background(walk, camera, difficulty.clutter, rng.uniform(0, 1000),
+                                canvas_size)
     _cast_shadow(frames, walk.view, person)
     canvas = make_canvas(frames)
-    _draw_walkers(canvas, walk, camera, rng, difficulty.clutter)
-    draw_figure(canvas, person, walk.phase, walk.view, is_target=True)
+    _add_walkers(canvas, walk, camera, rng, difficulty.clutter)
+    render_body(canvas, person, walk.phase, walk.view, is_target=True)
     canvas = _occlude(canvas, walk, rng, difficulty.occlusion)
     shrunk = np.stack([cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA)
                        for frame in canvas.colour])
@@ -279,4 +256,4 @@ def draw_tracklet(person: Person, camera: Camera, rng: np.random.Generator,
         cv2.resize(shape.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
         for shape in canvas.is_target]) > 0.5
     flicker = rng.uniform(0.92, 1.08) + 0.03 * smooth_noise(rng, 1, num_frames)[0]
-    return DrawnTracklet(develop(shrunk, camera, rng, flicker), silhouette)
+    return SegmentedFrames(develop(shrunk, camera, rng, flicker), silhouette)

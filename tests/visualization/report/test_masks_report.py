@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from cosam_mm.datasets.synthetic.persons import draw_reid_dataset
+from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
 from cosam_mm.utils.config import set_data_root
 from cosam_mm.visualization.mask_drawing import grid_picture
 from cosam_mm.visualization.mask_models import untrained_model
@@ -105,8 +105,8 @@ def test_same_files_make_the_same_section(found, section):
 def test_tracklets(tmp_path):
     """Queries of a data set in MARS's layout."""
     pytest.importorskip('av')
-    data = draw_reid_dataset(tmp_path / 'reid', 2, 4, num_cameras=2, num_distractors=1,
-                             num_junk=0, progress=False)
+    data = generate_reid_dataset(tmp_path / 'reid', 2, 4, num_cameras=2,
+                                 num_distractors=1, num_junk=0, progress=False)
     found = write_run(tmp_path, CONFIGS / 'reid/resnet14_cosam45_tp_demo.py', data)
     section = build_section(found, OPTIONS)
     assert [type(block) for block in section.blocks] == [Picture, Picture, Gallery,

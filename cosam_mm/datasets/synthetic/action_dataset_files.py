@@ -1,15 +1,12 @@
-"""The drawn clips as files in HMDB51's layout, with official-style split lists.
+"""The synthetic action clips as files in HMDB51's layout, with official-style splits.
 
     OUT/videos/<class>/<clip>.avi                  real encoded files
     OUT/splits/<class>_test_split{1,2,3}.txt       lines 'name.avi 1 ' or '... 2 '
     OUT/demo.json                                  parameters, marks a finished set
-
-Every clip has a generator of its own, derived from (seed, class, clip), so that a
-file does not depend on which others are drawn, or when. A data set appears under
-its name only when all of it is there.
 """
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from operator import index
 from pathlib import Path
 
@@ -18,18 +15,21 @@ import numpy as np
 
 from cosam_mm.utils.progress import progress_bar
 
-from .action_clip import DEFAULT_CLUTTER, ClutterConfig, DrawnClip, draw_clip
-from .action_motion import MOTIONS
-from .finished_folder import check_finished, write_marker, written_at_once
+from .finished_folder import generate_folder
+from .generation import SegmentedFrames, stream
+from .motion_clip import DEFAULT_CLUTTER, MOTIONS, ClutterConfig, generate_clip
 
-MARKER = 'demo.json'
+__all__ = ['ACTION_MARKER', 'clip_name', 'clip_rng', 'dataset_clip',
+           'generate_action_dataset', 'split_subsets']
+
+ACTION_MARKER = 'demo.json'
 NUM_SPLITS = 3
 FRAMES_PER_SECOND = 30
 _FORMAT = 1
 # Seen with decord 0.6.0, whatever the codec: get_batch fails on these two alone.
 _WIDTHS_DECORD_FAILS_ON = (48, 72)
 _TRAIN, _TEST = 1, 2
-# First word of a generator's key, so that clips and splits never share a stream.
+# First number of a generator's key, so that clips and splits never share a stream.
 _CLIP_STREAM, _SPLIT_STREAM = 0, 1
 
 
@@ -39,32 +39,17 @@ def clip_name(motion: str, clip_index: int, seed: int = 0) -> str:
 
 
 def clip_rng(seed: int, motion: str, clip_index: int) -> np.random.Generator:
-    """Generator that draws one clip of the data set.
+    """A fresh generator of the clip ``clip_index`` (from 0) of a class.
 
-    With the same arguments :func:`~.clip.draw_clip` gives the frames of the file
-    before compression, and the target's silhouette.
-
-    Args:
-        seed: Seed of the data set.
-        motion: Class of the clip.
-        clip_index: Number of the clip in its class, from 0.
-
-    Returns:
-        A fresh generator.
+    From it :func:`~.motion_clip.generate_clip` makes the frames of the file before
+    compression, and the target's silhouette.
     """
-    key = (_CLIP_STREAM, list(MOTIONS).index(motion), clip_index)
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+    return stream(seed, _CLIP_STREAM, list(MOTIONS).index(motion), clip_index)
 
 
-def draw_listed_clip(motion: str, clip_index: int, parameters: dict) -> DrawnClip:
-    """Draw one clip of a data set.
-
-    Args:
-        motion: Class of the clip.
-        clip_index: Number of the clip in its class, from 0.
-        parameters: What the data set's marker says.
-    """
-    return draw_clip(
+def dataset_clip(motion: str, clip_index: int, parameters: dict) -> SegmentedFrames:
+    """Generate a clip of a data set again, from what the data set's marker says."""
+    return generate_clip(
         motion, clip_rng(parameters['seed'], motion, clip_index),
         parameters['num_frames'], tuple(parameters['size']),
         ClutterConfig(**parameters['clutter']), parameters.get('occlusion', 0.0))
@@ -84,8 +69,7 @@ def split_subsets(seed: int, motion: str, clips_per_class: int) -> np.ndarray:
     Returns:
         Array (3, clips_per_class): 1 for training, 2 for test.
     """
-    key = (_SPLIT_STREAM, list(MOTIONS).index(motion))
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+    rng = stream(seed, _SPLIT_STREAM, list(MOTIONS).index(motion))
     parts = np.array_split(rng.permutation(clips_per_class), NUM_SPLITS)
     num_test = max(1, min(round(0.3 * clips_per_class), len(parts[-1])))
     subsets = np.full((NUM_SPLITS, clips_per_class), _TRAIN)
@@ -116,31 +100,32 @@ def _write_video(path: Path, frames: np.ndarray) -> None:
                       'is the disk full, or the folder read-only?')
 
 
-def _write_class(out_dir: Path, motion: str, parameters: dict,
+def _write_class(folder: Path, motion: str, parameters: dict,
                  report: Callable[[], object]) -> None:
     """Write the clips and the split lists of one class; report each clip."""
     seed, num_clips = parameters['seed'], parameters['clips_per_class']
     names = [clip_name(motion, clip, seed) for clip in range(num_clips)]
-    folder = out_dir / 'videos' / motion
-    folder.mkdir(parents=True)
+    (folder / 'videos' / motion).mkdir(parents=True)
     for clip, name in enumerate(names):
-        _write_video(folder / name, draw_listed_clip(motion, clip, parameters).frames)
+        _write_video(folder / 'videos' / motion / name,
+                     dataset_clip(motion, clip, parameters).frames)
         report()
     for split, subsets in enumerate(split_subsets(seed, motion, num_clips), start=1):
         lines = [f'{name} {subset} \n' for name, subset in zip(names, subsets)]
-        path = out_dir / 'splits' / f'{motion}_test_split{split}.txt'
+        path = folder / 'splits' / f'{motion}_test_split{split}.txt'
         path.write_text(''.join(lines), encoding='utf-8')
 
 
-def _video_paths(out_dir: Path, parameters: dict) -> list:
-    """Every clip the data set should have."""
-    return [
-        out_dir / 'videos' / motion / clip_name(motion, clip, parameters['seed'])
-        for motion in MOTIONS for clip in range(parameters['clips_per_class'])
-    ]
+def _write_action_dataset(folder: Path, parameters: dict, progress: bool) -> None:
+    (folder / 'splits').mkdir()
+    total = len(MOTIONS) * parameters['clips_per_class']
+    with progress_bar(what='generating clips', unit='clip', show=progress,
+                      total=total) as bar:
+        for motion in MOTIONS:
+            _write_class(folder, motion, parameters, bar.update)
 
 
-def _check(clips_per_class: int, seed: int, size: tuple, occlusion: float) -> None:
+def _check(clips_per_class: int, seed: int, size: tuple) -> None:
     if clips_per_class < NUM_SPLITS:
         raise ValueError(f'clips_per_class is {clips_per_class}; {NUM_SPLITS} splits '
                          f'need {NUM_SPLITS} or more')
@@ -149,15 +134,13 @@ def _check(clips_per_class: int, seed: int, size: tuple, occlusion: float) -> No
     if size[0] in _WIDTHS_DECORD_FAILS_ON:
         raise ValueError(f'size is {size!r}; decord cannot read videos of width '
                          f'{size[0]}, choose another')
-    if not 0 <= occlusion <= 1:
-        raise ValueError(f'occlusion is {occlusion!r}; allowed: 0 to 1')
 
 
-def draw_action_dataset(out_dir, clips_per_class: int = 60, seed: int = 0,
-                        num_frames: int = 40, size: tuple = (96, 72),
-                        clutter: ClutterConfig = DEFAULT_CLUTTER,
-                        occlusion: float = 0.0, progress: bool = True) -> Path:
-    """Draw the demo data set.
+def generate_action_dataset(out_dir, clips_per_class: int = 60, seed: int = 0,
+                            num_frames: int = 40, size: tuple = (96, 72),
+                            clutter: ClutterConfig = DEFAULT_CLUTTER,
+                            occlusion: float = 0.0, progress: bool = True) -> Path:
+    """Generate the demo data set.
 
     Equal arguments give equal files, byte for byte. A data set that is there
     already with equal arguments is left as it is.
@@ -187,22 +170,16 @@ def draw_action_dataset(out_dir, clips_per_class: int = 60, seed: int = 0,
         OSError: The files cannot be written.
     """
     out_dir = Path(out_dir)
-    _check(clips_per_class, seed, size, occlusion)
+    _check(clips_per_class, seed, size)
     parameters = dict(
         format=_FORMAT, motions=list(MOTIONS), clips_per_class=index(clips_per_class),
         seed=index(seed), num_frames=index(num_frames),
         size=[index(side) for side in size], clutter=asdict(clutter),
         occlusion=float(occlusion))
-    if not occlusion:  # as data sets say that were drawn before there was any
+    if not occlusion:  # data sets made before there was any do not name it
         del parameters['occlusion']
-    if check_finished(out_dir / MARKER, parameters, 'demo data set',
-                      _video_paths(out_dir, parameters), 'clips'):
-        return out_dir
-    with written_at_once(out_dir) as partial:
-        (partial / 'splits').mkdir()
-        with progress_bar(what='drawing clips', unit='clip', show=progress,
-                          total=len(MOTIONS) * clips_per_class) as bar:
-            for motion in MOTIONS:
-                _write_class(partial, motion, parameters, bar.update)
-        write_marker(partial / MARKER, parameters)
-    return out_dir
+    expected = [out_dir / 'videos' / motion / clip_name(motion, clip, seed)
+                for motion in MOTIONS for clip in range(clips_per_class)]
+    return generate_folder(
+        out_dir / ACTION_MARKER, parameters, 'demo data set', expected,
+        partial(_write_action_dataset, parameters=parameters, progress=progress))

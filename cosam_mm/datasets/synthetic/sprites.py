@@ -1,5 +1,6 @@
-"""Textured shapes as small premultiplied images, and their drawing onto frames.
+"""Layers over the frames of an action clip: textured shapes, and a bar before them.
 
+A layer is float32 (T, H, W, 4): RGB 0 to 255 premultiplied by alpha, then alpha 0 to 1.
 No shape looks the same after less than a full turn, so that every rotation shows.
 """
 import cv2
@@ -22,6 +23,12 @@ _POLYGONS = {
 }
 SHAPES = tuple(_POLYGONS)
 _OVERSAMPLING = 4
+
+# Of the occluder: lengths are shares of the frame's height, durations of the clip.
+_HALF_WIDTH = (0.06, 0.12)
+_HALT = 0.2
+_DURATION_IN_OR_OUT = (0.15, 0.3)
+_STAY = (0.15, 0.35)
 
 
 def _stripes(u, v, period, phase):
@@ -63,16 +70,16 @@ def _texture(rng: np.random.Generator, side: int) -> np.ndarray:
 
 def make_sprite(rng: np.random.Generator, radius: float, colours: np.ndarray,
                 outline=None) -> np.ndarray:
-    """Paint one random shape.
+    """Make one random shape with a random texture.
 
     Args:
-        rng: Source of randomness: shape and texture.
+        rng: Source of randomness.
         radius: Radius in pixels of the circle the shape stands in.
         colours: Two RGB colours (2, 3), 0 to 255, of the texture.
-        outline: RGB colour of a rim; None paints no rim.
+        outline: RGB colour of a rim; None: no rim.
 
     Returns:
-        Float32 image (side, side, 4): RGB premultiplied by alpha, then alpha 0 to 1.
+        Float32 image (side, side, 4), premultiplied.
     """
     half = int(np.ceil(radius))
     side = 2 * half * _OVERSAMPLING
@@ -89,18 +96,15 @@ def make_sprite(rng: np.random.Generator, radius: float, colours: np.ndarray,
     return cv2.copyMakeBorder(image, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
 
 
-def place(sprite: np.ndarray, radius: float, poses: np.ndarray,
-          size: tuple) -> np.ndarray:
-    """Draw a sprite at one pose a frame, on clear frames.
+def render_sprite(sprite: np.ndarray, radius: float, poses: np.ndarray,
+                  size: tuple) -> np.ndarray:
+    """A layer with a sprite at one pose a frame.
 
     Args:
         sprite: Image of :func:`make_sprite`.
-        radius: The radius it was painted with.
-        poses: (4, T), see :func:`~.motion.draw_poses`.
+        radius: The radius it was made with.
+        poses: (4, T) x, y, angle and log radius.
         size: Width and height of the frames.
-
-    Returns:
-        Float32 layer (T, H, W, 4), premultiplied.
     """
     x, y, angle, log_radius = poses
     scale = np.exp(log_radius) / radius
@@ -116,7 +120,65 @@ def place(sprite: np.ndarray, radius: float, poses: np.ndarray,
     ])
 
 
-def lay_over(frames: np.ndarray, layer: np.ndarray, opacity: float = 1.0) -> None:
-    """Blend a premultiplied layer (T, H, W, 4) over frames (T, H, W, 3), in place."""
+def blend(frames: np.ndarray, layer: np.ndarray, opacity: float = 1.0) -> None:
+    """Blend a layer over frames (T, H, W, 3), in place."""
     frames *= 1 - opacity * layer[..., 3:]
     frames += opacity * layer[..., :3]
+
+
+def _distance_of_bar(rng: np.random.Generator, num_frames: int, reach: float,
+                     halt: float) -> np.ndarray:
+    """Distance (T,) of the bar from the frame's centre; beyond ``reach`` is outside::
+
+        +reach |                      ________
+               |              _______/
+        halt   |     ________/      with or without a stay
+        -reach |____/
+               +------------------------------ frames
+    """
+    duration_in, duration_out = rng.uniform(*_DURATION_IN_OR_OUT, 2)
+    stays = rng.random() < 0.5
+    stay = rng.uniform(*_STAY)
+    stay = stay if stays else 0.0
+    start = rng.uniform(0, 1 - duration_in - stay - duration_out)
+    times = start + np.cumsum([0, duration_in, stay, duration_out])
+    moments = np.linspace(0, 1, num_frames)
+    return np.interp(moments, times, [-reach, halt, halt, reach])
+
+
+def render_occluder(rng: np.random.Generator, num_frames: int, size: tuple,
+                    chance: float) -> np.ndarray:
+    """A layer with an opaque bar that crosses the frame, or an empty layer.
+
+    The bar reaches across the whole frame at a random tilt and moves square to its
+    length. Nothing of it tells the class of the clip: it crosses the middle of the
+    frame, where the target is in whatever motion, and is as likely to move in reverse.
+    What is taken from ``rng`` does not depend on the outcome.
+
+    Args:
+        rng: Source of all randomness.
+        num_frames: Number of frames T.
+        size: Width W and height H in pixels.
+        chance: Of a bar, 0 to 1.
+
+    Example:
+        >>> layer = render_occluder(np.random.default_rng(0), 8, (96, 72), 1.0)
+        >>> layer.shape, bool(layer[..., 3].any())
+        ((8, 72, 96, 4), True)
+    """
+    width, height = size
+    happens = rng.random() < chance
+    half_width = height * rng.uniform(*_HALF_WIDTH)
+    tilt = rng.uniform(0, 2 * np.pi)
+    colour = np.clip(rng.uniform(30, 215) + rng.uniform(-40, 40, 3), 0, 255)
+    reach = np.hypot(width, height) / 2 + half_width + 1
+    distance = _distance_of_bar(
+        rng, num_frames, reach, height * rng.uniform(-_HALT, _HALT))
+    if not happens:
+        return np.zeros((num_frames, height, width, 4), np.float32)
+    y, x = np.mgrid[:height, :width] - (np.array([[[height]], [[width]]]) - 1) / 2
+    across = x * np.cos(tilt) + y * np.sin(tilt) - distance[:, None, None]  # (T, H, W)
+    alpha = np.clip(half_width - np.abs(across) + 0.5, 0, 1)[..., None]
+    shade = 0.85 + 0.15 * np.cos(np.pi * np.clip(across / half_width, -1, 1))
+    return np.concatenate(
+        [alpha * shade[..., None] * colour, alpha], axis=-1).astype(np.float32)

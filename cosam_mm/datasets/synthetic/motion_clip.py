@@ -1,0 +1,307 @@
+"""One action clip: a target in motion over drifting clutter and small distractors.
+
+The target is the largest object, opaque, two-coloured, rimmed, and on top of all
+others but a bar that may pass before it. Its pose is (x, y, angle, log radius), and a
+motion is one coordinate that runs along a path, forwards or backwards, while the other
+three stand still. Nothing else in a clip depends on its class, and no single frame
+tells it:
+
+* Every clip has a random path for all four coordinates. Those that stand still are held
+  where their own path is at a random moment. At a random frame the four coordinates
+  then have one joint distribution, whichever of them runs.
+* Paths are generated forwards. A backward motion is the forward one played in reverse,
+  so the two own the same frames.
+"""
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from .generation import SegmentedFrames, check_share, cloud_tile, smooth_noise
+from .sprites import blend, make_sprite, render_occluder, render_sprite
+
+__all__ = ['DEFAULT_CLUTTER', 'MOTIONS', 'REVERSED_MOTION', 'ClutterConfig',
+           'PoseRange', 'distractor_range', 'generate_clip', 'generate_poses',
+           'target_range']
+
+_MIN_SIDE = 32
+# Lengths are shares of the frame's height; a turn is two pi.
+_TARGET_RADIUS = 0.23
+_DISTRACTOR_RADIUS = 0.07
+_BACKDROP_RADIUS = 0.2
+# Angles grow from the x axis towards the y axis, which points down: clockwise.
+_X, _Y, _ANGLE, _LOG_RADIUS = range(4)
+
+
+class Motion(NamedTuple):
+    """Which row of the poses runs, and whether time runs backwards."""
+
+    coordinate: int
+    backwards: bool
+
+
+# Sorted, so that a class's label is its index here and in a sorted folder listing.
+MOTIONS = {
+    'grow': Motion(_LOG_RADIUS, False),
+    'move_down': Motion(_Y, False),
+    'move_left': Motion(_X, True),
+    'move_right': Motion(_X, False),
+    'move_up': Motion(_Y, True),
+    'rotate_clockwise': Motion(_ANGLE, False),
+    'rotate_counterclockwise': Motion(_ANGLE, True),
+    'shrink': Motion(_LOG_RADIUS, True),
+}
+
+REVERSED_MOTION = {
+    name: other
+    for name, motion in MOTIONS.items() for other, candidate in MOTIONS.items()
+    if candidate == Motion(motion.coordinate, not motion.backwards)
+}
+
+
+class PoseRange(NamedTuple):
+    """Limits of the paths, each with one value for every coordinate.
+
+    Args:
+        middle: Mean of a path's halfway point.
+        spread: Largest distance of the halfway point from ``middle``.
+        travel: Shortest and longest distance from a path's start to its end.
+        wobble: Amplitude of the small swaying added to every coordinate.
+    """
+
+    middle: tuple
+    spread: tuple
+    travel: tuple
+    wobble: tuple
+
+
+def target_range(size: tuple) -> PoseRange:
+    """Limits of the target's poses on frames of ``size`` (width, height)."""
+    width, height = size
+    return PoseRange(
+        middle=(width / 2, height / 2, 0, np.log(_TARGET_RADIUS * height)),
+        spread=(0.07 * height, 0.05 * height, np.pi, 0.08),
+        travel=((0.4 * height, 0.6 * height), (0.4 * height, 0.6 * height),
+                (0.8 * np.pi, 1.8 * np.pi), (np.log(1.9), np.log(2.6))),
+        wobble=(0.012 * height, 0.012 * height, 0.05, 0.025))
+
+
+def distractor_range(size: tuple) -> PoseRange:
+    """Limits of a distractor's poses on frames of ``size`` (width, height)."""
+    width, height = size
+    return PoseRange(
+        middle=(width / 2, height / 2, 0, np.log(_DISTRACTOR_RADIUS * height)),
+        spread=(0.45 * width, 0.45 * height, np.pi, 0.1),
+        travel=((0.4 * height, 0.8 * height), (0.4 * height, 0.8 * height),
+                (0.8 * np.pi, 2 * np.pi), (np.log(1.3), np.log(1.6))),
+        wobble=(0.02 * height, 0.02 * height, 0.2, 0.03))
+
+
+def _backdrop_range(size: tuple, drift: float) -> PoseRange:
+    width, height = size
+    shift = (0, drift * height)
+    return PoseRange(
+        middle=(width / 2, height / 2, 0, np.log(_BACKDROP_RADIUS * height)),
+        spread=(0.5 * width, 0.5 * height, np.pi, 0.4),
+        travel=(shift, shift, (0, drift), (0, 0)),
+        wobble=(0.02 * height, 0.02 * height, 0.05, 0.03))
+
+
+def generate_poses(coordinate: int, pose_range: PoseRange, rng: np.random.Generator,
+                   num_frames: int) -> np.ndarray:
+    """Poses that run forwards along one coordinate and otherwise only sway.
+
+    What is taken from ``rng`` does not depend on ``coordinate``.
+
+    Args:
+        coordinate: Row that runs: 0 x, 1 y, 2 angle, 3 log radius.
+        pose_range: Limits of the paths.
+        rng: Source of randomness.
+        num_frames: Number of poses.
+
+    Returns:
+        Array (4, num_frames): x and y in pixels, angle in radians (clockwise on
+        the screen), natural logarithm of the radius in pixels.
+    """
+    middle, spread, wobble = (
+        np.asarray(value, dtype=float)[:, None]
+        for value in (pose_range.middle, pose_range.spread, pose_range.wobble))
+    shortest, longest = np.asarray(pose_range.travel, dtype=float).T[..., None]
+    travel = rng.uniform(shortest, longest)
+    start = middle + rng.uniform(-spread, spread) - travel / 2
+    paths = start + travel * np.linspace(0, 1, num_frames)
+    held_at = rng.integers(num_frames, size=len(paths))
+    poses = np.repeat(paths[np.arange(len(paths)), held_at][:, None], num_frames, 1)
+    poses[coordinate] = paths[coordinate]
+    return poses + wobble * smooth_noise(rng, len(paths), num_frames)
+
+
+@dataclass(frozen=True)
+class ClutterConfig:
+    """How much there is in a clip that has nothing to do with its class.
+
+    Args:
+        num_distractors: Small objects, each in a random motion of its own.
+        num_backdrop_shapes: Faint shapes behind everything that drift slowly.
+        texture: Contrast of the drifting background texture, 0 to 1.
+        drift: Largest shift of the background over the clip, in frame heights.
+        brightness: Largest relative change of brightness over time, 0 to 1.
+        noise_std: Standard deviation of the pixel noise, in grey levels of 255.
+
+    Raises:
+        ValueError: A value is negative, a share above 1, or a count not whole.
+    """
+
+    num_distractors: int = 3
+    num_backdrop_shapes: int = 4
+    texture: float = 0.5
+    drift: float = 0.4
+    brightness: float = 0.15
+    noise_std: float = 5.0
+
+    def __post_init__(self):
+        for name, value in vars(self).items():
+            largest = 1 if name in ('texture', 'brightness') else float('inf')
+            if not 0 <= value <= largest:
+                raise ValueError(
+                    f'{name} of ClutterConfig is {value!r}; allowed: 0 to {largest}')
+            if name.startswith('num_') and value != int(value):
+                raise ValueError(
+                    f'{name} of ClutterConfig is {value!r}; allowed: whole numbers')
+
+    @classmethod
+    def scaled(cls, share: float) -> 'ClutterConfig':
+        """Clutter of a difficulty between 0 and 1.
+
+        Args:
+            share: 0 has no distractors, no backdrop shapes, and a background in one
+                colour that stands still; 0.5 is the default; 1 has twice as much of
+                each. Brightness and noise stay.
+
+        Raises:
+            ValueError: A share outside 0 to 1.
+        """
+        check_share('clutter', share)
+        return cls(
+            num_distractors=round(2 * share * cls.num_distractors),
+            num_backdrop_shapes=round(2 * share * cls.num_backdrop_shapes),
+            texture=2 * share * cls.texture, drift=2 * share * cls.drift)
+
+
+DEFAULT_CLUTTER = ClutterConfig()
+
+
+def _render_background(rng: np.random.Generator, num_frames: int, size: tuple,
+                       clutter: ClutterConfig) -> np.ndarray:
+    """Drifting texture around a random colour, float32 (T, H, W, 3)."""
+    colour = rng.uniform(50, 205, 3)
+    tile = colour + 60 * clutter.texture * cloud_tile(rng, size)
+    shift = rng.uniform(-1, 1, (2, 1)) * clutter.drift * size[1]
+    sway = 0.015 * size[1] * smooth_noise(rng, 2, num_frames)
+    offsets = shift * np.linspace(0, 1, num_frames) + sway
+    return np.stack([
+        cv2.warpAffine(tile.astype(np.float32), np.float64([[1, 0, dx], [0, 1, dy]]),
+                       tuple(size), flags=cv2.INTER_LINEAR,
+                       borderMode=cv2.BORDER_WRAP)
+        for dx, dy in offsets.T
+    ])
+
+
+def _add_object(rng: np.random.Generator, frames: np.ndarray, pose_range: PoseRange,
+                opacity: float) -> None:
+    """Blend one object in a random motion over the frames, in place."""
+    num_frames, height, width = frames.shape[:3]
+    motion = list(MOTIONS.values())[rng.integers(len(MOTIONS))]
+    poses = generate_poses(motion.coordinate, pose_range, rng, num_frames)
+    poses = poses[:, ::-1] if motion.backwards else poses
+    radius = np.exp(pose_range.middle[_LOG_RADIUS])
+    sprite = make_sprite(rng, radius, rng.uniform(0, 255, (2, 3)))
+    blend(frames, render_sprite(sprite, radius, poses, (width, height)), opacity)
+
+
+def _target_colours(rng: np.random.Generator, background: np.ndarray) -> tuple:
+    """Two texture colours and a rim that stand out from a background (..., 3)."""
+    mean = background.mean(axis=tuple(range(background.ndim - 1)))
+    rim = np.full(3, 15.0 if mean.mean() > 127 else 240.0)
+    hue = rng.uniform(0, 180)
+    hsv = [[hue, rng.uniform(120, 255), rng.uniform(190, 255)],
+           [(hue + rng.uniform(40, 140)) % 180, rng.uniform(120, 255),
+            rng.uniform(60, 150)]]
+    rgb = cv2.cvtColor(np.uint8([hsv]), cv2.COLOR_HSV2RGB)[0].astype(float)
+    return rgb, rim
+
+
+def _finish(rng: np.random.Generator, frames: np.ndarray,
+            clutter: ClutterConfig) -> np.ndarray:
+    """Sway the brightness, add noise and round to uint8."""
+    gain = 1 + clutter.brightness * smooth_noise(rng, 1, len(frames))[0]
+    frames *= gain.astype(np.float32)[:, None, None, None]
+    noise = rng.standard_normal(frames.shape, dtype=np.float32)
+    frames += np.float32(clutter.noise_std) * noise
+    return np.clip(np.rint(frames), 0, 255).astype(np.uint8)
+
+
+def _check(motion: str, num_frames: int, size: tuple, occlusion: float) -> None:
+    if motion not in MOTIONS:
+        raise ValueError(
+            f'there is no motion {motion!r}; allowed: {", ".join(MOTIONS)}')
+    if num_frames < 2:
+        raise ValueError(f'num_frames is {num_frames}; a motion needs 2 or more')
+    if len(size) != 2 or min(size) < _MIN_SIDE:
+        raise ValueError(f'size is {size!r}; give (width, height), each {_MIN_SIDE} '
+                         'pixels or more')
+    check_share('occlusion', occlusion)
+
+
+def generate_clip(motion: str, rng: np.random.Generator, num_frames: int = 40,
+                  size: tuple = (96, 72), clutter: ClutterConfig = DEFAULT_CLUTTER,
+                  occlusion: float = 0.0) -> SegmentedFrames:
+    """Generate one clip of a motion.
+
+    From one state of ``rng`` two opposite motions give the same frames in reverse
+    order, and all motions the same scene.
+
+    Args:
+        motion: One of :data:`MOTIONS`.
+        rng: Source of all randomness.
+        num_frames: Number of frames T, at least 2. How far the target moves does not
+            depend on it: more frames make a slower clip.
+        size: Width W and height H in pixels.
+        clutter: What else is in the clip.
+        occlusion: Chance, 0 to 1, that something opaque passes before the target, or
+            halts there, during a part of the clip.
+
+    Raises:
+        ValueError: An unknown motion, a length or size that is too small, or a
+            chance outside 0 to 1.
+
+    Example:
+        >>> clip = generate_clip('grow', np.random.default_rng(0), num_frames=8)
+        >>> clip.frames.shape, clip.silhouette.shape
+        ((8, 72, 96, 3), (8, 72, 96))
+        >>> bool(clip.silhouette[-1].sum() > clip.silhouette[0].sum())
+        True
+    """
+    _check(motion, num_frames, size, occlusion)
+    frames = _render_background(rng, num_frames, size, clutter)
+    colours, rim = _target_colours(rng, frames)
+    for _ in range(clutter.num_backdrop_shapes):
+        _add_object(rng, frames, _backdrop_range(size, clutter.drift), 0.35)
+    for _ in range(clutter.num_distractors):
+        _add_object(rng, frames, distractor_range(size), 1.0)
+    # Larger than its usual size: shrinking looks better than enlarging.
+    radius = 1.25 * _TARGET_RADIUS * size[1]
+    sprite = make_sprite(rng, radius, colours, rim)
+    poses = generate_poses(
+        MOTIONS[motion].coordinate, target_range(size), rng, num_frames)
+    layer = render_sprite(sprite, radius, poses, size)
+    blend(frames, layer)
+    visible = layer[..., 3]
+    if occlusion > 0:  # clips without it keep their pixels
+        occluder = render_occluder(rng, num_frames, size, occlusion)
+        blend(frames, occluder)
+        visible = visible * (1 - occluder[..., 3])
+    step = -1 if MOTIONS[motion].backwards else 1
+    return SegmentedFrames(
+        _finish(rng, frames, clutter)[::step], (visible > 0.5)[::step])
