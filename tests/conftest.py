@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import cosam_mm  # noqa: F401  (registers the plugin before any test builds it)
+from tests.tool_process import ToolNest
 
 REPO = Path(__file__).resolve().parents[1]
 SHARED = REPO.parent / 'shared'
@@ -41,3 +42,11 @@ def reference_fill(golden_dir):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope='session')
+def nest():
+    """Runs tools in processes that need not import everything first."""
+    nest = ToolNest()
+    yield nest
+    nest.close()

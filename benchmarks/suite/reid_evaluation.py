@@ -30,11 +30,12 @@ from benchmarks.reid_baselines import (
     loop_evaluation,
     loop_over_distances,
 )
+from cosam_mm.evaluation.functional.distance import distance_blocks
 from cosam_mm.evaluation.functional.reranking import rerank_blocks
 from cosam_mm.evaluation.functional.retrieval import (
-    rank_blocks,
-    rank_features,
-    retrieval_figures,
+    QueryRanks,
+    rank_distances,
+    retrieval_metrics,
 )
 from projects.attention_study.measurement import (
     Summary,
@@ -107,6 +108,11 @@ def _exact(value: float) -> Summary:
     return Summary(value, value, value, 1)
 
 
+def rank_features(q, g, *ids) -> QueryRanks:
+    """Ranks of the positive matches from features, persons and cameras."""
+    return rank_distances(distance_blocks(q, g), *ids)
+
+
 # -- against baselines -----------------------------------------------------------
 
 
@@ -126,7 +132,7 @@ def _rank(options: Options) -> Iterator[Figure]:
     times = time_alternately({
         'loop': lambda: loop_evaluation(*sample),
         'matrix, then loop': lambda: matrix_then_loop(*data),
-        'ours': lambda: retrieval_figures(rank_features(*data)),
+        'ours': lambda: retrieval_metrics(rank_features(*data)),
     }, options.seconds, 2 if options.quick else None, warmup=1)
     share = len(data[0]) / len(sample[0])
     times['loop'] = [seconds * share for seconds in times['loop']]
@@ -139,7 +145,7 @@ def _rank(options: Options) -> Iterator[Figure]:
                       'baseline_seconds': summarize(times[name]).median,
                       'contender_seconds': summarize(times['ours']).median}, note)
     cmc, mean_ap = matrix_then_loop(*data)
-    ours = retrieval_figures(rank_features(*data), len(cmc))
+    ours = retrieval_metrics(rank_features(*data), len(cmc))
     yield Figure('rank', f'difference of mAP, {label(size)}', 'error',
                  _exact(abs(ours.mean_ap - mean_ap)), at_most(1e-5),
                  {'mean_ap': ours.mean_ap, 'rank_1': float(ours.cmc[0]),
@@ -174,12 +180,12 @@ def _rerank(options: Options) -> Iterator[Figure]:
 
 def rank_in_blocks(data: tuple) -> None:
     """Figures from features."""
-    retrieval_figures(rank_features(*data))
+    retrieval_metrics(rank_features(*data))
 
 
 def rerank_in_blocks(data: tuple) -> None:
     """Figures from re-ranked features."""
-    retrieval_figures(rank_blocks(rerank_blocks(*data[:2]), *data[2:]))
+    retrieval_metrics(rank_distances(rerank_blocks(*data[:2]), *data[2:]))
 
 
 def rerank_densely(data: tuple) -> None:

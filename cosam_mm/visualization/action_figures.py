@@ -14,8 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from cosam_mm.evaluation.functional.confusion import ClassAccuracy
-from cosam_mm.evaluation.functional.paired_outcome import PairedOutcome
+from cosam_mm.evaluation.functional.confusion import ClassAccuracy, PairedOutcome
 
 from .style import AMBER, BLUE, GREY, INK, LINES, RED, new_figure, plain_text, style
 

@@ -13,7 +13,9 @@ from cosam_mm.evaluation.functional.confusion import (
     NO_PREDICTION,
     ClassAccuracy,
     ConfusedPair,
+    PairedOutcome,
     class_accuracy,
+    compare_clips,
     confusion_matrix,
     finite_probabilities,
     hardest_clips,
@@ -22,7 +24,6 @@ from cosam_mm.evaluation.functional.confusion import (
     predict_labels,
     true_class_losses,
 )
-from cosam_mm.evaluation.functional.paired_outcome import PairedOutcome, compare_clips
 from cosam_mm.evaluation.functional.score_fusion import align_by_id, top_k_accuracy
 from cosam_mm.evaluation.metrics.action_metric import load_scores
 from cosam_mm.models.converters import read_checkpoint

@@ -179,5 +179,5 @@ def make_panels(review: ReIDReview, ranking: RankingReview, queries: Sequence[in
             [entry(*values) for values in zip(
                 rows, lists.state[query], lists.rank[query], lists.distance[query])],
             float(ranks.average_precision[query]), int(ranks.first_rank[query]),
-            int(ranks.num_true[query])))
+            int(ranks.num_matches[query])))
     return panels

@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from cosam_mm.evaluation.functional.pair_histogram import (
+from cosam_mm.evaluation.functional.ranked_lists import (
     PairHistogram,
     Separation,
     coarser,

@@ -6,21 +6,10 @@ from typing import Optional, Union
 
 import numpy as np
 
-from cosam_mm.evaluation.functional.distance import distance_blocks
-from cosam_mm.evaluation.functional.ranked_lists import RankingReview, review_blocks
-from cosam_mm.evaluation.functional.reranking import rerank_blocks
-from cosam_mm.evaluation.reid_evaluation import (
-    RERANK_DISTANCE,
-    check_options,
-    comparable_cameras,
-    split_subsets,
-)
-from cosam_mm.evaluation.reid_features import complete_features
-from cosam_mm.utils.progress import progress_bar
+from cosam_mm.evaluation.functional.ranked_lists import RankingReview, review_ranking
+from cosam_mm.evaluation.reid_evaluation import prepare_ranking
 
 __all__ = ['ReIDReview', 'review_features']
-
-_BLOCK_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -75,28 +64,9 @@ def review_features(features: Mapping, distance: str = 'euclidean',
             is negative or a feature is not finite.
         ImportError: Re-ranking lacks scipy.
     """
-    options = check_options(distance, rerank, (1,))
-    features = complete_features(features)
-    query, gallery = split_subsets(features)
-    camids = comparable_cameras(features)
-    vectors = [features['feature'][rows] for rows in (query, gallery)]
-    ids = [values[rows] for values in (features['pid'], camids)
-           for rows in (query, gallery)]
-    with progress_bar(what='ranking', unit='query', total=len(query), show=progress,
-                      leave=False) as bar:
-        ranking = review_blocks(_reporting(
-            distance_blocks(*vectors, distance, _BLOCK_BYTES), bar.update), *ids, topk)
-    reranked = None
-    if options:
-        with progress_bar(what='re-ranking', unit='tracklet', show=progress,
-                          total=2 * len(query) + len(gallery)) as bar:
-            reranked = review_blocks(rerank_blocks(
-                *vectors, **options, distance=RERANK_DISTANCE[distance],
-                report=bar.update), *ids, topk)
-    return ReIDReview(features, query, gallery, distance, options, ranking, reranked)
-
-
-def _reporting(blocks, report):
-    for rows, block in blocks:
-        yield rows, block
-        report(len(block))
+    prepared = prepare_ranking(features, distance, rerank)
+    ranking = review_ranking(prepared.distances(progress), *prepared.ids, topk)
+    reranked = review_ranking(prepared.reranked_distances(progress), *prepared.ids,
+                              topk) if prepared.rerank else None
+    return ReIDReview(prepared.features, prepared.query, prepared.gallery, distance,
+                      prepared.rerank, ranking, reranked)

@@ -40,10 +40,10 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 from cosam_mm.apis.complexity import count_multiply_adds, measure_complexity
-from cosam_mm.evaluation.functional.retrieval import rank_features
+from cosam_mm.evaluation.functional.retrieval import rank_distances
 from cosam_mm.evaluation.metrics.action_metric import load_scores
 from cosam_mm.evaluation.metrics.reid_metric import load_features
-from cosam_mm.evaluation.reid_evaluation import comparable_cameras, split_subsets
+from cosam_mm.evaluation.reid_evaluation import prepare_ranking
 from cosam_mm.utils.config import input_shape
 
 from .experiment import Experiment
@@ -342,12 +342,8 @@ def _correct_clips(dumped: Path) -> dict:
 
 def _average_precisions(dumped: Path, distance: str) -> dict:
     """Of each query, None where it has no truth."""
-    features = load_features(str(dumped))
-    query, gallery = split_subsets(features)
-    vectors = [features['feature'][rows] for rows in (query, gallery)]
-    ids = [values[rows] for values in (features['pid'], comparable_cameras(features))
-           for rows in (query, gallery)]
-    precision = rank_features(*vectors, *ids, distance).average_precision
+    ranking = prepare_ranking(load_features(str(dumped)), distance)
+    precision = rank_distances(ranking.distances(), *ranking.ids).average_precision
     return dict(AP=[None if np.isnan(value) else round(value, 4)
                     for value in precision.tolist()])
 

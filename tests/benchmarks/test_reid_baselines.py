@@ -15,16 +15,17 @@ from benchmarks.suite.reid_evaluation import (
     cost_alone,
     make_features,
     matrix_then_loop,
+    rank_features,
     rank_in_blocks,
 )
 from cosam_mm.evaluation.functional.reranking import rerank_distance
-from cosam_mm.evaluation.functional.retrieval import rank_features, retrieval_figures
+from cosam_mm.evaluation.functional.retrieval import retrieval_metrics
 from tests.tool_process import run_fresh
 
 
 def assert_same_figures(found, data):
     cmc, mean_ap = found
-    ours = retrieval_figures(rank_features(*data), len(cmc))
+    ours = retrieval_metrics(rank_features(*data), len(cmc))
     np.testing.assert_allclose(cmc, ours.cmc, rtol=0, atol=1e-12)
     assert mean_ap == pytest.approx(ours.mean_ap, abs=1e-6)
     assert 0.2 < mean_ap < 1  # neither hopeless nor without a mistake

@@ -1,4 +1,4 @@
-"""What is taken for what, against loops over plain numbers."""
+"""Confused classes and compared models, against loops over plain numbers."""
 import math
 
 import numpy as np
@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from cosam_mm.evaluation.functional.confusion import (
     class_accuracy,
+    compare_clips,
     confused_order,
     confusion_matrix,
     finite_probabilities,
@@ -92,12 +93,11 @@ class TestMatrix:
             else:
                 assert math.isnan(found.share[k])
 
-    @pytest.mark.parametrize(('label', 'predicted', 'message'), [
-        ([0, 3], [0, 0], r'label of 3 is outside \[0, 3\)'),
-        ([-1], [0], 'label of -1'), ([0], [3], 'prediction of 3'),
-        ([0], [-2], 'prediction of -2')])
-    def test_foreign_classes_are_refused(self, label, predicted, message):
-        with pytest.raises(ValueError, match=message):
+    @pytest.mark.parametrize(('label', 'predicted', 'words'), [
+        ([0, 3], [0, 0], 'label of 3'), ([-1], [0], 'label of -1'),
+        ([0], [3], 'prediction of 3'), ([0], [-2], 'prediction of -2')])
+    def test_unknown_classes_are_refused(self, label, predicted, words):
+        with pytest.raises(ValueError, match=words):
             confusion_matrix(label, predicted, 3)
 
 
@@ -141,7 +141,8 @@ class TestClips:
 
 class TestOrder:
 
-    @given(st.integers(1, 9), st.integers(0, 99))
+    @pytest.mark.parametrize('count', [1, 2, 3, 9])
+    @pytest.mark.parametrize('seed', range(4))
     def test_is_a_permutation(self, count, seed):
         matrix = np.random.default_rng(seed).integers(0, 9, (count, count))
         assert sorted(confused_order(matrix)) == list(range(count))
@@ -165,3 +166,34 @@ class TestOrder:
         assert most_confused_classes(matrix, 3).tolist() == [0, 2, 3]
         assert most_confused_classes(np.eye(3), 2).tolist() == [0, 1]
         assert most_confused_classes(matrix, 9).tolist() == [0, 1, 2, 3]
+
+
+class TestTwoModels:
+
+    @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 2)),
+                    min_size=1))
+    def test_each_clip_is_in_its_field(self, clips):
+        first, second, label = map(np.array, zip(*clips))
+        found = compare_clips(first, second)
+        for field, wanted in (
+                ('both', (True, True)), ('only_first', (True, False)),
+                ('only_second', (False, True)), ('neither', (False, False))):
+            expected = [i for i, clip in enumerate(clips) if clip[:2] == wanted]
+            assert getattr(found, field).tolist() == expected
+        gain = found.class_gain(label, 4)
+        for k in range(4):
+            assert gain[0, k] == sum(c == (False, True, k) for c in clips)
+            assert gain[1, k] == sum(c == (True, False, k) for c in clips)
+
+    @pytest.mark.parametrize(('only_first', 'only_second', 'expected'), [
+        (1, 5, 14 / 64), (5, 1, 14 / 64), (0, 0, 1), (4, 4, 1), (0, 5, 1 / 16),
+        (0, 3783, 0), (1891, 1892, 1)])
+    def test_p_value(self, only_first, only_second, expected):
+        """One of six falls on one side: 2 * (1 + 6) of 64 ways are as uneven."""
+        first = np.repeat([True, False, True], [only_first, only_second, 3])
+        second = np.repeat([False, True, True], [only_first, only_second, 3])
+        assert compare_clips(first, second).p_value == pytest.approx(expected)
+
+    def test_clips_must_be_the_same(self):
+        with pytest.raises(ValueError, match='matched'):
+            compare_clips(np.ones(2, bool), np.ones(3, bool))

@@ -1,16 +1,17 @@
-"""Ranked lists against sorted lists of Python, and against the figures they explain."""
+"""Ranked lists and distances of pairs, against sorted lists and all distances."""
 import numpy as np
 import pytest
 
-from cosam_mm.evaluation.functional import ranked_lists as module
 from cosam_mm.evaluation.functional.distance import distance_blocks
 from cosam_mm.evaluation.functional.ranked_lists import (
     IGNORED,
     RIGHT,
     WRONG,
+    PairHistogram,
+    coarser,
     extreme_queries,
-    ranked_lists,
-    review_blocks,
+    review_ranking,
+    separation,
 )
 from cosam_mm.evaluation.functional.retrieval import QueryRanks, rank_distances
 from tests.evaluation.test_retrieval import random_ids
@@ -35,7 +36,7 @@ def test_lists_against_sorted_ones(k, levels):
     ids = random_ids(rng, 7, 30)
     distances = rng.random((7, 30)) if levels is None else rng.integers(
         levels, size=(7, 30)).astype(np.float32)
-    lists = ranked_lists(distances, *ids, k)
+    lists = review_ranking(distances, *ids, k).lists
     assert lists.index.shape == (7, min(k, 30))
     for q in range(7):
         expected = naive_list(distances[q], ids[0][q], ids[2][q], ids[1], ids[3])[:k]
@@ -47,12 +48,13 @@ def test_lists_against_sorted_ones(k, levels):
         assert lists.rank[q].tolist() == ranks
 
 
-def test_whole_list_explains_the_figures():
+def test_whole_list_explains_the_metrics():
     """AP and first rank follow from the ranks that a list shows, ties included."""
     rng = np.random.default_rng(3)
     ids = random_ids(rng, 12, 40)
     distances = rng.integers(6, size=(12, 40)).astype(float)
-    lists, ranks = ranked_lists(distances, *ids, 40), rank_distances(distances, *ids)
+    _, lists, _ = review_ranking(distances, *ids, 40)
+    ranks = rank_distances(distances, *ids)
     for q in range(12):
         right = lists.rank[q][lists.state[q] == RIGHT]
         naive = naive_query(distances[q], ids[0][q], ids[2][q], ids[1], ids[3])
@@ -67,7 +69,7 @@ def test_whole_list_explains_the_figures():
 
 
 def test_the_query_in_its_own_gallery_has_no_rank():
-    lists = ranked_lists([[0., 1.]], [7], [7, 8], [1], [1, 1], 2)
+    lists = review_ranking([[0., 1.]], [7], [7, 8], [1], [1, 1], 2).lists
     assert lists.state.tolist() == [[IGNORED, WRONG]]
     assert lists.rank.tolist() == [[0, 1]]
 
@@ -78,8 +80,8 @@ def test_review_in_blocks(block_bytes):
     ids = random_ids(rng, 9, 25)
     q, g = rng.normal(size=(9, 3)), rng.normal(size=(25, 3))
     whole = np.concatenate([block for _, block in distance_blocks(q, g)])
-    review = review_blocks(distance_blocks(q, g, 'euclidean', block_bytes), *ids, 5)
-    expected = *ranked_lists(whole, *ids, 5), *rank_distances(whole, *ids)
+    review = review_ranking(distance_blocks(q, g, 'euclidean', block_bytes), *ids, 5)
+    expected = *review_ranking(whole, *ids, 5).lists, *rank_distances(whole, *ids)
     for found, wanted in zip((*review.lists, *review.ranks), expected):
         np.testing.assert_allclose(found, wanted, rtol=1e-12)
     same_pid = ids[0][:, None] == ids[1]
@@ -108,18 +110,115 @@ def test_no_query_is_both(precisions, best, worst):
     assert [numbers.tolist() for numbers in found] == [best, worst]
 
 
-def test_refusals():
-    with pytest.raises(ValueError, match='k must be an integer of at least 1, got 0'):
-        ranked_lists([[1.]], [1], [1], [1], [2], 0)
-    with pytest.raises(ValueError, match=r'shape \(1, 1\).*\(1,\), \(2,\), .* not fit'):
-        ranked_lists([[1.]], [1], [1, 2], [1], [2, 2])
-    with pytest.raises(ValueError, match='k must be an integer of at least 1, got 1.5'):
-        review_blocks([], [1], [1], [1], [2], 1.5)
-    with pytest.raises(ValueError, match=r'must not be negative, got -1\.0'):
-        review_blocks([(slice(0, 1), [[-1.]])], [1], [1], [1], [2])
-    with pytest.raises(ValueError, match='hold NaN or infinity'):
-        review_blocks([(slice(0, 1), [[np.nan]])], [1], [1], [1], [2])
+@pytest.mark.parametrize(('distances', 'g_pids', 'k', 'word'), [
+    ([[1.]], [1], 0, 'k must'), ([[1.]], [1], 1.5, 'k must'),
+    ([[1.]], [1, 2], 1, 'g_pids'),
+    ([[-1.]], [1], 1, 'negative'), ([[np.nan]], [1], 1, 'NaN')])
+def test_what_cannot_be_reviewed(distances, g_pids, k, word):
+    with pytest.raises(ValueError, match=word):
+        review_ranking(np.array(distances), [1], g_pids, [1], [2], k)
 
 
-def test_states_are_listed_in_their_order():
-    assert (module.WRONG, module.RIGHT, module.IGNORED) == (0, 1, 2)
+# -- distances of pairs --------------------------------------------------------
+
+
+def pairs_of(parts):
+    """Histogram of (distances (b, G), positive matches (b, G)) blocks."""
+    # A query for each distance, so that any pattern of matches is one of persons.
+    blocks, pids = [], []
+    for distances, same in parts:
+        rows = slice(len(pids), len(pids) + distances.size)
+        blocks.append((rows, distances.reshape(-1, 1)))
+        pids.extend(same.ravel().astype(int))
+    camids = [1] * len(pids)
+    return review_ranking(iter(blocks), pids, [1], camids, [2], 1).pairs
+
+
+@pytest.mark.parametrize('scales', [(1, 1, 1), (1e-6, 1, 1e4), (5, .1, 7), (0, 0, 3)])
+def test_no_pair_is_lost_when_bins_grow(scales):
+    rng = np.random.default_rng(0)
+    parts = [(scale * rng.random((6, 20)), rng.random((6, 20)) < .3)
+             for scale in scales]
+    found = pairs_of(parts)
+    distances, same = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+    for counts, mask in ((found.same, same), (found.different, ~same)):
+        expected, _ = np.histogram(distances[mask], found.edges)
+        # Rounding may move what lies on an edge.
+        assert np.abs(np.cumsum(counts) - np.cumsum(expected)).max() <= 1
+        assert counts.sum() == mask.sum()
+    assert found.edges[-1] >= distances.max() > found.edges[-1] * .49
+
+
+def test_all_distances_zero():
+    found = pairs_of([(np.zeros((2, 3)), np.eye(2, 3) > 0)])
+    assert (found.same[0], found.different[0]) == (2, 4)
+    assert (found.same.sum(), found.different.sum()) == (2, 4)
+    assert (np.diff(found.edges) > 0).all()
+
+
+def test_ignored_pairs_are_not_counted():
+    found = review_ranking([[1., 1e9]], [1], [1, 1], [1], [2, 1]).pairs
+    assert (found.same.sum(), found.different.sum()) == (1, 0)
+    assert found.edges[-1] == 1
+
+
+@pytest.mark.parametrize('num_bins', [1, 7, 60, 1000])
+def test_coarser_keeps_all(num_bins):
+    rng = np.random.default_rng(2)
+    fine = pairs_of([(3 + rng.random((9, 50)), rng.random((9, 50)) < .5)])
+    coarse = coarser(fine, num_bins)
+    assert len(coarse.same) <= num_bins
+    assert len(coarse.edges) == len(coarse.same) + 1
+    assert (coarse.same.sum(), coarse.different.sum()) == (
+        fine.same.sum(), fine.different.sum())
+    assert coarse.edges[0] > 2.9
+    widths = np.diff(coarse.edges)
+    np.testing.assert_allclose(widths, widths[0])
+    inner = np.flatnonzero(np.isin(fine.edges, coarse.edges[1:-1]))
+    np.testing.assert_array_equal(
+        np.cumsum(fine.same)[inner - 1], np.cumsum(coarse.same)[:-1])
+
+
+def test_coarser_of_nothing():
+    coarse = coarser(PairHistogram(np.arange(5.), *np.zeros((2, 4), int)), 3)
+    assert coarse.same.tolist() == [0]
+
+
+def test_separation_against_all_pairs():
+    rng = np.random.default_rng(4)
+    same, different = rng.normal(4, 1, 300), rng.normal(7, 1, 900)
+    distances = np.concatenate([same, different])[None].clip(0)
+    found = separation(pairs_of([(distances, np.arange(1200)[None] < 300)]))
+    overlaps = [(same > t).mean() + (different <= t).mean()
+                for t in np.sort(distances[0])]
+    assert found.overlap == pytest.approx(min(overlaps), abs=.01)
+    assert found.same_beyond == pytest.approx((same > found.threshold).mean(), abs=.01)
+    assert found.different_within == pytest.approx(
+        (different < found.threshold).mean(), abs=.01)
+    nearer = (same[:, None] < different).mean()
+    assert found.nearer == pytest.approx(nearer, abs=.002)
+
+
+def test_told_apart():
+    """Between heaps that do not touch, the middle of the gap tells best."""
+    found = separation(PairHistogram(
+        np.arange(8.), np.array([2, 0, 0, 0, 0, 0, 0]), np.array([0] * 6 + [5])))
+    assert found == (3., 0, 0, 0, 1)
+
+
+def test_not_told_apart():
+    counts = np.array([3, 4, 5])
+    found = separation(PairHistogram(np.arange(4.), counts, counts))
+    assert found.overlap == pytest.approx(1)
+    assert found.nearer == pytest.approx(.5)
+
+
+def test_wrong_way_round():
+    found = separation(PairHistogram(np.arange(3.), np.array([0, 1]), np.array([1, 0])))
+    assert found.overlap == 1
+    assert found.nearer == 0
+
+
+def test_separation_needs_pairs_of_both_kinds():
+    with pytest.raises(ValueError, match='both'):
+        separation(PairHistogram(np.arange(2.), np.array([0]), np.array([2])))

@@ -3,13 +3,8 @@ import numpy as np
 import pytest
 import torch
 
-from cosam_mm.evaluation.functional import retrieval
-from cosam_mm.evaluation.functional.retrieval import (
-    rank_blocks,
-    rank_distances,
-    rank_features,
-    retrieval_figures,
-)
+from cosam_mm.evaluation.functional.distance import distance_blocks
+from cosam_mm.evaluation.functional.retrieval import rank_distances, retrieval_metrics
 from tests.reference.naive_retrieval import naive_distances, naive_retrieval
 
 
@@ -31,28 +26,28 @@ def assert_equals_naive(ranks, distances, ids, max_rank=20):
     for i, query in enumerate(queries):
         assert ranks.valid[i] == (query is not None)
         if query is None:
-            assert ranks.num_true[i] == ranks.first_rank[i] == ranks.last_rank[i] == 0
+            assert not any(ranks[column][i] for column in range(3))
             assert np.isnan(ranks.average_precision[i])
             assert np.isnan(ranks.inverse_negative_penalty[i])
             continue
-        assert ranks.num_true[i] == query['num_true']
+        assert ranks.num_matches[i] == query['num_true']
         assert ranks.first_rank[i] == query['first_rank']
         assert ranks.last_rank[i] == query['last_rank']
         assert ranks.average_precision[i] == pytest.approx(query['ap'])
         assert ranks.inverse_negative_penalty[i] == pytest.approx(query['inp'])
-    figures = retrieval_figures(ranks, max_rank)
-    np.testing.assert_allclose(figures.cmc, cmc)
-    assert figures.mean_ap == pytest.approx(mean_ap)
-    assert figures.mean_inp == pytest.approx(mean_inp)
-    assert figures.num_valid == sum(query is not None for query in queries)
-    assert figures.num_without_truth == sum(query is None for query in queries)
+    metrics = retrieval_metrics(ranks, max_rank)
+    np.testing.assert_allclose(metrics.cmc, cmc)
+    assert metrics.mean_ap == pytest.approx(mean_ap)
+    assert metrics.mean_inp == pytest.approx(mean_inp)
+    assert metrics.num_valid == sum(query is not None for query in queries)
+    assert metrics.num_without_match == sum(query is None for query in queries)
 
 
 class TestAgainstOracle:
 
     @pytest.mark.parametrize('seed', range(8))
     @pytest.mark.parametrize('levels', [1, 2, 5, None])
-    def test_random(self, seed, levels):
+    def test_random_distances(self, seed, levels):
         """levels: how many different distances there are; 1 is one large tie."""
         rng = np.random.default_rng(seed)
         ids = random_ids(rng, 12, 30, num_pids=4 + seed)
@@ -61,20 +56,16 @@ class TestAgainstOracle:
         assert_equals_naive(rank_distances(distances, *ids), distances, ids)
 
     @pytest.mark.parametrize('dtype', [np.float16, np.float32, np.int16])
-    def test_types(self, rng, dtype):
+    def test_types_and_negative_distances(self, rng, dtype):
         ids = random_ids(rng, 6, 20)
-        distances = (10 * rng.random((6, 20))).astype(dtype)
+        distances = (10 * rng.random((6, 20)) - 4).astype(dtype)
+        before = distances.copy()
         assert_equals_naive(rank_distances(distances, *ids), distances, ids)
-
-    def test_negative_distances(self, rng):
-        ids = random_ids(rng, 6, 20)
-        distances = rng.integers(-3, 3, size=(6, 20)).astype(np.float32)
-        assert_equals_naive(rank_distances(distances, *ids), distances, ids)
+        np.testing.assert_array_equal(distances, before)
 
     @pytest.mark.parametrize('distance', ['euclidean', 'squared_euclidean', 'cosine'])
     @pytest.mark.parametrize('block_bytes', [1, 300, 2**20])
-    def test_features_in_blocks(self, rng, monkeypatch, distance, block_bytes):
-        monkeypatch.setattr(retrieval, '_BLOCK_BYTES', block_bytes)
+    def test_features_in_blocks(self, rng, distance, block_bytes):
         # Few values of few coordinates: distances come in large exact ties.
         q, g = (rng.integers(1, 3, size=(n, 3)).astype(float) for n in (9, 25))
         ids = random_ids(rng, 9, 25)
@@ -82,7 +73,8 @@ class TestAgainstOracle:
         if distance == 'cosine':
             distances = np.round(naive_distances(q, g, 'cosine'), 9)
             q, g = q.astype(np.float32), g.astype(np.float32)
-        ranks = rank_features(torch.from_numpy(q), g, *ids, distance)
+        blocks = distance_blocks(torch.from_numpy(q), g, distance, block_bytes)
+        ranks = rank_distances(blocks, *ids)
         assert_equals_naive(ranks, distances, ids)
         assert_equals_naive(rank_distances(distances, *ids), distances, ids)
 
@@ -100,9 +92,9 @@ class TestAgainstOracle:
             pids, camids = tracks[:, 2], tracks[:, 3]
             ids = (pids[query], pids[gallery], camids[query], camids[gallery])
             distances = rng.random((len(query), len(gallery)), dtype=np.float32)
-            figures = retrieval_figures(rank_distances(distances, *ids))
-            assert figures.num_without_truth == num_without
-            assert figures.num_valid == 1980 - num_without
+            metrics = retrieval_metrics(rank_distances(distances, *ids))
+            assert metrics.num_without_match == num_without
+            assert metrics.num_valid == 1980 - num_without
             some = np.arange(0, 1980, 200)
             part = (ids[0][some], ids[1], ids[2][some], ids[3])
             assert_equals_naive(rank_distances(distances[some], *part),
@@ -114,7 +106,7 @@ class TestDefinitions:
     def test_by_hand(self):
         # Ranked: true, wrong, true; the nearest of all is of the same camera.
         ranks = rank_distances([[0., .1, .2, .3]], [1], [1, 1, 2, 1], [1], [1, 2, 1, 3])
-        assert ranks.num_true.tolist() == [2]
+        assert ranks.num_matches.tolist() == [2]
         assert (ranks.first_rank[0], ranks.last_rank[0]) == (1, 3)
         assert ranks.average_precision[0] == pytest.approx((1 + 2 / 3) / 2)
         assert ranks.inverse_negative_penalty[0] == pytest.approx(2 / 3)
@@ -126,9 +118,9 @@ class TestDefinitions:
     def test_a_collapsed_model_ranks_last(self):
         """Constant features: every true match comes after every wrong one."""
         ids = ([1, 2], [1, 2, 3, 4], [1, 1], [2, 2, 2, 2])
-        ranks = rank_features(np.ones((2, 8)), np.ones((4, 8)), *ids)
+        ranks = rank_distances(distance_blocks(np.ones((2, 8)), np.ones((4, 8))), *ids)
         assert ranks.first_rank.tolist() == [4, 4]
-        assert retrieval_figures(ranks, 3).cmc.tolist() == [0, 0, 0]
+        assert retrieval_metrics(ranks, 3).cmc.tolist() == [0, 0, 0]
 
     @pytest.mark.parametrize('levels', [3, None])
     def test_order_of_the_gallery_does_not_matter(self, rng, levels):
@@ -145,9 +137,9 @@ class TestDefinitions:
     def test_perfect_ranking(self):
         distances = 1 - np.eye(4)
         ids = (np.arange(4), np.arange(4), np.zeros(4, int), np.ones(4, int))
-        figures = retrieval_figures(rank_distances(distances, *ids), 5)
-        assert figures.cmc.tolist() == [1] * 5
-        assert (figures.mean_ap, figures.mean_inp) == (1, 1)
+        metrics = retrieval_metrics(rank_distances(distances, *ids), 5)
+        assert metrics.cmc.tolist() == [1] * 5
+        assert (metrics.mean_ap, metrics.mean_inp) == (1, 1)
 
     def test_query_in_gallery_is_removed(self, rng):
         """A query's own tracklet in the gallery changes nothing for that query."""
@@ -155,15 +147,15 @@ class TestDefinitions:
         pids, camids = rng.integers(4, size=20), np.tile([0, 1], 10)
         for i in range(5):
             rest = np.delete(np.arange(20), i)
-            own = (x[[i]], pids[[i]], camids[[i]])
-            both, without = (rank_features(own[0], x[g], own[1], pids[g], own[2],
-                                           camids[g]) for g in (np.arange(20), rest))
+            both, without = (
+                rank_distances(distance_blocks(x[[i]], x[g]), pids[[i]], pids[g],
+                               camids[[i]], camids[g]) for g in (np.arange(20), rest))
             np.testing.assert_equal(both._asdict(), without._asdict())
 
     def test_one_query_one_entry(self):
-        figures = retrieval_figures(rank_distances([[.5]], [1], [1], [1], [2]), 20)
-        assert figures.cmc.tolist() == [1] * 20
-        assert figures.num_valid == 1
+        metrics = retrieval_metrics(rank_distances([[.5]], [1], [1], [1], [2]), 20)
+        assert metrics.cmc.tolist() == [1] * 20
+        assert metrics.num_valid == 1
 
     def test_distractors_only_push_back(self):
         distances = np.array([[.5, .1, .2, .9]])
@@ -177,73 +169,58 @@ class TestDefinitions:
         selection = np.zeros(12, bool)
         selection[[1, 4, 5]] = True
         part = (ids[0][selection], ids[1], ids[2][selection], ids[3])
-        expected = retrieval_figures(rank_distances(distances[selection], *part))
-        found = retrieval_figures(ranks, selection=selection)
+        expected = retrieval_metrics(rank_distances(distances[selection], *part))
+        found = retrieval_metrics(ranks, selection=selection)
         np.testing.assert_array_equal(found.cmc, expected.cmc)
         assert found[1:] == expected[1:]
-
-    def test_distances_are_left_as_they_were(self, rng):
-        distances = rng.random((3, 8))
-        before = distances.copy()
-        rank_distances(distances, *random_ids(rng, 3, 8))
-        np.testing.assert_array_equal(distances, before)
 
 
 class TestMistakes:
 
-    @pytest.mark.parametrize(('ids', 'message'), [
-        (([], [1], [], [1]), 'q_pids is empty: there is no query'),
-        (([1], [], [1], []), 'g_pids is empty: there is no gallery'),
-        (([1], [1], [1, 2], [1]), 'q_pids has 1 entries, q_camids has 2'),
-        (([1], [1], [1], [1, 2]), 'g_pids has 1 entries, g_camids has 2'),
-        (([1.5], [1], [1], [1]), 'q_pids must hold integers, got float64'),
-        (([1], [[1]], [1], [1]), r'g_pids has shape \(1, 1\)'),
+    @pytest.mark.parametrize(('ids', 'word'), [
+        (([], [1], [], [1]), 'q_pids is empty'),
+        (([1], [], [1], []), 'g_pids is empty'),
+        (([1], [1], [1, 2], [1]), 'q_camids has 2'),
+        (([1], [1], [1], [1, 2]), 'g_camids has 2'),
+        (([1.5], [1], [1], [1]), 'float64'), (([1], [[1]], [1], [1]), r'\(1, 1\)'),
     ])
-    def test_ids(self, ids, message):
-        distances = np.zeros((len(ids[0]), len(ids[1])))
-        with pytest.raises(ValueError, match=message):
-            rank_distances(distances, *ids)
+    def test_ids(self, ids, word):
+        with pytest.raises(ValueError, match=word):
+            rank_distances(np.zeros((len(ids[0]), len(ids[1]))), *ids)
 
-    def test_sizes(self):
-        with pytest.raises(ValueError, match=r'\(2, 3\); 3 queries and 2 gallery'):
-            rank_distances(np.zeros((2, 3)), [1] * 3, [1] * 2, [1] * 3, [1] * 2)
-        with pytest.raises(ValueError, match='5 gallery features came with 2 g_pids'):
-            rank_features(np.zeros((1, 4)), np.zeros((5, 4)), [1], [1, 2], [1], [1, 2])
-        with pytest.raises(ValueError, match='2 query features came with 1 q_pids'):
-            rank_features(np.zeros((2, 4)), np.zeros((2, 4)), [1], [1, 2], [1], [1, 2])
+    @pytest.mark.parametrize('shape', [(2, 2), (4, 2), (3, 1), (3, 3), (6,)])
+    def test_sizes(self, shape):
+        with pytest.raises(ValueError, match='quer'):
+            rank_distances(np.zeros(shape), [1] * 3, [1] * 2, [1] * 3, [1] * 2)
 
     @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
-    def test_distances_that_are_no_numbers(self, value):
+    def test_distances_that_are_not_finite(self, value):
         distances = np.zeros((3, 2))
         distances[1, 1] = value
-        with pytest.raises(ValueError, match='of 1 queries .*the first is query 1'):
+        with pytest.raises(ValueError, match='query 1'):
             rank_distances(distances, [1] * 3, [1] * 2, [1] * 3, [2] * 2)
-        with pytest.raises(ValueError, match='real numbers, got bool'):
-            rank_distances(distances > 0, [1] * 3, [1] * 2, [1] * 3, [2] * 2)
 
-    def test_blocks(self):
-        ids = ([1, 1], [1], [1, 1], [2])
-        with pytest.raises(ValueError, match='starts at query 1, expected 0'):
-            rank_blocks([(slice(1, 2), np.zeros((1, 1)))], *ids)
-        with pytest.raises(ValueError, match=r'queries 0 to 1 have shape \(2, 3\)'):
-            rank_blocks([(slice(0, 2), np.zeros((2, 3)))], *ids)
-        with pytest.raises(ValueError, match='came for 1 queries; q_pids has 2'):
-            rank_blocks([(slice(0, 1), np.zeros((1, 1)))], *ids)
+    def test_distances_that_are_no_numbers(self):
+        with pytest.raises(ValueError, match='bool'):
+            rank_distances(np.ones((1, 2), bool), [1], [1] * 2, [1], [2] * 2)
 
-    def test_nothing_valid(self):
+    @pytest.mark.parametrize(('rows', 'shape', 'word'), [
+        (slice(1, 2), (1, 1), 'queries 1'), (slice(0, 2), (2, 3), r'\(2, 3\)'),
+        (slice(0, 3), (3, 1), 'of 2'), (slice(0, 1), (1, 1), '1 queries')])
+    def test_blocks(self, rows, shape, word):
+        with pytest.raises(ValueError, match=word):
+            rank_distances(iter([(rows, np.zeros(shape))]), [1, 1], [1], [1, 1], [2])
+
+    def test_no_query_with_a_match(self):
         ranks = rank_distances(np.zeros((2, 2)), [1, 2], [1, 3], [1, 1], [1, 2])
         assert not ranks.valid.any()
-        with pytest.raises(ValueError, match='None of the 2 queries .*another camera'):
-            retrieval_figures(ranks)
+        with pytest.raises(ValueError, match='another camera'):
+            retrieval_metrics(ranks)
 
-    @pytest.mark.parametrize('max_rank', [0, -1, 1.5])
-    def test_max_rank(self, max_rank):
+    @pytest.mark.parametrize(('options', 'word'), [
+        (dict(max_rank=0), 'max_rank'), (dict(max_rank=1.5), 'max_rank'),
+        (dict(selection=[1]), 'selection'), (dict(selection=[True] * 2), 'selection')])
+    def test_options(self, options, word):
         ranks = rank_distances([[.5]], [1], [1], [1], [2])
-        with pytest.raises(ValueError, match=f'at least 1, got {max_rank}'):
-            retrieval_figures(ranks, max_rank)
-
-    @pytest.mark.parametrize('selection', [[1], [True, False]])
-    def test_selection(self, selection):
-        ranks = rank_distances([[.5]], [1], [1], [1], [2])
-        with pytest.raises(ValueError, match='one bool for each of 1 queries'):
-            retrieval_figures(ranks, selection=selection)
+        with pytest.raises(ValueError, match=word):
+            retrieval_metrics(ranks, **options)

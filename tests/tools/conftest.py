@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.action_data import write_data_root
-from tests.tool_process import ToolNest, run_fresh
+from tests.tool_process import run_fresh
 
 TINY = """
 _base_ = [{base!r}]
@@ -17,14 +17,6 @@ val_dataloader = in_process
 test_dataloader = in_process
 default_hooks = dict(logger=dict(interval=1))
 """
-
-
-@pytest.fixture(scope='session')
-def nest():
-    """Runs tools in processes that need not import everything first."""
-    nest = ToolNest()
-    yield nest
-    nest.close()
 
 
 @pytest.fixture(scope='session')

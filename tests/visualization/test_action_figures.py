@@ -7,8 +7,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from cosam_mm.evaluation.functional.confusion import ClassAccuracy
-from cosam_mm.evaluation.functional.paired_outcome import compare_clips
+from cosam_mm.evaluation.functional.confusion import ClassAccuracy, compare_clips
 from cosam_mm.visualization.action_figures import (
     accuracy_figure,
     cell_colours,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cosam_mm.evaluation.functional.pair_histogram import (
+from cosam_mm.evaluation.functional.ranked_lists import (
     PairHistogram,
     Separation,
     separation,

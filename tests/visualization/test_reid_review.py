@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from cosam_mm.evaluation.functional.retrieval import retrieval_figures
+from cosam_mm.evaluation.functional.retrieval import retrieval_metrics
 from cosam_mm.evaluation.metrics.reid_metric import evaluate_features
 from cosam_mm.visualization.reid_review import review_features
 from tests.reid_pictures_data import small_features
@@ -30,14 +30,14 @@ def test_figures_are_those_of_the_test(distance, rerank):
     assert list(review.rankings) == [f'{distance} distance', 're-ranked'][
         :2 if rerank else 1]
     for prefix, ranking in zip(('', 'rerank_'), review.rankings.values()):
-        found = retrieval_figures(ranking.ranks, 20)
-        assert found.mean_ap == result.figures[f'{prefix}mAP']
-        assert found.mean_inp == result.figures[f'{prefix}mINP']
+        found = retrieval_metrics(ranking.ranks, 20)
+        assert found.mean_ap == result.metrics[f'{prefix}mAP']
+        assert found.mean_inp == result.metrics[f'{prefix}mINP']
         for k in (1, 5, 10, 20):
-            assert found.cmc[k - 1] == result.figures[f'{prefix}R{k}']
+            assert found.cmc[k - 1] == result.metrics[f'{prefix}R{k}']
     names = review.features['tracklet_id']
     valid = review.ranking.ranks.valid
-    assert tuple(names[review.query[~valid]]) == result.queries_without_truth
+    assert tuple(names[review.query[~valid]]) == result.queries_without_match
     assert len(review.query) == result.num_queries
     assert len(review.gallery) == result.num_gallery
     assert review.rerank == result.rerank

@@ -17,9 +17,8 @@ from cosam_mm.apis.tracklet_encoder import (
     TrackletEncoder,
     configured_distance,
 )
-from cosam_mm.evaluation.functional.pair_histogram import separation
-from cosam_mm.evaluation.functional.ranked_lists import extreme_queries
-from cosam_mm.evaluation.functional.retrieval import retrieval_figures
+from cosam_mm.evaluation.functional.ranked_lists import extreme_queries, separation
+from cosam_mm.evaluation.functional.retrieval import retrieval_metrics
 from cosam_mm.evaluation.reid_features import load_features
 from cosam_mm.utils.cli import one_line_errors
 from cosam_mm.visualization.rank_panel_making import (
@@ -129,7 +128,7 @@ def draw_curves(review, out):
         return
     longest = min(MAX_RANK, len(review.gallery))
     write(out / 'cmc.png', figure_png(draw_cmc(
-        {name: retrieval_figures(ranking.ranks, longest).cmc
+        {name: retrieval_metrics(ranking.ranks, longest).cmc
          for name, ranking in review.rankings.items()})))
     pairs = review.ranking.pairs
     if pairs.different.any():

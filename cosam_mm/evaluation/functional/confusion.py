@@ -1,8 +1,8 @@
-"""What a classifier takes for what, clip by clip.
+"""Which classes a classifier confuses, clip by clip, and two classifiers compared.
 
-The rules are those of :mod:`.fusion`: of classes with equal scores the lower one is
-predicted, and a clip with a NaN among its scores has no prediction, which is wrong.
-``rows`` are positions of clips, from 0.
+The rules are those of :mod:`.score_fusion`: of classes with equal scores the lower one
+is predicted, and a clip with a NaN among its scores has no prediction, which is wrong.
+``rows`` are numbers of clips, from 0.
 """
 from typing import NamedTuple
 
@@ -10,12 +10,12 @@ import numpy as np
 
 from .score_fusion import class_probabilities
 
-__all__ = ['NO_PREDICTION', 'ClassAccuracy', 'ConfusedPair', 'class_accuracy',
-           'confused_order', 'confusion_matrix', 'finite_probabilities',
-           'hardest_clips', 'most_confused_classes', 'most_confused_pairs',
-           'near_misses', 'predict_labels', 'true_class_losses']
+__all__ = ['NO_PREDICTION', 'ClassAccuracy', 'ConfusedPair', 'PairedOutcome',
+           'class_accuracy', 'compare_clips', 'confused_order', 'confusion_matrix',
+           'finite_probabilities', 'hardest_clips', 'most_confused_classes',
+           'most_confused_pairs', 'near_misses', 'predict_labels', 'true_class_losses']
 
-# Stands in the place of a class where a score is NaN.
+# Instead of a class where a score is NaN.
 NO_PREDICTION = -1
 _LEAST_PROBABILITY = 1e-12
 
@@ -77,12 +77,12 @@ def true_class_losses(score: np.ndarray, label: np.ndarray,
     """
     score = np.asarray(score, dtype=np.float64)
     own = np.take_along_axis(score, np.asarray(label)[:, None], axis=1)[:, 0]
-    if score_type == 'prob':
-        losses = -np.log(np.maximum(own, _LEAST_PROBABILITY))
-    else:
-        with np.errstate(invalid='ignore'):  # infinity, which becomes NaN below
-            gap = score - score.max(axis=1, keepdims=True)
-            losses = np.log(np.exp(gap).sum(axis=1)) + score.max(axis=1) - own
+    with np.errstate(invalid='ignore'):  # of scores that are not finite
+        if score_type == 'prob':
+            losses = -np.log(np.maximum(own, _LEAST_PROBABILITY))
+        else:
+            peak = score.max(axis=1)
+            losses = np.log(np.exp(score - peak[:, None]).sum(axis=1)) + peak - own
     return np.where(np.isfinite(score).all(axis=1), losses, np.nan)
 
 
@@ -280,3 +280,73 @@ def confused_order(matrix: np.ndarray) -> np.ndarray:
     condensed = squareform(distance, checks=False)
     return leaves_list(linkage(condensed, 'average', optimal_ordering=True)) \
         .astype(np.int64)
+
+
+# -- two results -------------------------------------------------------------
+
+
+class PairedOutcome(NamedTuple):
+    """The clips of a test by which of two models gets them right.
+
+    Attributes:
+        both: Rows that both get right.
+        only_first: Rows that the first alone gets right.
+        only_second: Rows that the second alone gets right.
+        neither: Rows that both get wrong.
+    """
+    both: np.ndarray
+    only_first: np.ndarray
+    only_second: np.ndarray
+    neither: np.ndarray
+
+    @property
+    def p_value(self) -> float:
+        """How often chance divides the clips that one model gets right so unevenly.
+
+        The exact two-sided test of McNemar (*Note on the sampling error of the
+        difference between correlated proportions or percentages*, Psychometrika 1947):
+        each of these clips is a fair coin. Small values speak for a real difference on
+        clips like these, not for one between other training runs. 1 without such clips.
+        """
+        from scipy.stats import binomtest
+        count = len(self.only_first) + len(self.only_second)
+        return float(binomtest(len(self.only_first), count).pvalue) if count else 1.
+
+    def class_gain(self, label: np.ndarray, num_classes: int) -> np.ndarray:
+        """Clips of each class that the second model wins and loses against the first.
+
+        Args:
+            label: (N,) integers in [0, num_classes).
+            num_classes: K.
+
+        Returns:
+            (2, K) int64: clips won, clips lost.
+        """
+        label = np.asarray(label)
+        return np.stack([np.bincount(label[rows], minlength=num_classes)
+                         for rows in (self.only_second, self.only_first)])
+
+
+def compare_clips(first_is_right: np.ndarray,
+                  second_is_right: np.ndarray) -> PairedOutcome:
+    """Divide clips by which of two models gets them right.
+
+    Args:
+        first_is_right: (N,) bool.
+        second_is_right: (N,) bool, the same clips in the same order; see
+            :func:`.score_fusion.align_by_id`.
+
+    Raises:
+        ValueError: The shapes differ.
+
+    Example:
+        >>> outcome = compare_clips([True, True, False], [True, False, True])
+        >>> outcome.only_second.tolist(), outcome.p_value
+        ([2], 1.0)
+    """
+    first, second = np.asarray(first_is_right), np.asarray(second_is_right)
+    if first.shape != second.shape:
+        raise ValueError(f'The first model has {first.shape} results, the second '
+                         f'{second.shape}: clips must be matched first.')
+    return PairedOutcome(*(np.flatnonzero(fields) for fields in (
+        first & second, first & ~second, ~first & second, ~first & ~second)))

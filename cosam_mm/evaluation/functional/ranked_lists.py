@@ -1,23 +1,28 @@
-"""What stands behind the figures of a ranking: the lists themselves, and all pairs.
+"""What a ranking looks like: the lists themselves, and the distances of all pairs.
 
-The rules are those at the head of :mod:`.retrieval`. A list shows also what those rules
-remove, the gallery entries of the query's own person and camera, marked :data:`IGNORED`
-and without a rank, so that a reader sees what was not counted. Equal distances come as
-they are rated: wrong, right, ignored.
+The rules are those at the head of :mod:`.retrieval`. A list also shows the entries that
+those rules remove, of the query's own person and camera: they are :data:`IGNORED` and
+have no rank. Equal distances are listed as they are ranked: wrong, right, ignored.
+
+The pairs of a test are too many to keep (22 million in MARS), and the largest distance
+is known only at the end. The bins of the histogram therefore double in width whenever a
+distance lies beyond the last one: two neighbours become one, and no count is lost.
 """
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Union
 
 import numpy as np
 
-from .pair_histogram import PairCounter, PairHistogram
-from .retrieval import QueryRanks, rank_blocks
+from .retrieval import Blocks, QueryRanks, as_blocks, rank_distances
 
-__all__ = ['IGNORED', 'RIGHT', 'WRONG', 'ExtremeQueries', 'RankedLists',
-           'RankingReview', 'extreme_queries', 'ranked_lists', 'review_blocks']
+__all__ = ['IGNORED', 'RIGHT', 'WRONG', 'ExtremeQueries', 'PairHistogram',
+           'RankedLists', 'RankingReview', 'Separation', 'coarser', 'extreme_queries',
+           'review_ranking', 'separation']
 
 # In the order in which entries of one distance are listed.
 WRONG, RIGHT, IGNORED = range(3)
+
+_NUM_BINS = 4096
 
 
 class RankedLists(NamedTuple):
@@ -27,12 +32,25 @@ class RankedLists(NamedTuple):
         index: (Q, k) int64, numbers of gallery entries.
         distance: (Q, k).
         state: (Q, k) int8: :data:`WRONG`, :data:`RIGHT` or :data:`IGNORED`.
-        rank: (Q, k) int64, place from 1 up among those that count; 0 if ignored.
+        rank: (Q, k) int64, from 1 up among those that count; 0 if ignored.
     """
     index: np.ndarray
     distance: np.ndarray
     state: np.ndarray
     rank: np.ndarray
+
+
+class PairHistogram(NamedTuple):
+    """How many pairs have which distance.
+
+    Attributes:
+        edges: (B + 1,) float64, rising; a bin holds its left edge.
+        same: (B,) int64, pairs of one person.
+        different: (B,) int64, pairs of two.
+    """
+    edges: np.ndarray
+    same: np.ndarray
+    different: np.ndarray
 
 
 class RankingReview(NamedTuple):
@@ -58,6 +76,24 @@ class ExtremeQueries(NamedTuple):
     """
     best: np.ndarray
     worst: np.ndarray
+
+
+class Separation(NamedTuple):
+    """How far one distance tells pairs of one person from pairs of two.
+
+    Attributes:
+        threshold: The distance that does it best.
+        same_beyond: Share of the pairs of one person that are farther.
+        different_within: Share of the pairs of two that are nearer.
+        overlap: The sum of both: 0 if they are told apart, 1 if nothing tells them.
+        nearer: Share of (pair of one, pair of two) in which the former is nearer;
+            equal ones count half.
+    """
+    threshold: float
+    same_beyond: float
+    different_within: float
+    overlap: float
+    nearer: float
 
 
 # -- lists -------------------------------------------------------------------
@@ -93,18 +129,113 @@ def _lists(distances: np.ndarray, states: np.ndarray, k: int) -> RankedLists:
                        np.where(counts, np.cumsum(counts, axis=1), 0))
 
 
-def _check_k(k: int) -> None:
-    if not isinstance(k, (int, np.integer)) or k < 1:
-        raise ValueError(f'k must be an integer of at least 1, got {k!r}.')
+# -- distances of pairs --------------------------------------------------------
 
 
-def ranked_lists(distances: np.ndarray, q_pids: Sequence[int], g_pids: Sequence[int],
-                 q_camids: Sequence[int], g_camids: Sequence[int],
-                 k: int = 10) -> RankedLists:
-    """The beginning of each query's ranked list, and what is right in it.
+class _PairCounter:
+    """Counts distances in bins from 0 up to the largest that has come.
 
     Args:
-        distances: (Q, G), finite; smaller is more alike.
+        num_bins: Even. At least half of them, less one, lie below the largest
+            distance.
+    """
+
+    def __init__(self, num_bins: int = _NUM_BINS) -> None:
+        self._width = 0.  # as long as all distances are 0
+        self._counts = np.zeros((2, num_bins), np.int64)
+
+    def _reach(self, largest: float) -> None:
+        num_bins = self._counts.shape[1]
+        if self._width == 0:
+            self._width = largest / num_bins
+        while largest > self._width * num_bins:
+            merged = self._counts.reshape(2, -1, 2).sum(axis=2)
+            self._counts = np.pad(merged, ((0, 0), (0, num_bins // 2)))
+            self._width *= 2
+
+    def add(self, distances: np.ndarray, same: np.ndarray,
+            different: np.ndarray) -> None:
+        """Count the distances (b, G), none negative, that either mask (b, G) picks."""
+        if distances.min(initial=0) < 0:
+            raise ValueError('Distances of pairs must not be negative, got '
+                             f'{distances.min()}.')
+        num_bins = self._counts.shape[1]
+        picked = same | different
+        if picked.any():
+            self._reach(float(distances[picked].max()))
+        # Row by row: the numbers of bins of a whole block would take twice its memory.
+        for row, *masks in zip(distances, same, different):
+            bins = np.minimum(row / self._width, num_bins - 1).astype(np.int64) \
+                if self._width else np.zeros(len(row), np.int64)
+            for counts, mask in zip(self._counts, masks):
+                counts += np.bincount(bins[mask], minlength=num_bins)
+
+    def histogram(self) -> PairHistogram:
+        """What has been counted so far."""
+        edges = (self._width or 1.) * np.arange(self._counts.shape[1] + 1)
+        return PairHistogram(edges, *self._counts.copy())
+
+
+def coarser(histogram: PairHistogram, num_bins: int = 60) -> PairHistogram:
+    """At most so many bins, over the distances that occur; no count is lost.
+
+    Example:
+        >>> fine = PairHistogram(np.arange(7.), np.array([0, 1, 2, 0, 0, 0]),
+        ...                      np.array([0, 0, 0, 4, 5, 0]))
+        >>> coarse = coarser(fine, 2)
+        >>> [values.tolist() for values in coarse]
+        [[1.0, 3.0, 5.0], [3, 0], [0, 9]]
+    """
+    filled = np.flatnonzero(histogram.same + histogram.different)
+    first, last = (filled[0], filled[-1]) if len(filled) else (0, 0)
+    step = -(-(last + 1 - first) // num_bins)
+    starts = np.arange(first, last + 1, step)
+    stop = starts[-1] + step
+    edges = np.append(histogram.edges[starts], 0.)
+    width = histogram.edges[1] - histogram.edges[0]
+    edges[-1] = histogram.edges[0] + stop * width  # may lie past the last fine bin
+    return PairHistogram(edges, *(np.add.reduceat(counts[:stop], starts)
+                                  for counts in histogram[1:]))
+
+
+def separation(histogram: PairHistogram) -> Separation:
+    """How far distance tells one person from two, to within the width of a bin.
+
+    Raises:
+        ValueError: There are no pairs of one kind.
+
+    Example:
+        >>> found = separation(PairHistogram(np.arange(4.), np.array([3, 1, 0]),
+        ...                                  np.array([0, 1, 4])))
+        >>> found.threshold, found.same_beyond, found.different_within, found.nearer
+        (2.0, 0.0, 0.2, 0.975)
+    """
+    edges, same, different = histogram
+    if not same.any() or not different.any():
+        raise ValueError(f'{same.sum()} pairs of one person and {different.sum()} of '
+                         'two: separation needs both.')
+    same, different = same / same.sum(), different / different.sum()
+    beyond, within = 1 - np.cumsum(same), np.cumsum(different)
+    overlap = beyond + within
+    # Between two heaps that do not touch, any distance is the best: take the middle.
+    best = np.flatnonzero(overlap <= overlap.min() + 1e-12)
+    best = best[(len(best) - 1) // 2]
+    nearer = (same * (1 - within + different / 2)).sum()
+    shares = np.clip([beyond[best], within[best]], 0, 1)
+    return Separation(float(edges[best + 1]), *map(float, shares),
+                      float(min(shares.sum(), 1)), float(nearer))
+
+
+# -- everything at once ------------------------------------------------------
+
+
+def review_ranking(distances: Union[np.ndarray, Blocks], q_pids: Sequence[int],
+                   g_pids: Sequence[int], q_camids: Sequence[int],
+                   g_camids: Sequence[int], k: int = 10) -> RankingReview:
+    """Ranks, lists and pairs of a ranking whose distances pass by once.
+
+    Args:
+        distances: (Q, G) or blocks of it, none negative; see :func:`rank_distances`.
         q_pids: (Q,) integers.
         g_pids: (G,) integers.
         q_camids: (Q,) integers.
@@ -112,76 +243,43 @@ def ranked_lists(distances: np.ndarray, q_pids: Sequence[int], g_pids: Sequence[
         k: Entries of a list, ignored ones included; all where the gallery has fewer.
 
     Returns:
-        Arrays (Q, min(k, G)); see :class:`RankedLists`.
-
-    Raises:
-        ValueError: Sizes do not fit, or k is below 1.
-
-    Example:
-        >>> lists = ranked_lists([[.1, .3, .2]], [7], [7, 7, 8], [1], [1, 2, 1])
-        >>> lists.index.tolist(), lists.state.tolist(), lists.rank.tolist()
-        ([[0, 2, 1]], [[2, 0, 1]], [[0, 1, 2]])
-    """
-    _check_k(k)
-    distances = np.asarray(distances)
-    ids = [np.asarray(values) for values in (q_pids, g_pids, q_camids, g_camids)]
-    sizes = [values.shape for values in ids]
-    if len(distances.shape) != 2 or sizes != 2 * [(n,) for n in distances.shape]:
-        raise ValueError(
-            f'distances has shape {distances.shape}; q_pids, g_pids, q_camids and '
-            f'g_camids of shapes {", ".join(map(str, sizes))} do not fit it.')
-    return _lists(distances, _states(*ids), k)
-
-
-# -- everything at once ------------------------------------------------------
-
-
-def review_blocks(blocks: Iterable[tuple[slice, np.ndarray]], q_pids: Sequence[int],
-                  g_pids: Sequence[int], q_camids: Sequence[int],
-                  g_camids: Sequence[int], k: int = 10) -> RankingReview:
-    """Ranks, lists and pairs of a ranking whose distances pass by once.
-
-    Args:
-        blocks: Pairs of (slice of queries, distances (b, G), none negative), all
-            queries in order.
-        q_pids: (Q,) integers.
-        g_pids: (G,) integers.
-        q_camids: (Q,) integers.
-        g_camids: (G,) integers.
-        k: Entries of a list.
-
-    Returns:
         See :class:`RankingReview`.
 
     Raises:
-        ValueError: As for :func:`.retrieval.rank_blocks`; k is
-            below 1, or a distance is negative.
+        ValueError: As for :func:`rank_distances`; k is below 1, or a distance is
+            negative.
+
+    Example:
+        >>> lists = review_ranking([[.1, .3, .2]], [7], [7, 7, 8], [1], [1, 2, 1]).lists
+        >>> lists.index.tolist(), lists.state.tolist(), lists.rank.tolist()
+        ([[0, 2, 1]], [[2, 0, 1]], [[0, 1, 2]])
     """
-    _check_k(k)
-    parts, counter = [], PairCounter()
+    if not isinstance(k, (int, np.integer)) or k < 1:
+        raise ValueError(f'k must be an integer of at least 1, got {k!r}.')
+    parts, counter = [], _PairCounter()
     q_ids, g_ids = ([np.asarray(values) for values in values]
                     for values in ((q_pids, q_camids), (g_pids, g_camids)))
 
     def watch() -> Iterator[tuple[slice, np.ndarray]]:
-        for rows, block in blocks:
-            yield rows, block  # what takes it checks it; then it is fit to be read
+        for rows, block in as_blocks(distances, len(g_ids[0])):
+            yield rows, block  # the consumer checks it before it is read here
             block = np.asarray(block)
             states = _states(q_ids[0][rows], g_ids[0], q_ids[1][rows], g_ids[1])
             parts.append(_lists(block, states, k))
             counter.add(block, states == RIGHT, states == WRONG)
 
-    ranks = rank_blocks(watch(), q_pids, g_pids, q_camids, g_camids)
+    ranks = rank_distances(watch(), q_pids, g_pids, q_camids, g_camids)
     lists = RankedLists(*map(np.concatenate, zip(*parts)))
     return RankingReview(ranks, lists, counter.histogram())
 
 
 def extreme_queries(ranks: QueryRanks, count: int) -> ExtremeQueries:
-    """The best and the worst queries; those without truth are neither.
+    """The best and the worst queries; those without a match are neither.
 
     Args:
         ranks: Of all queries.
         count: Of each kind; fewer where there are not twice as many queries with
-            truth. One query alone is the best.
+            a match. One query alone is the best.
 
     Example:
         >>> from cosam_mm.evaluation.functional.retrieval import rank_distances
@@ -192,7 +290,7 @@ def extreme_queries(ranks: QueryRanks, count: int) -> ExtremeQueries:
         ([0], [1])
     """
     valid = np.flatnonzero(ranks.valid)
-    precision, wanted = ranks.average_precision[valid], -ranks.num_true[valid]
+    precision, wanted = ranks.average_precision[valid], -ranks.num_matches[valid]
     num_worst = min(count, len(valid) // 2)
     num_best = min(count, len(valid) - num_worst)
     best = valid[np.lexsort((wanted, -precision))][:num_best]

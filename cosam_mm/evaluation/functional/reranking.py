@@ -3,8 +3,7 @@
 Zhong, Zheng, Cao, Li, *Re-ranking Person Re-identification with k-reciprocal
 Encoding*, CVPR 2017, section 3: two items are alike when their neighbourhoods are. A
 neighbourhood holds some dozens of items, so all of it lives in sparse rows; the
-distance matrix of all items with each other passes by in blocks, one half of it, in
-single precision where that is proved to be enough, and is never kept.
+distance matrix of all items with each other passes by in blocks and is never kept.
 
 Where the paper leaves a choice, the one of its authors' published code is taken:
 
@@ -19,19 +18,20 @@ when *at least* two thirds of it are shared (that code asks for more than two th
 Among equal distances, the item with the lower number is the nearer one.
 """
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 import numpy as np
 
-from .distance import Features, chosen_distances, distance_blocks, feature_array
-from .nearest_items import NearestItems, Report, nearest_items
+from .distance import Features, distance_blocks, feature_array, pair_distances
+from .neighbours import nearest
 
 if TYPE_CHECKING:
     from scipy.sparse import csc_matrix, csr_matrix
 
 __all__ = ['check_rerank_options', 'rerank_blocks', 'rerank_distance']
 
-_BLOCK_BYTES = 2**26
+Report = Callable[[int], object]
+
 _JACCARD_NUMBERS = 2**19  # distances at a time, which stay in the cache
 
 # -- reciprocal neighbourhoods, as sparse rows -------------------------------
@@ -71,13 +71,26 @@ def _expanded(index: np.ndarray, k1: int) -> 'csr_matrix':
     return expanded
 
 
-def _encode(items: np.ndarray, neighbours: NearestItems, k1: int,
+def _self_first(index: np.ndarray) -> np.ndarray:
+    """Numbers (N, k + 1) of the nearest items, each item itself moved to the front.
+
+    Where as many others as are listed lie at distance 0, an item may not be among its
+    own nearest; it takes the position of the last.
+    """
+    own = np.arange(len(index))[:, None]
+    is_own = index == own
+    is_own[~is_own.any(axis=1), -1] = True
+    order = np.argsort(~is_own, axis=1, kind='stable')
+    return np.hstack([own, np.take_along_axis(index, order, axis=1)[:, 1:]])
+
+
+def _encode(items: np.ndarray, index: np.ndarray, farthest: np.ndarray, k1: int,
             distance: str) -> 'csr_matrix':
     """V: exp(-d) where the column is in R* of the row, rows divided by their sum."""
-    encoded = _expanded(neighbours.index, k1).astype(np.float64)
+    encoded = _expanded(index, k1).astype(np.float64)
     row = np.repeat(np.arange(len(items)), np.diff(encoded.indptr))
-    distances = chosen_distances(items, encoded.indptr, encoded.indices, distance)
-    encoded.data = np.exp(-distances / neighbours.farthest[row])
+    distances = pair_distances(items, items, row, encoded.indices, distance)
+    encoded.data = np.exp(-distances / farthest[row])
     encoded.data /= np.bincount(row, encoded.data)[row]
     return encoded
 
@@ -171,7 +184,7 @@ def rerank_blocks(q_features: Features, g_features: Features, k1: int = 20,
     """
     check_rerank_options(k1, k2, lambda_value)
     queries, gallery = feature_array(q_features), feature_array(g_features)
-    originals = distance_blocks(queries, gallery, distance, _BLOCK_BYTES)
+    originals = distance_blocks(queries, gallery, distance)
     if not len(queries) or not len(gallery):
         raise ValueError(
             f'Query features have shape {queries.shape}, gallery features '
@@ -188,15 +201,12 @@ def _ignore(steps: int) -> None:
 def _reranked(items: np.ndarray, originals: Iterator[tuple[slice, np.ndarray]],
               num_query: int, k1: int, k2: int, lambda_value: float, distance: str,
               report: Report) -> Iterator[tuple[slice, np.ndarray]]:
-    k = min(max(k1, k2 - 1), len(items) - 1)
-    neighbours = nearest_items(items, k, distance, report)
-    # All items are one point: every distance stays 0.
-    neighbours.farthest[neighbours.farthest == 0] = 1
-    encoded = _encode(items, neighbours, k1, distance)
+    index, _, farthest = nearest(items, items, max(k1 + 1, k2), distance, report)
+    index = _self_first(index)
+    farthest[farthest == 0] = 1  # all items are one point: every distance stays 0
+    encoded = _encode(items, index, farthest, k1, distance)
     del items  # the copy of all features, larger than all that follows
-    encoded, gallery = _expand_queries(encoded, neighbours.index, k2, num_query)
-    farthest = neighbours.farthest
-    del neighbours
+    encoded, gallery = _expand_queries(encoded, index, k2, num_query)
     step = max(1, _JACCARD_NUMBERS // gallery.shape[0])
     for rows, block in originals:
         block *= (lambda_value / farthest[rows, None]).astype(block.dtype)

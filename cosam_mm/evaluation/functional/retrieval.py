@@ -1,87 +1,83 @@
 """How well a gallery is ranked: CMC, average precision, inverse negative penalty.
 
-The rules, which every number of this package follows:
+The rules that every metric of this package follows:
 
 * Gallery entries of the query's own person *and* camera are removed, query by query
   (Zheng et al., *Scalable Person Re-identification: A Benchmark*, ICCV 2015). With
   the query tracklets left in the gallery, this removes the query itself too.
-* Among equal distances, wrong entries rank before true ones. No order of the gallery
-  can then flatter a result, the figures do not depend on that order, and a model
-  that sends every tracklet to one point gets what it deserves.
-* The average precision is the mean, over the true entries, of the precision at
+* Among equal distances, wrong entries rank before positive matches. No order of the
+  gallery can then improve a result, the metrics do not depend on that order, and a
+  model that sends every tracklet to one point gets what it deserves.
+* The average precision is the mean, over the positive matches, of the precision at
   their ranks: not interpolated, and without the trapezoids of the Oxford Buildings
-  code, which give figures a little off for the same ranking.
+  code, which give values a little off for the same ranking.
 * The inverse negative penalty (Ye et al., *Deep Learning for Person
-  Re-identification: A Survey and Outlook*, TPAMI 2021) is the number of true entries
-  divided by the rank of the last of them.
-* A query without a true entry left has no figures. It is counted, and is in no mean.
+  Re-identification: A Survey and Outlook*, TPAMI 2021) is the number of positive
+  matches divided by the rank of the last of them.
+* A query without a positive match left has no metrics. It is counted, and is in no
+  mean.
 
-With these rules the j-th nearest true entry ranks at j plus the number of wrong
+With these rules the j-th nearest positive match ranks at j plus the number of wrong
 entries at most as far, so that one sort of the wrong distances gives all ranks.
 """
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Optional
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Optional, Union
 
 import numpy as np
 
-from .distance import Features, distance_blocks
+from .distance import slices
 
-__all__ = [
-    'QueryRanks',
-    'RetrievalFigures',
-    'rank_blocks',
-    'rank_distances',
-    'rank_features',
-    'retrieval_figures',
-]
+__all__ = ['QueryRanks', 'RetrievalMetrics', 'rank_distances', 'retrieval_metrics']
+
+Blocks = Iterable[tuple[slice, np.ndarray]]
 
 _BLOCK_BYTES = 2**26
 
 
 class QueryRanks(NamedTuple):
-    """Where the true gallery entries of each of Q queries rank, from 1 up.
+    """Ranks of the positive matches of each of Q queries, from 1 up.
 
-    A query without truth has num_true, first_rank and last_rank 0.
+    A query without a match has num_matches, first_rank and last_rank 0.
 
     Attributes:
-        num_true: (Q,) int64, true gallery entries that were not removed.
+        num_matches: (Q,) int64, positive gallery entries that were not removed.
         first_rank: (Q,) int64, rank of the nearest of them.
         last_rank: (Q,) int64, rank of the farthest of them.
-        average_precision: (Q,) float64 in [0, 1], NaN without truth.
+        average_precision: (Q,) float64 in [0, 1], NaN without a match.
     """
-    num_true: np.ndarray
+    num_matches: np.ndarray
     first_rank: np.ndarray
     last_rank: np.ndarray
     average_precision: np.ndarray
 
     @property
     def valid(self) -> np.ndarray:
-        """(Q,) bool: the query has a true gallery entry."""
-        return self.num_true > 0
+        """(Q,) bool: the query has a positive match."""
+        return self.num_matches > 0
 
     @property
     def inverse_negative_penalty(self) -> np.ndarray:
-        """(Q,) float64 in (0, 1], NaN without truth."""
+        """(Q,) float64 in (0, 1], NaN without a match."""
         with np.errstate(invalid='ignore'):
-            return self.num_true / self.last_rank
+            return self.num_matches / self.last_rank
 
 
-class RetrievalFigures(NamedTuple):
+class RetrievalMetrics(NamedTuple):
     """Means over the valid queries.
 
     Attributes:
-        cmc: (max_rank,) float64; cmc[k - 1] is the share of queries that have a true
-            entry among their first k.
+        cmc: (max_rank,) float64; cmc[k - 1] is the share of queries that have a
+            positive match among their first k.
         mean_ap: Mean average precision.
         mean_inp: Mean inverse negative penalty.
         num_valid: Queries in the means.
-        num_without_truth: Queries left out.
+        num_without_match: Queries left out.
     """
     cmc: np.ndarray
     mean_ap: float
     mean_inp: float
     num_valid: int
-    num_without_truth: int
+    num_without_match: int
 
 
 # -- ranks -------------------------------------------------------------------
@@ -115,23 +111,6 @@ def _check_ids(q_pids: Sequence[int], g_pids: Sequence[int], q_camids: Sequence[
     return ids
 
 
-def _count_not_above(sorted_rows: np.ndarray, row: np.ndarray,
-                     value: np.ndarray) -> np.ndarray:
-    """For each pair: how many numbers of sorted_rows[row] are at most value.
-
-    One binary search for all pairs at once.
-    """
-    width = sorted_rows.shape[1]
-    low, high = np.zeros(len(row), np.int64), np.full(len(row), width)
-    for _ in range(width.bit_length()):
-        middle = (low + high) // 2
-        searching = low < high
-        not_above = sorted_rows[row, np.minimum(middle, width - 1)] <= value
-        low = np.where(searching & not_above, middle + 1, low)
-        high = np.where(searching & ~not_above, middle, high)
-    return low
-
-
 def _rank_rows(distances: np.ndarray, ids: _Ids, rows: slice) -> QueryRanks:
     """Ranks of the queries ``rows`` from their distances (b, G)."""
     same_pid = ids.q_pids[rows, None] == ids.g_pids
@@ -140,26 +119,28 @@ def _rank_rows(distances: np.ndarray, ids: _Ids, rows: slice) -> QueryRanks:
     value = distances[row, column]
     order = np.lexsort((value, row))
     row, value = row[order], value[order]
-    # Whoever is of the same person is either true or removed: the rest is wrong.
+    # An entry of the same person is either a match or removed: the rest is wrong.
     wrong = np.where(same_pid, np.inf, distances).astype(distances.dtype, copy=False)
     wrong.sort(axis=1)
-    num_true = np.bincount(row, minlength=len(distances))
-    start = np.cumsum(num_true) - num_true
+    num_matches = np.bincount(row, minlength=len(distances))
+    start = np.cumsum(num_matches) - num_matches
     position = np.arange(len(row)) - start[row] + 1
-    rank = position + _count_not_above(wrong, row, value)
-    return _collect(row, position, rank, start, num_true)
+    rank = position + np.concatenate([
+        np.searchsorted(own_wrong, own, side='right')
+        for own_wrong, own in zip(wrong, np.split(value, start[1:]))])
+    return _collect(row, position, rank, start, num_matches)
 
 
 def _collect(row: np.ndarray, position: np.ndarray, rank: np.ndarray,
-             start: np.ndarray, num_true: np.ndarray) -> QueryRanks:
-    """Figures of each query from the ranks of its true entries, nearest first."""
-    valid = num_true > 0
-    first_rank, last_rank = np.zeros((2, len(num_true)), np.int64)
+             start: np.ndarray, num_matches: np.ndarray) -> QueryRanks:
+    """Ranks of each query from those of its matches, nearest first."""
+    valid = num_matches > 0
+    first_rank, last_rank = np.zeros((2, len(num_matches)), np.int64)
     first_rank[valid] = rank[start[valid]]
-    last_rank[valid] = rank[start[valid] + num_true[valid] - 1]
-    precision = np.bincount(row, position / rank, len(num_true))
+    last_rank[valid] = rank[start[valid] + num_matches[valid] - 1]
+    precision = np.bincount(row, position / rank, len(num_matches))
     with np.errstate(invalid='ignore'):
-        return QueryRanks(num_true, first_rank, last_rank, precision / num_true)
+        return QueryRanks(num_matches, first_rank, last_rank, precision / num_matches)
 
 
 def _check_block(block: np.ndarray, rows: slice, num_gallery: int) -> np.ndarray:
@@ -180,33 +161,57 @@ def _check_block(block: np.ndarray, rows: slice, num_gallery: int) -> np.ndarray
     return block
 
 
-def rank_blocks(blocks: Iterable[tuple[slice, np.ndarray]], q_pids: Sequence[int],
-                g_pids: Sequence[int], q_camids: Sequence[int],
-                g_camids: Sequence[int]) -> QueryRanks:
-    """Ranks from rows of a distance matrix that come one block at a time.
+def as_blocks(distances: Union[np.ndarray, Blocks], num_gallery: int
+               ) -> Iterator[tuple[slice, np.ndarray]]:
+    """Blocks of a whole matrix; blocks as they are."""
+    if isinstance(distances, Iterator):
+        return distances
+    distances = np.asarray(distances)
+    if distances.ndim != 2:
+        raise ValueError(f'Distances have shape {distances.shape}; expected (number of '
+                         'queries, size of the gallery).')
+    step = _BLOCK_BYTES // (8 * max(num_gallery, 1))
+    return ((rows, distances[rows]) for rows in slices(len(distances), step))
 
-    Beside the block itself about 20 bytes are held for each of its numbers.
+
+def rank_distances(distances: Union[np.ndarray, Blocks], q_pids: Sequence[int],
+                   g_pids: Sequence[int], q_camids: Sequence[int],
+                   g_camids: Sequence[int]) -> QueryRanks:
+    """Rank the gallery for each query by distances, whole or one block at a time.
+
+    Beside a block about 20 bytes are held for each of its distances.
 
     Args:
-        blocks: Pairs of (slice of queries, distances (b, G)), all queries in order.
+        distances: (Q, G), smaller is more alike; or an iterator over pairs of (slice
+            of queries, distances (b, G)), all queries in order, as
+            :func:`.distance.distance_blocks` and :func:`.reranking.rerank_blocks`
+            return it.
         q_pids: (Q,) integers.
         g_pids: (G,) integers.
         q_camids: (Q,) integers.
         g_camids: (G,) integers.
 
     Returns:
-        Ranks of the true entries of each query; see :class:`QueryRanks` and the rules
-        at the head of this file.
+        Ranks of the positive matches of each query; see :class:`QueryRanks` and the
+        rules at the head of this file.
 
     Raises:
         ValueError: There is no query or no gallery entry, sizes do not fit, or a
             distance is not finite.
+
+    Example:
+        >>> ranks = rank_distances([[.1, .5, .2, .5]], q_pids=[7], g_pids=[7, 7, 8, 9],
+        ...                        q_camids=[1], g_camids=[1, 2, 1, 1])
+        >>> ranks.first_rank.tolist(), ranks.average_precision.round(4).tolist()
+        ([3], [0.3333])
     """
     ids = _check_ids(q_pids, g_pids, q_camids, g_camids)
     parts, done = [], 0
-    for rows, block in blocks:
-        if rows.start != done:
-            raise ValueError(f'A block starts at query {rows.start}, expected {done}.')
+    for rows, block in as_blocks(distances, len(ids.g_pids)):
+        if rows.start != done or rows.stop > len(ids.q_pids):
+            raise ValueError(
+                f'A block of distances holds the queries {rows.start} to '
+                f'{rows.stop - 1}, after {done} of {len(ids.q_pids)}.')
         block = _check_block(block, rows, len(ids.g_pids))
         parts.append(_rank_rows(block, ids, rows))
         done = rows.stop
@@ -216,78 +221,7 @@ def rank_blocks(blocks: Iterable[tuple[slice, np.ndarray]], q_pids: Sequence[int
     return QueryRanks(*map(np.concatenate, zip(*parts)))
 
 
-def rank_distances(distances: np.ndarray, q_pids: Sequence[int], g_pids: Sequence[int],
-                   q_camids: Sequence[int], g_camids: Sequence[int]) -> QueryRanks:
-    """Ranks from a distance matrix.
-
-    Args:
-        distances: (Q, G); smaller is more alike.
-        q_pids: (Q,) integers.
-        g_pids: (G,) integers.
-        q_camids: (Q,) integers.
-        g_camids: (G,) integers.
-
-    Returns:
-        Ranks of the true entries of each query; see :class:`QueryRanks` and the rules
-        at the head of this file.
-
-    Raises:
-        ValueError: As for :func:`rank_blocks`.
-
-    Example:
-        >>> ranks = rank_distances([[.1, .5, .2, .5]], q_pids=[7], g_pids=[7, 7, 8, 9],
-        ...                        q_camids=[1], g_camids=[1, 2, 1, 1])
-        >>> ranks.first_rank.tolist(), ranks.average_precision.round(4).tolist()
-        ([3], [0.3333])
-    """
-    distances = np.asarray(distances)
-    shape = (len(q_pids), len(g_pids))
-    if distances.shape != shape:
-        raise ValueError(
-            f'distances has shape {distances.shape}; {shape[0]} queries and {shape[1]} '
-            f'gallery entries need {shape}.')
-    step = max(1, _BLOCK_BYTES // (8 * max(shape[1], 1)))
-    blocks = ((slice(start, min(start + step, shape[0])), distances[start:start + step])
-              for start in range(0, shape[0], step))
-    return rank_blocks(blocks, q_pids, g_pids, q_camids, g_camids)
-
-
-def rank_features(q_features: Features, g_features: Features, q_pids: Sequence[int],
-                  g_pids: Sequence[int], q_camids: Sequence[int],
-                  g_camids: Sequence[int], distance: str = 'euclidean') -> QueryRanks:
-    """Ranks from features, without ever holding the whole distance matrix.
-
-    Beside the features at most about 350 MiB are held (for galleries of up to
-    ten million entries; 30 bytes an entry beyond).
-
-    Args:
-        q_features: (Q, D).
-        g_features: (G, D).
-        q_pids: (Q,) integers.
-        g_pids: (G,) integers.
-        q_camids: (Q,) integers.
-        g_camids: (G,) integers.
-        distance: One of :data:`cosam_mm.evaluation.functional.distance.DISTANCES`.
-
-    Returns:
-        Ranks of the true entries of each query; see :class:`QueryRanks` and the rules
-        at the head of this file.
-
-    Raises:
-        ValueError: As for :func:`rank_blocks` and
-            :func:`cosam_mm.evaluation.functional.distance.distance_blocks`.
-    """
-    _check_ids(q_pids, g_pids, q_camids, g_camids)
-    for name, features, pids in (('query', q_features, q_pids),
-                                 ('gallery', g_features, g_pids)):
-        if len(features) != len(pids):
-            raise ValueError(f'{len(features)} {name} features came with {len(pids)} '
-                             f'{name[0]}_pids.')
-    blocks = distance_blocks(q_features, g_features, distance, _BLOCK_BYTES)
-    return rank_blocks(blocks, q_pids, g_pids, q_camids, g_camids)
-
-
-# -- figures -----------------------------------------------------------------
+# -- metrics -----------------------------------------------------------------
 
 
 def _check_selection(selection: Optional[np.ndarray], count: int) -> np.ndarray:
@@ -301,43 +235,43 @@ def _check_selection(selection: Optional[np.ndarray], count: int) -> np.ndarray:
     return selection
 
 
-def retrieval_figures(ranks: QueryRanks, max_rank: int = 20,
-                      selection: Optional[np.ndarray] = None) -> RetrievalFigures:
-    """CMC, mAP and mINP over the queries that have a true gallery entry.
+def retrieval_metrics(ranks: QueryRanks, max_rank: int = 20,
+                      selection: Optional[np.ndarray] = None) -> RetrievalMetrics:
+    """CMC, mAP and mINP over the queries that have a positive match.
 
     Args:
-        ranks: What :func:`rank_distances` or :func:`rank_features` returned.
+        ranks: What :func:`rank_distances` returned.
         max_rank: Length of the CMC curve. It may exceed the gallery.
-        selection: (Q,) bool, queries to rate. Default: all.
+        selection: (Q,) bool, queries to evaluate. Default: all.
 
     Returns:
-        The means; see :class:`RetrievalFigures`.
+        The means; see :class:`RetrievalMetrics`.
 
     Raises:
-        ValueError: No selected query has truth, max_rank is below 1, or the selection
+        ValueError: No selected query has a match, max_rank is below 1, or the selection
             does not fit.
 
     Example:
         >>> ranks = rank_distances([[.1, .2], [.3, .9]], [7, 8], [7, 8], [1, 1], [2, 2])
-        >>> figures = retrieval_figures(ranks, max_rank=2)
-        >>> figures.cmc.tolist(), figures.mean_ap
+        >>> metrics = retrieval_metrics(ranks, max_rank=2)
+        >>> metrics.cmc.tolist(), metrics.mean_ap
         ([0.5, 1.0], 0.75)
     """
     if not isinstance(max_rank, (int, np.integer)) or max_rank < 1:
         raise ValueError(
             f'max_rank must be an integer of at least 1, got {max_rank!r}.')
-    selection = _check_selection(selection, len(ranks.num_true))
-    rated = selection & ranks.valid
-    if not rated.any():
+    selection = _check_selection(selection, len(ranks.num_matches))
+    is_used = selection & ranks.valid
+    if not is_used.any():
         raise ValueError(
             f'None of the {selection.sum()} queries has a gallery entry of the same '
-            'person from another camera, so there is nothing to rate: check that query '
-            'and gallery hold the same persons, and the camera numbers.')
-    hits = np.bincount(np.minimum(ranks.first_rank[rated], max_rank + 1),
+            'person from another camera, so there is nothing to evaluate: check that '
+            'query and gallery hold the same persons, and the camera numbers.')
+    hits = np.bincount(np.minimum(ranks.first_rank[is_used], max_rank + 1),
                        minlength=max_rank + 2)
-    return RetrievalFigures(
-        cmc=np.cumsum(hits[1:max_rank + 1]) / rated.sum(),
-        mean_ap=float(ranks.average_precision[rated].mean()),
-        mean_inp=float(ranks.inverse_negative_penalty[rated].mean()),
-        num_valid=int(rated.sum()),
-        num_without_truth=int((selection & ~rated).sum()))
+    return RetrievalMetrics(
+        cmc=np.cumsum(hits[1:max_rank + 1]) / is_used.sum(),
+        mean_ap=float(ranks.average_precision[is_used].mean()),
+        mean_inp=float(ranks.inverse_negative_penalty[is_used].mean()),
+        num_valid=int(is_used.sum()),
+        num_without_match=int((selection & ~is_used).sum()))

@@ -3,7 +3,7 @@
 Two-stream networks (Simonyan, Zisserman, NeurIPS 2014) are the common case: one
 model sees RGB, one sees optical flow, and their scores for the same clip are
 averaged. Models may have gone through the clips in different orders, so clips
-are matched by name, never by position.
+are matched by name, never by row.
 """
 from collections.abc import Sequence
 from typing import Optional
@@ -186,7 +186,7 @@ def _check_labelled(score: np.ndarray, label: np.ndarray) -> None:
             f'Scores of shape {score.shape} and labels of shape {label.shape} do '
             'not fit: expected (N, K) and (N,).')
     if not len(label):
-        raise ValueError('There is no sample to rate.')
+        raise ValueError('There is no sample to evaluate.')
     if label.dtype.kind not in 'iu':
         raise ValueError(f'Labels must be integers, got {label.dtype}.')
     rows = np.flatnonzero((label < 0) | (label >= score.shape[1]))
@@ -208,7 +208,7 @@ def top_k_accuracy(score: np.ndarray, label: np.ndarray,
     Args:
         score: (N, K).
         label: (N,) integers in [0, K).
-        ks: The k to rate, each at least 1.
+        ks: The k to evaluate, each at least 1.
 
     Returns:
         ``{k: share in [0, 1]}``.

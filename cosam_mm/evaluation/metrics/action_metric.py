@@ -1,9 +1,9 @@
-"""Figures and score files of action recognition.
+"""Metrics and score files of action recognition.
 
 :class:`ActionMetric` reports top-k accuracy, mean class accuracy and the loss that
 learning-rate schedules follow; :class:`DumpScores` writes the scores for late
 fusion. Clips that could not be read (``unreadable`` in the sample's metainfo) are
-left out of the figures, and said to be.
+left out of the metrics; the log names them.
 """
 import logging
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS as ROOT_METRICS
 
+from cosam_mm.evaluation.functional.confusion import true_class_losses
 from cosam_mm.evaluation.functional.score_fusion import top_k_accuracy
 from cosam_mm.utils.io import read_arrays, write_arrays
 
@@ -39,7 +40,7 @@ def _check_score_type(score_type: str) -> None:
             f'score_type must be one of {SCORE_TYPES}, got {score_type!r}.')
 
 
-# -- figures -----------------------------------------------------------------
+# -- metrics -----------------------------------------------------------------
 
 
 def cross_entropy(score: np.ndarray, label: np.ndarray,
@@ -64,18 +65,12 @@ def cross_entropy(score: np.ndarray, label: np.ndarray,
     """
     _check_score_type(score_type)
     score = np.asarray(score, dtype=np.float64)
-    own = np.take_along_axis(score, np.asarray(label)[:, None], axis=1)[:, 0]
-    if not np.isfinite(score).all():
-        return float('nan')
-    if score_type == 'logit':
-        peak = score.max(axis=1)
-        total = np.exp(score - peak[:, None]).sum(axis=1)
-        return float(np.mean(np.log(total) + peak - own))
-    if score.min() < 0 or np.abs(score.sum(axis=1) - 1).max() > 1e-2:
+    if score_type == 'prob' and np.isfinite(score).all() and (
+            score.min() < 0 or np.abs(score.sum(axis=1) - 1).max() > 1e-2):
         raise ValueError(
             "score_type='prob' needs rows of probabilities that sum to 1; these do "
             "not. Set score_type='logit', or average_clips='prob' in the head.")
-    return float(-np.mean(np.log(np.maximum(own, 1e-12))))
+    return float(np.mean(true_class_losses(score, label, score_type)))
 
 
 def mean_class_accuracy(score: np.ndarray, label: np.ndarray) -> float:
@@ -140,35 +135,35 @@ class ActionMetric(AccMetric):
         self.results.extend(_record(sample) for sample in data_samples)
 
     def compute_metrics(self, results: list) -> dict:
-        """Figures of the readable samples; see the class."""
+        """Metrics of the readable samples; see the class."""
         if not results:
-            raise ValueError('There is no sample to rate.')
+            raise ValueError('There is no sample to evaluate.')
         unreadable = [result for result in results if result['unreadable']]
         readable = [result for result in results if not result['unreadable']]
         names = ', '.join(repr(result['sample_id']) for result in unreadable)
         if not readable:
             raise ValueError(
                 f'None of the {len(results)} clips can be read, so there is nothing '
-                f'to rate: check data_root. They are {names[:2000]}.')
-        figures = self.calculate([result['score'] for result in readable],
+                f'to evaluate: check data_root. They are {names[:2000]}.')
+        metrics = self.calculate([result['score'] for result in readable],
                                  [result['label'] for result in readable])
         if unreadable:
             # A float: mmengine's JSON file of a test holds null for whole numbers.
-            figures['num_unreadable'] = float(len(unreadable))
+            metrics['num_unreadable'] = float(len(unreadable))
             print_log(
                 f'{len(unreadable)} of {len(results)} clips cannot be read and are '
-                f'left out of the figures: {names}.', logger='current',
+                f'left out of the metrics: {names}.', logger='current',
                 level=logging.WARNING)
-        return figures
+        return metrics
 
     def calculate(self, preds: list[np.ndarray], labels: list[int]) -> dict:
-        """The figures of K scores and one label for each sample."""
+        """The metrics of K scores and one label for each sample."""
         score, label = np.stack(preds), np.asarray(labels)
-        figures = {f'top{k}': accuracy for k, accuracy
+        metrics = {f'top{k}': accuracy for k, accuracy
                    in top_k_accuracy(score, label, self.topk).items()}
-        figures['mean1'] = mean_class_accuracy(score, label)
-        figures['cross_entropy'] = cross_entropy(score, label, self.score_type)
-        return figures
+        metrics['mean1'] = mean_class_accuracy(score, label)
+        metrics['cross_entropy'] = cross_entropy(score, label, self.score_type)
+        return metrics
 
 
 # -- score files -------------------------------------------------------------
@@ -238,7 +233,7 @@ def load_scores(path: str) -> dict:
 class DumpScores(BaseMetric):
     """Write the scores of a test to a file for ``tools/fuse_scores.py``.
 
-    It reports no figure. ``PackActionInputs`` must have 'sample_id' among its
+    It reports no metric. ``PackActionInputs`` must have 'sample_id' among its
     meta_keys, and 'unreadable' to mark clips that could not be read.
 
     Args:

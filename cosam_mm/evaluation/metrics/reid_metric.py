@@ -4,7 +4,7 @@
         |                  save_features, load_features: they outlive it in a file
     evaluate_features      ranks the gallery for each query
         |
-    ReIDResult             the figures, and which data set, protocol, clips made them
+    ReIDResult             the metrics, and which data set, protocol, clips made them
 """
 import logging
 import os
@@ -16,6 +16,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
+from cosam_mm.evaluation.reid_attributes import Attributes, read_attributes
 from cosam_mm.evaluation.reid_evaluation import (
     ReIDResult,
     check_options,
@@ -29,8 +30,6 @@ from cosam_mm.evaluation.reid_features import (
     save_features,
 )
 
-from .reid_attributes import Attributes, read_attributes
-
 __all__ = [
     'ReIDMetric',
     'ReIDResult',
@@ -43,7 +42,7 @@ __all__ = [
 _SAMPLE_KEYS = ('feature', 'pid', 'camid', 'subset', 'tracklet_id')
 
 
-def _record(sample: Mapping) -> dict:
+def _kept_values(sample: Mapping) -> dict:
     """What the metric keeps of a data sample.
 
     Raises:
@@ -77,17 +76,17 @@ class ReIDMetric(BaseMetric):
 
     Data set, protocol and split are those of the data set's metainfo, else of the
     first sample that names them. Tracklets marked ``unreadable`` are left out of the
-    figures, and named.
+    metrics, and named.
 
     Args:
         distance: 'euclidean' or 'cosine'.
-        rerank: Rate k-reciprocal re-ranking too; True, or a dict of its options.
-        feature_file: Write the features to this .npz file, before they are rated.
-        attributes: CSV file (see :func:`read_attributes`) or mapping: adds figures
+        rerank: Evaluate k-reciprocal re-ranking too; True, or a dict of its options.
+        feature_file: Write the features to this .npz file, before they are evaluated.
+        attributes: CSV file (see :func:`read_attributes`) or mapping: adds metrics
             of the queries that carry each attribute.
         clip_sampling: Words on which clips make a feature, for the result. Default:
             what the data set's metainfo or the samples say.
-        ranks: The k of the CMC figures.
+        ranks: The k of the CMC values.
         collect_device: 'cpu' or 'gpu', for distributed runs.
         prefix: First part of the keys. Default: 'reid'.
         collect_dir: Folder that distributed processes pass results through.
@@ -121,12 +120,12 @@ class ReIDMetric(BaseMetric):
 
     def process(self, data_batch, data_samples: Sequence[Mapping]) -> None:
         """Keep feature, person, camera, subset and name of each tracklet."""
-        self.results.extend(_record(sample) for sample in data_samples)
+        self.results.extend(_kept_values(sample) for sample in data_samples)
 
     def compute_metrics(self, results: list[dict]) -> dict:
-        """Write the feature file, rate the features, log the result."""
+        """Write the feature file, evaluate the features, log the result."""
         if not results:
-            raise ValueError('There is no tracklet to rate.')
+            raise ValueError('There is no tracklet to evaluate.')
         features = self._gather(results)
         if self.feature_file is not None:
             save_features(self.feature_file, features)
@@ -158,10 +157,10 @@ class ReIDMetric(BaseMetric):
 
     def _warn(self) -> None:
         for names, what in (
-                (self.result.queries_without_truth, 'queries have no true match from '
-                 'another camera in the gallery and are left out of the figures'),
+                (self.result.queries_without_match, 'queries have no positive match '
+                 'from another camera in the gallery and are left out of the metrics'),
                 (self.result.unreadable, 'tracklets cannot be read and are left out of '
-                 'the figures')):
+                 'the metrics')):
             if names:
                 print_log(f'{len(names):,} {what}: {name_some(names)}.',
                           logger='current', level=logging.WARNING)

@@ -6,9 +6,8 @@ import numpy as np
 from mmengine.config import Config
 
 from cosam_mm.apis.tracklet_encoder import DISTANCES, configured_distance
-from cosam_mm.evaluation.functional.pair_histogram import separation
-from cosam_mm.evaluation.functional.ranked_lists import extreme_queries
-from cosam_mm.evaluation.functional.retrieval import RetrievalFigures, retrieval_figures
+from cosam_mm.evaluation.functional.ranked_lists import extreme_queries, separation
+from cosam_mm.evaluation.functional.retrieval import RetrievalMetrics, retrieval_metrics
 from cosam_mm.evaluation.reid_features import load_features
 from cosam_mm.visualization.rank_panel_making import make_panels, place_titles
 from cosam_mm.visualization.rank_panels import (
@@ -127,19 +126,19 @@ def _rating(review: ReIDReview) -> list[Block]:
             'mAP, CMC and the distances of pairs',
             f'none of the {len(review.query):,} queries has a tracklet of the same '
             'person from another camera in the gallery')]
-    figures = {name: retrieval_figures(ranking.ranks, max(_RANKS))
+    figures = {name: retrieval_metrics(ranking.ranks, max(_RANKS))
                for name, ranking in review.rankings.items()}
     return [_table(figures), facts, _cmc(figures), *_distances(review)]
 
 
-def _table(figures: dict[str, RetrievalFigures]) -> Table:
+def _table(figures: dict[str, RetrievalMetrics]) -> Table:
     rows = [(name, *(100 * float(value) for value in (
         one.mean_ap, *(one.cmc[k - 1] for k in _RANKS), one.mean_inp)))
         for name, one in figures.items()]
     some = next(iter(figures.values()))
     caption = f'In percent. Means over {some.num_valid:,} queries'
-    if some.num_without_truth:
-        caption += (f'; {some.num_without_truth:,} more have no tracklet of the same '
+    if some.num_without_match:
+        caption += (f'; {some.num_without_match:,} more have no tracklet of the same '
                     'person from another camera in the gallery')
     return Table('Figures', ('ranking', 'mAP', *(f'R{k}' for k in _RANKS), 'mINP'),
                  rows, f'{caption}.', digits=1)
@@ -161,7 +160,7 @@ def _facts(review: ReIDReview) -> Facts:
     return Facts(rows)
 
 
-def _cmc(figures: dict[str, RetrievalFigures]) -> Picture:
+def _cmc(figures: dict[str, RetrievalMetrics]) -> Picture:
     values = '; '.join(
         f'{name}: ' + ', '.join(f'R{k} {100 * one.cmc[k - 1]:.1f} %' for k in _RANKS)
         for name, one in figures.items())
@@ -243,12 +242,12 @@ def _all_queries(review: ReIDReview) -> Table:
     features, ranks = review.features, review.ranking.ranks
     rows = []
     for query, row in enumerate(review.query):
-        valid, camid = ranks.num_true[query] > 0, int(features['camid'][row])
+        valid, camid = ranks.num_matches[query] > 0, int(features['camid'][row])
         rows.append((
             str(features['tracklet_id'][row]), camid if camid >= 0 else None,
             100 * float(ranks.average_precision[query]) if valid else None,
             int(ranks.first_rank[query]) if valid else None,
-            int(ranks.num_true[query])))
+            int(ranks.num_matches[query])))
     rows.sort(key=lambda row: np.inf if row[2] is None else row[2])
     return Table(
         'All queries', ('query', 'camera', 'AP in %', 'first right rank',
