@@ -5,7 +5,7 @@
         --checkpoint CHECKPOINT
 
 Every folder below FOLDER that directly holds images is one tracklet, named by its path
-below FOLDER. Indexing again computes only what is new or has changed, and goes on
+below FOLDER. Indexing again computes only what is new or has changed, and continues
 where it was interrupted.
 """
 import argparse
@@ -15,38 +15,16 @@ import sys
 import numpy as np
 
 from cosam_mm import TrackletEncoder
-from cosam_mm.apis.gallery import (
-    DISTANCES,
-    ENGINES,
-    FLAT,
-    check_fit,
-    index_folder,
-    kept_faiss_index,
-    query_tracklet,
-    read_gallery,
-    search_gallery,
-)
+from cosam_mm.apis.gallery import ENGINES, FLAT, Gallery, index_folder
+from cosam_mm.apis.tracklet_encoder import DISTANCES
+from cosam_mm.apis.video_input import image_files
 from cosam_mm.datasets.preparation import default_num_workers
-from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.cli import non_negative_int, one_line_errors, positive_int
+from cosam_mm.utils.io import write_text
+from cosam_mm.utils.messages import name_some
 from cosam_mm.utils.progress import progress_bar
 
 NUM_NAMES_SHOWN = 20
-
-
-def positive(text):
-    """Reads a whole number of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'must be 1 or more, got {number}')
-    return number
-
-
-def not_negative(text):
-    """Reads a whole number of at least 0."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f'must be 0 or more, got {number}')
-    return number
 
 
 def add_model_arguments(parser, num_workers):
@@ -55,9 +33,9 @@ def add_model_arguments(parser, num_workers):
         'are modules of yours (default: the config in the checkpoint, read as data)')
     parser.add_argument('--device',
                         help='where to compute (default: the GPU, if there is one)')
-    parser.add_argument('--batch-size', type=positive, default=4, metavar='N',
+    parser.add_argument('--batch-size', type=positive_int, default=4, metavar='N',
                         help='tracklets at once, each with all its clips (default: 4)')
-    parser.add_argument('--num-workers', type=not_negative, default=num_workers,
+    parser.add_argument('--num-workers', type=non_negative_int, default=num_workers,
                         metavar='N', help='processes that read images; 0 reads them in '
                         'this one (default: %(default)s)')
 
@@ -79,7 +57,7 @@ def add_search_arguments(parser):
                         help='folder of images of one person')
     parser.add_argument('--checkpoint', required=True,
                         help='the model that the gallery was indexed with')
-    parser.add_argument('--topk', type=positive, default=10,
+    parser.add_argument('--topk', type=positive_int, default=10,
                         help='tracklets to print for each query (default: 10)')
     parser.add_argument(
         '--engine', choices=ENGINES, default='auto',
@@ -130,11 +108,9 @@ def run_index(args):
           f'now, {report.num_kept} from before; {report.num_removed} '
           'removed')
     if report.skipped:
-        print(f'{len(report.skipped)} tracklets without a readable image are skipped:')
-        for name in report.skipped[:NUM_NAMES_SHOWN]:
-            print(f'  {name}')
-        if len(report.skipped) > NUM_NAMES_SHOWN:
-            print(f'  and {len(report.skipped) - NUM_NAMES_SHOWN} more')
+        names = name_some(report.skipped, NUM_NAMES_SHOWN, separator='\n  ')
+        print(f'{len(report.skipped)} tracklets without a readable image are skipped:\n'
+              f'  {names}')
 
 
 def encode_queries(encoder, args):
@@ -144,28 +120,26 @@ def encode_queries(encoder, args):
         FileNotFoundError: A folder is missing.
         ValueError: One holds no image, or none that can be read.
     """
-    queries = [query_tracklet(folder) for folder in args.query]
-    each = encoder.encode_each([query.folder for query in queries], args.batch_size,
-                               args.num_workers)
-    features = list(progress_bar(each, 'queries', 'tracklet', len(queries)))
-    for query, feature in zip(queries, features):
+    for folder in args.query:
+        image_files(folder)
+    each = encoder.encode_each(args.query, args.batch_size, args.num_workers)
+    features = list(progress_bar(each, 'queries', 'tracklet', len(args.query)))
+    for folder, feature in zip(args.query, features):
         if feature is None:
-            raise ValueError(f'No image of the query {query.folder} can be read.')
+            raise ValueError(f'No image of the query {folder} can be read.')
     return np.stack(features)
 
 
 def run_search(args):
     """Print, and write if asked, the nearest tracklets of each query."""
-    gallery = read_gallery(args.gallery)
+    gallery = Gallery.read(args.gallery)
     encoder = make_encoder(args)
-    check_fit(gallery, encoder, args.gallery)
+    gallery.check_fit(encoder, args.gallery)
     distance = args.distance or gallery.distance
     is_faiss = args.engine == 'faiss'
-    found = search_gallery(
-        gallery, encode_queries(encoder, args), args.topk, distance, args.engine,
-        args.faiss_index, args.faiss_parameters,
-        kept_faiss_index(args.gallery, gallery, distance, args.faiss_index)
-        if is_faiss else None)
+    found = gallery.search(
+        encode_queries(encoder, args), args.topk, distance, args.engine,
+        args.faiss_index, args.faiss_parameters, args.gallery)
     summary = dict(
         gallery=args.gallery, num_tracklets=len(gallery), distance=distance,
         engine='faiss' if is_faiss else 'exact',
@@ -175,9 +149,8 @@ def run_search(args):
                for query, *row in zip(args.query, found.index, found.distance)]
     print_results(summary, results)
     if args.out:
-        with open(args.out, 'w', encoding='utf-8') as file:
-            json.dump(dict(summary, results=results), file, indent=2)
-            file.write('\n')
+        content = json.dumps(dict(summary, results=results), indent=2)
+        write_text(args.out, content + '\n')
         print(f'written to {args.out}')
 
 
@@ -213,7 +186,7 @@ def main():
         with one_line_errors():
             args.run(args)
     except KeyboardInterrupt:
-        advice = ('; run again without --overwrite, it goes on where it stopped'
+        advice = ('; run again without --overwrite, it continues'
                   if args.command == 'index' else '')
         print(f'interrupted{advice}', file=sys.stderr)
         sys.exit(130)

@@ -19,9 +19,9 @@ from PIL import Image
 from cosam_mm.datasets.reid.tracklet_loading import UnreadableImage, read_image
 from cosam_mm.datasets.video_file import UnreadableVideo
 from cosam_mm.datasets.video_reader import FallbackReader
-from cosam_mm.structures.tracklet import list_images
+from cosam_mm.structures.tracklet import list_folders, list_images
 
-__all__ = ['FrameReader', 'describe', 'image_files', 'is_path', 'open_video',
+__all__ = ['MemoryReader', 'describe', 'image_files', 'is_path', 'open_video',
            'read_frames']
 
 _KINDS = ('a path of a video file or of a folder of images, a list of image paths, PIL '
@@ -57,7 +57,9 @@ def image_files(folder: str) -> list[str]:
         raise FileNotFoundError(f'There is no folder {folder}.')
     names = list_images(folder)
     if not names:
-        raise ValueError(f'The folder {folder} holds no images.')
+        inside = list_folders(folder)
+        raise ValueError(f'The folder {folder} holds no images'
+                         + (f', only folders ({inside[0]}, ...).' if inside else '.'))
     return [os.path.join(folder, name) for name in names]
 
 
@@ -149,7 +151,7 @@ def read_frames(video: Any, channels: int = 3) -> list[np.ndarray]:
 # -- readers -----------------------------------------------------------------
 
 
-class FrameReader:
+class MemoryReader:
     """Frames in memory, read like those of a video file.
 
     Args:
@@ -179,7 +181,7 @@ class FrameReader:
         return np.stack([self._frames[min(index, last)] for index in indices])
 
 
-def open_video(video: Any, channels: int = 3) -> Union[FallbackReader, FrameReader]:
+def open_video(video: Any, channels: int = 3) -> Union[FallbackReader, MemoryReader]:
     """A reader of anything that counts as a video.
 
     Args:
@@ -192,7 +194,7 @@ def open_video(video: Any, channels: int = 3) -> Union[FallbackReader, FrameRead
             frames differ in size.
     """
     if not is_path(video) or os.path.isdir(video):
-        return FrameReader(read_frames(video, channels))
+        return MemoryReader(read_frames(video, channels))
     path = os.fspath(video)
     if not os.path.isfile(path):
         raise FileNotFoundError(f'There is no video {path}.')

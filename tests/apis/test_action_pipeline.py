@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import Config
 
 from cosam_mm.apis.action_pipeline import action_pipeline, modality, take_frames
-from cosam_mm.apis.video_input import FrameReader
+from cosam_mm.apis.video_input import MemoryReader
 
 
 def kinds(config, views='test'):
@@ -76,7 +76,7 @@ def test_other_pipelines():
 
 def test_frames_are_taken_by_number():
     frames = np.arange(4 * 6 * 8 * 3, dtype=np.uint8).reshape(4, 6, 8, 3)
-    results = take_frames(dict(video_reader=FrameReader(list(frames)),
+    results = take_frames(dict(video_reader=MemoryReader(list(frames)),
                                frame_inds=np.array([[3, 1], [0, 3]]), label=7))
     np.testing.assert_array_equal(np.stack(results['imgs']), frames[[3, 1, 0, 3]])
     assert results['img_shape'] == results['original_shape'] == (6, 8)

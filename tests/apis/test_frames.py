@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cosam_mm.apis.video_input import FrameReader, describe, open_video, read_frames
+from cosam_mm.apis.video_input import MemoryReader, describe, open_video, read_frames
 from tests.video_data import make_unreadable, number_of, write_video
 
 RGB = np.random.default_rng(0).integers(0, 256, (3, 6, 8, 3), dtype=np.uint8)
@@ -88,7 +88,7 @@ class TestFrames:
             read_frames(video)
 
     def test_broken_image_and_empty_folder(self, tmp_path):
-        with pytest.raises(ValueError, match='The folder .* holds no images'):
+        with pytest.raises(ValueError, match='holds no images'):
             read_frames(tmp_path)
         paths = write_images(tmp_path)
         pathlib.Path(paths[1]).write_bytes(b'no picture')
@@ -101,19 +101,19 @@ class TestFrames:
 class TestReader:
 
     def test_frames_by_number(self):
-        reader = FrameReader(list(RGB))
+        reader = MemoryReader(list(RGB))
         assert (len(reader), reader.get_avg_fps()) == (3, 0)
         assert_same(reader.get_batch(np.array([2, 0, 0, 9])), RGB[[2, 0, 0, 2]])
 
     def test_frames_are_copied(self):
         frames = RGB.copy()
-        FrameReader(list(frames)).get_batch([0, 0])[:] = 0
+        MemoryReader(list(frames)).get_batch([0, 0])[:] = 0
         assert_same(frames)
 
     def test_different_sizes(self):
         with pytest.raises(ValueError, match=r'must be of one size, got \[\(6, 7, 3\), '
                            r'\(6, 8, 3\)\]: resize'):
-            FrameReader([RGB[0], RGB[1, :, :7]])
+            MemoryReader([RGB[0], RGB[1, :, :7]])
 
     def test_video_file(self, tmp_path):
         reader = open_video(write_video(tmp_path / 'v.mp4', 12))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cosam_mm import ActionRecognizer, TrackletEncoder
-from cosam_mm.apis.gallery import check_fit, read_gallery, search_gallery
+from cosam_mm.apis.gallery import Gallery
 from cosam_mm.evaluation.metrics.action_metric import load_scores
 from cosam_mm.evaluation.metrics.reid_metric import load_features
 from tests.action_data import write_data_root
@@ -82,9 +82,9 @@ def test_gallery_is_searched_with_its_checkpoint(files, expected):
     encoder = TrackletEncoder(files / 'reid.pth', device='cpu')
     feature = encoder.encode(expected['tracklet'])
     np.testing.assert_allclose(feature, expected['reid_feature'], rtol=1e-3, atol=1e-5)
-    gallery = read_gallery(files / 'gallery.npz')
-    check_fit(gallery, encoder, 'gallery.npz')
-    found = search_gallery(gallery, feature[None], 5)
+    gallery = Gallery.read(files / 'gallery.npz')
+    gallery.check_fit(encoder, 'gallery.npz')
+    found = gallery.search(feature[None], 5)
     assert found.index[0].tolist() == expected['nearest'].tolist()
     np.testing.assert_allclose(found.distance[0], expected['nearest_distance'],
                                rtol=1e-3)

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from cosam_mm.apis.gallery import read_gallery
+from cosam_mm.apis.gallery import Gallery
 from tests.gallery_data import (
     build_model,
     reid_config,
@@ -162,9 +162,8 @@ def test_interrupted(nest, repo, model, tmp_path):
         process.send_signal(signal.SIGINT)
         _, printed = process.communicate(timeout=60)
     assert process.returncode == 130, printed
-    assert printed == ('interrupted; run again without --overwrite, it goes on where '
-                       'it stopped\n')
-    gallery = read_gallery(str(tmp_path / 'g.npz'))
+    assert printed == ('interrupted; run again without --overwrite, it continues\n')
+    gallery = Gallery.read(str(tmp_path / 'g.npz'))
     assert len(gallery) >= 20
     assert gallery.num_waiting > 0
     done = nest.run(TOOL, 'search', 'g.npz', 'people/q1', '--checkpoint', model,
@@ -245,7 +244,7 @@ def other(tmp_path_factory):
     ('search no.npz people/p0/c0/t --checkpoint {model}', 'There is no gallery no.npz'),
     ('search {model} people/p0/c0/t --checkpoint {model}', 'm.pth is not a gallery'),
     ('search {other}/text people/p0/c0/t --checkpoint {model}', 'text is not a gall'),
-    ('search gallery.npz people/p9 --checkpoint {model}', 'no query folder people/p9'),
+    ('search gallery.npz people/p9 --checkpoint {model}', 'people/p9'),
     ('search gallery.npz people --checkpoint {model}', 'people holds no images, only '),
     ('search gallery.npz {other}/empty --checkpoint {model}', 'empty holds no images.'),
     ('search gallery.npz people/p0/c0/t {other}/broken --checkpoint {model}',

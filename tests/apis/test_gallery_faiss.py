@@ -6,13 +6,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from cosam_mm.apis.gallery import (
-    Gallery,
-    KeptIndex,
-    kept_faiss_index,
-    nearest_by_faiss,
-    search_gallery,
-)
+from cosam_mm.apis.gallery import Gallery
+from cosam_mm.apis.gallery_faiss import KeptIndex, index_beside, nearest_by_faiss
 from cosam_mm.evaluation.functional.neighbours import nearest
 
 needs_faiss = pytest.mark.skipif(find_spec('faiss') is None, reason='needs faiss')
@@ -42,21 +37,18 @@ def recall(found, expected):
 
 def test_not_installed(features, monkeypatch):
     monkeypatch.setitem(sys.modules, 'faiss', None)
-    with pytest.raises(ValueError, match='FAISS is not installed: .*faiss-cpu'):
+    with pytest.raises(ValueError, match='faiss-cpu'):
         nearest_by_faiss(*features, 3)
 
 
 def test_where_an_index_is_kept():
-    gallery = make_gallery(np.zeros((3, 2), np.float32))
-    assert kept_faiss_index('g.npz', gallery, 'cosine', 'Flat') is None
-    one = kept_faiss_index('a/g.npz', gallery, 'cosine', 'IVF4,Flat')
+    assert index_beside('g.npz', 'a', 'cosine', 'Flat') is None
+    assert index_beside(None, 'a', 'cosine', 'HNSW8') is None
+    one = index_beside('a/g.npz', 'a', 'cosine', 'IVF4,Flat')
     assert one.file == 'a/g.cosine.IVF4_Flat.faiss'
-    others = [
-        kept_faiss_index('a/g.npz', gallery, 'euclidean', 'IVF4,Flat'),
-        kept_faiss_index('a/g.npz', gallery, 'cosine', 'IVF4_Flat'),
-        kept_faiss_index('a/g.npz', make_gallery(gallery.feature, recipe='{"a": 1}'),
-                         'cosine', 'IVF4,Flat')]
-    assert len({one.key, *(other.key for other in others)}) == 4
+    others = [index_beside('a/g.npz', 'b', 'cosine', 'IVF4,Flat'),
+              index_beside('a/g.npz', 'a', 'cosine', 'IVF4_Flat')]
+    assert len({one.key, *(other.key for other in others)}) == 3
 
 
 @needs_faiss
@@ -127,19 +119,17 @@ class TestFaiss:
             spoil(path)
 
     def test_file_that_cannot_be_written(self, features, tmp_path):
-        kept = KeptIndex(str(tmp_path / 'nowhere' / 'g.faiss'), 'key')
+        (tmp_path / 'file').touch()
+        kept = KeptIndex(str(tmp_path / 'file' / 'g.faiss'), 'key')
         found = nearest_by_faiss(*features, 5, factory='HNSW16', kept=kept)
         assert found.index.shape == (20, 5)
-        assert not os.listdir(tmp_path)
+        assert os.listdir(tmp_path) == ['file']
 
     @pytest.mark.parametrize(('factory', 'parameters', 'message'), [
-        ('nonsense', '', "cannot make an index 'nonsense' of 1500 features of length "
-         '16: could not parse index string nonsense'),
-        ('IVF4096,Flat', '', "cannot make an index 'IVF4096,Flat' .*Number of training "
-         r'points \(1500\) should be at least'),
-        ('Flat', 'nprobe=3', "refuses the parameters 'nprobe=3' for an index 'Flat': "
-         '.*could not set parameter nprobe'),
-        ('Flat', 'nprobe', "refuses the parameters 'nprobe'"),
+        ('nonsense', '', "'nonsense' of 1500 features of length 16"),
+        ('IVF4096,Flat', '', r'\(1500\)'),
+        ('Flat', 'nprobe=3', 'nprobe=3'),
+        ('Flat', 'nprobe', 'nprobe'),
     ])
     def test_what_faiss_refuses(self, features, factory, parameters, message):
         with pytest.raises(ValueError, match=message):
@@ -152,7 +142,7 @@ class TestFaiss:
     def test_engine_of_a_gallery(self, features):
         q, g = features
         gallery = make_gallery(g, distance='cosine')
-        found = search_gallery(gallery, q, 4, engine='faiss')
+        found = gallery.search(q, 4, engine='faiss')
         np.testing.assert_array_equal(found.index, nearest(q, g, 4, 'cosine').index)
 
 

@@ -6,8 +6,10 @@ exact search finds, but for entries that rounding cannot tell apart. Any other k
 miss entries that are nearer; what it does find has the right distance and order.
 
 Building such an index takes longer than one exact search, so it is kept in a file:
-FAISS's own format, and behind it a key of what the index was made of.
+FAISS's own format, and behind it a key of what the index was made of. FAISS is imported
+when it is used.
 """
+import hashlib
 import os
 import warnings
 from collections.abc import Iterator
@@ -17,9 +19,10 @@ import numpy as np
 from mmengine.logging import print_log
 
 from cosam_mm.evaluation.functional.neighbours import Neighbours, nearest_among
+from cosam_mm.utils.io import writing
 from cosam_mm.utils.progress import progress_bar
 
-__all__ = ['FLAT', 'KeptIndex', 'nearest_by_faiss']
+__all__ = ['FLAT', 'KeptIndex', 'index_beside', 'nearest_by_faiss']
 
 FLAT = 'Flat'
 _ROWS = 2**14  # handed over at a time
@@ -35,6 +38,68 @@ class KeptIndex(NamedTuple):
     """
     file: str
     key: str
+
+
+def index_beside(path: Optional[str], content: str, distance: str, factory: str
+                 ) -> Optional[KeptIndex]:
+    """Where the index of a gallery file is kept; None for a flat one.
+
+    Args:
+        path: The gallery file; None: no index is kept.
+        content: Text that tells its features from others.
+        distance: 'euclidean' or 'cosine'.
+        factory: FAISS's description of the index.
+    """
+    if factory == FLAT or path is None:
+        return None
+    plain = ''.join(char if char.isalnum() else '_' for char in factory)
+    return KeptIndex(f'{os.path.splitext(path)[0]}.{distance}.{plain}.faiss',
+                     hashlib.sha256(f'{content} {factory}'.encode()).hexdigest())
+
+
+def nearest_by_faiss(q_features: np.ndarray, g_features: np.ndarray, k: int,
+                     distance: str = 'euclidean', factory: str = FLAT,
+                     parameters: str = '', kept: Optional[KeptIndex] = None
+                     ) -> Neighbours:
+    """The k nearest gallery entries of each query, by an index of FAISS.
+
+    Args:
+        q_features: (Q, D).
+        g_features: (G, D), G at least 1.
+        k: Entries to return; fewer where the gallery has, or the index finds, fewer.
+        distance: 'euclidean' or 'cosine'.
+        factory: Description of the index for ``faiss.index_factory``, as 'HNSW32'
+            or 'IVF4096,Flat'.
+        parameters: Of the search, as 'nprobe=16' or 'efSearch=128'.
+        kept: Where to look for the index, and to keep it once it is built.
+
+    Returns:
+        Arrays (Q, min(k, G)); see :class:`Neighbours`.
+
+    Raises:
+        ValueError: FAISS is not installed, or refuses the description or the
+            parameters; or the features do not fit.
+    """
+    faiss = _import_faiss()
+    if q_features.shape[1:] != g_features.shape[1:]:
+        raise ValueError(f'Query features have shape {q_features.shape}, gallery '
+                         f'features {g_features.shape}: the second numbers must agree.')
+    index = None if kept is None else _read(faiss, kept, g_features.shape)
+    if index is None:
+        index = _build(faiss, g_features, distance, factory)
+        if kept is not None:
+            _write(faiss, index, kept)
+    if parameters:
+        try:
+            faiss.ParameterSpace().set_index_parameters(index, parameters)
+        except RuntimeError as error:
+            raise ValueError(
+                f'FAISS refuses the parameters {parameters!r} for an index '
+                f'{factory!r}: {_first_sentence(error)}') from error
+    count = min(2 * k + 32, len(g_features))
+    candidates = list(_candidates(index, q_features, distance, count))
+    return nearest_among(q_features, g_features, np.concatenate(candidates),
+                         min(k, len(g_features)), distance)
 
 
 def _import_faiss():
@@ -83,7 +148,7 @@ def _build(faiss, features: np.ndarray, distance: str, factory: str):
 
 
 def _read(faiss, kept: KeptIndex, shape: tuple[int, int]):
-    """The index that was kept, or None where there is none of that key and shape."""
+    """The index that was kept, or None where none has that key and shape."""
     if not os.path.isfile(kept.file):
         return None
     key = kept.key.encode()
@@ -104,29 +169,15 @@ def _read(faiss, kept: KeptIndex, shape: tuple[int, int]):
 
 
 def _write(faiss, index, kept: KeptIndex) -> None:
-    partial = f'{kept.file}.{os.getpid()}.partial'
     try:
-        faiss.write_index(index, partial)
-        with open(partial, 'ab') as file:
-            file.write(kept.key.encode())
-        os.replace(partial, kept.file)
+        with writing(kept.file) as partial:
+            faiss.write_index(index, str(partial))
+            with open(partial, 'ab') as file:
+                file.write(kept.key.encode())
         print_log(f'The FAISS index is kept in {kept.file}.', logger='current')
     except (OSError, RuntimeError) as error:
         print_log(f'The FAISS index cannot be kept in {kept.file}: {error}',
                   logger='current')
-    finally:
-        if os.path.exists(partial):
-            os.remove(partial)
-
-
-def _find_index(faiss, features: np.ndarray, distance: str, factory: str,
-                kept: Optional[KeptIndex]):
-    index = None if kept is None else _read(faiss, kept, features.shape)
-    if index is None:
-        index = _build(faiss, features, distance, factory)
-        if kept is not None:
-            _write(faiss, index, kept)
-    return index
 
 
 def _candidates(index, features: np.ndarray, distance: str, count: int
@@ -139,44 +190,3 @@ def _candidates(index, features: np.ndarray, distance: str, count: int
             # A file may hold numbers of its own choice.
             yield np.where(numbers < index.ntotal, numbers, -1)
             bar.update(len(part))
-
-
-def nearest_by_faiss(q_features: np.ndarray, g_features: np.ndarray, k: int,
-                     distance: str = 'euclidean', factory: str = FLAT,
-                     parameters: str = '', kept: Optional[KeptIndex] = None
-                     ) -> Neighbours:
-    """The k nearest gallery entries of each query, by an index of FAISS.
-
-    Args:
-        q_features: (Q, D).
-        g_features: (G, D), G at least 1.
-        k: Entries to return; fewer where the gallery has, or the index finds, fewer.
-        distance: 'euclidean' or 'cosine'.
-        factory: Description of the index for ``faiss.index_factory``, as 'HNSW32'
-            or 'IVF4096,Flat'.
-        parameters: Of the search, as 'nprobe=16' or 'efSearch=128'.
-        kept: Where to look for the index, and to keep it once it is built.
-
-    Returns:
-        Arrays (Q, min(k, G)); see :class:`Neighbours`.
-
-    Raises:
-        ValueError: FAISS is not installed, or refuses the description or the
-            parameters; or the features do not fit.
-    """
-    faiss = _import_faiss()
-    if q_features.shape[1:] != g_features.shape[1:]:
-        raise ValueError(f'Query features have shape {q_features.shape}, gallery '
-                         f'features {g_features.shape}: the second numbers must agree.')
-    index = _find_index(faiss, g_features, distance, factory, kept)
-    if parameters:
-        try:
-            faiss.ParameterSpace().set_index_parameters(index, parameters)
-        except RuntimeError as error:
-            raise ValueError(
-                f'FAISS refuses the parameters {parameters!r} for an index '
-                f'{factory!r}: {_first_sentence(error)}') from error
-    count = min(2 * k + 32, len(g_features))
-    candidates = list(_candidates(index, q_features, distance, count))
-    return nearest_among(q_features, g_features, np.concatenate(candidates),
-                         min(k, len(g_features)), distance)

@@ -1,0 +1,433 @@
+"""People found again in a folder of tracklets.
+
+    find_tracklet_folders    folder -> every folder of images below it
+    index_folder             folder -> gallery file; again: only what is new
+    Gallery                  the file in memory: check_fit, search
+
+Features are made by :class:`cosam_mm.TrackletEncoder`. A gallery file mirrors its
+folder: what :func:`index_folder` leaves equals what it would make from nothing.
+``tools/search_gallery.py`` is the command line.
+"""
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Optional
+
+import numpy as np
+
+from cosam_mm.evaluation.functional.neighbours import Neighbours, nearest
+from cosam_mm.structures.tracklet import list_folders, list_images
+from cosam_mm.utils.io import read_arrays, write_arrays
+from cosam_mm.utils.messages import name_some
+from cosam_mm.utils.progress import progress_bar
+
+from .gallery_faiss import FLAT, index_beside, nearest_by_faiss
+from .tracklet_encoder import DISTANCES, TrackletEncoder
+
+__all__ = ['ENGINES', 'FLAT', 'Gallery', 'IndexReport', 'TrackletFiles',
+           'find_tracklet_folders', 'index_folder']
+
+ENGINES = ('auto', 'exact', 'faiss')
+_ROWS = 4096  # copied at a time, so that no third copy of a large gallery arises
+# Arrays of a gallery file: kinds of their dtype, and how many dimensions.
+_ARRAYS = dict(feature=('f', 2), tracklet_id=('U', 1), state=('u', 1),
+               weights_sha256=('U', 0), recipe=('U', 0), checkpoint=('U', 0),
+               distance=('U', 0), num_waiting=('iu', 0))
+
+
+# -- folders -----------------------------------------------------------------
+
+
+class TrackletFiles(NamedTuple):
+    """A folder that holds the images of one tracklet.
+
+    Attributes:
+        tracklet_id: Its path relative to the folder that was searched, with '/'.
+        folder: Its path.
+        state: A number of 64 bits that changes with names, sizes and times of
+            change of the images.
+    """
+    tracklet_id: str
+    folder: str
+    state: int
+
+
+def _state(folder: str, images: Sequence[str]) -> int:
+    digest = hashlib.sha256()
+    for name in images:
+        found = os.stat(os.path.join(folder, name))
+        digest.update(os.fsencode(f'{name}/{found.st_size}/{found.st_mtime_ns}/'))
+    return int.from_bytes(digest.digest()[:8], 'little')
+
+
+def find_tracklet_folders(root: str) -> list[TrackletFiles]:
+    """Every folder below a folder that directly holds images, in natural order.
+
+    Links to folders are followed, but for those that lead back to where they lie.
+    Images in ``root`` itself belong to no tracklet.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: It holds no such tracklet, or a folder cannot be listed.
+    """
+    if not os.path.isdir(root):
+        raise FileNotFoundError(f'There is no folder {root}.')
+    found = list(progress_bar(_walk(root), 'looking for tracklets', 'tracklet',
+                              leave=False))
+    if not found:
+        raise ValueError(
+            f'No folder below {root} holds images'
+            + (', only that folder itself' if list_images(root) else '')
+            + ': the images of each tracklet belong into a folder of their own.')
+    return found
+
+
+def _walk(root: str) -> Iterator[TrackletFiles]:
+    waiting = [('', root, frozenset())]
+    while waiting:
+        tracklet_id, folder, above = waiting.pop()
+        try:
+            images, inside = list_images(folder), list_folders(folder)
+            status, state = os.stat(folder), _state(folder, images)
+        except OSError as error:
+            raise ValueError(f'{folder} cannot be listed: {error.strerror}.') from error
+        identity = status.st_dev, status.st_ino
+        if identity in above:
+            continue
+        if images and tracklet_id:
+            yield TrackletFiles(tracklet_id, folder, state)
+        prefix = f'{tracklet_id}/' if tracklet_id else ''
+        waiting += [(prefix + name, os.path.join(folder, name), above | {identity})
+                    for name in reversed(inside)]
+
+
+# -- gallery -----------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Gallery:
+    """Features of tracklets, and what made them.
+
+    Attributes:
+        feature: (G, D) float32.
+        tracklet_id: (G,) str, different.
+        state: (G,) uint64, of the images when they were read.
+        weights_sha256: SHA-256 of the model's weights.
+        recipe: Settings of model and pipeline that features depend on, as JSON.
+        checkpoint: Name of the checkpoint file, for messages.
+        distance: What to compare the features by if nothing else is said.
+        num_waiting: Tracklets that are still to be computed.
+
+    Example::
+
+        index_folder(encoder, 'people', 'gallery.npz')
+        gallery = Gallery.read('gallery.npz')
+        index, distance = gallery.search(encoder.encode('query')[None], topk=5)
+        print(gallery.tracklet_id[index[0]])
+    """
+    feature: np.ndarray
+    tracklet_id: np.ndarray
+    state: np.ndarray
+    weights_sha256: str
+    recipe: str
+    checkpoint: str
+    distance: str
+    num_waiting: int = 0
+
+    def __len__(self) -> int:
+        return len(self.feature)
+
+    @property
+    def content_sha256(self) -> str:
+        """SHA-256 of what the features were made of."""
+        digest = hashlib.sha256(f'{self.weights_sha256} {self.recipe}\n'.encode())
+        digest.update('\n'.join(self.tracklet_id.tolist()).encode(
+            'utf-8', 'surrogateescape'))
+        digest.update(np.ascontiguousarray(self.state))
+        return digest.hexdigest()
+
+    @classmethod
+    def read(cls, path: str) -> 'Gallery':
+        """Read a gallery file; nothing in it is executed.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It is no gallery file, or an empty one.
+        """
+        if not os.path.isfile(path):
+            raise FileNotFoundError(f'There is no gallery {path}. Make one with '
+                                    'tools/search_gallery.py index.')
+        arrays = read_arrays(path, 'gallery')
+        if problem := _describe_problem(arrays):
+            raise ValueError(f'{path} is not a gallery that can be searched: {problem}.'
+                             ' Make one with tools/search_gallery.py index.')
+        return cls(**{key: arrays[key] if arrays[key].ndim else arrays[key].item()
+                      for key in _ARRAYS})
+
+    def write(self, path: str) -> None:
+        """Write a gallery file; a reader meets the old one or the whole new one."""
+        write_arrays(path, {key: np.asarray(getattr(self, key)) for key in _ARRAYS},
+                     compress=False)
+
+    def check_fit(self, encoder: TrackletEncoder, path: str) -> None:
+        """Make sure that an encoder's features compare with those of the gallery.
+
+        Args:
+            encoder: What makes new features.
+            path: File of the gallery, for messages.
+
+        Raises:
+            ValueError: Weights, or settings of model or pipeline, differ.
+        """
+        advice = ('Search with the checkpoint of the index, or index the folder anew '
+                  '(--overwrite).')
+        if self.weights_sha256 != encoder.weights:
+            raise ValueError(
+                f'{path} was indexed with other weights ({self.checkpoint}, sha256 '
+                f'{self.weights_sha256[:12]}) than {encoder.checkpoint} has (sha256 '
+                f'{encoder.weights[:12]}): their features do not compare. {advice}')
+        if self.recipe != encoder.recipe:
+            old, new = (_flat(json.loads(recipe))
+                        for recipe in (self.recipe, encoder.recipe))
+            differences = [
+                f'{key} {old.get(key)!r} there, {new.get(key)!r} here'
+                for key in {**old, **new} if old.get(key) != new.get(key)]
+            raise ValueError(
+                f'{path} was indexed with the same weights in other settings: '
+                f'{name_some(differences, separator="; ")}. {advice}')
+
+    def search(self, features: np.ndarray, topk: int = 10,
+               distance: Optional[str] = None, engine: str = 'auto',
+               faiss_factory: str = FLAT, faiss_parameters: str = '',
+               path: Optional[str] = None) -> Neighbours:
+        """The tracklets that are nearest to queries.
+
+        Args:
+            features: (Q, D) of the queries.
+            topk: How many to return, at most the whole gallery.
+            distance: 'euclidean' (not squared) or 'cosine'. Default: the gallery's.
+            engine: 'exact' compares with all tracklets; 'faiss' lets FAISS choose;
+                'auto' is 'exact'.
+            faiss_factory: FAISS's description of an index. All but the flat one may
+                miss tracklets that are nearer.
+            faiss_parameters: Of the search, as 'nprobe=16'.
+            path: File of the gallery, beside which an index that is not flat is kept.
+
+        Returns:
+            Arrays (Q, min(topk, G)): ``index`` and ``distance``, nearest first.
+
+        Raises:
+            ValueError: An argument is not as described, the gallery is not finished,
+                or FAISS is not installed or refuses its arguments.
+        """
+        distance = self.distance if distance is None else distance
+        for name, value, allowed in (('distance', distance, DISTANCES),
+                                     ('engine', engine, ENGINES)):
+            if value not in allowed:
+                raise ValueError(f'{name} must be one of {allowed}, got {value!r}.')
+        if not isinstance(topk, (int, np.integer)) or topk < 1:
+            raise ValueError(f'topk must be an integer of at least 1, got {topk!r}.')
+        if self.num_waiting:
+            raise ValueError(
+                f'The gallery is not finished: {self.num_waiting} of '
+                f'{len(self) + self.num_waiting} tracklets are still to be computed. '
+                'Run the same tools/search_gallery.py index again: it continues.')
+        if engine == 'faiss':
+            kept = index_beside(path, f'{self.content_sha256} {distance}',
+                                distance, faiss_factory)
+            return nearest_by_faiss(features, self.feature, topk, distance,
+                                    faiss_factory, faiss_parameters, kept)
+        with progress_bar(what='searching', unit='query', total=len(features),
+                          leave=False) as bar:
+            return nearest(features, self.feature, topk, distance, bar.update)
+
+
+def _describe_problem(arrays: Mapping[str, np.ndarray]) -> str:
+    """Why arrays are no gallery; nothing, if they are one."""
+    missing = [key for key in _ARRAYS if key not in arrays]
+    if missing:
+        return f'it lacks {missing}'
+    shape = arrays['feature'].shape
+    for key, (kinds, num_dims) in _ARRAYS.items():
+        array = arrays[key]
+        fits = array.ndim == num_dims and array.dtype.kind in kinds
+        if not fits or (array.ndim and array.shape[:1] != shape[:1]):
+            return (f'{key!r} is {array.dtype} of shape {array.shape}, which does not '
+                    f'fit features of shape {shape}')
+    if 0 in shape:
+        return f'it is empty: its features have shape {shape}'
+    distance = arrays['distance'].item()
+    return '' if distance in DISTANCES else (
+        f"'distance' must be one of {DISTANCES}, got {distance!r}")
+
+
+def _flat(settings, name: str = '') -> dict:
+    """Settings by their path, as ``model.backbone.depth``."""
+    if isinstance(settings, dict):
+        settings = [(f'{name}.{key}' if name else key, value)
+                    for key, value in settings.items()]
+    elif isinstance(settings, list):
+        settings = [(f'{name}[{key}]', value) for key, value in enumerate(settings)]
+    else:
+        return {name: settings}
+    return {path: leaf for part, value in settings
+            for path, leaf in _flat(value, part).items()}
+
+
+# -- index -------------------------------------------------------------------
+
+
+class IndexReport(NamedTuple):
+    """What indexing did.
+
+    Attributes:
+        num_tracklets: Tracklets in the gallery now.
+        num_kept: Of these, those that were in it before with the same images.
+        num_removed: Tracklets of before whose folder is gone or cannot be read.
+        skipped: Tracklets without any readable image.
+    """
+    num_tracklets: int
+    num_kept: int
+    num_removed: int
+    skipped: list[str]
+
+
+class _GalleryBuilder:
+    """A gallery under construction: one row for each tracklet that was found."""
+
+    def __init__(self, path: str, tracklets: Sequence[TrackletFiles],
+                 encoder: TrackletEncoder) -> None:
+        self.path = path
+        self.tracklets = tracklets
+        self.encoder = encoder
+        self.feature: Optional[np.ndarray] = None
+        self.is_done = np.zeros(len(tracklets), bool)
+
+    def _reserve(self, length: int) -> None:
+        if self.feature is None:
+            self.feature = np.empty((len(self.tracklets), length), np.float32)
+
+    def keep(self, old: Gallery) -> None:
+        """Take over the tracklets whose images have not changed."""
+        known = {key: row for row, key in enumerate(
+            zip(old.tracklet_id.tolist(), old.state.tolist()))}
+        pairs = [(number, known[tracklet.tracklet_id, tracklet.state])
+                 for number, tracklet in enumerate(self.tracklets)
+                 if (tracklet.tracklet_id, tracklet.state) in known]
+        self._reserve(old.feature.shape[1])
+        for start in range(0, len(pairs), _ROWS):
+            numbers, rows = np.array(pairs[start:start + _ROWS]).T
+            self.feature[numbers] = old.feature[rows]
+            self.is_done[numbers] = True
+
+    def compute(self, batch_size: int, num_workers: int, save_every: float
+                ) -> list[str]:
+        """Fill in what is missing; returns the tracklets that cannot be read."""
+        numbers = np.flatnonzero(~self.is_done).tolist()
+        if not numbers:
+            return []
+        features = self.encoder.encode_each(
+            [self.tracklets[number].folder for number in numbers], batch_size,
+            num_workers)
+        bar = progress_bar(features, 'indexing', 'tracklet', len(numbers))
+        skipped, waiting = [], len(numbers)
+        pause, saved = save_every, time.monotonic()
+        try:
+            for feature, number in zip(bar, numbers):
+                if feature is None:
+                    skipped.append(self.tracklets[number].tracklet_id)
+                else:
+                    self._reserve(len(feature))
+                    self.feature[number], self.is_done[number] = feature, True
+                waiting -= 1
+                if time.monotonic() - saved >= pause:
+                    start = time.monotonic()
+                    self.save(waiting)
+                    saved = time.monotonic()
+                    pause = max(save_every, 20 * (saved - start))  # 5 % at most
+        finally:
+            if waiting:
+                self.save(waiting)
+        return skipped
+
+    def save(self, num_waiting: int = 0) -> None:
+        """Write what is done, if anything is."""
+        if not self.is_done.any():
+            return
+        done = [self.tracklets[number] for number in np.flatnonzero(self.is_done)]
+        encoder, whole = self.encoder, self.is_done.all()
+        Gallery(
+            feature=self.feature if whole else self.feature[self.is_done],
+            tracklet_id=np.array([tracklet.tracklet_id for tracklet in done]),
+            state=np.array([tracklet.state for tracklet in done], np.uint64),
+            weights_sha256=encoder.weights, recipe=encoder.recipe,
+            checkpoint=os.path.basename(encoder.checkpoint),
+            distance=encoder.default_distance, num_waiting=num_waiting).write(self.path)
+
+
+def index_folder(encoder: TrackletEncoder, folder: str, path: str,
+                 batch_size: int = 4, num_workers: int = 0, overwrite: bool = False,
+                 save_every: float = 600.) -> IndexReport:
+    """Write a gallery of all tracklets below a folder, or bring one up to date.
+
+    What is done is kept when this is interrupted, or fails; the same call continues.
+
+    Args:
+        encoder: Makes the features.
+        folder: See :func:`find_tracklet_folders`.
+        path: Gallery file, ends in .npz. If it exists, only tracklets that are new in
+            it or whose images changed are computed; those that are gone leave it.
+        batch_size: Tracklets at once.
+        num_workers: Processes that read images.
+        overwrite: Do not look at the file, compute everything.
+        save_every: Seconds after which what is done so far is written.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: It holds no tracklet, none can be read, the file cannot be
+            written, or it exists and is no gallery, or one of another model.
+    """
+    path = _check_destination(path)
+    tracklets = find_tracklet_folders(folder)
+    builder = _GalleryBuilder(path, tracklets, encoder)
+    before, is_current = set(), False
+    if os.path.exists(path) and not overwrite:
+        old = Gallery.read(path)
+        old.check_fit(encoder, path)
+        builder.keep(old)
+        before = set(old.tracklet_id.tolist())
+        is_current = builder.is_done.all() and not old.num_waiting and (
+            len(old), old.distance) == (len(tracklets), encoder.default_distance)
+        del old
+    num_kept = int(builder.is_done.sum())
+    skipped = builder.compute(batch_size, num_workers, save_every)
+    if not builder.is_done.any():
+        raise ValueError(
+            f'None of {len(tracklets)} tracklets below {folder} has a readable image, '
+            'so nothing can be indexed.')
+    if not is_current:
+        builder.save()
+    readable = {tracklet.tracklet_id for tracklet in tracklets}.difference(skipped)
+    return IndexReport(int(builder.is_done.sum()), num_kept, len(before - readable),
+                       skipped)
+
+
+def _check_destination(path: str) -> str:
+    """Find out before hours of work whether a file can be written."""
+    path = os.fspath(path)
+    if not path.endswith('.npz'):
+        raise ValueError(f'A gallery file must end in .npz, got {path!r}.')
+    if os.path.isdir(path):
+        raise ValueError(f'{path} is a folder: name a file for the gallery.')
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f'The folder {folder} cannot be made: {error.strerror}.') from error
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f'The folder {folder} cannot be written to.')
+    return path
