@@ -5,8 +5,8 @@ these two: nobody waits for what they do not use. Parts of the package, and
 ``ActionRecognizer`` and ``TrackletEncoder``, are imported when they are asked for.
 What is built by name registers itself
 
-* in mmengine's root registries when a name is first looked up there, from whatever
-  scope;
+* in mmengine's root registries when a name is first looked up there or in a child of
+  theirs, that is from every scope;
 * in MMAction2's the moment MMAction2's own part is imported.
 """
 import importlib
@@ -38,6 +38,11 @@ for _kind, _ours in (
     ('MODELS', 'cosam_mm.layers'),
     ('MODELS', 'cosam_mm.models'),
     ('WEIGHT_INITIALIZERS', 'cosam_mm.models.backbones'),
+    ('DATASETS', 'cosam_mm.datasets.reid'),
+    ('TRANSFORMS', 'cosam_mm.datasets.reid'),
+    ('DATA_SAMPLERS', 'cosam_mm.datasets.reid'),
+    ('DATA_SAMPLERS', 'cosam_mm.datasets.clip_sampler'),
+    ('METRICS', 'cosam_mm.evaluation.metrics.reid_metric'),
     ('HOOKS', 'cosam_mm.engine.hooks'),
     ('OPTIM_WRAPPERS', 'cosam_mm.engine.runner.amp_optim_wrapper'),
     ('VISBACKENDS', 'cosam_mm.engine.runner.fault_tolerant_vis_backend'),
@@ -47,8 +52,6 @@ for _kind, _ours in (
 for _theirs, _ours in (
     # Weights by name: a scheme of mmengine's checkpoint loader, no registry.
     ('mmengine.runner', 'cosam_mm.models.backbones'),
-    # Its loading of files and addresses, which runs no code of theirs.
-    ('mmengine.runner', 'cosam_mm.utils.checkpoint_loading'),
     ('mmaction.models', 'cosam_mm.models.heads'),
     ('mmaction.datasets', 'cosam_mm.datasets.action_dataset'),
     ('mmaction.datasets', 'cosam_mm.datasets.transforms'),

@@ -21,7 +21,7 @@ def reid_config(**backbone) -> Config:
     part = dict(type='MARS', data_root='nowhere', pipeline=pipeline)
     return Config(dict(
         default_scope='mmengine',
-        custom_imports=dict(imports=['cosam_mm', 'cosam_mm.datasets.reid']),
+        custom_imports=dict(imports=['cosam_mm']),
         model=dict(
             type='VideoReID',
             data_preprocessor=dict(type='TrackletPreprocessor', mean=MEAN, std=STD),

@@ -23,45 +23,64 @@ def test_it_brings_nothing_but_itself():
     assert (status, out.splitlines()) == (0, ['[]', '[]', 'COSAM True']), err
 
 
-@pytest.mark.parametrize(('kind', 'name'), [
-    ('MODELS', 'ResNeXt3D'), ('WEIGHT_INITIALIZERS', 'PretrainedCLIP'),
-    ('HOOKS', 'CheckpointGuardHook'), ('OPTIM_WRAPPERS', 'CPUAmpOptimWrapper')])
-def test_root_registries_find_it_first_thing(kind, name):
+# Registry -> what is found in it by plain name.
+NAMES = dict(
+    MODELS=['COSAM', 'PluggedBackbone', 'FrameResNet', 'ResNeXt3D', 'VideoReID'],
+    DATASETS=['MARS', 'TrackletFolder', 'QueryGalleryDataset'],
+    DATA_SAMPLERS=['PKSampler', 'ClipSampler'], METRICS=['ReIDMetric'],
+    TRANSFORMS=['SampleTrackletFrames', 'LoadTrackletFrames', 'ResizeFrames',
+                'RandomTranslation2D', 'RandomFlipFrames', 'RandomErasingFrames',
+                'PackTrackletInputs'],
+    HOOKS=['SafeCheckpointHook', 'NaNLossHook', 'SeededSamplingHook', 'MeanLossHook',
+           'SplitLeakageHook', 'UnreadableSamplesHook', 'MaskVisualizationHook',
+           'ProgressBarHook', 'ChannelsLastHook', 'FastInferenceHook',
+           'MallocTuningHook'],
+    WEIGHT_INITIALIZERS=['PretrainedCLIP'], OPTIM_WRAPPERS=['CPUAmpOptimWrapper'],
+    VISBACKENDS=['FaultTolerantVisBackend'])
+
+
+@pytest.mark.parametrize(('scope', 'first'), [
+    ('mmengine', ''), ('mmaction', 'mmaction.registry'), ('mmpretrain', ''),
+    ('made_up', '')])
+def test_everything_is_found_by_name_from_every_scope(scope, first):
+    """With ``custom_imports=dict(imports=['cosam_mm'])`` and nothing else."""
+    if scope not in ('mmengine', 'made_up'):
+        pytest.importorskip(scope)
     status, out, err = run_python(f'''
-        import cosam_mm
-        from mmengine.registry import {kind}
-        print({kind}.get({name!r}).__name__)
-    ''')
-    assert (status, out) == (0, name), err
-
-
-def test_models_are_built_after_the_import_of_a_config():
-    status, out, err = run_python('''
+        import {first or 'mmengine'}
+        from mmengine import registry
         from mmengine.utils import import_modules_from_strings
+        if {scope!r} == 'made_up':
+            made_up = registry.Registry('model', parent=registry.MODELS,
+                                        scope='made_up')
         import_modules_from_strings(['cosam_mm'], allow_failed_imports=False)
-        from mmengine.registry import MODELS
-        print(type(MODELS.build(dict(type='COSAM', in_channels=8, num_frames=2,
-                                     spatial_size=2))).__name__)
+        registry.init_default_scope({scope!r})
+        missing = []
+        for kind, names in {NAMES!r}.items():
+            with getattr(registry, kind).switch_scope_and_registry(None) as found:
+                missing += [name for name in names if found.get(name) is None]
+        print(missing, type(registry.MODELS.build(dict(
+            type='COSAM', in_channels=8, num_frames=2, spatial_size=2))).__name__)
     ''')
-    assert (status, out) == (0, 'COSAM'), err
+    assert (status, out.splitlines()[-1]) == (0, '[] COSAM'), err
 
 
 @pytest.mark.parametrize('order', ['child, package', 'package, child'])
-def test_a_child_registry_finds_it_first_thing(order):
-    """One without locations of its own, which was asked before or not."""
-    lines = {'package': 'import cosam_mm', 'child': '''
+def test_a_scope_that_is_no_package_finds_it(order):
+    """Whether its registry, which has no locations, was there and asked before."""
+    lines = {'package': 'import cosam_mm', 'child': """
         child = Registry('model', parent=MODELS, scope='made_up')
-        assert child.get('COSAM') is None or 'cosam_mm' in sys.modules'''}
+        assert child.get('COSAM') is None or 'cosam_mm' in sys.modules"""}
     status, out, err = run_python(f'''
         import sys
-        from mmengine.registry import MODELS, Registry
+        from mmengine.registry import MODELS, Registry, init_default_scope
         {lines[order.split(', ')[0]]}
         {lines[order.split(', ')[1]]}
-        print(child.get('COSAM').__name__)
+        init_default_scope('made_up')
+        print(type(MODELS.build(dict(type='COSAM', in_channels=8, num_frames=2,
+                                     spatial_size=2))).__name__)
     ''')
-    # A child that has looked in vain looks no more into locations; its parent's
-    # changed meanwhile, and are imported all the same.
-    assert (status, out) == (0, 'COSAM'), err
+    assert (status, out.splitlines()[-1]) == (0, 'COSAM'), err
 
 
 @pytest.mark.parametrize('first', ['mmengine.hooks', 'mmengine.infer'])

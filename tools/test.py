@@ -10,8 +10,6 @@ from typing import Optional
 
 from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 
 import cosam_mm  # noqa: F401
 from cosam_mm.apis.inference_optimization import use_fast_inference
@@ -20,6 +18,7 @@ from cosam_mm.engine.runner.process_group import (
     disconnect_cpu_processes,
 )
 from cosam_mm.engine.runner.process_watchdog import end_with_launcher, leave_when_lost
+from cosam_mm.engine.runner.strategies import build_runner, loading_safely
 from cosam_mm.utils.cli import one_line_errors
 from cosam_mm.utils.config import (
     default_work_dir,
@@ -149,8 +148,8 @@ def merge_args(cfg: Config, args: argparse.Namespace, checkpoint: str, split,
 
 def run(cfg: Config) -> dict:
     """Test once; the metrics by name."""
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    return runner.test()
+    with loading_safely(cfg):
+        return build_runner(cfg).test()
 
 
 def run_all_splits(cfg: Config, args: argparse.Namespace) -> None:

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Optional
 
 from mmengine.config import Config, DictAction
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 
 import cosam_mm  # noqa: F401
 from cosam_mm.engine.runner.process_group import (
@@ -17,7 +15,12 @@ from cosam_mm.engine.runner.process_group import (
 )
 from cosam_mm.engine.runner.process_watchdog import end_with_launcher, leave_when_lost
 from cosam_mm.engine.runner.stop_signals import TrainingStopped
-from cosam_mm.engine.runner.strategies import fit_to_strategy, use_strategy
+from cosam_mm.engine.runner.strategies import (
+    build_runner,
+    fit_to_strategy,
+    loading_safely,
+    use_strategy,
+)
 from cosam_mm.utils.cli import one_line_errors
 from cosam_mm.utils.config import (
     default_work_dir,
@@ -117,10 +120,10 @@ def main(argv: Optional[Sequence[str]] = None):
     end_with_launcher()
     with one_line_errors(), leave_when_lost():
         cfg = merge_args(Config.fromfile(args.config), args)
-        runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
         status = 0
         try:
-            runner.train()
+            with loading_safely(cfg):
+                build_runner(cfg).train()
         except TrainingStopped as stopped:  # asked to, and with a checkpoint
             status = stopped.code
         disconnect_cpu_processes()

@@ -4,7 +4,7 @@ The model is ``configs/resnext101_cosam_bert_hmdb51.py``: ResNeXt101-64f, COSAM 
 BERT, on clips of 3 x 64 x 112 x 112. The plain form has contiguous memory, fp32, COSAM
 with the cost volume and AdamW as it comes; the fast one has channels last, COSAM as it
 is here and the fused AdamW, in a process that keeps the memory it frees
-(``ChannelsLastHook`` and ``KeepMemoryHook``).
+(``ChannelsLastHook`` and ``MallocTuningHook``).
 
 Parts:
 

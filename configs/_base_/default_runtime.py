@@ -10,13 +10,13 @@ default_hooks = dict(
     checkpoint=dict(
         type='SafeCheckpointHook', interval=1, max_keep_ckpts=3,
         save_best='acc/top1', rule='greater'),
-    sampler_seed=dict(type='SeededDrawsHook'),
+    sampler_seed=dict(type='SeededSamplingHook'),
     sync_buffers=dict(type='SyncBuffersHook'))
 custom_hooks = [
-    dict(type='CheckpointGuardHook', force=False), dict(type='MeanLossHook'),
+    dict(type='SplitLeakageHook', force=False), dict(type='MeanLossHook'),
     dict(type='ProgressBarHook'), dict(type='MaskVisualizationHook', num_samples=2),
-    dict(type='BadLossHook', on_bad_loss='stop', max_skipped=10),
-    dict(type='BadSamplesHook', max_share=0.05)]
+    dict(type='NaNLossHook', on_bad_loss='stop', max_skipped=10),
+    dict(type='UnreadableSamplesHook', max_share=0.05)]
 
 env_cfg = dict(
     cudnn_benchmark=True,
@@ -25,7 +25,7 @@ env_cfg = dict(
     dist_cfg=dict(backend='nccl', timeout=1800))
 
 log_processor = dict(type='LogProcessor', window_size=20, by_epoch=True)
-vis_backends = [dict(type='EnduringVisBackend')]
+vis_backends = [dict(type='FaultTolerantVisBackend')]
 visualizer = dict(type='ActionVisualizer', vis_backends=vis_backends)
 
 log_level = 'INFO'

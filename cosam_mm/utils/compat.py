@@ -1,44 +1,42 @@
-"""Work-arounds for the published mm packages, and nothing else.
+"""What importing this package adds to others, and nothing else.
 
-Four mechanisms, each idle where it is not needed:
+Additions only: no function, class or setting of another package is replaced, and a
+project that uses nothing of this one behaves as without it. The mechanisms:
 
 * a *fallback finder* at the end of ``sys.meta_path``: Python asks it only for
-  modules that nobody else has, so a complete installation never meets it;
+  modules that no other finder has, so a complete installation never meets it;
 * *import hooks*: a callback runs right after a named module was executed,
   without importing that module early;
-* an allow-list of the classes that mmengine's own checkpoints hold;
-* *locations*: what mmengine's registries import when a name is first looked up.
+* *safe globals*: classes that ``torch.load`` accepts with ``weights_only=True``;
+* *locations*: modules that mmengine's registries import when a name is looked up.
 
-==========================  ===================================================
-seen with                   what is amended
-==========================  ===================================================
-mmaction2 1.2.0 (wheel)     ``mmaction.models.localizers.drn`` was not packed
-mmaction2 1.2.0             imports ``importlib_metadata``, required by nothing
-mmaction2 1.2.0 with        its multimodal models import what is not there;
-transformers >= 5, or       they become the placeholders it has for that
-without timm
-mmpretrain 1.2.0 with       the same
-transformers >= 5
-torchvision 0.28, compiled  it does not import, and with it neither timm nor
-for another torch           mmpretrain; what it has compiled stays refused
-mmaction2 1.2.0 with        its visualiser imports ``moviepy.editor``, whose names
-moviepy >= 2                are in ``moviepy`` itself now
-mmengine <= 0.10.7 with     ``torch.load`` refuses mmengine's checkpoints
-torch >= 2.6
-mmengine <= 0.10.7          checkpoints from an address are unpickled with whatever
-                            code is in them
-mmengine <= 0.10.7          a root registry takes no locations, and a child that asks
-                            its parent does not import the parent's
-mmengine <= 0.10.7          it lays out the text of the config anew for each checkpoint,
-                            a second each where there are long paths in it
-==========================  ===================================================
+===============================  ====================================================
+seen with                        what is added
+===============================  ====================================================
+mmaction2 1.2.0 (wheel)          the module ``mmaction.models.localizers.drn``, which
+                                 was not packed: a placeholder
+mmaction2 1.2.0                  the module ``importlib_metadata``, which no package
+                                 requires: the one of the standard library
+mmaction2 1.2.0 with             the module ``moviepy.editor``: names that are in
+moviepy >= 2                     ``moviepy`` itself now
+mmaction2 1.2.0, mmpretrain      their switch ``WITH_MULTIMODAL`` is off where they
+1.2.0 with transformers >= 5,    cannot be imported otherwise: their multimodal models
+mmaction2 1.2.0 without timm     are the placeholders that they have for that
+torchvision 0.28, compiled       declarations of two operators, without which torch
+for another torch                stops the import; calling them stays an error
+mmengine <= 0.10.7 with          the classes in mmengine's checkpoints, and numpy's
+torch >= 2.6                     numbers, as safe globals
+mmengine <= 0.10.7               ``imagenet://`` as a scheme of its checkpoint loader
+mmengine <= 0.10.7               locations of this package's modules in its root
+                                 registries and their children
+mmaction2 1.2.0                  heads, data sets, transforms and metrics of this
+                                 package in its registries
+===============================  ====================================================
 """
-import functools
 import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
-import json
 import sys
 import warnings
 from types import ModuleType
@@ -92,10 +90,11 @@ _MISSING: dict[str, Callable[[ModuleType], None]] = {
 
 
 class _FallbackFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Supplies ``_MISSING`` and ``_MOVED`` modules that no other finder has."""
+    """Supplies the modules of ``_MISSING`` when no other finder has them."""
 
     def find_spec(self, fullname, path=None, target=None):
-        if fullname not in _MISSING and fullname not in _MOVED:
+        if fullname not in _MISSING:
+            _share_locations(fullname.split('.')[0])  # a scope need not be a package
             return None
         return importlib.machinery.ModuleSpec(fullname, self)
 
@@ -103,7 +102,7 @@ class _FallbackFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        _MISSING.get(module.__name__, _fill_moved)(module)
+        _MISSING[module.__name__](module)
 
 
 # -- names of before ---------------------------------------------------------
@@ -125,16 +124,33 @@ _MOVED: dict[str, tuple[str, ...]] = {
 }
 
 
+class _MovedFinder(_FallbackFinder):
+    """Supplies the modules of ``_MOVED``, whoever else may have some of that name."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname in _MOVED:
+            return importlib.machinery.ModuleSpec(fullname, self)
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        _fill_moved(module)
+
+
 def _fill_moved(module: ModuleType) -> None:
     """Give an old module's name what its successors hold."""
     successors = _MOVED[module.__name__]
     warnings.warn(f'{module.__name__} is now {" and ".join(successors)}; the old name '
-                  'works for one more release.', DeprecationWarning, stacklevel=2)
+                  'works for one more release.', DeprecationWarning, stacklevel=3)
+    holders = [importlib.import_module(name) for name in successors]
+
+    def find(name: str):
+        for holder in holders:
+            if hasattr(holder, name):
+                return getattr(holder, name)
+        raise AttributeError(f'module {module.__name__!r} has no attribute {name!r}')
+
     module.__path__ = []
-    for name in successors:
-        module.__dict__.update(
-            {key: value for key, value in vars(importlib.import_module(name)).items()
-             if not key.startswith('__')})
+    module.__getattr__ = find
 
 
 def register_renamed(registry: 'Registry', old_name: str, new_class: type) -> None:
@@ -171,6 +187,11 @@ class _HookedLoader(importlib.abc.Loader):
     def create_module(self, spec):
         return self._loader.create_module(spec)
 
+    def __getattr__(self, name: str):
+        if name == '_loader':
+            raise AttributeError(name)
+        return getattr(self._loader, name)
+
     def exec_module(self, module: ModuleType) -> None:
         # Whoever inspects the module later finds the loader it came from.
         module.__spec__.loader = module.__loader__ = self._loader
@@ -186,8 +207,11 @@ class _HookFinder(importlib.abc.MetaPathFinder):
         self.callbacks: dict[str, list[Callable[[ModuleType], None]]] = {}
 
     def find_spec(self, fullname, path=None, target=None):
-        callbacks = self.callbacks.get(fullname)
-        if callbacks is None:
+        callbacks = self.callbacks.get(fullname, [])
+        if fullname.endswith('.registry') and fullname.count('.') == 1:
+            scope = fullname.split('.')[0]
+            callbacks = [lambda _: _share_locations(scope), *callbacks]
+        if not callbacks:
             return None
         for finder in sys.meta_path:
             if finder is self or not hasattr(finder, 'find_spec'):
@@ -220,34 +244,44 @@ def on_import(name: str, callback: Callable[[ModuleType], None]) -> None:
 # -- imports at the first look into a registry --------------------------------
 
 
+_roots: list['Registry'] = []
+
+
 def import_on_lookup(registry: 'Registry', name: str) -> None:
     """Import a module when a name is next looked up in a registry or a child of it.
 
+    mmengine looks into a parent's names without importing the parent's locations, so
+    the children get the location, too: those that there are now, and those of other
+    scopes when ``<scope>.registry`` is imported, which mmengine does for each lookup.
+
     Args:
-        registry: A registry of mmengine.
+        registry: A root registry of mmengine.
         name: Full dotted name of the module, which registers what it holds.
     """
-    if name not in registry._locations:
+    if registry not in _roots:
+        _roots.append(registry)
+    _add_location(registry, name)
+
+
+def _add_location(registry: 'Registry', name: str) -> None:
+    from mmengine.config.utils import MODULE2PACKAGE
+    for child in registry.children.values():
+        _add_location(child, name)
+    # Where an OpenMMLab package gives no locations, mmengine has another way.
+    if name not in registry._locations and (
+            registry._locations or registry.scope not in MODULE2PACKAGE):
         # A new list: this one may be shared, and may be in use right now.
         registry._locations = [*registry._locations, name]
         registry._imported = False
 
 
-def _import_parents_locations() -> None:
-    """Let a child registry import its parent's locations along with its own.
-
-    It looks into its parent without asking it to import anything.
-    """
-    from mmengine.registry import Registry
-    import_own = Registry.import_from_location
-
-    def import_from_location(self) -> None:
-        import_own(self)
-        if self.parent is not None:
-            self.parent.import_from_location()
-
-    import_from_location.__doc__ = import_own.__doc__
-    Registry.import_from_location = import_from_location
+def _share_locations(scope: str) -> None:
+    """Give the registries of a scope the locations that their roots have of ours."""
+    for root in _roots:
+        if scope in root.children:
+            for name in root._locations:
+                if name.split('.')[0] == 'cosam_mm':
+                    _add_location(root.children[scope], name)
 
 
 # -- amendments --------------------------------------------------------------
@@ -294,24 +328,6 @@ def _declare_torchvision_operators(extension: ModuleType) -> None:
     extension._declared_operators = library  # they last as long as this does
 
 
-def _lay_out_config_once(config: ModuleType) -> None:
-    """Let mmengine remember how yapf has laid out the text of a config.
-
-    It asks at the start of a run some four times, and twice or thrice for each
-    checkpoint.
-    """
-    format_code = config.FormatCode
-
-    @functools.lru_cache(maxsize=8)
-    def remembered(text: str, options: str):
-        return format_code(text, **json.loads(options))
-
-    def format_once(text: str, **options):
-        return remembered(text, json.dumps(options, sort_keys=True))
-
-    config.FormatCode = format_once
-
-
 def _one_cycle_scheduler() -> type:
     """Stands for the class in an allow-list: it takes a second to import."""
     from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
@@ -331,11 +347,6 @@ def _plain_attribute(owner, name: str):
     raise ValueError(
         f'The checkpoint asks for {name!r} of {owner!r}, which no checkpoint of '
         'mmengine does: do not trust this file.')
-
-
-def _download_tensors_alone(checkpoint: ModuleType) -> None:
-    """Restrict what mmengine unpickles of a download; torch does not by itself."""
-    checkpoint.load_url = functools.partial(checkpoint.load_url, weights_only=True)
 
 
 def _allow_mmengine_checkpoints() -> None:
@@ -367,16 +378,13 @@ def _allow_mmengine_checkpoints() -> None:
 
 
 def install() -> None:
-    """Set all work-arounds up. Calling it again changes nothing."""
+    """Make all additions. Calling it again changes nothing."""
     if _hook_finder in sys.meta_path:
         return
-    sys.meta_path.insert(0, _hook_finder)
+    sys.meta_path[:0] = [_MovedFinder(), _hook_finder]
     sys.meta_path.append(_FallbackFinder())
     on_import('mmaction.utils.dependency', _use_multimodal_placeholders)
     on_import('mmaction.utils.dependency', _use_placeholders_without_timm)
     on_import('mmpretrain.utils.dependency', _use_multimodal_placeholders)
-    on_import('mmengine.runner.checkpoint', _download_tensors_alone)
-    on_import('mmengine.config.config', _lay_out_config_once)
     on_import('torchvision.extension', _declare_torchvision_operators)
-    _import_parents_locations()
     _allow_mmengine_checkpoints()

@@ -10,21 +10,23 @@ import os
 import pickle
 import re
 import stat
+import traceback
 import zipfile
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 import torch
 from torch import Tensor
 
 __all__ = [
-    'MAX_IMAGE_BYTES', 'check_destination', 'describe_refusal', 'read_arrays',
-    'read_checkpoint', 'regular_size', 'remove_partial_files', 'sha256_of_file',
-    'unwrap_state_dict', 'write_arrays', 'write_checkpoint', 'write_text', 'writing'
+    'MAX_IMAGE_BYTES', 'check_destination', 'describe_refusal', 'loading_weights_only',
+    'read_arrays', 'read_checkpoint', 'regular_size', 'remove_partial_files',
+    'sha256_of_file', 'unwrap_state_dict', 'write_arrays', 'write_checkpoint',
+    'write_text', 'writing'
 ]
 
 PathLike = Union[str, os.PathLike]
@@ -222,6 +224,48 @@ def describe_refusal(path: PathLike, error: Exception) -> str:
                 "dict(state_dict=model.state_dict()) there; convert that file.")
     return (f'{path} cannot be read as a PyTorch checkpoint '
             f'({type(error).__name__}). Is the download complete?')
+
+
+@contextlib.contextmanager
+def loading_weights_only() -> Iterator[None]:
+    """Have every ``torch.load`` of this process load tensors and plain values only.
+
+    For programs of our own that let mmengine read a checkpoint: for ``load_from``,
+    ``resume`` and ``init_cfg``, from a file or an address. mmengine leaves to torch's
+    defaults what is unpickled, and downloads are unpickled whole.
+
+    Raises:
+        FileNotFoundError: mmengine was to read a checkpoint that is not there.
+        ValueError: It is no checkpoint, or needs code to be run.
+    """
+    names = ('TORCH_FORCE_WEIGHTS_ONLY_LOAD', 'TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD')
+    before = {name: os.environ.pop(name, None) for name in names}
+    os.environ[names[0]] = '1'
+    try:
+        yield
+    except Exception as error:
+        path = _checkpoint_being_read(error)
+        if path is None:
+            raise
+        if isinstance(error, FileNotFoundError):
+            raise FileNotFoundError(f'There is no checkpoint file {path}.') from error
+        raise ValueError(describe_refusal(path, error)) from error
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _checkpoint_being_read(error: Exception) -> Optional[str]:
+    """What mmengine was told to read when an error came up within that."""
+    path, module = None, ''
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        module = frame.f_globals.get('__name__', '')
+        if module == 'mmengine.runner.checkpoint':
+            path = frame.f_locals.get('filename', path)
+    reads = module.startswith('torch.') or module == 'mmengine.runner.checkpoint'
+    return path if reads and not isinstance(error, MemoryError) else None
 
 
 def unwrap_state_dict(checkpoint: Any) -> dict[str, Tensor]:

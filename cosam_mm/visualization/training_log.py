@@ -179,7 +179,7 @@ def find_runs(path: Union[str, Path]) -> list[RunFiles]:
         raise ValueError(
             f'No {LOG_NAME} lies below {path}: name the work dir of a training. It is '
             'written where vis_backends of the config has a LocalVisBackend or '
-            'EnduringVisBackend, as all configs here do.')
+            'FaultTolerantVisBackend, as all configs here do.')
     return group_runs(files, path)
 
 

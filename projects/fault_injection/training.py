@@ -34,7 +34,7 @@ param_scheduler = [
 default_hooks = dict(
     logger=dict(interval=1), checkpoint=dict(interval=1, max_keep_ckpts=2))
 custom_hooks = [
-    dict(type='CheckpointGuardHook', force=False), dict(type='MeanLossHook'),
+    dict(type='SplitLeakageHook', force=False), dict(type='MeanLossHook'),
     dict(type='EMAHook', momentum=0.1)]
 optim_wrapper = dict(
     _delete_=True, type='OptimWrapper', accumulative_counts=3,

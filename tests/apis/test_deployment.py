@@ -101,7 +101,7 @@ def reid_config(aggregation, backbone='FrameResNet', last_stride=1):
              dict(type='PackTrackletInputs')]
     return Config(dict(
         default_scope='mmengine',
-        custom_imports=dict(imports=['cosam_mm', 'cosam_mm.datasets.reid']),
+        custom_imports=dict(imports=['cosam_mm']),
         model=dict(
             type='VideoReID', aggregation=aggregation,
             backbone=dict(

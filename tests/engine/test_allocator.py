@@ -45,6 +45,6 @@ def test_hook_says_where_it_can_do_nothing(monkeypatch, can):
     monkeypatch.setattr(
         'cosam_mm.engine.hooks.fast_hooks.keep_freed_memory', lambda: can)
     said = []
-    HOOKS.build(dict(type='KeepMemoryHook')).before_run(
+    HOOKS.build(dict(type='MallocTuningHook')).before_run(
         SimpleNamespace(logger=SimpleNamespace(warning=said.append)))
     assert ['allocator of glibc' in line for line in said] == [True] * (not can)

@@ -105,9 +105,9 @@ def make_runner(work_dir, epochs=3, resume=False, scores=(1, 1, 1, 1, 1), hooks=
             checkpoint=dict(type='SafeCheckpointHook', interval=1,
                             **{'save_best': 'm/score', 'rule': 'greater',
                                'max_keep_ckpts': 2, **dict(checkpoint)}),
-            sampler_seed=dict(type='SeededDrawsHook')),
+            sampler_seed=dict(type='SeededSamplingHook')),
         visualizer=dict(type='Visualizer', name=f'safe {next(COUNTER)}',
-                        vis_backends=[dict(type='EnduringVisBackend')]),
+                        vis_backends=[dict(type='FaultTolerantVisBackend')]),
         custom_hooks=list(hooks), experiment_name=f'safe {next(COUNTER)}',
         default_scope='mmengine', cfg=dict())
 
@@ -427,7 +427,7 @@ def test_is_the_hook_of_all_configs(repo):
     for path in paths:
         hooks = Config.fromfile(path).default_hooks
         assert hooks.checkpoint.type == 'SafeCheckpointHook', path
-        assert hooks.sampler_seed.type == 'SeededDrawsHook', path
+        assert hooks.sampler_seed.type == 'SeededSamplingHook', path
     assert isinstance(HOOKS.build(dict(type='SafeCheckpointHook')), SafeCheckpointHook)
 
 

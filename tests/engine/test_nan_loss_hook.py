@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch.utils.data import Dataset
 
-from cosam_mm.engine.hooks import BadLossHook
+from cosam_mm.engine.hooks import NaNLossHook
 from cosam_mm.engine.hooks.nan_loss_hook import sample_names
 from cosam_mm.utils.cli import is_user_mistake
 from tests.tool_process import REPO, run_fresh
@@ -95,7 +95,7 @@ class ScalingWrapper(OptimWrapper):
 
 def make_runner(work_dir, values, model=None, epochs=1, counts=1, hook=None,
                 wrapper=(), resume=False, **options):
-    hooks = [] if hook is None else [dict(type='BadLossHook', **hook)]
+    hooks = [] if hook is None else [dict(type='NaNLossHook', **hook)]
     return Runner(
         model=model or Model(), work_dir=str(work_dir), resume=resume,
         train_dataloader=dict(
@@ -346,13 +346,13 @@ def test_samples_without_names(tmp_path, monkeypatch):
     (dict(max_skipped=1.5), 'at least 1, got 1.5')])
 def test_wrong_settings(settings, message):
     with pytest.raises(ValueError, match=message):
-        BadLossHook(**settings)
+        NaNLossHook(**settings)
 
 
 @pytest.mark.parametrize('runtime', ['default_runtime', 'reid_runtime'])
 def test_every_run_has_it(runtime):
     cfg = Config.fromfile(REPO / 'configs' / '_base_' / f'{runtime}.py')
-    hook, = [hook for hook in cfg.custom_hooks if hook.type == 'BadLossHook']
+    hook, = [hook for hook in cfg.custom_hooks if hook.type == 'NaNLossHook']
     assert HOOKS.build(hook).on_bad_loss == 'stop'
 
 

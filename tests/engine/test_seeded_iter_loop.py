@@ -28,9 +28,9 @@ def make_runner(work_dir, sampler, workers=0, resume=False, hooks=()):
         optim_wrapper=dict(optimizer=dict(type='Adam', lr=.1), accumulative_counts=3),
         default_hooks=dict(
             checkpoint=dict(type='SafeCheckpointHook', interval=3, by_epoch=False),
-            sampler_seed=dict(type='SeededDrawsHook')),
+            sampler_seed=dict(type='SeededSamplingHook')),
         visualizer=dict(type='Visualizer', name=f'safe {next(COUNTER)}',
-                        vis_backends=[dict(type='EnduringVisBackend')]),
+                        vis_backends=[dict(type='FaultTolerantVisBackend')]),
         custom_hooks=list(hooks), experiment_name=f'safe {next(COUNTER)}',
         default_scope='mmengine')
 

@@ -13,7 +13,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from cosam_mm.apis.model_loading import describe_misfit
-from cosam_mm.engine.hooks import CheckpointGuardHook
+from cosam_mm.engine.hooks import SplitLeakageHook
 from cosam_mm.engine.hooks.split_leakage_hook import (
     trained_on_test_clips,
 )
@@ -81,7 +81,7 @@ COUNTER = iter(range(10_000))
 
 def make_runner(work_dir, model=None, train=None, test=None, force=False, epochs=1,
                 other_hooks=(), **kwargs):
-    hooks = [*other_hooks, dict(type='CheckpointGuardHook', force=force)]
+    hooks = [*other_hooks, dict(type='SplitLeakageHook', force=force)]
     if train is not None:
         kwargs.update(
             train_dataloader=loader(train),
@@ -123,8 +123,8 @@ def log_of(runner, level):
 class TestRealRuns:
 
     def test_is_registered_at_the_root(self):
-        hook = HOOKS.build(dict(type='CheckpointGuardHook', force=True))
-        assert isinstance(hook, CheckpointGuardHook)
+        hook = HOOKS.build(dict(type='SplitLeakageHook', force=True))
+        assert isinstance(hook, SplitLeakageHook)
         assert hook.force
 
     def test_same_split(self, checkpoint, tmp_path):

@@ -18,7 +18,7 @@ from cosam_mm.datasets.unreadable_samples import (
     note_bad,
     notes_of,
 )
-from cosam_mm.engine.hooks import BadSamplesHook
+from cosam_mm.engine.hooks import UnreadableSamplesHook
 from cosam_mm.engine.hooks.unreadable_samples_hook import (
     FILE_NAME,
     as_line,
@@ -69,7 +69,7 @@ class Clips(Dataset):
 def make_runner(work_dir, dataset, workers=0, epochs=1, **hook):
     return Runner(
         model=Model(), work_dir=str(work_dir), custom_hooks=[
-            dict(type='BadSamplesHook', **hook)],
+            dict(type='UnreadableSamplesHook', **hook)],
         train_dataloader=dict(
             dataset=dataset, batch_size=4, num_workers=workers,
             sampler=dict(type='DefaultSampler', shuffle=False),
@@ -190,4 +190,4 @@ def test_folder_that_takes_no_file(tmp_path):
     (dict(interval=0), 'interval must be a whole number of at least 1, got 0')])
 def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
-        BadSamplesHook(**settings)
+        UnreadableSamplesHook(**settings)

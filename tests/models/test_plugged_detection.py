@@ -167,7 +167,7 @@ def build(backbone):
 def config(backbone, frames_dir, work_dir):
     made = Config(dict(
         default_scope='detector',
-        custom_imports=dict(imports=['cosam_mm', 'cosam_mm.datasets.clip_sampler'],
+        custom_imports=dict(imports=['cosam_mm'],
                             allow_failed_imports=False),
         model=model_config(backbone),
         train_dataloader=dict(

@@ -68,7 +68,7 @@ def runner_config(model, frames_dir, work_dir):
     """A complete config as from a file: the frames of 2 clips make a batch."""
     config = Config(dict(
         default_scope='mmpretrain',
-        custom_imports=dict(imports=['cosam_mm', 'cosam_mm.datasets.clip_sampler'],
+        custom_imports=dict(imports=['cosam_mm'],
                             allow_failed_imports=False),
         model=model,
         train_dataloader=dict(

@@ -1,4 +1,5 @@
 """Every work-around against the real packages, each in a fresh interpreter."""
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -6,9 +7,9 @@ import textwrap
 
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.optim import OneCycleLR
+from mmengine.registry import Registry
 
 from cosam_mm.utils import compat
 
@@ -196,7 +197,7 @@ def test_declared_operators_take_shapes_and_do_no_work():
     status, out, err = run_python('''
         import torch
         from types import SimpleNamespace
-        from cosam_mm import compat
+        from cosam_mm.utils import compat
         def describe():
             torch.library.register_fake('torchvision::nms')(
                 lambda dets, scores, iou_threshold: dets.new_empty(0))
@@ -222,23 +223,35 @@ def test_a_complete_torchvision_is_left_alone():
     assert not hasattr(extension, '_declared_operators')
 
 
-def test_the_text_of_a_config_is_laid_out_once(monkeypatch):
-    from yapf.yapflib import reformatter
-    calls = []
-    lay_out = reformatter.Reformat
-    monkeypatch.setattr(reformatter, 'Reformat',
-                        lambda *args, **rest: calls.append(1) or lay_out(*args, **rest))
-    cfg = Config(dict(model=dict(type='A', sizes=[1, 2, 3]), path='here/' * 30))
-    text = cfg.pretty_text
-    assert len(calls) == 1
-    assert cfg.pretty_text == Config(cfg.to_dict()).pretty_text == text
-    assert len(calls) == 1
-    namespace = {}
-    exec(text, namespace)
-    assert namespace['model'] == dict(type='A', sizes=[1, 2, 3])
-    cfg.model.sizes = [4]
-    assert 'sizes=[\n        4,' in cfg.pretty_text
-    assert len(calls) == 2
+def test_old_names_of_modules_say_the_new_ones():
+    names = ('compat', 'datasets.action', 'engine.deployment', 'engine.gallery',
+             'engine.inference', 'evaluation.action', 'evaluation.reid', 'functional',
+             'models.convert')
+    for name in names:
+        sys.modules.pop(f'cosam_mm.{name}', None)
+        with pytest.warns(DeprecationWarning, match=f'cosam_mm.{name} is now') as said:
+            module = importlib.import_module(f'cosam_mm.{name}')
+        assert said[0].filename == importlib.__file__
+        assert not hasattr(module, 'nothing')
+    from cosam_mm.evaluation.reid import ReIDMetric, load_features
+    assert ReIDMetric.__module__ == 'cosam_mm.evaluation.metrics.reid_metric'
+    assert callable(load_features)
+
+
+def test_an_old_name_in_a_config_builds_the_new_class():
+    registry = Registry('made up', scope='made_up')
+
+    @registry.register_module()
+    class NewName:
+
+        def __init__(self, size):
+            self.size = size
+
+    compat.register_renamed(registry, 'OldName', NewName)
+    with pytest.warns(DeprecationWarning, match='NewName'):
+        built = registry.build(dict(type='OldName', size=3))
+    assert type(built) is NewName
+    assert built.size == 3
 
 
 def test_install_twice_changes_nothing():

@@ -4,7 +4,7 @@ Images have one size, so that batches are not padded, and no batch sampler regro
 them by aspect ratio.
 """
 default_scope = 'mmdet'
-custom_imports = dict(imports=['cosam_mm', 'cosam_mm.datasets.clip_sampler'],
+custom_imports = dict(imports=['cosam_mm'],
                       allow_failed_imports=False)
 clip_len = 4
 

@@ -4,7 +4,7 @@ A line of ``train.txt`` and ``val.txt`` is ``name class``. ClipSampler keeps the
 of a clip together; random transforms differ from frame to frame.
 """
 default_scope = 'mmpretrain'
-custom_imports = dict(imports=['cosam_mm', 'cosam_mm.datasets.clip_sampler'],
+custom_imports = dict(imports=['cosam_mm'],
                       allow_failed_imports=False)
 clip_len = 4
 

@@ -54,7 +54,7 @@ from .checkpoint_files import (
     remove_partial_files,
     write_text,
 )
-from .seeded_sampling_hook import SeededDrawsHook
+from .seeded_sampling_hook import SeededSamplingHook
 
 __all__ = ['SafeCheckpointHook']
 
@@ -108,9 +108,9 @@ class SafeCheckpointHook(CheckpointHook):
     - After SIGTERM or Ctrl-C the training stops, with a checkpoint, when the iteration
       that is under way has ended: exit status 143 or 130.
 
-    With :class:`SeededDrawsHook` a resumed training ends with the weights of one that
-    was never stopped. Checkpoints of DeepSpeed, which are folders, and those in remote
-    storage are written as mmengine writes them.
+    With :class:`SeededSamplingHook` a resumed training ends with the weights of one
+    that was never stopped. Checkpoints of DeepSpeed, which are folders, and those in
+    remote storage are written as mmengine writes them.
 
     Args:
         start_from: Weights to begin with where there is nothing to resume.
@@ -410,7 +410,7 @@ class SafeCheckpointHook(CheckpointHook):
                 self._save_checkpoint(runner)
             self._leave(runner, number, runner.iter + 1)
         draws = next((hook for hook in runner.hooks
-                      if isinstance(hook, SeededDrawsHook)), None)
+                      if isinstance(hook, SeededSamplingHook)), None)
         done = batch_idx + 1 if draws is None else draws.batches_done
         if done == len(runner.train_dataloader):
             return  # after_train_epoch stops

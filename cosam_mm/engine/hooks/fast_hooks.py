@@ -10,7 +10,7 @@ from cosam_mm.apis.inference_optimization import make_fast, use_channels_last
 
 from .allocator import keep_freed_memory
 
-__all__ = ['ChannelsLastHook', 'FastInferenceHook', 'KeepMemoryHook']
+__all__ = ['ChannelsLastHook', 'FastInferenceHook', 'MallocTuningHook']
 
 
 @HOOKS.register_module()
@@ -49,17 +49,17 @@ class FastInferenceHook(Hook):
 
 
 @HOOKS.register_module()
-class KeepMemoryHook(Hook):
+class MallocTuningHook(Hook):
     """Keeps freed memory in the process: :func:`~cosam_mm.engine.hooks.allocator
     .keep_freed_memory`.
 
     A training on a CPU gains by it, results stay the same to the bit, and more memory
     is held where clips differ in size. Opt-in:
-    ``custom_hooks=[..., dict(type='KeepMemoryHook')]``.
+    ``custom_hooks=[..., dict(type='MallocTuningHook')]``.
     """
 
     def before_run(self, runner) -> None:
         """From here to the end of the process."""
         if not keep_freed_memory():
             runner.logger.warning(
-                'KeepMemoryHook does nothing here: it takes the allocator of glibc.')
+                'MallocTuningHook does nothing here: it takes the allocator of glibc.')

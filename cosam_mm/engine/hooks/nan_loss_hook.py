@@ -21,7 +21,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from torch import Tensor
 
-__all__ = ['BadLossHook', 'sample_names']
+__all__ = ['NaNLossHook', 'sample_names']
 
 # What a data sample may know itself by; the first that is there names it.
 _NAMES = ('sample_id', 'tracklet_id', 'filename', 'frame_dir', 'img_path')
@@ -67,7 +67,7 @@ def _describe_batch(names: Sequence[str]) -> str:
 
 
 @HOOKS.register_module()
-class BadLossHook(Hook):
+class NaNLossHook(Hook):
     """Stops a training, or leaves a batch out, where the loss is NaN or infinite.
 
     - 'stop': a RuntimeError that names the samples of the batch. No checkpoint is

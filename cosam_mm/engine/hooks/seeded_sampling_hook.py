@@ -14,7 +14,7 @@ from mmengine.runner import IterBasedTrainLoop
 
 from .seeding import NumberedSampler, can_skip, number_draws, seed_process
 
-__all__ = ['SeededDrawsHook']
+__all__ = ['SeededSamplingHook']
 
 # Key of a checkpoint's meta.
 _DRAWS = 'draws'
@@ -36,14 +36,14 @@ def _begin_anew(loop: IterBasedTrainLoop) -> None:
 
 
 @HOOKS.register_module()
-class SeededDrawsHook(DistSamplerSeedHook):
+class SeededSamplingHook(DistSamplerSeedHook):
     """Makes a training draw the same however often it is resumed.
 
     A loop that counts iterations loads all that came before once more when it is
     resumed, as mmengine does it. The hook takes the place of mmengine's
     ``DistSamplerSeedHook``, which it is, too::
 
-        default_hooks = dict(sampler_seed=dict(type='SeededDrawsHook'))
+        default_hooks = dict(sampler_seed=dict(type='SeededSamplingHook'))
 
     The draws do not depend on the number of workers, nor on whether these live on
     from epoch to epoch. They do on the number of processes.

@@ -26,7 +26,7 @@ from cosam_mm.apis.model_loading import describe_misfit
 from cosam_mm.layers.cosam_loading import resampled_on_load
 from cosam_mm.utils.messages import name_some
 
-__all__ = ['CheckpointGuardHook', 'trained_on_test_clips']
+__all__ = ['SplitLeakageHook', 'trained_on_test_clips']
 
 # Key of a checkpoint's meta: all data sets and splits its weights have seen.
 _HISTORY = 'trained_on'
@@ -116,7 +116,7 @@ def _bare_model(model):
 
 
 @HOOKS.register_module()
-class CheckpointGuardHook(Hook):
+class SplitLeakageHook(Hook):
     """Stop a test, or the resuming of a training, with a checkpoint unfit for it.
 
     - Test: a RuntimeError when a parameter of the model is missing from the
@@ -195,7 +195,7 @@ class CheckpointGuardHook(Hook):
             return
         place = next(
             (i for i, hook in enumerate(runner.cfg.get('custom_hooks') or ())
-             if isinstance(hook, dict) and hook.get('type') == 'CheckpointGuardHook'),
+             if isinstance(hook, dict) and hook.get('type') == 'SplitLeakageHook'),
             '<i>')
         raise RuntimeError(
             f'{reason}, or insist with --force '

@@ -20,7 +20,7 @@ from mmengine.registry import HOOKS
 
 from cosam_mm.datasets.unreadable_samples import REPLACED, SKIPPED, BadSample, notes_of
 
-__all__ = ['FILE_NAME', 'BadSamplesHook', 'as_line', 'read_bad_samples']
+__all__ = ['FILE_NAME', 'UnreadableSamplesHook', 'as_line', 'read_bad_samples']
 
 FILE_NAME = 'bad_samples.txt'
 # In a data set of a few samples, any share would be too small for one bad file.
@@ -114,7 +114,7 @@ class _Phase:
 
 
 @HOOKS.register_module()
-class BadSamplesHook(Hook):
+class UnreadableSamplesHook(Hook):
     """Lists samples that could not be read, and stops where there are too many.
 
     A run stops when more than ``max_share`` of the different samples of a data set

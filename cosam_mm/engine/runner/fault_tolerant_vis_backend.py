@@ -5,15 +5,17 @@ from mmengine.logging import print_log
 from mmengine.registry import VISBACKENDS
 from mmengine.visualization import LocalVisBackend
 
-__all__ = ['EnduringVisBackend']
+from cosam_mm.utils.compat import register_renamed
+
+__all__ = ['FaultTolerantVisBackend']
 
 
 @VISBACKENDS.register_module()
-class EnduringVisBackend(LocalVisBackend):
+class FaultTolerantVisBackend(LocalVisBackend):
     """mmengine's local backend; what cannot be written is left out, with a warning.
 
-    Use it as that: ``vis_backends=[dict(type='EnduringVisBackend')]``. Files and their
-    format are the same.
+    Use it as that: ``vis_backends=[dict(type='FaultTolerantVisBackend')]``. Files and
+    their format are the same.
     """
 
     _warned = False
@@ -29,3 +31,6 @@ class EnduringVisBackend(LocalVisBackend):
             self._warned = True
         else:
             self._warned = False
+
+
+register_renamed(VISBACKENDS, 'EnduringVisBackend', FaultTolerantVisBackend)

@@ -1,11 +1,33 @@
-"""mmengine's strategies: optimiser, gradients and weights spread over processes.
+"""Building of runners, and mmengine's strategies, which spread over processes what a
+training keeps: optimiser, gradients and weights.
 
 A strategy file, such as those of ``configs/_base_/strategies``, holds ``runner_type``
 and ``strategy`` and goes with any training config.
 """
-from mmengine.config import Config
+from contextlib import AbstractContextManager, nullcontext
+from typing import Union
 
-__all__ = ['fit_to_strategy', 'use_strategy']
+from mmengine.config import Config
+from mmengine.registry import RUNNERS
+from mmengine.runner import FlexibleRunner, Runner
+
+from cosam_mm.utils.io import loading_weights_only
+
+__all__ = ['build_runner', 'fit_to_strategy', 'loading_safely', 'use_strategy']
+
+
+def build_runner(cfg: Config) -> Union[Runner, FlexibleRunner]:
+    """Build the runner that a config asks for."""
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def loading_safely(cfg: Config) -> AbstractContextManager:
+    """Have a run load nothing but weights: :func:`.io.loading_weights_only`.
+
+    DeepSpeed's checkpoints are folders of other objects, and are loaded by it.
+    """
+    kind = (cfg.get('strategy') or {}).get('type')
+    return nullcontext() if kind == 'DeepSpeedStrategy' else loading_weights_only()
 
 
 def use_strategy(cfg: Config, strategy_file: str) -> None:

@@ -36,7 +36,7 @@ model = dict(backbone=dict(base_channels=8, groups=4, reduced_channels=32),
              cls_head=dict(in_channels=32, temporal=dict(ffn_channels=64)))
 train_cfg = dict(max_epochs=1, val_interval=9)
 default_hooks = dict(checkpoint=dict(save_best=None))
-custom_hooks = [dict(type='BadSamplesHook', max_share=1.0)]
+custom_hooks = [dict(type='UnreadableSamplesHook', max_share=1.0)]
 train_dataloader = dict(batch_size=16, num_workers=2)
 """
 

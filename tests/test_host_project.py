@@ -1,0 +1,166 @@
+"""Another OpenMMLab project in the same process behaves as without ``cosam_mm``."""
+import json
+import textwrap
+
+import pytest
+
+from tests.tool_process import REPO, run_fresh
+
+# A package of its own scope, with registries, a location, and names in a child.
+REGISTRY = '''
+from mmengine.registry import HOOKS as ROOT_HOOKS, MODELS as ROOT, Registry
+MODELS = Registry('model', parent=ROOT, scope='host', locations=['host.models'])
+HOOKS = Registry('hook', parent=ROOT_HOOKS, scope='host')
+CHILD = Registry('model', parent=MODELS, scope='guest_of_host')
+'''
+MODELS = '''
+import torch
+from mmengine.model import BaseModel
+from .registry import CHILD, MODELS
+
+@MODELS.register_module()
+class Net(BaseModel):
+    def __init__(self, init_cfg=None):
+        super().__init__(init_cfg=init_cfg)
+        self.layer = torch.nn.Linear(3, 1)
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        return dict(loss=self.layer(torch.stack(inputs)).square().mean())
+
+class Vocabulary:
+    """What only this project can unpickle."""
+    def __init__(self, words):
+        self.words = words
+
+@CHILD.register_module()
+class Small:
+    pass
+'''
+USE = '''
+import json, os, sys
+sys.modules['torchvision'] = None  # one that does not import alone is another matter
+if {imports!r}:
+    import cosam_mm
+import mmengine, torch, mmengine.hooks, mmengine.infer, mmengine.runner, mmengine.model
+import mmengine.visualization, mmengine.evaluator, mmengine.optim
+from mmengine.config import Config
+from mmengine.registry import MODELS as ROOT
+from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
+import mmengine.runner.checkpoint
+import host.registry
+from host.registry import CHILD, MODELS
+if {imports!r}:
+    assert MODELS.get('COSAM') is ROOT.get('COSAM') is not None
+from host.models import Net, Vocabulary
+
+found = {{}}
+
+def origin(thing):
+    code = getattr(thing, '__code__', None)
+    return [str(getattr(thing, name, None)) for name in (
+        '__module__', '__qualname__')] + [code and code.co_filename.split(os.sep)[-3:],
+                                         code and code.co_firstlineno]
+
+# Where every function, class and method that a project may use comes from.
+places = {{}}
+for name, module in sorted(sys.modules.items()):
+    if name.split('.')[0] in ('mmengine', 'yapf') or name in (
+            'torch', 'torch.serialization', 'torch.hub', 'torch.utils.data'):
+        for key, value in sorted(vars(module).items()):
+            if callable(value):
+                places[name + ':' + key] = origin(value)
+                if isinstance(value, type) and value.__module__.startswith('mmengine'):
+                    for part, method in vars(value).items():
+                        places[name + ':' + key + '.' + part] = origin(
+                            getattr(method, '__func__', method))
+found['places'] = places
+found['loaders'] = {{scheme: origin(loader) for scheme, loader in
+                     CheckpointLoader._schemes.items() if scheme != 'imagenet://'}}
+found['environment'] = sorted(name for name in os.environ if 'TORCH' in name)
+
+# Registries.
+found['names'] = [str(MODELS.get('Net')), str(CHILD.get('Small')),
+                  str(MODELS.get('guest_of_host.Small')), str(ROOT.get('host.Net')),
+                  str(MODELS.get('Linear')), len(MODELS), len(CHILD)]
+try:
+    MODELS.build(dict(type='Nothing'))
+except KeyError as error:
+    found['names'].append(str(error))
+
+# A training in the scope of the host.
+cfg = Config(dict(
+    model=dict(type='Net'), default_scope='host', work_dir='work',
+    train_dataloader=dict(dataset=[dict(inputs=torch.full((3,), float(i)))
+                                   for i in range(6)],
+                          batch_size=2, sampler=dict(type='DefaultSampler')),
+    train_cfg=dict(by_epoch=True, max_epochs=2), randomness=dict(seed=1),
+    optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01)),
+    default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
+    log_level='ERROR'))
+settings = Config(dict(model=dict(type='Net'), path='long/' * 40, sizes=[1, 2]))
+found['config'] = settings.pretty_text
+runner = Runner.from_cfg(cfg)
+runner.train()
+found['weights'] = runner.model.layer.weight.tolist()
+found['hooks'] = [type(hook).__module__ + type(hook).__name__ for hook in runner.hooks]
+found['files'] = sorted(name for name in os.listdir('work')
+                        if name.endswith('.pth'))
+
+# Its checkpoints of old, which hold an object, as mmengine and torch read them.
+content = dict(state_dict=Net().state_dict(), vocabulary=Vocabulary(['a']))
+torch.save(content, 'old.pth')
+for forced in ('0', '1'):
+    os.environ['TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD'] = forced
+    for read in (CheckpointLoader.load_checkpoint, torch.load,
+                 lambda path: load_checkpoint(Net(), path),
+                 lambda path: torch.hub.load_state_dict_from_url(
+                     'file://' + os.path.abspath(path), progress=False),
+                 lambda path: mmengine.runner.checkpoint.load_url(
+                     'file://' + os.path.abspath(path), progress=False)):
+        try:
+            outcome = read('old.pth')['vocabulary'].words
+        except Exception as error:
+            outcome = type(error).__name__ + str(error)
+        found.setdefault('old checkpoint', []).append(outcome)
+print(json.dumps(found))
+'''
+
+
+def behaviour(folder, imports):
+    """What the host project finds, in an interpreter of its own."""
+    package = folder / 'host'
+    package.mkdir(parents=True)
+    (package / '__init__.py').write_text('')
+    (package / 'registry.py').write_text(REGISTRY)
+    (package / 'models.py').write_text(MODELS)
+    (folder / 'use.py').write_text(textwrap.dedent(USE.format(imports=imports)))
+    done = run_fresh(folder / 'use.py', cwd=folder, PYTHONPATH=str(REPO),
+                     TORCH_HOME=str(folder / 'cache'))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope='module')
+def alone(tmp_path_factory):
+    return behaviour(tmp_path_factory.mktemp('alone'), False)
+
+
+def test_the_host_itself(alone):
+    """Its observations are of a project that works, so that they can differ."""
+    assert len(alone['places']) > 2000
+    assert alone['files'] == ['epoch_1.pth', 'epoch_2.pth']
+    outcomes = alone['old checkpoint']
+    assert outcomes[3:5] == [['a']] * 2  # downloads are unpickled whole
+    assert outcomes[5:7] == [['a']] * 2  # and so are files, if a user says so
+    assert all('UnpicklingError' in outcome for outcome in outcomes[:3])
+
+
+def test_no_difference(alone, tmp_path):
+    found = behaviour(tmp_path, True)
+    for key, expected in alone.items():
+        if key != 'places':
+            assert found[key] == expected, key
+    differing = {name: (place, found['places'].get(name))
+                 for name, place in alone['places'].items()
+                 if found['places'].get(name) != place}
+    assert not differing
