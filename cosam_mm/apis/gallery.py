@@ -18,8 +18,8 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
+from cosam_mm.datasets.image_files import list_folders, list_images
 from cosam_mm.evaluation.functional.neighbours import Neighbours, nearest
-from cosam_mm.structures.tracklet import list_folders, list_images
 from cosam_mm.utils.io import read_arrays, write_arrays
 from cosam_mm.utils.messages import name_some
 from cosam_mm.utils.progress import progress_bar

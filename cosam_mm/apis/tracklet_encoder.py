@@ -18,10 +18,11 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from torch.utils.data import DataLoader, Dataset
 
+from cosam_mm.datasets.image_files import list_images
 from cosam_mm.evaluation.functional.distance import cosine_distance, euclidean_distance
 from cosam_mm.layers.mask_recording import ModuleMasks, record_masks, split_masks
 from cosam_mm.models.reid import VideoReID
-from cosam_mm.structures.tracklet import UNKNOWN_CAMERA, list_images
+from cosam_mm.structures.tracklet import UNKNOWN_CAMERA
 
 from .inference_optimization import make_fast
 from .model_loading import (

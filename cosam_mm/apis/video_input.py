@@ -16,10 +16,14 @@ from typing import Any, Union
 import numpy as np
 from PIL import Image
 
-from cosam_mm.datasets.reid.tracklet_loading import UnreadableImage, read_image
+from cosam_mm.datasets.image_files import (
+    UnreadableImage,
+    list_folders,
+    list_images,
+    read_image,
+)
 from cosam_mm.datasets.video_file import UnreadableVideo
 from cosam_mm.datasets.video_reader import FallbackReader
-from cosam_mm.structures.tracklet import list_folders, list_images
 
 __all__ = ['MemoryReader', 'describe', 'image_files', 'is_path', 'open_video',
            'read_frames']

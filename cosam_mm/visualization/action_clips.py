@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from cosam_mm.datasets import action_dataset as action  # noqa: F401  (registers the two data sets)
-from cosam_mm.datasets.reid.tracklet_loading import UnreadableImage, read_image
+from cosam_mm.datasets.image_files import UnreadableImage, read_image
 from cosam_mm.datasets.video_file import UnreadableVideo
 from cosam_mm.datasets.video_reader import FallbackReader
 from cosam_mm.layers.frame_choice import evenly_spaced_indices

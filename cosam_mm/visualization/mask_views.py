@@ -35,7 +35,7 @@ from cosam_mm.apis.video_input import (
     open_video,
     read_frames,
 )
-from cosam_mm.datasets.reid.tracklet_sampling import all_clips
+from cosam_mm.datasets.reid.tracklet_loading import all_clips
 from cosam_mm.datasets.video_file import UnreadableVideo
 
 from .mask_inputs import clip_frames

@@ -10,7 +10,7 @@ from typing import Optional, Protocol
 import numpy as np
 
 from cosam_mm.apis.tracklet_encoder import TrackletEncoder
-from cosam_mm.datasets.reid.tracklet_loading import UnreadableImage, read_image
+from cosam_mm.datasets.image_files import UnreadableImage, read_image
 from cosam_mm.evaluation.functional.ranked_lists import ExtremeQueries, RankingReview
 from cosam_mm.utils.progress import progress_bar
 

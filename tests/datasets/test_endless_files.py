@@ -19,7 +19,7 @@ READ = """
 import json, sys
 import cosam_mm
 from cosam_mm.datasets import video_file
-from cosam_mm.datasets.reid.tracklet_loading import UnreadableImage, read_image
+from cosam_mm.datasets.image_files import UnreadableImage, read_image
 from cosam_mm.datasets.video_reader import FallbackReader
 video_file.TIME_LIMIT = 1
 calls = dict(

@@ -1,4 +1,4 @@
-"""Sizes and random changes: right pixels, right odds, one draw for a clip."""
+"""Sizes and random changes: right pixels, right odds, alike in a clip."""
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +10,6 @@ from cosam_mm.datasets.reid import (
     RandomTranslation2D,
     ResizeFrames,
 )
-from cosam_mm.datasets.reid.tracklet_augmentation import draw_box, resize
 
 RANDOM = [dict(type='RandomTranslation2D', size=(32, 16)),
           dict(type='RandomFlipFrames'), dict(type='RandomErasingFrames')]
@@ -21,7 +20,7 @@ def _seed():
     np.random.seed(0)
 
 
-def picture(seed=0, size=(32, 16)):
+def image_of(seed=0, size=(32, 16)):
     return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
@@ -34,9 +33,9 @@ def apply(transform, imgs, clip_len=None):
 @pytest.mark.parametrize('config', RANDOM, ids=lambda config: config['type'])
 class TestEveryRandomTransform:
 
-    def test_one_draw_for_all_frames_of_a_clip(self, config):
+    def test_all_frames_of_a_clip_change_alike(self, config):
         """Equal frames stay equal within a clip, and do not between clips."""
-        image, between = picture(), []
+        image, between = image_of(), []
         for _ in range(30):
             clips = np.array(apply(config, [image.copy() for _ in range(12)], 4))
             clips = clips.reshape(3, 4, 32, 16, 3)
@@ -46,7 +45,7 @@ class TestEveryRandomTransform:
 
     def test_frames_stay_different(self, config):
         """Each frame goes through what it would go through alone."""
-        frames = [picture(seed) for seed in range(4)]
+        frames = [image_of(seed) for seed in range(4)]
         for seed in range(20):
             np.random.seed(seed)
             together = apply(config, frames)
@@ -55,37 +54,37 @@ class TestEveryRandomTransform:
                 np.testing.assert_array_equal(apply(config, [frame])[0], result)
 
     def test_what_came_in_is_not_changed(self, config):
-        frames = [picture(seed) for seed in range(4)]
+        frames = [image_of(seed) for seed in range(4)]
         for _ in range(10):
             apply(config, frames)
         for seed, frame in enumerate(frames):
-            np.testing.assert_array_equal(frame, picture(seed))
+            np.testing.assert_array_equal(frame, image_of(seed))
 
     @pytest.mark.parametrize('prob', [0.0, 0.5, 1.0])
     def test_odds(self, config, prob):
-        image = picture()
+        image = image_of()
         changed = sum(
             not np.array_equal(apply(dict(config, prob=prob), [image])[0], image)
             for _ in range(400))
-        # Of draws of a shift some are none; 4.5 standard deviations.
+        # Some random shifts are none; 4.5 standard deviations.
         assert changed == pytest.approx(400 * prob, abs=0 if prob in (0, 1) else 45)
 
     def test_result(self, config):
         for _ in range(10):
-            result, = apply(config, [picture()])
+            result, = apply(config, [image_of()])
             assert result.shape == (32, 16, 3)
             assert result.dtype == np.uint8
 
-    def test_draws_follow_the_seed_of_numpy(self, config):
+    def test_results_follow_the_seed_of_numpy(self, config):
         results = []
         for _ in range(2):
             np.random.seed(3)
-            results.append([apply(config, [picture()])[0] for _ in range(5)])
+            results.append([apply(config, [image_of()])[0] for _ in range(5)])
         np.testing.assert_array_equal(*results)
 
     @pytest.mark.parametrize('prob', [-0.1, 1.5])
     def test_prob(self, config, prob):
-        with pytest.raises(ValueError, match=rf'prob must lie in \[0, 1\], got {prob}'):
+        with pytest.raises(ValueError, match='prob'):
             TRANSFORMS.build(dict(config, prob=prob))
 
 
@@ -93,7 +92,7 @@ class TestResize:
 
     def test_bilinear(self):
         """Against interpolation written out, at pixel centres."""
-        image = picture(size=(9, 5))
+        image = image_of(size=(9, 5))
         height, width = 13, 8
         expected = np.zeros((height, width, 3))
         padded = np.pad(image.astype(float), ((1, 1), (1, 1), (0, 0)), mode='edge')
@@ -106,10 +105,11 @@ class TestResize:
                 expected[row, column] = (
                     (1 - v) * (1 - u) * padded[i, j] + (1 - v) * u * padded[i, j + 1]
                     + v * (1 - u) * padded[i + 1, j] + v * u * padded[i + 1, j + 1])
-        np.testing.assert_allclose(resize(image, (height, width)), expected, atol=1)
+        result, = apply(ResizeFrames((height, width)), [image])
+        np.testing.assert_allclose(result, expected, atol=1)
 
     def test_any_sizes_become_one(self):
-        frames = [picture(0, (40, 11)), picture(1, (256, 128)), picture(2, (2, 300))]
+        frames = [image_of(0, (40, 11)), image_of(1, (256, 128)), image_of(2, (2, 300))]
         results = apply(ResizeFrames((256, 128)), frames, 1)
         assert {result.shape for result in results} == {(256, 128, 3)}
         np.testing.assert_array_equal(results[1], frames[1])
@@ -117,41 +117,42 @@ class TestResize:
     @pytest.mark.parametrize('transform', [ResizeFrames, RandomTranslation2D])
     @pytest.mark.parametrize('size', [(256,), (0, 128), (2.5, 3), (3, 4, 5)])
     def test_size(self, transform, size):
-        with pytest.raises(ValueError, match=r'size must be \(height, width\) in '):
+        with pytest.raises(ValueError, match='size'):
             transform(size=size)
 
 
 class TestTranslation:
 
     def test_window_of_the_larger_image(self):
-        image = picture(size=(64, 24))
+        image = image_of(size=(64, 24))
         larger = cv2.resize(image, (18, 36), interpolation=cv2.INTER_LINEAR)
         windows = {larger[y:y + 32, x:x + 16].tobytes(): (y, x)
                    for y in range(5) for x in range(3)}
         transform = RandomTranslation2D((32, 16), prob=1)
-        found = {windows[np.ascontiguousarray(apply(transform, [image])[0]).tobytes()]
-                 for _ in range(300)}
-        assert found == set(windows.values())
+        seen = {windows[np.ascontiguousarray(apply(transform, [image])[0]).tobytes()]
+                for _ in range(300)}
+        assert seen == set(windows.values())
 
     def test_paper_size(self):
         transform = RandomTranslation2D(prob=1)
-        assert apply(transform, [picture(size=(100, 50))])[0].shape == (256, 128, 3)
+        assert apply(transform, [image_of(size=(100, 50))])[0].shape == (256, 128, 3)
 
     def test_plain_resize(self):
-        image = picture(size=(64, 24))
+        image = image_of(size=(64, 24))
         result, = apply(RandomTranslation2D((32, 16), prob=0), [image])
-        np.testing.assert_array_equal(result, resize(image, (32, 16)))
+        expected, = apply(ResizeFrames((32, 16)), [image])
+        np.testing.assert_array_equal(result, expected)
 
     def test_scale(self):
-        image = picture()
+        image = image_of()
         result, = apply(RandomTranslation2D((32, 16), prob=1, scale=1), [image])
         np.testing.assert_array_equal(result, image)
-        with pytest.raises(ValueError, match=r'scale must be at least 1, got 0\.9'):
+        with pytest.raises(ValueError, match='scale'):
             RandomTranslation2D(scale=0.9)
 
 
 def test_flip_mirrors_left_and_right():
-    image = picture()
+    image = image_of()
     result, = apply(RandomFlipFrames(prob=1), [image])
     for column in range(16):
         np.testing.assert_array_equal(result[:, column], image[:, 15 - column])
@@ -175,17 +176,12 @@ class TestErasing:
             assert 0.2 < box.shape[0] / box.shape[1] < 5
 
     def test_boxes_cover_the_whole_image(self):
-        covered = np.zeros((20, 10), int)
-        for _ in range(500):
-            box = draw_box((20, 10), (0.02, 0.4), (0.3, 3.3))
-            assert box.top + box.height <= 20
-            assert box.left + box.width <= 10
-            covered[box.top:box.top + box.height, box.left:box.left + box.width] += 1
-        assert covered.min() > 0
+        image = np.full((20, 10, 3), 255, np.uint8)
+        frames = apply(RandomErasingFrames(prob=1, fill=(0, 0, 0)), 500 * [image], 1)
+        assert not np.min(frames, axis=0).any()
 
     def test_no_box_fits(self):
-        assert draw_box((10, 10), (1, 1), (1, 1)) is None
-        image = picture()
+        image = image_of()
         transform = RandomErasingFrames(prob=1, area_range=(1, 1), aspect_range=(9, 9))
         assert apply(transform, [image])[0] is image
 
@@ -207,7 +203,7 @@ class TestErasing:
 
     def test_half_of_the_frames(self):
         """Of four frames of a clip, all or none are erased in 1 of 8 clips."""
-        image = picture()
+        image = image_of()
         np.random.seed(0)
         frames = apply(RandomErasingFrames(per_frame=True), 4000 * [image], 4)
         changed = np.array([frame is not image for frame in frames]).reshape(-1, 4)
@@ -216,21 +212,20 @@ class TestErasing:
 
     def test_frames_of_several_sizes_each_with_its_box(self):
         frames = apply(RandomErasingFrames(prob=1, per_frame=True),
-                       [picture(), picture(size=(16, 8))])
+                       [image_of(), image_of(size=(16, 8))])
         assert [frame.shape for frame in frames] == [(32, 16, 3), (16, 8, 3)]
 
     def test_frames_of_several_sizes(self):
-        with pytest.raises(ValueError, match=(
-                r'needs frames of one size, got \[\(16, 8\), \(32, 16\)\]\. Put ')):
-            apply(RandomErasingFrames(prob=1), [picture(), picture(size=(16, 8))])
+        with pytest.raises(ValueError, match='one size'):
+            apply(RandomErasingFrames(prob=1), [image_of(), image_of(size=(16, 8))])
 
     @pytest.mark.parametrize(('kwargs', 'match'), [
-        (dict(area_range=(0.5, 0.1)), 'area_range must be .smallest, largest., above'),
-        (dict(area_range=(0.1, 1.1)), 'area_range must be .* at most 1, got'),
-        (dict(aspect_range=(0, 1)), 'aspect_range must be'),
-        (dict(aspect_range=(1,)), 'aspect_range must be'),
-        (dict(fill=(0, 0)), 'fill must be three values in 0 … 255'),
-        (dict(fill=(0, 0, 256)), 'fill must be')])
+        (dict(area_range=(0.5, 0.1)), 'area_range'),
+        (dict(area_range=(0.1, 1.1)), 'area_range'),
+        (dict(aspect_range=(0, 1)), 'aspect_range'),
+        (dict(aspect_range=(1,)), 'aspect_range'),
+        (dict(fill=(0, 0)), 'fill'),
+        (dict(fill=(0, 0, 256)), 'fill')])
     def test_arguments(self, kwargs, match):
         with pytest.raises(ValueError, match=match):
             RandomErasingFrames(**kwargs)

@@ -12,7 +12,6 @@ from mmengine.registry import DATASETS
 from scipy.io import savemat
 
 from cosam_mm.datasets.reid import MARS
-from cosam_mm.datasets.reid.mars import MarsIndex, make_tracklets, read_names
 
 # (pid, camera, frames) of the tracklets of a small data set in MARS's layout.
 TRAIN = [(3, 1, 3), (3, 2, 2), (8, 1, 4), (11, 4, 2), (11, 4, 2)]
@@ -68,12 +67,12 @@ def seen(dataset):
 @pytest.fixture(scope='module')
 def real(real_data_dir):
     """Items of each subset of the official index files, read once."""
-    root = str(real_data_dir / 'mars')
     arguments = dict(train={}, query={}, gallery={},
                      both=dict(subset='gallery', query_in_gallery=True))
     return {key: infos(DATASETS.build(dict(
-        type='MARS', data_root=root, check_images=False,
-        **{'subset': key, **kwargs}))) for key, kwargs in arguments.items()}
+        type='MARS', data_root=str(real_data_dir / 'mars'), check_images=False,
+        serialize_data=False, **{'subset': key, **kwargs})))
+        for key, kwargs in arguments.items()}
 
 
 class TestRealIndex:
@@ -95,7 +94,7 @@ class TestRealIndex:
             assert sum(info['pid'] == 0 for info in real[key]) == 3248
 
     @pytest.mark.parametrize(('gallery', 'expected'), [('gallery', 140), ('both', 0)])
-    def test_queries_without_truth(self, real, gallery, expected):
+    def test_queries_without_match(self, real, gallery, expected):
         cameras = defaultdict(set)
         for info in real[gallery]:
             cameras[info['pid']].add(info['camid'])
@@ -119,12 +118,6 @@ class TestRealIndex:
             assert {name[:11] for name in names} == {info['tracklet_id']}
             assert [int(name[12:15]) for name in names] == list(
                 range(1, len(names) + 1))
-
-    def test_images_are_looked_for_unless_told_otherwise(self, real_data_dir):
-        with pytest.raises(FileNotFoundError, match=(
-                r'mars query: 626 of 626 folders of images do not exist: .*bbox_test.* '
-                r'It must hold bbox_train/, bbox_test/ and info/ of MARS')):
-            MARS(str(real_data_dir / 'mars'), 'query')
 
 
 class TestItems:
@@ -191,13 +184,12 @@ class TestImageCheck:
         return root
 
     @pytest.mark.parametrize(('check_images', 'expected'), [
-        ('sample', '1 of 10 images looked for are missing: '),
-        (True, '2 of 13 images looked for are missing: ')])
+        ('sample', '1 of 10'), (True, '2 of 13')])
     def test_missing_images_are_counted_and_named(
             self, gaps, log, check_images, expected):
         assert len(build(gaps, check_images=check_images)) == 5
         line, = log(logging.WARNING)
-        assert 'mars train: ' + expected in line
+        assert f'mars train: {expected}' in line
         assert '0003C1T0001F001.jpg' in line
         assert ('0008C1T0003F002.jpg' in line) == (check_images is True)
 
@@ -209,8 +201,7 @@ class TestImageCheck:
     @pytest.mark.parametrize('check_images', [True, 'sample'])
     def test_missing_folder(self, root, check_images):
         shutil.rmtree(root / 'bbox_train/0008')
-        with pytest.raises(FileNotFoundError, match=(
-                r'mars train: 1 of 3 folders of images do not exist: \S*0008\.')):
+        with pytest.raises(FileNotFoundError, match='1 of 3 folders.*0008'):
             build(root, check_images=check_images)
 
     def test_junk_needs_no_images(self, root):
@@ -218,42 +209,33 @@ class TestImageCheck:
         assert len(build(root, 'gallery', check_images=True)) == 3
 
     def test_no_image_at_all(self, root):
+        """Images are looked for unless told otherwise."""
         for path in root.glob('bbox_train/*/*.jpg'):
             path.unlink()
-        with pytest.raises(FileNotFoundError, match=r'None of 10 images looked for'):
-            build(root)
+        with pytest.raises(FileNotFoundError, match='None of 10'):
+            MARS(str(root), expected_counts=None)
 
     @pytest.mark.parametrize('check_images', ['all', None, 1])
     def test_other_modes(self, root, check_images):
-        with pytest.raises(ValueError, match=r"check_images must be one of \(True"):
+        with pytest.raises(ValueError, match='check_images'):
             build(root, check_images=check_images)
 
 
-class TestCounts:
-
-    @pytest.mark.parametrize(('subset', 'kwargs', 'match'), [
-        ('train', {}, r'_tracklets is 5, expected 8,298; num_pids is 3, expected 625'),
-        ('query', {}, r'_tracklets is 3, expected 1,980; num_pids is 3, expected 626'),
-        ('gallery', {}, r'num_tracklets is 3, expected 9,330'),
-        ('gallery', dict(query_in_gallery=True), r'is 6, expected 11,310')])
-    def test_official(self, root, subset, kwargs, match):
-        with pytest.raises(ValueError, match=match + '.*Set expected_counts=None'):
-            MARS(str(root), subset, **kwargs)
-
-    def test_own(self, root):
-        build(root, expected_counts=dict(num_tracklets=5, num_pids=3))
-        with pytest.raises(ValueError, match=r'num_pids is 3, expected 4\.'):
-            build(root, expected_counts=dict(num_pids=4))
-        for bad in (dict(pids=4), 3, 'some'):
-            with pytest.raises(ValueError, match='expected_counts must be'):
-                build(root, expected_counts=bad)
+@pytest.mark.parametrize(('subset', 'kwargs', 'match'), [
+    ('train', {}, 'expected 8,298; .* expected 625'),
+    ('query', {}, 'expected 1,980; .* expected 626'),
+    ('gallery', {}, 'is 3, expected 9,330'),
+    ('gallery', dict(query_in_gallery=True), 'is 6, expected 11,310'),
+    ('train', dict(expected_counts=dict(num_tracklets=5, num_pids=4)), 'expected 4')])
+def test_counts(root, subset, kwargs, match):
+    with pytest.raises(ValueError, match=f'{match}.*expected_counts=None'):
+        MARS(str(root), subset, **kwargs)
 
 
 class TestBrokenIndex:
 
     def test_missing_root(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match=(
-                r"The data root '.*absent' of mars does not exist\. It must hold")):
+        with pytest.raises(FileNotFoundError, match='absent'):
             build(tmp_path / 'absent')
 
     @pytest.mark.parametrize(('name', 'subset'), [
@@ -262,7 +244,7 @@ class TestBrokenIndex:
         ('query_IDX.mat', 'gallery')])
     def test_missing_file(self, root, name, subset):
         (root / 'info' / name).unlink()
-        with pytest.raises(FileNotFoundError, match=f'{name}\' does not exist'):
+        with pytest.raises(FileNotFoundError, match=name):
             build(root, subset)
 
     def test_query_file_is_not_needed_for_the_rest(self, root):
@@ -270,77 +252,36 @@ class TestBrokenIndex:
         assert len(build(root)) == 5
         assert len(build(root, 'gallery', query_in_gallery=True)) == 6
 
-    @pytest.mark.parametrize(('row', 'match'), [
-        ([1, 99, 3, 1], 'images 1 to 99 are no range of the 13 images'),
-        ([0, 3, 3, 1], 'images 0 to 3 are no range'),
-        ([3, 2, 3, 1], 'images 3 to 2 are no range'),
-        ([1, 3, 4, 1], r'0003C1T0001F001\.jpg to 0003C1T0001F003\.jpg are not one '
-                       'tracklet of pid 4'),
-        ([1, 4, 3, 1], 'are not one tracklet of pid 3')])
-    def test_row(self, root, row, match):
-        savemat(root / 'info/tracks_train_info.mat', {'track_train_info': [row]})
-        with pytest.raises(ValueError, match=f"_train_info.mat', row 1: .*{match}"):
-            build(root)
-
-    def test_too_few_columns(self, root):
-        savemat(root / 'info/tracks_train_info.mat', {'track_train_info': [[1, 2, 3]]})
-        with pytest.raises(ValueError, match=r"'track_train_info' .* m x 4.*is 1 x 3"):
+    @pytest.mark.parametrize(('rows', 'match'), [
+        ([[1, 99, 3, 1]], 'row 1: images 1 to 99'), ([[0, 3, 3, 1]], '0 to 3'),
+        ([[3, 2, 3, 1]], '3 to 2'), ([[1, 2, 3]], '1 x 3'),
+        ([[1, 3, 4, 1]], r'row 1: .*0003C1T0001F003\.jpg .*pid 4'),
+        ([[1, 4, 3, 1]], 'not one tracklet'),
+        ([[1, 3, 3, 1], [4, 5, 3, 7]], 'row 2: .*camera 2, not 7'),
+        ([[1, 2, 3, 1], [3, 3, 3, 1]], 'row 2: .*row 1')])
+    def test_rows_against_names(self, root, rows, match):
+        savemat(root / 'info/tracks_train_info.mat', {'track_train_info': rows})
+        with pytest.raises(ValueError, match=f'tracks_train_info.mat.*{match}'):
             build(root)
 
     @pytest.mark.parametrize('rows', [[0, 1], [3, 3], [8], [-1]])
     def test_query_rows(self, root, rows):
         savemat(root / 'info/query_IDX.mat', {'query_IDX': [rows]})
-        with pytest.raises(ValueError, match=(
-                r"query_IDX.mat': expected different rows, 1 to 7, of tracks_test")):
+        with pytest.raises(ValueError, match='query_IDX.mat.*1 to 7'):
             build(root, 'query')
 
-    @pytest.mark.parametrize(('text', 'match'), [
-        (b'', 'an empty file'), (b'../../x.jpg\n', r'\.\./\.\./x\.jpg'),
-        (b'\xff\xfe\n', 'UnicodeDecodeError')], ids=['empty', 'path', 'binary'])
-    def test_names(self, tmp_path, text, match):
-        path = tmp_path / 'names.txt'
-        path.write_bytes(text)
-        with pytest.raises(ValueError, match=f'expected a list of image .*{match}'):
-            read_names(str(path))
-
-    @pytest.mark.parametrize('data', [
-        b'no gzip', gzip.compress(b'a.jpg\n' * 99)[:-12],
-        b'\x1f\x8b\x08\x00' + bytes(99)], ids=['none', 'cut', 'damaged'])
-    def test_broken_gzip(self, tmp_path, data):
-        (tmp_path / 'names.txt.gz').write_bytes(data)
-        with pytest.raises(ValueError, match=r"names.txt.gz': expected a list of "):
-            read_names(str(tmp_path / 'names.txt'))
-
-
-class TestRows:
-    """What rows of tracks_*_info.mat say against what image names say."""
-
-    names = [f'0001C{camid}T0001F{frame:03}.jpg' for camid in (1, 2)
-             for frame in (1, 2)]
-
-    def make(self, *rows):
-        index = MarsIndex(self.names, np.array(rows), 'tracks_train_info.mat')
-        return make_tracklets(index, range(len(rows)), 'bbox_train')
-
-    def test_as_named(self):
-        tracklets = self.make((1, 2, 1, 1), (3, 4, 1, 2))
-        assert [tracklet.camid for tracklet in tracklets] == [1, 2]
-
-    def test_another_camera(self):
-        with pytest.raises(ValueError, match=(
-                r"'tracks_train_info.mat', row 2: images 0001C2T0001F001.jpg to "
-                r'0001C2T0001F002.jpg are of camera 2, not 3\.')):
-            self.make((1, 2, 1, 1), (3, 4, 1, 3))
-
-    def test_tracklet_in_two_rows(self):
-        with pytest.raises(ValueError, match=(
-                r'row 2: images 0001C1T0001F002.jpg to 0001C1T0001F002.jpg are of the '
-                r'tracklet of row 1\.')):
-            self.make((1, 2, 1, 1), (2, 2, 1, 1))
-
-    def test_image_listed_twice(self, tmp_path):
-        path = tmp_path / 'train_name.txt'
-        path.write_text('\n'.join([*self.names, self.names[1]]))
-        with pytest.raises(ValueError, match=(
-                f'train_name.txt.: images that are listed twice: {self.names[1]}')):
-            read_names(str(path))
+    @pytest.mark.parametrize(('name', 'content', 'match'), [
+        ('train_name.txt', b'', 'empty'),
+        ('train_name.txt', b'../../x.jpg\n', r'\.\./\.\./x\.jpg'),
+        ('train_name.txt', b'a.jpg\n..\n', r"'\.\.'"),
+        ('train_name.txt', b'\xff\xfe\n', 'UnicodeDecodeError'),
+        ('train_name.txt', b'a.jpg\nb.jpg\na.jpg\n', 'twice: a.jpg'),
+        ('train_name.txt.gz', b'no gzip', 'BadGzipFile'),
+        ('train_name.txt.gz', gzip.compress(b'a.jpg\n' * 99)[:-12], 'EOFError'),
+        ('train_name.txt.gz', b'\x1f\x8b\x08\x00' + bytes(99), 'error')],
+        ids=['empty', 'path', 'parent', 'binary', 'twice', 'none', 'cut', 'damaged'])
+    def test_names(self, root, name, content, match):
+        (root / 'info/train_name.txt').unlink()
+        (root / 'info' / name).write_bytes(content)
+        with pytest.raises(ValueError, match=f'{name}.*{match}'):
+            build(root)

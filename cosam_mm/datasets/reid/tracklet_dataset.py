@@ -12,6 +12,7 @@ pid's rank among the pids of the subset; the others have -1.
 """
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Optional, Union
 
@@ -19,12 +20,8 @@ from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
 from cosam_mm.datasets.unreadable_samples import draw_readable
-from cosam_mm.structures.tracklet import (
-    Tracklet,
-    describe_tracklets,
-    name_some,
-    relabel,
-)
+from cosam_mm.structures.tracklet import UNKNOWN_CAMERA, Tracklet
+from cosam_mm.utils.messages import name_some
 
 __all__ = ['SUBSETS', 'TrackletDataset']
 
@@ -46,6 +43,23 @@ def _check_arguments(subset: str, min_frames: int, expected_counts) -> None:
             f'{COUNT_KEYS}, got {expected_counts!r}.')
 
 
+def _describe(tracklets: Sequence[Tracklet]) -> str:
+    """One line on how many tracklets, persons, cameras and images there are."""
+    cameras, counts = defaultdict(set), defaultdict(int)
+    for tracklet in tracklets:
+        cameras[tracklet.pid].add(tracklet.camid)
+        counts[tracklet.pid] += 1
+    num_images = sum(len(tracklet.img_paths) for tracklet in tracklets)
+    known = set().union(*cameras.values()).difference([UNKNOWN_CAMERA])
+    one_camera = sum(
+        len(seen) == 1 and UNKNOWN_CAMERA not in seen for seen in cameras.values())
+    one_tracklet = sum(count == 1 for count in counts.values())
+    return (
+        f'{len(tracklets):,} tracklets ({num_images:,} images) of {len(counts):,} pids '
+        f'in {len(known) or "unknown"} cameras; {one_camera:,} pids with one camera, '
+        f'{one_tracklet:,} pids with one tracklet')
+
+
 class TrackletDataset(BaseDataset):
     """Tracklets of one subset, one an item.
 
@@ -60,7 +74,7 @@ class TrackletDataset(BaseDataset):
         data_root: Folder of the data set.
         subset: 'train', 'query' or 'gallery'.
         pipeline: Transforms.
-        test_mode: Raise where a tracklet gives None, rather than draw another.
+        test_mode: Raise where a tracklet gives None, rather than give another.
             Default: for every subset but 'train'.
         name: Data set in ``metainfo`` and items. Default: the data set's own name.
         min_frames: Leave out tracklets of fewer images.
@@ -70,7 +84,7 @@ class TrackletDataset(BaseDataset):
         indices: Keep these items only, or the first so many.
         serialize_data: Keep items pickled, which saves memory.
         lazy_init: List the tracklets at the first use.
-        max_refetch: How often training draws another tracklet in a row.
+        max_refetch: How often training tries another tracklet in a row.
 
     Raises:
         FileNotFoundError: Data root, or a file or folder in it, is missing.
@@ -146,9 +160,10 @@ class TrackletDataset(BaseDataset):
             raise ValueError(
                 f'{self.title} in {self.data_root!r} holds no tracklet of at least '
                 f'{self.min_frames} image(s). {self.hint}')
-        labels = relabel(tracklet.pid for tracklet in tracklets)
+        pids = sorted({tracklet.pid for tracklet in tracklets})
+        labels = {pid: label for label, pid in enumerate(pids)}
         self._metainfo.update(num_tracklets=len(tracklets), num_pids=len(labels))
-        self._log(f'{describe_tracklets(tracklets)}.')
+        self._log(f'{_describe(tracklets)}.')
         return [self._make_item(tracklet, labels) for tracklet in tracklets]
 
     def _make_item(self, tracklet: Tracklet, labels: dict[int, int]) -> dict:
@@ -209,5 +224,5 @@ class TrackletDataset(BaseDataset):
         if self.test_mode:
             return message + (
                 "Set on_unreadable='blank' in LoadTrackletFrames of the test "
-                'pipeline to leave such tracklets out of the figures.')
+                'pipeline to leave such tracklets out of the metrics.')
         return message + self.hint

@@ -1,4 +1,4 @@
-"""Tracklets of one's own, as folders of images.
+"""Your own tracklets, as folders of images.
 
     <root>/<pid>/<camid>/<tracklet>/*.jpg      or, where cameras are not known,
     <root>/<pid>/<tracklet>/*.jpg
@@ -22,27 +22,21 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Optional, Union
+from typing import NamedTuple, Optional
 
 import numpy as np
-from mmengine.logging import print_log
 from mmengine.registry import DATASETS
 
-from cosam_mm.structures.tracklet import (
-    UNKNOWN_CAMERA,
-    Tracklet,
-    list_folders,
-    list_images,
-    name_some,
-    natural_key,
-)
+from cosam_mm.datasets.image_files import list_folders, list_images
+from cosam_mm.structures.tracklet import UNKNOWN_CAMERA, Tracklet
+from cosam_mm.utils.messages import name_some, natural_key
 
 from .tracklet_dataset import SUBSETS, TrackletDataset
 
-__all__ = ['TrackletFolder', 'first_of_each_camera', 'number_names', 'split_pids']
+__all__ = ['TrackletFolder']
 
 
-class FoundTracklet(NamedTuple):
+class _ImageFolder(NamedTuple):
     """A folder of images; ``camera`` is None where there is no camera level."""
     person: str
     camera: Optional[str]
@@ -50,10 +44,10 @@ class FoundTracklet(NamedTuple):
     images: list[str]
 
 
-def number_names(names: Iterable[str]) -> dict[str, int]:
+def _number_names(names: Iterable[str]) -> dict[str, int]:
     """Numbers of names: their own where all are different numbers, else 0, 1, ….
 
-    >>> number_names(['7', '003']), number_names(['cam10', 'cam2'])
+    >>> _number_names(['7', '003']), _number_names(['cam10', 'cam2'])
     ({'003': 3, '7': 7}, {'cam2': 0, 'cam10': 1})
     """
     ordered = sorted(set(names), key=natural_key)
@@ -64,7 +58,7 @@ def number_names(names: Iterable[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(ordered)}
 
 
-def split_pids(
+def _split_pids(
     pids: Iterable[int], train_fraction: float, seed: int
 ) -> tuple[set[int], set[int]]:
     """Training and test pids; the same for the same pids, fraction and seed."""
@@ -75,16 +69,8 @@ def split_pids(
     return set(shuffled[:num_train]), set(shuffled[num_train:])
 
 
-def first_of_each_camera(tracklets: Iterable[Tracklet]) -> list[Tracklet]:
-    """The first tracklet of each pid in each camera."""
-    first = {}
-    for tracklet in tracklets:
-        first.setdefault((tracklet.pid, tracklet.camid), tracklet)
-    return list(first.values())
-
-
-def find_tracklets(root: str) -> tuple[list[FoundTracklet], list[str]]:
-    """Walk a folder of persons.
+def _walk_persons(root: str) -> tuple[list[_ImageFolder], list[str]]:
+    """Find the tracklets in a folder of persons.
 
     Returns:
         The tracklets in natural order of person, camera and name, and the folders
@@ -113,19 +99,19 @@ def _look_into(folder: str, person: str, name: str, found: list, empty: list) ->
             f'{folder!r} holds images and folders: it must be a tracklet (images) or '
             'a camera (folders).')
     if images:
-        found.append(FoundTracklet(person, None, folder, images))
+        found.append(_ImageFolder(person, None, folder, images))
     for subfolder in subfolders:
         path = os.path.join(folder, subfolder)
         images = list_images(path)
         if images:
-            found.append(FoundTracklet(person, name, path, images))
+            found.append(_ImageFolder(person, name, path, images))
         else:
             empty.append(path)
     if not images and not subfolders:
         empty.append(folder)
 
 
-def _number_cameras(found: Sequence[FoundTracklet]) -> list[int]:
+def _number_cameras(found: Sequence[_ImageFolder]) -> list[int]:
     """Camera numbers of tracklets, over all subsets of a data set; -1 is unknown.
 
     Raises:
@@ -139,7 +125,7 @@ def _number_cameras(found: Sequence[FoundTracklet]) -> list[int]:
             '<pid>/<camid>/<tracklet>: all tracklets must have a camera, or none.')
     if without:
         return [UNKNOWN_CAMERA] * len(found)
-    numbers = number_names(tracklet.camera for tracklet in found)
+    numbers = _number_names(tracklet.camera for tracklet in found)
     return [numbers[tracklet.camera] for tracklet in found]
 
 
@@ -154,9 +140,8 @@ class TrackletFolder(TrackletDataset):
         train_fraction: Part of the persons that trains, 0 to 1; of no use where the
             subsets have folders.
         seed: Makes the split of the persons.
-        name: Data set in ``metainfo`` and items. Default: the folder's name.
-
-    The other arguments, and errors, are those of :class:`TrackletDataset`.
+        base: Further arguments, and errors, of :class:`TrackletDataset`; the default of
+            ``name`` is the folder's name.
     """
 
     hint = ('It must hold <pid>/<camid>/<tracklet>/*.jpg (the camera may be left out), '
@@ -168,25 +153,13 @@ class TrackletFolder(TrackletDataset):
                  pipeline: Sequence = (),
                  train_fraction: float = 0.5,
                  seed: int = 0,
-                 test_mode: Optional[bool] = None,
-                 name: Optional[str] = None,
-                 min_frames: int = 1,
-                 expected_counts: Optional[dict] = None,
-                 indices: Union[int, Sequence[int], None] = None,
-                 serialize_data: bool = True,
-                 lazy_init: bool = False,
-                 max_refetch: int = 100) -> None:
+                 **base) -> None:
         if not 0 <= train_fraction <= 1:
             raise ValueError(
                 f'train_fraction must lie in [0, 1], got {train_fraction!r}.')
         self.train_fraction = train_fraction
         self.seed = seed
-        super().__init__(
-            data_root=data_root, subset=subset, pipeline=pipeline,
-            test_mode=test_mode, name=name, min_frames=min_frames,
-            expected_counts=expected_counts, indices=indices,
-            serialize_data=serialize_data, lazy_init=lazy_init,
-            max_refetch=max_refetch)
+        super().__init__(data_root, subset, pipeline, **base)
 
     @property
     def subset_folders(self) -> list[str]:
@@ -221,16 +194,15 @@ class TrackletFolder(TrackletDataset):
         return [tracklet for (subset, _), tracklet in zip(found, tracklets)
                 if subset == self.subset]
 
-    def _find(self, subset: str) -> list[FoundTracklet]:
-        found, empty = find_tracklets(os.path.join(self.data_root, subset))
+    def _find(self, subset: str) -> list[_ImageFolder]:
+        found, empty = _walk_persons(os.path.join(self.data_root, subset))
         if empty and subset in ('', self.subset):
-            print_log(
-                f'{self.title}: {len(empty):,} folders without an image are left out: '
-                f'{name_some(empty)}.', logger='current', level=logging.WARNING)
+            self._log(f'{len(empty):,} folders without an image are left out: '
+                      f'{name_some(empty)}.', logging.WARNING)
         return found
 
-    def _number(self, found: Sequence[FoundTracklet]) -> list[Tracklet]:
-        pids = number_names(tracklet.person for tracklet in found)
+    def _number(self, found: Sequence[_ImageFolder]) -> list[Tracklet]:
+        pids = _number_names(tracklet.person for tracklet in found)
         return [
             Tracklet(
                 pids[tracklet.person], camid,
@@ -239,14 +211,16 @@ class TrackletFolder(TrackletDataset):
             for tracklet, camid in zip(found, _number_cameras(found))]
 
     def _choose(self, tracklets: list[Tracklet]) -> list[Tracklet]:
-        train, test = split_pids(
+        train, test = _split_pids(
             (tracklet.pid for tracklet in tracklets if tracklet.pid >= 0),
             self.train_fraction, self.seed)
         wanted = train if self.subset == 'train' else test
         chosen = [tracklet for tracklet in tracklets if tracklet.pid in wanted]
         if self.subset != 'query':
             return chosen
-        # A tracklet that is left out as too short must not be the query.
-        return first_of_each_camera(
-            tracklet for tracklet in chosen
-            if len(tracklet.img_paths) >= self.min_frames)
+        first = {}
+        for tracklet in chosen:
+            # A tracklet that is left out as too short must not be the query.
+            if len(tracklet.img_paths) >= self.min_frames:
+                first.setdefault((tracklet.pid, tracklet.camid), tracklet)
+        return list(first.values())

@@ -1,71 +1,133 @@
-"""Images of a tracklet's clips out of files that may be broken.
+"""From a tracklet's image files to what the model gets: choose, read, pack frames.
+
+    SampleTrackletFrames   which frames make the clips that go through the network
+    LoadTrackletFrames     the images of these frames, out of files that may be broken
+    (sizes and random changes, see ``tracklet_augmentation.py``)
+    PackTrackletInputs     one tensor, and a data sample with all else
+
+Gao and Nevatia, *Revisiting Temporal Modeling for Video-based Person ReID*, 2018,
+section 4, compares ways of choosing. A tracklet of fewer frames than T, and the rest
+that is left for the last of ``all_clips``, are looped: 0 1 2 0. Only ``even`` spreads
+them: 0 0 1 2. The functions that choose take ``num_frames`` of the tracklet and
+``clip_len`` T, both at least 1, and give (num_clips, T) frame numbers from 0, int64.
+Randomness comes from numpy's global generator, which mmengine seeds in each worker.
 
 A file that is missing, damaged or a single pixel wide is no reason to lose a tracklet:
-the nearest readable frame of the same tracklet takes its place. Each such file is
+the nearest readable frame of the same tracklet stands in for it. Each such file is
 logged once in a process, with its name and how many there were before, and noted with
-the sample, see ``bad_samples.py``. A tracklet without any readable frame meets the
-policy of the transform: ``skip`` (training: the data set draws another one) or
+the sample, see ``unreadable_samples.py``. A tracklet without any readable frame meets
+the policy of the transform: ``skip`` (training: the data set gives another one) or
 ``blank`` (testing: a black tracklet marked ``unreadable``, which metrics leave out).
 """
 import logging
+from collections.abc import Sequence
 
-import cv2
 import numpy as np
+import torch
 from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 
+from cosam_mm.datasets.image_files import UnreadableImage, read_image
 from cosam_mm.datasets.time_limit import check_time_limit, within
 from cosam_mm.datasets.unreadable_samples import BLANK, REPLACED, SKIPPED, note_bad
-from cosam_mm.utils.io import MAX_IMAGE_BYTES, regular_size
+from cosam_mm.structures.tracklet import TrackletDataSample
 
-__all__ = ['LoadTrackletFrames', 'UnreadableImage', 'nearest_first', 'read_image']
+__all__ = ['LoadTrackletFrames', 'PackTrackletInputs', 'SampleTrackletFrames',
+           'all_clips', 'consecutive_frames', 'even_frames', 'random_frames']
 
 _ACTIONS = dict(
     skip='the tracklet is passed over',
-    blank='black frames stand in and are left out of the figures')
+    blank='black frames stand in and are left out of the metrics')
 POLICIES = tuple(_ACTIONS)
-# Pixels of the shorter side below which a file is no picture of a person.
-MIN_SIDE = 2
+NEEDED_KEYS = ('pid', 'label', 'camid', 'subset', 'tracklet_id', 'dataset',
+               'num_frames', 'num_clips', 'clip_len', 'clip_sampling')
 
 
-class UnreadableImage(RuntimeError):
-    """An image cannot be read; the message says why."""
+def consecutive_frames(num_frames: int, clip_len: int) -> np.ndarray:
+    """One clip of frames in a row, from a random start.
 
-
-def read_image(path: str) -> np.ndarray:
-    """Read an image file.
-
-    Returns:
-        (H, W, 3) uint8, RGB.
-
-    Raises:
-        UnreadableImage: The file is missing, does not decode or is too small.
+    >>> consecutive_frames(3, 4)
+    array([[0, 1, 2, 0]])
     """
-    try:
-        regular_size(path, MAX_IMAGE_BYTES)
-        data = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise UnreadableImage(error.strerror or str(error)) from None
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error:
-        image = None
-    if image is None:
-        raise UnreadableImage('it does not decode')
-    height, width = image.shape[:2]
-    if min(height, width) < MIN_SIDE:
-        raise UnreadableImage(f'it is {width} x {height} pixels')
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    start = np.random.randint(max(num_frames - clip_len, 0) + 1)
+    return (start + np.arange(clip_len)[None]) % num_frames
 
 
-def nearest_first(index: int, count: int) -> list[int]:
-    """Other numbers of 0 … count - 1, nearest to ``index`` first.
+def random_frames(num_frames: int, clip_len: int) -> np.ndarray:
+    """One clip of different random frames, in order.
 
-    >>> nearest_first(1, 5)
-    [0, 2, 3, 4]
+    >>> random_frames(3, 4)
+    array([[0, 1, 2, 0]])
     """
-    others = (k for k in range(count) if k != index)
-    return sorted(others, key=lambda k: (abs(k - index), k))
+    if num_frames < clip_len:
+        return np.arange(clip_len)[None] % num_frames
+    return np.sort(np.random.permutation(num_frames)[:clip_len])[None]
+
+
+def even_frames(num_frames: int, clip_len: int) -> np.ndarray:
+    """One clip of the middle frames of ``clip_len`` equal parts of the tracklet.
+
+    >>> even_frames(12, 4), even_frames(3, 4)
+    (array([[ 1,  4,  7, 10]]), array([[0, 1, 1, 2]]))
+    """
+    return (2 * np.arange(clip_len)[None] + 1) * num_frames // (2 * clip_len)
+
+
+def all_clips(num_frames: int, clip_len: int) -> np.ndarray:
+    """Every frame, in ceil(num_frames / clip_len) clips; the rest of the last loops.
+
+    >>> all_clips(6, 4)
+    array([[0, 1, 2, 3],
+           [4, 5, 4, 5]])
+    """
+    num_whole, rest = divmod(num_frames, clip_len)
+    clips = np.arange(num_whole * clip_len).reshape(num_whole, clip_len)
+    if rest:
+        last = num_whole * clip_len + np.arange(clip_len)[None] % rest
+        clips = np.concatenate([clips, last])
+    return clips
+
+
+@TRANSFORMS.register_module()
+class SampleTrackletFrames:
+    """Choose the frames of a tracklet's clips.
+
+    Needs ``img_paths``. Adds ``frame_inds`` (num_clips, T), ``num_clips``,
+    ``clip_len``, ``num_frames`` (images of the tracklet) and ``clip_sampling`` (in
+    words, for reports).
+
+    Args:
+        num_frames: Frames of a clip, T.
+        mode: 'consecutive': T frames in a row, from a random start, for training;
+            'random': T frames anywhere, in order, the ablation of it; 'even': T frames
+            spread evenly, a fast test; 'all_clips': all frames, in clips of T without
+            overlap, the papers' test.
+    """
+
+    modes = dict(consecutive=consecutive_frames, random=random_frames,
+                 even=even_frames, all_clips=all_clips)
+
+    def __init__(self, num_frames: int = 4, mode: str = 'consecutive') -> None:
+        if mode not in self.modes:
+            raise ValueError(f'mode must be one of {tuple(self.modes)}, got {mode!r}.')
+        if not isinstance(num_frames, int) or num_frames < 1:
+            raise ValueError(
+                f'num_frames must be an integer of at least 1, got {num_frames!r}.')
+        self.num_frames = num_frames
+        self.mode = mode
+
+    def __call__(self, results: dict) -> dict:
+        num_frames = len(results['img_paths'])
+        frame_inds = self.modes[self.mode](num_frames, self.num_frames)
+        results.update(
+            frame_inds=frame_inds, num_clips=len(frame_inds), num_frames=num_frames,
+            clip_len=self.num_frames,
+            clip_sampling=f'{self.mode}, {self.num_frames} frames')
+        return results
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(num_frames={self.num_frames}, '
+                f'mode={self.mode!r})')
 
 
 @TRANSFORMS.register_module()
@@ -78,7 +140,7 @@ class LoadTrackletFrames:
 
     Args:
         on_unreadable: What becomes of a tracklet without a readable frame: 'skip'
-            gives None in its place, 'blank' gives black frames and sets
+            gives None instead, 'blank' gives black frames and sets
             ``unreadable=True``.
         blank_size: (height, width) of black frames in pixels.
         time_limit: Seconds that reading may take; a tracklet that takes longer is
@@ -116,16 +178,16 @@ class LoadTrackletFrames:
         return len(self._unreadable)
 
     def _read(self, results: dict, inds: list[int]) -> dict[int, tuple]:
-        """(number, image) for each number."""
+        """Frame number to (number, image) of what is read for it."""
         return {index: self._read_or_replace(results, index)
                 for index in dict.fromkeys(inds)}
 
     def _read_or_replace(self, results: dict, index: int) -> tuple:
         """(number, image) of a frame or of the nearest that can be read."""
         paths, unreadable = results['img_paths'], []
-        for candidate in (index, *nearest_first(index, len(paths))):
+        for candidate in sorted(range(len(paths)), key=lambda k: (abs(k - index), k)):
             try:
-                found = candidate, read_image(paths[candidate])
+                image = read_image(paths[candidate])
             except UnreadableImage as error:
                 unreadable.append((paths[candidate], error))
                 continue
@@ -133,7 +195,7 @@ class LoadTrackletFrames:
                 note_bad(results, REPLACED, path, error)
                 self._report(path, f'{path} ({error}); {paths[candidate]} and others '
                                    'near it stand in for it')
-            return found
+            return candidate, image
         path, error = unreadable[0]
         reason = f'{path} ({error}), like all {len(paths)} frames of its tracklet'
         self._report(path, f'{reason}; {_ACTIONS[self.on_unreadable]}')
@@ -162,3 +224,59 @@ class LoadTrackletFrames:
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(on_unreadable={self.on_unreadable!r}, '
                 f'blank_size={self.blank_size})')
+
+
+def _stack_clips(frames: Sequence[np.ndarray], clip_len: int) -> torch.Tensor:
+    """Stack frames to clips.
+
+    Args:
+        frames: num_clips * T arrays (H, W, C), clip by clip.
+        clip_len: T.
+
+    Returns:
+        (num_clips, C, T, H, W), of the arrays' type.
+
+    Raises:
+        ValueError: The frames differ in size.
+    """
+    shapes = {frame.shape for frame in frames}
+    if len(shapes) > 1:
+        raise ValueError(
+            f'The frames of a tracklet differ in size: {sorted(shapes)}. Put '
+            'ResizeFrames or RandomTranslation2D into the pipeline.')
+    height, width, channels = shapes.pop()
+    clips = np.stack(frames).reshape(-1, clip_len, height, width, channels)
+    return torch.from_numpy(np.ascontiguousarray(clips.transpose(0, 4, 1, 2, 3)))
+
+
+@TRANSFORMS.register_module()
+class PackTrackletInputs:
+    """Make what the model gets of a tracklet.
+
+    Gives ``inputs``, a uint8 tensor (num_clips, C, T, H, W), and ``data_samples``, a
+    :class:`TrackletDataSample`.
+
+    Args:
+        extra_keys: Further keys for the data sample, such as 'img_paths' and
+            'frame_inds' to show results with.
+    """
+
+    def __init__(self, extra_keys: Sequence[str] = ()) -> None:
+        self.extra_keys = tuple(extra_keys)
+
+    def __call__(self, results: dict) -> dict:
+        keys = dict.fromkeys((*NEEDED_KEYS, *self.extra_keys))
+        missing = [key for key in ('imgs', *keys) if key not in results]
+        if missing:
+            raise ValueError(
+                f'PackTrackletInputs needs {missing}, and neither the data set nor a '
+                'transform before it gives them.')
+        metainfo = {key: results[key] for key in keys}
+        metainfo['num_replaced'] = results.get('num_replaced', 0)
+        metainfo['unreadable'] = results.get('unreadable', False)
+        return dict(
+            inputs=_stack_clips(results['imgs'], results['clip_len']),
+            data_samples=TrackletDataSample(metainfo=metainfo))
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(extra_keys={self.extra_keys})'
