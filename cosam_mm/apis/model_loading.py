@@ -26,7 +26,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import set_random_seed
 from torch import Tensor, nn
 
-from cosam_mm.layers.cosam_loading import resampled_on_load
+from cosam_mm.layers.cosam_resampling import resampled_on_load
 from cosam_mm.models.reid import VideoReID
 from cosam_mm.utils.config import config_of_checkpoint
 from cosam_mm.utils.io import read_checkpoint, unwrap_state_dict

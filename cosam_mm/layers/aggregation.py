@@ -18,8 +18,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .recurrent import run_lstm
-from .temporal import TemporalMean
+from .temporal import TemporalMean, run_lstm
 
 __all__ = [
     'TemporalAttentionAggregation', 'TemporalPoolAggregation',

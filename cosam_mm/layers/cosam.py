@@ -1,32 +1,32 @@
 """COSAM: the frames of a clip agree on where and what to look at.
 
 Subramaniam, Nambiar, Mittal, *Co-segmentation Inspired Attention Networks for
-Video-based Person Re-identification*, ICCV 2019, section 3. The module fits
-between two blocks of any CNN: features in, features of the same shape out,
-weighed by a spatial mask per frame and a channel mask per clip::
+Video-based Person Re-identification*, ICCV 2019, section 3. The module fits between two
+blocks of any CNN. It takes features and returns features of the same shape, weighed by
+a spatial mask for each frame and a channel mask for each clip::
 
-    x (N, C, T, H, W)
-        | describe      1x1 convolution C -> D, BN, ReLU; each place standardised
+    x (N, C, T, P)                       P = H * W positions
+        | describe                       1x1 convolution C -> D, BN, ReLU; standardise
         v
     descriptors (N, D, T, P)
-        | summarise     correlate with all other frames, 1x1 convolution -> K
-        v
+        | summarise                      correlate with all other frames, 1x1
+        v                                convolution -> K
     summary maps (N, K, T, P)
-        | decide        BN, ReLU, 1x1 convolution -> 1, sigmoid
+        | mask_from_summary              BN, ReLU, 1x1 convolution -> 1, sigmoid
         v
-    spatial mask m (N, T, P) ---- y = m * x
-        | average y over places; channel_attention C -> D -> C; average over frames
-        v
-    channel mask c (N, C) ------- output y + c * y
+    spatial mask m (N, T, P) ----------- y = m * x
+        | channel_attention              average y over positions, C -> D -> C, average
+        v                                over frames
+    channel mask c (N, C) -------------- output y + c * y
 
-The arithmetic is in :mod:`.cosam_functional`, where the form of linear cost
-used here is derived. Beyond the paper:
+:mod:`.cosam_functional` holds the arithmetic and derives the form of linear cost used
+here. Four things go beyond the paper:
 
-- clips of another length or size, :mod:`cosam_mm.layers.summary_resampling`, when a
-  checkpoint is loaded (:mod:`.cosam_loading`) or at run time (``any_size``);
-- comparison with K given frames instead of one another (``num_references``);
+- clips of another length or size, when a checkpoint is loaded or at run time
+  (``any_size``): :mod:`.cosam_resampling`;
+- comparison with K reference frames instead of one another (``num_references``);
 - padded frames that neither vote nor count (``frame_mask``);
-- long videos in chunks, :mod:`.cosam_streaming`.
+- long videos in chunks (``stream``): :mod:`.cosam_streaming`.
 """
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Optional, Union
@@ -38,27 +38,24 @@ from torch import Tensor, nn
 
 from .cosam_functional import (
     apply_masks,
-    attend,
-    masked_average_pool,
-    project,
+    average_positions,
+    evenly_spaced_frames,
+    map_real_frames,
     standardize_descriptors,
     summarize_cost_volume,
     summarize_reference_volume,
 )
-from .cosam_input import check_features, check_frame_mask, check_settings
-from .cosam_loading import ResampledSummary
+from .cosam_resampling import ResampledSummary, VolumeSize, resample_summary_weight
 from .cosam_streaming import Chunk, stream_cosam
-from .frame_choice import (
-    evenly_spaced_frames,
-    mean_of_real_frames,
-    pack_frames,
-    unpack_frames,
-)
-from .summary_resampling import VolumeSize, resample_summary_weight
 
 __all__ = ['COSAM']
 
 Masks = tuple[Tensor, Optional[Tensor], Optional[Tensor]]
+
+_ALONE = ('A single frame has no others to agree with: sample clips of 2 frames or '
+          'more, compare with reference frames (num_references=K and '
+          'forward(x, references=...)), or keep the channel mask only '
+          '(with_spatial=False).')
 
 
 @MODELS.register_module()
@@ -66,8 +63,8 @@ class COSAM(ResampledSummary, BaseModule):
     """Co-segmentation attention over the frames of a clip.
 
     A checkpoint of a COSAM for another ``num_frames``, ``num_references`` or
-    ``spatial_size`` loads all the same: its summary weights are resampled, and a line
-    in the log says so. To *resume* a training, the sizes must be the same, for the
+    ``spatial_size`` loads as well: its summary weights are resampled, and a line in the
+    log says so. To *resume* a training the sizes must be the same, because the
     optimiser's state is not resampled.
 
     Args:
@@ -79,18 +76,18 @@ class COSAM(ResampledSummary, BaseModule):
         reduction_channels: Length D of a descriptor. Default: 256, or 64 where
             ``in_channels <= 256``.
         summary_channels: Maps K that summarise the cost volume.
-        with_spatial: Whether to make and apply the spatial mask.
-        with_channel: Whether to make and apply the channel mask.
+        with_spatial: Whether to compute and apply the spatial mask.
+        with_channel: Whether to compute and apply the channel mask.
         eps: Added to the deviation of a descriptor.
-        any_size: Whether to take features of any T, H and W; the summary weights,
-            made for ``num_frames`` and ``spatial_size``, are resampled in each
-            forward pass that needs others. It may be switched at any time: the
-            parameters are the same.
+        any_size: Whether to take features of any T, H and W. The summary weights,
+            made for ``num_frames`` and ``spatial_size``, are resampled in each forward
+            pass that needs others. The parameters are the same, so it may be switched
+            at any time.
         num_references: Compare each frame with that many reference frames, given or
             chosen, instead of with the other frames of its clip. ``num_frames`` may
             be 1 then, and any number of frames is taken.
-        trained_size: (T, H, W), with ``num_references`` (num_references, H, W), that
-            checkpoints were trained with which do not say it themselves.
+        trained_size: (T, H, W), with ``num_references`` (num_references, H, W), of the
+            training of checkpoints that do not say it themselves.
         init_cfg: As in any mmengine module.
 
     Raises:
@@ -132,17 +129,19 @@ class COSAM(ResampledSummary, BaseModule):
         self.eps = eps
         self.any_size = any_size
         self.num_references = num_references
-        check_settings(self)
+        self._check_settings()
         self.trained_volume = self._volume(trained_size)
         if with_spatial:
             self.volume_size = self._volume(
                 (num_references or num_frames, *self.spatial_size))
             self._build_spatial_branch()
         if with_channel:
-            self._build_channel_branch()
+            self.channel_attention = nn.Sequential(
+                nn.Linear(in_channels, reduction_channels), nn.Tanh(),
+                nn.Linear(reduction_channels, in_channels), nn.Sigmoid())
 
     def _volume(self, size: Optional[Sequence[int]]) -> Optional[VolumeSize]:
-        """(slots, H, W) of a cost volume by frames, or references, and places."""
+        """(slots, H, W) of the cost volume for (frames or references, H, W)."""
         if size is None:
             return None
         if len(size) != 3 or min(size) < 1:
@@ -156,17 +155,12 @@ class COSAM(ResampledSummary, BaseModule):
         self.reduction = nn.Sequential(
             nn.Conv2d(self.in_channels, self.reduction_channels, 1),
             nn.BatchNorm2d(self.reduction_channels), nn.ReLU(inplace=True))
-        # The first layer's weights are used through their equivalent of linear
-        # cost; as a module it keeps them named, initialised and saved.
+        # The first layer never runs: its weights are used in their equivalent of linear
+        # cost. As a module it keeps them named, initialised and saved.
         self.summary = nn.Sequential(
             nn.Conv2d(slots * height * width, self.summary_channels, 1),
             nn.BatchNorm2d(self.summary_channels), nn.ReLU(inplace=True),
             nn.Conv2d(self.summary_channels, 1, 1))
-
-    def _build_channel_branch(self) -> None:
-        self.channel_attention = nn.Sequential(
-            nn.Linear(self.in_channels, self.reduction_channels), nn.Tanh(),
-            nn.Linear(self.reduction_channels, self.in_channels), nn.Sigmoid())
 
     def forward(self, x: Tensor,
                 return_masks: bool = False,
@@ -182,15 +176,15 @@ class COSAM(ResampledSummary, BaseModule):
             num_frames: Frames T of a clip in the second layout. Default: those that
                 the module was built for.
             references: Features of the frames to compare with, (N, C, K, H, W), for
-                a module with ``num_references``. Default: frames of the clip, in the
-                middle of K equal parts of it; such a frame is compared with itself,
-                too. In training they take part in the statistics of the batch norm.
+                a module with ``num_references``. Default: the frames in the middle of K
+                equal parts of the clip, each of which is compared with itself, too. In
+                training they take part in the statistics of the batch norm.
             frame_mask: (N, T) bool, True for real frames. The others are padding:
                 they do not vote, do not count in any mean or statistic, and come out
-                as zeros. The votes of the others are multiplied by
-                ``(T - 1) / (real frames - 1)``, as a mean over those present, so
-                that the summary keeps its scale; references are chosen among real
-                frames. It reads the mask's values, so it is not for exported graphs.
+                as zeros. The votes of the real ones are multiplied by
+                ``(T - 1) / (real frames - 1)``, so that the summary keeps its scale.
+                References are chosen among real frames. The mask's values are read, so
+                it is not for exported graphs.
 
         Returns:
             Tensor of the shape of ``x``; with ``return_masks`` the tuple
@@ -201,97 +195,46 @@ class COSAM(ResampledSummary, BaseModule):
             ValueError: The module was not built for ``x``, ``references`` or
                 ``frame_mask`` of that shape; or too few frames are real.
         """
-        t = check_features(self, x, num_frames, references)
-        clips = _to_clips(x, t)                                   # (N, C, T, P)
-        if frame_mask is None:
-            masked = self._attend(x, clips, references)
-        else:
-            check_frame_mask(self, frame_mask, (clips.shape[0], t),
-                             references is not None)
-            masked = self._attend_to_real_frames(x, clips, references, frame_mask)
-        out, spatial_mask, channel_mask = masked
-        out = _from_clips(out, x)
+        t = self.check_features(x, num_frames, references)
+        if frame_mask is not None:
+            clips = x.shape[0] // (t if x.dim() == 4 else 1)
+            self._check_frame_mask(frame_mask, (clips, t), references is not None)
+        out, spatial_mask, channel_mask = self._attend(x, t, references, frame_mask)
+        if x.dim() == 4:
+            out = out.transpose(1, 2)                             # (N, T, C, P)
+        out = out.reshape(x.shape)
         if not return_masks:
             return out
         if spatial_mask is not None:
             spatial_mask = spatial_mask.unflatten(2, x.shape[-2:])
         return out, spatial_mask, channel_mask
 
-    def _attend(self, x: Tensor, clips: Tensor, references: Optional[Tensor]) -> Masks:
+    def _attend(self, x: Tensor, t: int, references: Optional[Tensor],
+                frame_mask: Optional[Tensor]) -> Masks:
         """Output (N, C, T, P), spatial mask (N, T, P), channel mask (N, C)."""
-        spatial_mask = None
+        y = clips = _to_clips(x, t)                               # (N, C, T, P)
+        spatial_mask = channel_mask = None
+        if frame_mask is not None:  # padding may be NaN, and 0 * NaN is NaN
+            y = clips.masked_fill(~frame_mask[:, None, :, None], 0)
         if self.with_spatial:
-            voters = None
-            if references is not None:
-                descriptors, voters = self._describe_together(
-                    clips, references.flatten(3))
-            else:  # in its own layout, without a copy
-                described, x = self._describe_and_keep(x)
-                descriptors, clips = (_to_clips(features, clips.shape[2])
-                                      for features in (described, x))
-            size = self._size_of_volume(x, clips.shape[2], references)
-            maps = self._summarize(descriptors, voters, size)     # (N, K, T, P)
-            spatial_mask = self.decide(maps)                      # (N, T, P)
-        if not self.with_channel:
-            return apply_masks(clips, spatial_mask, None), spatial_mask, None
-        out, channel_mask = attend(                               # (N, C, T, P)
-            clips, spatial_mask,
-            lambda pooled: self.channel_attention(pooled).mean(1))  # (N, T, C)
-        return out, spatial_mask, channel_mask
-
-    def _attend_to_real_frames(self, x: Tensor, clips: Tensor,
-                               references: Optional[Tensor],
-                               frame_mask: Tensor) -> Masks:
-        """The same on the R real frames, as if each were a clip's only one."""
-        frames = pack_frames(clips, frame_mask)                   # (R, C, P)
-        mask = channel_mask = spatial_mask = None
-        if self.with_spatial:
-            voters = None
-            if references is None:
-                descriptors = self.describe(frames[..., None])[..., 0]
-            else:
-                descriptors, voters = self._describe_together(
-                    frames, references.flatten(3))
-            descriptors = unpack_frames(descriptors, frame_mask)  # (N, D, T, P)
-            size = self._size_of_volume(x, clips.shape[2], references)
-            maps = self._summarize(descriptors, voters, size, frame_mask)
-            mask = self.decide(pack_frames(maps, frame_mask)[:, :, None])  # (R, 1, P)
-            spatial_mask = unpack_frames(mask, frame_mask)[:, 0]  # (N, T, P)
-        channels = None
+            maps = self._summarize(x, clips, references, frame_mask)
+            spatial_mask, _ = map_real_frames(
+                lambda maps: self.mask_from_summary(maps)[:, None], maps, frame_mask)
+            spatial_mask = spatial_mask[:, 0]                     # (N, T, P)
+            y = apply_masks(y, spatial_mask, None)
         if self.with_channel:
-            pooled = masked_average_pool(frames[:, :, None], mask)[:, 0]
-            channel_mask = mean_of_real_frames(
-                self.channel_attention(pooled), frame_mask)       # (N, C)
-            channels = channel_mask[frame_mask.nonzero()[:, 0]]   # (R, C)
-        out = apply_masks(frames[:, :, None], mask, channels)[:, :, 0]  # (R, C, P)
-        return unpack_frames(out, frame_mask), spatial_mask, channel_mask
+            votes = self.channel_attention(average_positions(y))  # (N, T, C)
+            if frame_mask is None:
+                channel_mask = votes.mean(1)                      # (N, C)
+            else:
+                channel_mask = ((votes * frame_mask[..., None]).sum(1)
+                                / frame_mask.sum(1, keepdim=True))
+            y = apply_masks(y, None, channel_mask)
+        return y, spatial_mask, channel_mask
 
     def describe(self, x: Tensor) -> Tensor:
-        """Standardised descriptor of each place: (M, C, A, B) to (M, D, A, B)."""
+        """Standardised descriptor of each position: (M, C, A, B) to (M, D, A, B)."""
         return standardize_descriptors(self.reduction(x), self.eps)
-
-    def _describe_and_keep(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Descriptors of x in its own shape, and x to go on with."""
-        flat = x.flatten(3) if x.dim() == 5 else x
-        convolution, *rest = self.reduction
-        if type(convolution) is nn.Conv2d and not _is_watched(
-                self.reduction, convolution):
-            described, flat = project(flat, convolution.weight, convolution.bias)
-            for layer in rest:
-                described = layer(described)
-        else:
-            described = self.reduction(flat)
-        described = standardize_descriptors(described, self.eps)
-        return described.unflatten(3, x.shape[3:]), flat.view(x.shape)
-
-    def _describe_together(self, *features: Tensor) -> list[Tensor]:
-        """Describe features (M_i, C, ...) at once, with one batch statistic."""
-        columns = [f.transpose(0, 1).flatten(1) for f in features]  # (C, L_i) each
-        together = torch.cat(columns, dim=1)[None, ..., None]     # (1, C, L, 1)
-        parts = self.describe(together)[0, ..., 0].split(
-            [c.shape[1] for c in columns], dim=1)                 # (D, L_i) each
-        return [part.unflatten(1, (f.shape[0], *f.shape[2:])).transpose(0, 1)
-                for part, f in zip(parts, features)]
 
     def summary_weight(self, size: VolumeSize,
                        slots: Optional[tuple[int, int]] = None) -> Tensor:
@@ -307,19 +250,22 @@ class COSAM(ResampledSummary, BaseModule):
         weight = self.summary[0].weight.view(-1, *self.volume_size)
         return resample_summary_weight(weight, size, slots)
 
-    def _size_of_volume(self, x: Tensor, t: int,
-                        references: Optional[Tensor]) -> VolumeSize:
-        if not self.any_size:
-            return self.volume_size
-        if references is not None:
-            return tuple(references.shape[2:])
-        return self.num_references or t - 1, *x.shape[-2:]
-
-    def _summarize(self, descriptors: Tensor, voters: Optional[Tensor],
-                   size: VolumeSize, frame_mask: Optional[Tensor] = None) -> Tensor:
-        """Summary maps (N, K, T, P) of descriptors (N, D, T, P), 0 if padded."""
-        weight, bias = self.summary_weight(size).flatten(1), self.summary[0].bias
-        t = descriptors.shape[2]
+    def _summarize(self, x: Tensor, clips: Tensor, references: Optional[Tensor],
+                   frame_mask: Optional[Tensor]) -> Tensor:
+        """Summary maps (N, K, T, P) of features x, which are ``clips`` (N, C, T, P)."""
+        t, size = clips.shape[2], self.volume_size
+        if x.dim() == 4 and references is None and frame_mask is None:
+            # Convolved as it lies in memory, without a copy.
+            descriptors, voters = _to_clips(self.describe(x), t), None
+        else:
+            descriptors, voters = map_real_frames(
+                self.describe, clips, frame_mask,                 # (N, D, T, P)
+                None if references is None else references.flatten(3))
+        if self.any_size:
+            size = ((self.num_references or t - 1, *x.shape[-2:]) if references is None
+                    else references.shape[2:])
+        weight = self.summary_weight(size).flatten(1)             # (K, S*Q)
+        bias = self.summary[0].bias
         if self.num_references is not None:
             if voters is None:
                 voters = evenly_spaced_frames(
@@ -328,11 +274,10 @@ class COSAM(ResampledSummary, BaseModule):
         if frame_mask is None:
             return summarize_cost_volume(descriptors, weight, bias)
         votes = summarize_cost_volume(descriptors, weight)
-        present = frame_mask.sum(1).to(votes.dtype)
-        share = (t - 1) / (present - 1)
+        share = (t - 1) / (frame_mask.sum(1).to(votes.dtype) - 1)
         return votes * share[:, None, None, None] + bias[:, None, None]
 
-    def decide(self, maps: Tensor) -> Tensor:
+    def mask_from_summary(self, maps: Tensor) -> Tensor:
         """Spatial mask (M, A, B) of summary maps (M, K, A, B)."""
         _, *rest = self.summary
         for layer in rest:
@@ -344,9 +289,9 @@ class COSAM(ResampledSummary, BaseModule):
                references: Optional[Tensor] = None) -> Iterator[Chunk]:
         """Attend to a long clip chunk by chunk, with the result it has as a whole.
 
-        Memory does not grow with the length; :mod:`.cosam_streaming` says how. For
-        clips of another length than the module's own, build it with ``any_size=True``
-        or ``num_references``.
+        Memory does not grow with the length: see :mod:`.cosam_streaming`. Clips of
+        another length than the module's own need ``any_size=True`` or
+        ``num_references``.
 
         Args:
             chunks: Features (N, C, t, H, W) in order, t of any size from 1. They are
@@ -358,7 +303,7 @@ class COSAM(ResampledSummary, BaseModule):
             references: As in :meth:`forward`; one pass fewer then.
 
         Returns:
-            Iterator of what :meth:`forward` returns, for a chunk's frames each,
+            Iterator of what :meth:`forward` returns, for the frames of one chunk each,
             without gradients.
 
         Raises:
@@ -386,12 +331,117 @@ class COSAM(ResampledSummary, BaseModule):
             parts.append(f'num_references={self.num_references}')
         return ', '.join(parts)
 
+    # -- checks ------------------------------------------------------------------
 
-def _is_watched(*modules: nn.Module) -> bool:
-    """Whether hooks expect one of the modules to be called."""
-    return any(hooks for module in modules for hooks in (
-        module._forward_pre_hooks, module._forward_hooks,
-        module._backward_pre_hooks, module._backward_hooks))
+    def _check_settings(self) -> None:
+        if not (self.with_spatial or self.with_channel):
+            raise ValueError(
+                'with_spatial=False and with_channel=False leave COSAM nothing '
+                'to do: keep one of them, or take the module out.')
+        for name in ('in_channels', 'reduction_channels', 'summary_channels',
+                     'num_references'):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f'{name} must be at least 1, got {value}.')
+        if min(self.spatial_size) < 1:
+            raise ValueError(f'spatial_size must be (H, W) of at least 1, got '
+                             f'{self.spatial_size}.')
+        if self.num_references is not None and not self.with_spatial:
+            raise ValueError(
+                f'num_references={self.num_references} is for the spatial mask, which '
+                'with_spatial=False switches off: leave one of them out.')
+        votes = self.with_spatial and self.num_references is None
+        least = 2 if votes else 1
+        if self.num_frames < least:
+            raise ValueError(f'num_frames must be at least {least}, got '
+                             f'{self.num_frames}.{f" {_ALONE}" if votes else ""}')
+
+    def check_num_frames(self, frames: int, source: object,
+                         has_references: bool) -> None:
+        """Raise ``ValueError`` for clips of a length that the module does not take.
+
+        Args:
+            frames: Frames T of a clip.
+            source: Where they were seen, for the message.
+            has_references: Whether reference frames come with the clip.
+        """
+        if self.with_spatial and not has_references and frames < 2:
+            raise ValueError(f'Got 1 frame a clip in {source}. {_ALONE}')
+        if self.any_size or self.num_references is not None:
+            return
+        if frames != self.num_frames:
+            raise ValueError(
+                f'COSAM was built for {self.num_frames} frames, got {frames} in '
+                f'{source}: set num_frames={frames}, change the clip length (clip_len) '
+                'that the data pipeline samples, or let the module take any length '
+                '(any_size=True).')
+
+    def check_features(self, x: Tensor, num_frames: Optional[int],
+                       references: Optional[Tensor]) -> int:
+        """Raise ``ValueError`` for features that :meth:`forward` does not take.
+
+        Returns:
+            Frames T of a clip.
+        """
+        shape, built_for = tuple(x.shape), self.spatial_size
+        if x.dim() not in (4, 5):
+            raise ValueError('COSAM takes features of shape (N, C, T, H, W) or '
+                             f'(N*T, C, H, W), got {shape}.')
+        if shape[1] != self.in_channels:
+            raise ValueError(f'COSAM was built for {self.in_channels} channels, got '
+                             f'{shape[1]} in {shape}: set in_channels={shape[1]}.')
+        frames = shape[2] if x.dim() == 5 else num_frames or self.num_frames
+        if x.dim() == 5 and num_frames not in (None, frames):
+            raise ValueError(
+                f'num_frames={num_frames} was given with clips of {frames} frames, '
+                f'{shape}: leave it out, it is for features (N*T, C, H, W).')
+        if x.dim() == 4 and shape[0] % frames:
+            raise ValueError(
+                f'{shape[0]} frames in {shape} are no multiple of {frames}, the frames '
+                'of a clip: set num_frames.')
+        self.check_num_frames(frames, shape, references is not None)
+        if references is not None:
+            self._check_references(
+                references, shape[0] // (frames if x.dim() == 4 else 1))
+        elif self.with_spatial and not self.any_size and shape[-2:] != built_for:
+            raise ValueError(
+                f'COSAM was built for features of {built_for[0]}x{built_for[1]}, got '
+                f'{shape[-2]}x{shape[-1]} in {shape}: set spatial_size={shape[-2:]}, '
+                'change the size that the data pipeline crops to, or let the module '
+                'take any size (any_size=True).')
+        return frames
+
+    def _check_references(self, references: Tensor, clips: int) -> None:
+        shape = tuple(references.shape)
+        if self.num_references is None:
+            raise ValueError(
+                'references were given to a COSAM that compares the frames of a clip '
+                'with one another: build it with num_references=K.')
+        if len(shape) != 5 or shape[:2] != (clips, self.in_channels):
+            raise ValueError(
+                f'references are features (N, C, K, H, W), here with N={clips} and '
+                f'C={self.in_channels}, got {shape}.')
+        wanted = (self.num_references, *self.spatial_size)
+        if not self.any_size and shape[2:] != wanted:
+            raise ValueError(
+                f'COSAM was built for references of (K, H, W) = {wanted}, got '
+                f'{shape[2:]} in {shape}: set num_references and spatial_size, or let '
+                'the module take any (any_size=True).')
+
+    def _check_frame_mask(self, frame_mask: Tensor, shape: tuple[int, int],
+                          has_references: bool) -> None:
+        if frame_mask.dtype != torch.bool or tuple(frame_mask.shape) != shape:
+            raise ValueError(
+                f'frame_mask is a bool tensor (N, T) = {shape}, True for real frames; '
+                f'got {frame_mask.dtype} {tuple(frame_mask.shape)}.')
+        least = 2 if self.with_spatial and not has_references else 1
+        present = frame_mask.sum(1)
+        if (present < least).any():
+            clip = int(present.argmin())
+            raise ValueError(
+                f'frame_mask leaves clip {clip} with {int(present[clip])} real '
+                f'frame(s); {least} are needed. '
+                f'{_ALONE if least == 2 else "Drop that clip."}')
 
 
 def _to_clips(x: Tensor, num_frames: int) -> Tensor:
@@ -399,13 +449,6 @@ def _to_clips(x: Tensor, num_frames: int) -> Tensor:
     if x.dim() == 5:
         return x.flatten(3)
     return x.flatten(2).unflatten(0, (-1, num_frames)).transpose(1, 2)
-
-
-def _from_clips(clips: Tensor, like: Tensor) -> Tensor:
-    """(N, C, T, P) in the layout and shape of other features."""
-    if like.dim() == 4:
-        clips = clips.transpose(1, 2)
-    return clips.reshape(like.shape)
 
 
 def _pair(size: Union[int, Sequence[int]]) -> tuple[int, int]:

@@ -1,157 +1,122 @@
-"""Co-segmentation attention as functions of tensors.
+"""The arithmetic of COSAM as functions of tensors; :mod:`.cosam` holds the parameters.
 
-COSAM (Subramaniam et al., ICCV 2019, section 3) lets the frames of a clip vote
-on what they have in common. The vote on places runs in four turns::
+Subramaniam et al., ICCV 2019, section 3, compare every position of every frame with
+every position of all other frames of the clip::
 
-    features (N, C, T, P)                     P = H * W places
-        | reduce: 1x1 convolution, BN, ReLU   (the module's, not here)
+    features (N, C, T, P)                     P = H * W positions
+        | 1x1 convolution, BN, ReLU           (the module's)
         v
     reduced (N, D, T, P)
         | standardize_descriptors             zero mean, unit deviation over D
         v
     descriptors (N, D, T, P)
         | summarize_cost_volume               correlate with all other frames,
-        v                                     weigh the (T-1)*P scores
-    summary (N, K, T, P)
-        | BN, ReLU, 1x1 convolution, sigmoid  (the module's, not here)
+        v                                     weigh the (T-1) * P scores
+    summary maps (N, K, T, P)
+        | BN, ReLU, 1x1 convolution, sigmoid  (the module's)
         v
     spatial mask (N, T, P)
 
-The papers build the cost volume, (T-1)*P scores for each of the T*P places,
-and convolve it. Nothing non-linear stands between the two, so here the volume
-never exists: the weights are correlated with the frames first, which costs
-O(T*P*K*D) instead of O(T^2*P^2*D) and needs O(T*K*D) memory instead of
-O(T^2*P^2). The result is the same to rounding.
-
-:func:`summarize_reference_volume` is the same turn of a later formulation, in which
-the frames are compared with given reference frames instead of with one another.
+The paper builds the cost volume of (T-1) * P scores for each of T * P positions and
+convolves it. Both steps are linear, so their order may be swapped: here the weights are
+correlated with the frames first, and the volume never exists. Time falls from
+O(T^2 P^2 D) to O(T P K D), memory from O(T^2 P^2) to O(T K D). For 8 frames of 14 x 14
+positions, D = 256 and K = 64, that is 131,072 numbers a clip in place of 2,151,296. The
+result is the same to rounding.
 """
 from typing import Callable, Optional
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-
-from .cosam_gradients import (
-    MaskAndPool,
-    Project,
-    Standardize,
-    SummarizeInTurn,
-    WeighInPlace,
-    has_own_gradients,
-    summarize_at_once,
-)
 
 __all__ = [
-    'apply_masks', 'attend', 'masked_average_pool', 'project',
-    'standardize_descriptors', 'summarize_cost_volume', 'summarize_reference_volume'
+    'apply_masks', 'average_positions', 'evenly_spaced_frames', 'evenly_spaced_indices',
+    'map_real_frames', 'standardize_descriptors', 'summarize_cost_volume',
+    'summarize_reference_volume'
 ]
 
 
-def project(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """A 1x1 convolution of features that are needed again afterwards.
-
-    Go on with the features that it returns: their gradient then is summed up in one
-    memory.
-
-    Args:
-        x: Features, (M, C, A, B).
-        weight: (D, C, 1, 1).
-        bias: (D,).
-
-    Returns:
-        The projection, (M, D, A, B), and x.
-    """
-    if (has_own_gradients() and torch.is_grad_enabled() and x.requires_grad
-            and _is_exact(x, weight)):
-        return Project.apply(x, weight, bias)
-    return F.conv2d(x, weight, bias), x
-
-
-def _is_exact(x: Tensor, weight: Tensor) -> bool:
-    """Whether a product is one of equal, full precision."""
-    device = x.device.type
-    is_lowered = (torch.amp.is_autocast_available(device)
-                  and torch.is_autocast_enabled(device))
-    return (x.dtype == weight.dtype and x.dtype in (torch.float32, torch.float64)
-            and not is_lowered)
-
-
 def standardize_descriptors(reduced: Tensor, eps: float = 1e-4) -> Tensor:
-    """Give every place a descriptor of zero mean and unit deviation.
+    """Give the descriptor of each position zero mean and unit deviation.
 
-    The dot product of two such descriptors, divided by their length, is their
+    The dot product of two such descriptors, divided by their length D, is their
     normalised cross-correlation.
 
     Args:
         reduced: Features after reduction, (N, D, ...) with D >= 2.
-        eps: Added to the deviation, which is zero where all channels agree.
+        eps: Added to the deviation, which is 0 where all channels agree.
 
     Returns:
-        Tensor of the same shape: ``(x - mean) / (std + eps)`` over dimension
-        1, with the unbiased deviation.
+        ``(x - mean) / (std + eps)`` over dimension 1, with the unbiased deviation; of
+        the same shape and type. Statistics of 16-bit features are those of float32.
     """
-    if has_own_gradients():
-        return Standardize.apply(reduced, eps)
-    std, mean = torch.std_mean(reduced, dim=1, keepdim=True)
-    return (reduced - mean) / (std + eps)
+    x = reduced.to(torch.promote_types(reduced.dtype, torch.float32))
+    centred = x - x.mean(1, keepdim=True)
+    # The norm has gradient 0 where it is 0; a square root would have NaN.
+    norm = torch.linalg.vector_norm(centred, dim=1, keepdim=True)
+    std = norm / (reduced.shape[1] - 1)**0.5
+    return (centred / (std + eps)).to(reduced.dtype)
 
 
 def summarize_cost_volume(descriptors: Tensor, weight: Tensor,
                           bias: Optional[Tensor] = None) -> Tensor:
-    """Convolve the cost volume with 1x1 filters without ever building it.
+    """Convolve the cost volume with 1x1 filters without building it.
 
-    At a place of frame n the cost volume holds the correlation with each place
-    of each other frame m, in frame order. So its slot j is frame j for j < n
-    and frame j + 1 for j >= n. Write W_j for the weights of slot j and R_m for
-    the descriptors of frame m. The summary of frame n is then::
+    At a position of frame n the cost volume holds the correlation with each position of
+    each other frame, in frame order: slot j is frame j for j < n and frame j + 1 for
+    j >= n. Write W_j for the weights of slot j, (K, P), and R_m for the descriptors of
+    frame m, (D, P). The summary of frame n is then ::
 
         T_n^T R_n / D + bias,
-        T_n = sum_{j<n} W_j R_j^T + sum_{j>=n} W_j R_{j+1}^T
+        T_n = sum_{j<n} R_j W_j^T + sum_{j>=n} R_{j+1} W_j^T        the template, (D, K)
 
-    From one frame to the next a single slot changes hands: where frame n takes
-    part in T_{n+1}, frame n + 1 did in T_n. So a running sum over
-    2 * (T - 1) small products serves all T frames::
+    From one frame to the next a single slot changes: slot n holds frame n + 1 in T_n
+    and frame n in T_{n+1}. So a running sum gives all T templates::
 
-        T_{n+1} = T_n + W_n (R_n - R_{n+1})^T
+        T_{n+1} = T_n + (R_n - R_{n+1}) W_n^T
 
     Args:
         descriptors: Standardised descriptors R, (N, D, T, P) with T >= 2.
-        weight: Summary weights, (K, (T - 1) * P): frames outermost.
+        weight: Summary weights, (K, (T - 1) * P): slots outermost.
         bias: (K,) or None.
 
     Returns:
         Summary maps, (N, K, T, P).
 
     Raises:
-        ValueError: ``weight`` was made for another number of frames or places.
+        ValueError: ``weight`` was made for another number of frames or positions.
     """
-    t, p = descriptors.shape[2:]
+    d, t, p = descriptors.shape[1:]
     if weight.shape[1] != (t - 1) * p:
         raise ValueError(
-            f'The summary weights hold {weight.shape[1]} scores a place; '
-            f'{t} frames of {p} places give (T - 1) * P = {(t - 1) * p}.')
-    in_turn = (has_own_gradients() and _is_exact(descriptors, weight)
-               and descriptors.is_cpu)
-    summarize = SummarizeInTurn.apply if in_turn else summarize_at_once
-    summary = summarize(descriptors, weight)                       # (N, K, T, P)
+            f'The summary weights hold {weight.shape[1]} scores a position; '
+            f'{t} frames of {p} positions give (T - 1) * P = {(t - 1) * p}.')
+    slots = weight.unflatten(1, (t - 1, p))                           # (K, T-1, P)
+    frames = descriptors[:, :, 1:]                                    # (N, D, T-1, P)
+    steps = descriptors[:, :, :-1] - frames                           # (N, D, T-1, P)
+    first = torch.einsum('ndsp,ksp->ndk', frames, slots)              # (N, D, K)
+    moves = torch.einsum('ndsp,ksp->sndk', steps, slots)              # (T-1, N, D, K)
+    # 16-bit products are summed in float32, as they are within a product.
+    wide = torch.promote_types(moves.dtype, torch.float32)
+    templates = torch.cat([first[None], moves]).to(wide).cumsum(0) / d
+    summary = torch.einsum('tndk,ndtp->nktp', templates.to(moves.dtype), descriptors)
     return summary if bias is None else summary + bias[:, None, None]
 
 
 def summarize_reference_volume(descriptors: Tensor, references: Tensor,
                                weight: Tensor,
                                bias: Optional[Tensor] = None) -> Tensor:
-    """Convolve the cost volume against reference frames, again without building it.
+    """Convolve the cost volume against reference frames without building it.
 
-    At every place of every frame the volume holds the correlation with each place of
-    each reference frame, so one template serves all frames::
+    Every position of every frame is compared with each position of each reference
+    frame, so that one template serves all frames::
 
-        T^T R_n / D + bias,    T = sum_j W_j R_j^T over the references j
+        T^T R_n / D + bias,    T = sum_j R_j W_j^T over the references j
 
     Args:
         descriptors: Standardised descriptors of the frames, (N, D, T, P).
-        references: Those of the reference frames, (N, D, S, Q); Q places, which may
-            be more or fewer than P.
+        references: Those of the reference frames, (N, D, S, Q). Their number of
+            positions Q may differ from P.
         weight: Summary weights, (K, S * Q): references outermost.
         bias: (K,) or None.
 
@@ -159,36 +124,23 @@ def summarize_reference_volume(descriptors: Tensor, references: Tensor,
         Summary maps, (N, K, T, P).
 
     Raises:
-        ValueError: ``weight`` was made for another number of references or places.
+        ValueError: ``weight`` was made for another number of references or positions.
     """
-    n, d, t, p = descriptors.shape
     s, q = references.shape[2:]
     if weight.shape[1] != s * q:
         raise ValueError(
-            f'The summary weights hold {weight.shape[1]} scores a place; '
-            f'{s} reference frames of {q} places give {s * q}.')
-    template = weight @ references.flatten(2).transpose(1, 2) / d  # (N, K, D)
-    summary = torch.bmm(template, descriptors.flatten(2))          # (N, K, T*P)
-    if bias is not None:
-        summary = summary + bias[:, None]
-    return summary.unflatten(2, (t, p))                            # (N, K, T, P)
+            f'The summary weights hold {weight.shape[1]} scores a position; '
+            f'{s} reference frames of {q} positions give {s * q}.')
+    template = weight @ references.flatten(2).transpose(1, 2)         # (N, K, D)
+    template = template / descriptors.shape[1]
+    summary = torch.einsum('nkd,ndtp->nktp', template, descriptors)
+    return summary if bias is None else summary + bias[:, None, None]
 
 
-def masked_average_pool(x: Tensor, spatial_mask: Optional[Tensor]) -> Tensor:
-    """Average each frame's features over its places, weighed by the mask.
-
-    Equal to pooling the masked features, which are not needed for it.
-
-    Args:
-        x: Features, (N, C, T, P).
-        spatial_mask: (N, T, P), or None for weight 1 everywhere.
-
-    Returns:
-        (N, T, C).
-    """
-    if spatial_mask is None:
-        return x.mean(dim=3).transpose(1, 2)
-    return torch.einsum('nctp,ntp->ntc', x, spatial_mask) / x.shape[3]
+def average_positions(x: Tensor) -> Tensor:
+    """Average each frame over its positions: (N, C, T, P) to (N, T, C)."""
+    # With the channels last in both tensors, torch adds many of them at once.
+    return x.transpose(1, 2).mean(3)
 
 
 def apply_masks(x: Tensor, spatial_mask: Optional[Tensor],
@@ -210,30 +162,80 @@ def apply_masks(x: Tensor, spatial_mask: Optional[Tensor],
     return x
 
 
-def attend(x: Tensor, spatial_mask: Optional[Tensor],
-           channel_attention: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Weigh features by a spatial mask, and by the channel mask that follows from it.
+# -- padded frames and reference frames ------------------------------------------
 
-    ``y = m * x``, ``c = channel_attention(average of y)``, ``y + c * y``.
+
+def map_real_frames(function: Callable[[Tensor], Tensor], clips: Tensor,
+                    frame_mask: Optional[Tensor], others: Optional[Tensor] = None
+                    ) -> tuple[Tensor, Optional[Tensor]]:
+    """Apply a function to the real frames of clips, and of other clips, in one call.
+
+    So the statistics that it takes are those of all real frames. The values of padded
+    frames are never read.
 
     Args:
-        x: Features, (N, C, T, P).
-        spatial_mask: m, (N, T, P), or None for 1.
-        channel_attention: From (N, T, C), each frame's features averaged over its
-            places, to the channel mask c, (N, C).
+        function: (M, C, A, B) to (M, D, A, B), at each position alike.
+        clips: (N, C, T, P).
+        frame_mask: (N, T) bool, True for R real frames; None where all are real.
+        others: (N, C, K, Q) or None.
 
     Returns:
-        ``x * m * (1 + c)``, (N, C, T, P), and c.
+        (N, D, T, P), 0 where frames are padded; and (N, D, K, Q) or None.
     """
-    if spatial_mask is not None:
-        # Masks of higher precision raise that of the product.
-        x = x.to(torch.promote_types(x.dtype, spatial_mask.dtype))
-    if spatial_mask is None or not has_own_gradients():
-        y = apply_masks(x, spatial_mask, None)
-        channel_mask = channel_attention(y.mean(3).transpose(1, 2))
-        return apply_masks(y, None, channel_mask), channel_mask
-    spatial_mask = spatial_mask.to(x.dtype)
-    y, pooled = MaskAndPool.apply(x, spatial_mask)
-    channel_mask = channel_attention(pooled)
-    weight = (1 + channel_mask).to(x.dtype)
-    return WeighInPlace.apply(y, weight, x, spatial_mask), channel_mask
+    if frame_mask is None and others is None:
+        return function(clips), None
+    frames = clips.transpose(1, 2)                                    # (N, T, C, P)
+    frames = frames.flatten(0, 1) if frame_mask is None else frames[frame_mask]
+    columns = [frames.transpose(0, 1).flatten(1)]                     # (C, R * P)
+    if others is not None:
+        columns.append(others.transpose(0, 1).flatten(1))             # (C, N * K * Q)
+    values = function(torch.cat(columns, 1)[None, ..., None])[0, ..., 0]
+    own, *rest = values.split([c.shape[1] for c in columns], 1)
+    own = own.unflatten(1, (-1, clips.shape[3])).transpose(0, 1)      # (R, D, P)
+    if frame_mask is None:
+        own = own.unflatten(0, (len(clips), -1))                      # (N, T, D, P)
+    else:
+        own = own.new_zeros(*frame_mask.shape, *own.shape[1:]).masked_scatter(
+            frame_mask[:, :, None, None], own)
+    for values in rest:
+        others = values.unflatten(1, (len(others), *others.shape[2:])).transpose(0, 1)
+    return own.transpose(1, 2), others
+
+
+def evenly_spaced_indices(num_frames: int, count: int) -> Tensor:
+    """Choose the frames in the middle of ``count`` equal parts of a clip.
+
+    Args:
+        num_frames: Frames of the clip.
+        count: Frames to choose. Where there are fewer, some are chosen repeatedly.
+
+    Returns:
+        (count,), in order.
+
+    Example:
+        >>> evenly_spaced_indices(8, 2), evenly_spaced_indices(2, 3)
+        (tensor([2, 6]), tensor([0, 1, 1]))
+    """
+    return (2 * torch.arange(count) + 1) * num_frames // (2 * count)
+
+
+def evenly_spaced_frames(clips: Tensor, count: int,
+                         frame_mask: Optional[Tensor] = None) -> Tensor:
+    """The frames in the middle of ``count`` equal parts of each clip.
+
+    Args:
+        clips: (N, C, T, P).
+        count: Frames to choose of each clip.
+        frame_mask: (N, T) bool: only real frames are chosen, and the parts are those of
+            the real frames, of which a clip has one at least.
+
+    Returns:
+        (N, C, count, P).
+    """
+    if frame_mask is None:
+        chosen = evenly_spaced_indices(clips.shape[2], count)
+        return clips.index_select(2, chosen.to(clips.device))
+    real_first = frame_mask.logical_not().int().argsort(dim=1, stable=True)
+    chosen = torch.stack([row[evenly_spaced_indices(int(present), count)]
+                          for row, present in zip(real_first, frame_mask.sum(1))])
+    return clips.take_along_dim(chosen[:, None, :, None], dim=2)

@@ -1,24 +1,21 @@
 """COSAM over a long video in chunks, with the result it has on the whole.
 
-Three things of a clip's attention depend on all of its frames: the template of each
-frame, the channel mask, and nothing else. Both are sums over frames, so a chunk at a
-time is enough, if the chunks can be read again:
+The attention of a clip depends on all of its frames in two ways only: through the
+template of each frame and through the channel mask. Both are sums over frames, so
+chunks are enough, if they can be read several times:
 
-1. vote: the template of frame 0, ``T_0 = sum_j W_j R_{j+1}^T``. The next ones follow
-   from it: where frame n - 1 took part with slot n - 1, frame n now does, ::
+1. The first pass sums the template of frame 0, ``T_0 = sum_j R_{j+1} W_j^T``. The
+   others follow from it by ``T_{n+1} = T_n + (R_n - R_{n+1}) W_n^T``, see
+   :func:`~cosam_mm.layers.cosam_functional.summarize_cost_volume`. The running sum is
+   in float64, and one frame is kept from chunk to chunk.
+2. The second pass computes the spatial masks, and from them the channel mask.
+3. The third pass computes the spatial masks again and weighs the features.
 
-       T_n = T_{n-1} + W_{n-1} (R_{n-1} - R_n)^T
-
-   a running sum, in float64, for which one frame is kept from chunk to chunk
-   (notation of :func:`cosam_mm.layers.cosam_functional.summarize_cost_volume`);
-2. average: spatial masks, chunk by chunk, and from them the channel mask;
-3. output: the spatial masks once more, and the weighed features.
-
-What is held is a chunk, its templates, and sums whose size does not depend on the
-number of frames; the summary weights, which have a slot a frame, are resampled for the
-slots of a chunk only. Features are reduced again in each pass: memory is paid for with
-time. With given references the template is known beforehand and pass 1 falls away, with
-the spatial mask alone pass 2 does.
+Held are a chunk, its templates, and sums whose size does not depend on the number of
+frames. The summary weights, which have a slot for each frame, are resampled for the
+slots of a chunk only. Features are reduced again in each pass, which costs time in
+place of memory. With given references the template is known beforehand, so the first
+pass falls away; so does the second with the spatial mask alone.
 """
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Callable, Optional, Union
@@ -26,9 +23,7 @@ from typing import TYPE_CHECKING, Callable, Optional, Union
 import torch
 from torch import Tensor
 
-from .cosam_functional import apply_masks, masked_average_pool
-from .cosam_input import check_features, check_num_frames, shape_of
-from .frame_choice import evenly_spaced_indices
+from .cosam_functional import apply_masks, average_positions, evenly_spaced_indices
 
 if TYPE_CHECKING:
     from .cosam import COSAM
@@ -45,22 +40,8 @@ def stream_cosam(cosam: 'COSAM', chunks: Iterable[Tensor], num_frames: int,
                  references: Optional[Tensor] = None) -> Iterator[Chunk]:
     """Attend to one clip that comes in chunks.
 
-    Args:
-        cosam: In evaluation mode.
-        chunks: Features (N, C, t, H, W) in order, t of any size from 1. They are read
-            up to three times, each time from the start by ``iter(chunks)``.
-        num_frames: Frames of all chunks together.
-        return_masks: Whether to yield the masks as well.
-        references: Reference frames (N, C, K, H, W), as in the module's forward.
-
-    Returns:
-        Iterator of what the module returns, for the frames of a chunk each. No
-        gradients.
-
-    Raises:
-        ValueError: ``chunks`` can be read only once, or do not fit the module, one
-            another or ``num_frames``.
-        RuntimeError: The module is in training mode.
+    Arguments, result and errors are those of
+    :meth:`cosam_mm.layers.cosam.COSAM.stream`, for the module ``cosam``.
     """
     if cosam.training:
         raise RuntimeError(
@@ -72,8 +53,8 @@ def stream_cosam(cosam: 'COSAM', chunks: Iterable[Tensor], num_frames: int,
             f'chunks is a {type(chunks).__name__}, which can be read only once, and up '
             'to three passes are needed: give a list, or an object whose __iter__ '
             'starts anew, such as a data loader that does not shuffle.')
-    check_num_frames(cosam, num_frames, f'num_frames={num_frames}',
-                     references is not None)
+    cosam.check_num_frames(num_frames, f'num_frames={num_frames}',
+                           references is not None)
     return _outputs(cosam, _Reader(cosam, chunks, num_frames, references), return_masks)
 
 
@@ -111,13 +92,12 @@ class _Reader:
     def _check(self, chunk: Tensor) -> None:
         if chunk.dim() != 5 or not chunk.shape[2]:
             raise ValueError('A chunk is (N, C, t, H, W) with one frame or more, got '
-                             f'{shape_of(chunk)}.')
-        shape = shape_of(chunk)
-        like = (*shape[:2], *shape[3:])
+                             f'{tuple(chunk.shape)}.')
+        like = (*chunk.shape[:2], *chunk.shape[3:])
         if self.like is None:
             self.like = like
             whole = chunk[:, :, :1].expand(-1, -1, self.num_frames, -1, -1)  # no copy
-            check_features(self.cosam, whole, None, self.references)
+            self.cosam.check_features(whole, None, self.references)
         if like != self.like:
             raise ValueError(
                 'Chunks differ in their numbers of frames only; (N, C, H, W) was '
@@ -138,7 +118,8 @@ def _outputs(cosam: 'COSAM', chunks: _Reader, return_masks: bool) -> Iterator[Ch
     if cosam.with_channel:
         total = 0
         for _, clips, spatial_mask in attended():
-            votes = cosam.channel_attention(masked_average_pool(clips, spatial_mask))
+            pooled = average_positions(apply_masks(clips, spatial_mask, None))
+            votes = cosam.channel_attention(pooled)               # (N, t, C)
             total = total + votes.double().sum(1)
         channel_mask = (total / chunks.num_frames).to(votes.dtype)  # (N, C)
     for chunk, clips, spatial_mask in attended():
@@ -160,7 +141,7 @@ def _spatial_mask(cosam: 'COSAM', clips: Tensor,
     of_frames = templates(descriptors).to(descriptors.dtype)      # (t, N, K, D)
     maps = torch.einsum('tnkd,ndtp->nktp', of_frames, descriptors)
     maps = maps / descriptors.shape[1]
-    return cosam.decide(maps + cosam.summary[0].bias[:, None, None])
+    return cosam.mask_from_summary(maps + cosam.summary[0].bias[:, None, None])
 
 
 def _vote(cosam: 'COSAM', chunks: _Reader) -> Callable[[], Templates]:

@@ -1,8 +1,8 @@
-"""What every COSAM of a model attends to, noted while the model runs.
+"""Record the masks of every COSAM of a model while it runs.
 
-Nobody between a user and a COSAM deep in a backbone hands masks on. Here two hooks on
-each COSAM do: one asks it for its masks, the other keeps them and passes on the output
-alone, so that the model computes what it always does, once.
+The modules between a user and a COSAM deep in a backbone do not return masks. So two
+hooks are put on each COSAM: one asks it for its masks, the other keeps them and passes
+on the output alone. The model computes what it always does, once.
 """
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -28,13 +28,13 @@ class ModuleMasks(NamedTuple):
 
 
 class MaskRecord:
-    """The masks of a model's COSAMs over all forward passes since it was made."""
+    """The masks of a model's COSAMs in all forward passes so far."""
 
     def __init__(self) -> None:
         self._passes: dict[str, list[ModuleMasks]] = {}
 
     def add(self, name: str, masks: ModuleMasks) -> None:
-        """Note one forward pass of the module ``name``."""
+        """Append one forward pass of the module ``name``."""
         self._passes.setdefault(name, []).append(masks)
 
     def masks(self) -> dict[str, ModuleMasks]:
@@ -62,7 +62,7 @@ def split_masks(masks: Mapping[str, ModuleMasks],
     Raises:
         ValueError: A module saw another number of clips.
     """
-    found = [{} for _ in shares]
+    split = [{} for _ in shares]
     for name, both in masks.items():
         rows = len(next(mask for mask in both if mask is not None))
         views, rest = divmod(rows, sum(shares))
@@ -72,9 +72,9 @@ def split_masks(masks: Mapping[str, ModuleMasks],
         sizes = [views * share for share in shares]
         parts = zip(*([None] * len(sizes) if mask is None else mask.cpu().split(sizes)
                       for mask in both))
-        for one, part in zip(found, parts):
+        for one, part in zip(split, parts):
             one[name] = ModuleMasks(*part)
-    return found
+    return split
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def record_masks(model: nn.Module) -> Iterator[MaskRecord]:
         model: Any module that holds a COSAM.
 
     Yields:
-        What fills up while the model runs.
+        The record, to which each forward pass adds its masks.
 
     Raises:
         ValueError: The model holds none.
@@ -99,14 +99,14 @@ def record_masks(model: nn.Module) -> Iterator[MaskRecord]:
         >>> record.masks()['1'].spatial.shape
         torch.Size([3, 4, 2, 2])
     """
-    found = {name: module for name, module in model.named_modules()
-             if isinstance(module, COSAM)}
-    if not found:
+    modules = {name: module for name, module in model.named_modules()
+               if isinstance(module, COSAM)}
+    if not modules:
         raise ValueError(f'There is no COSAM in this {type(model).__name__}, so it '
                          'makes no masks.')
     record = MaskRecord()
     with ExitStack() as hooks:
-        for name, module in found.items():
+        for name, module in modules.items():
             for handle in _hook(module, name, record):
                 hooks.callback(handle.remove)
         yield record

@@ -1,10 +1,10 @@
 """Late temporal modelling: a clip's tokens in, one feature out.
 
-A 3-D backbone leaves a short sequence of tokens, one per remaining step of
-time. Averaging them forgets their order. Kalfaoglu, Kalkan, Alatan, *Late
-Temporal Modeling in 3D CNN Architectures with BERT*, ECCVW 2020, section 3,
-puts a transformer encoder or an LSTM in the average's place. The three modules
-here share one interface: tokens (N, T, C) to features (N, ``out_channels``).
+A 3-D backbone leaves a short sequence of tokens, one for each remaining step of time.
+Their average forgets the order. Kalfaoglu, Kalkan, Alatan, *Late Temporal Modeling in
+3D CNN Architectures with BERT*, ECCVW 2020, section 3, replaces it with a transformer
+encoder or an LSTM. The three modules here share one interface: tokens (N, T, C) to
+features (N, ``out_channels``).
 """
 from typing import Optional
 
@@ -13,9 +13,25 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .recurrent import run_lstm
+__all__ = ['TemporalBERT', 'TemporalLSTM', 'TemporalMean', 'run_lstm']
 
-__all__ = ['TemporalBERT', 'TemporalLSTM', 'TemporalMean']
+
+def run_lstm(lstm: nn.LSTM, x: Tensor) -> Tensor:
+    """Outputs of all steps; on a CPU under autocast, in single precision.
+
+    oneDNN has LSTMs of 16 bits for some CPUs only, and fails on the others.
+
+    Args:
+        lstm: With ``batch_first``.
+        x: (N, T, C).
+
+    Returns:
+        (N, T, hidden channels), twice as many where the LSTM has two directions.
+    """
+    if x.device.type == 'cpu' and torch.is_autocast_enabled('cpu'):
+        with torch.autocast('cpu', enabled=False):
+            return lstm(x.float())[0]
+    return lstm(x)[0]
 
 
 class TemporalMean(BaseModule):
@@ -57,14 +73,13 @@ class TemporalLSTM(BaseModule):
 
 
 class TemporalBERT(BaseModule):
-    """The class token of a transformer encoder that looks both ways.
+    """The class token of a bidirectional transformer encoder.
 
     A learned class token is put before the clip's tokens and a learned position
     embedding is added. The encoder is that of ``transformers``' RoBERTa in its
     pre-layer-norm form, with GELU in the tanh approximation and no norm at the
     end. In training each token but the class token is hidden from the attention
-    of all others with probability ``token_drop_ratio``, one draw per clip and
-    token.
+    of all others with probability ``token_drop_ratio``, for each clip on its own.
 
     Args:
         in_channels: Channels C of a token.
@@ -77,10 +92,10 @@ class TemporalBERT(BaseModule):
             output.
         token_drop_ratio: Probability that a token serves as no key.
         normalize_tokens: Whether tokens are brought to unit length first.
-        embedding_std: Deviation that the class token and the positions are
-            drawn with; ``None`` means ``in_channels ** -0.5``.
-        encoder_std: Deviation that the encoder's linear layers are drawn with,
-            their biases zero; ``None`` keeps PyTorch's own initialisation.
+        embedding_std: Deviation of the initial class token and positions; ``None``
+            means ``in_channels ** -0.5``.
+        encoder_std: Deviation of the initial weights of the encoder's linear layers,
+            their biases are 0; ``None`` keeps PyTorch's own initialisation.
 
     Raises:
         ImportError: ``transformers`` is not installed.

@@ -18,7 +18,7 @@ from cosam_mm.datasets import action_dataset as action  # noqa: F401  (registers
 from cosam_mm.datasets.image_files import UnreadableImage, read_image
 from cosam_mm.datasets.video_file import UnreadableVideo
 from cosam_mm.datasets.video_reader import FallbackReader
-from cosam_mm.layers.frame_choice import evenly_spaced_indices
+from cosam_mm.layers.cosam_functional import evenly_spaced_indices
 
 __all__ = ['ActionClip', 'ActionClips', 'dataset_of_test', 'find_clips']
 

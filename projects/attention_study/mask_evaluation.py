@@ -25,7 +25,7 @@ from torch import nn
 from cosam_mm.apis.model_loading import scope_of
 from cosam_mm.datasets.synthetic.ground_truth import SyntheticVideo
 from cosam_mm.layers import COSAM
-from cosam_mm.layers.frame_choice import evenly_spaced_indices
+from cosam_mm.layers.cosam_functional import evenly_spaced_indices
 from cosam_mm.models.converters import read_checkpoint
 from cosam_mm.utils.progress import progress_bar
 from cosam_mm.visualization.mask_placement import (

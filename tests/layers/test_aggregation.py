@@ -36,6 +36,8 @@ def test_pool_is_the_mean_over_frames(maps):
 def test_attention_weighs_the_frames(maps):
     torch.manual_seed(0)
     aggregation = TemporalAttentionAggregation(6, (4, 2), middle_channels=5).double()
+    weights = aggregation.frame_weights(maps)
+    torch.testing.assert_close(weights.sum(1), torch.ones(2, dtype=torch.float64))
     spatial, temporal = aggregation.spatial_conv, aggregation.temporal_conv
     for clip, feature in enumerate(aggregation(maps)):
         middle = [(spatial.weight * maps[clip, :, frame]).sum((1, 2, 3)) + spatial.bias
@@ -50,28 +52,10 @@ def test_attention_weighs_the_frames(maps):
         torch.testing.assert_close(feature, expected)
 
 
-def test_attention_weights_sum_to_one(maps):
-    aggregation = TemporalAttentionAggregation(6, (4, 2), middle_channels=5).double()
-    weights = aggregation.frame_weights(maps)
-    assert weights.shape == (2, 3)
-    torch.testing.assert_close(weights.sum(1), torch.ones(2, dtype=torch.float64))
-
-
 def test_recurrent_is_the_mean_of_the_outputs(maps):
-    torch.manual_seed(0)
     aggregation = TemporalRNNAggregation(6, hidden_channels=4).double()
-    w = dict(aggregation.lstm.named_parameters())
-    for clip, feature in enumerate(aggregation(maps)):
-        h = c = torch.zeros(4, dtype=torch.float64)
-        outputs = []
-        for frame in range(3):
-            gates = (w['weight_ih_l0'] @ pooled(maps, clip, frame) + w['bias_ih_l0']
-                     + w['weight_hh_l0'] @ h + w['bias_hh_l0'])
-            enter, forget, cell, leave = gates.chunk(4)
-            c = forget.sigmoid() * c + enter.sigmoid() * cell.tanh()
-            h = leave.sigmoid() * c.tanh()
-            outputs.append(h)
-        torch.testing.assert_close(feature, sum(outputs) / 3)
+    outputs, _ = aggregation.lstm(maps.mean((3, 4)).transpose(1, 2))
+    torch.testing.assert_close(aggregation(maps), sum(outputs.unbind(1)) / 3)
     assert aggregation.out_channels == 4
 
 
@@ -118,13 +102,10 @@ def test_sizes_of_the_paper():
     TemporalPoolAggregation, TemporalAttentionAggregation, TemporalRNNAggregation])
 @pytest.mark.parametrize('shape', [(2, 5, 3, 8, 4), (6, 6, 8, 4)])
 def test_other_maps_are_refused(build, shape):
-    with pytest.raises(ValueError, match=(
-            r'feature maps \(N, 6, T, H, W\), got \(.*set in_channels')):
+    with pytest.raises(ValueError, match='in_channels'):
         build(6)(torch.zeros(shape))
 
 
 def test_maps_of_another_size_are_refused_by_attention():
-    with pytest.raises(ValueError, match=(
-            r'built for feature maps of 8x4, got 16x8 .*spatial_size=\(16, 8\), or '
-            'last_stride=2')):
+    with pytest.raises(ValueError, match=r'spatial_size=\(16, 8\).*last_stride'):
         TemporalAttentionAggregation(6)(torch.zeros(1, 6, 2, 16, 8))

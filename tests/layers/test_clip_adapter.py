@@ -35,14 +35,9 @@ def test_clips_stay_clips():
 @pytest.mark.parametrize(('cfg', 'channels'), [
     (dict(), 8), (dict(in_channels=5), 5)])
 def test_channels_are_handed_on_unless_named(cfg, channels):
-    adapter = ClipAdapter(dict(dict(type='FrameDifferenceForTest'), **cfg), 3,
-                          in_channels=8)
-    assert adapter.module.in_channels == channels
-
-
-def test_channels_nobody_named_are_left_out():
-    adapter = ClipAdapter(dict(type='FrameDifferenceForTest'), 3)
-    assert adapter.module.in_channels is None
+    cfg = dict(type='FrameDifferenceForTest', **cfg)
+    assert ClipAdapter(cfg, 3, in_channels=8).module.in_channels == channels
+    assert ClipAdapter(cfg, 3).module.in_channels == cfg.get('in_channels')
 
 
 def test_a_non_local_block_compares_frames_of_a_clip():
@@ -67,10 +62,10 @@ def test_a_non_local_block_compares_frames_of_a_clip():
 @pytest.mark.parametrize('shape', [(4, 2, 4, 5), (3, 2, 4), (2, 3)])
 def test_no_whole_clips_are_refused(shape):
     adapter = ClipAdapter(dict(type='FrameDifferenceForTest'), num_frames=3)
-    with pytest.raises(ValueError, match=r'Clips of 3 frames .* set num_frames'):
+    with pytest.raises(ValueError, match='num_frames'):
         adapter(torch.zeros(shape))
 
 
 def test_a_clip_of_no_frames_is_refused():
-    with pytest.raises(ValueError, match='num_frames must be at least 1, got 0'):
+    with pytest.raises(ValueError, match='num_frames'):
         ClipAdapter(dict(type='FrameDifferenceForTest'), num_frames=0)

@@ -95,22 +95,6 @@ def test_equals_the_naive_oracle(switches, shape, train):
             torch.testing.assert_close(value, expected)
 
 
-def test_both_layouts_agree():
-    cosam = randomized(COSAM(8, 3, (4, 2))).eval()
-    x = torch.randn(2, 8, 3, 4, 2)
-    flat = x.transpose(1, 2).flatten(0, 1)
-    torch.testing.assert_close(cosam(flat),
-                               cosam(x).transpose(1, 2).flatten(0, 1))
-    assert torch.equal(cosam(x), cosam(x, return_masks=True)[0])
-
-
-def test_channels_last_gives_the_same():
-    cosam = randomized(COSAM(8, 3, (4, 2))).eval()
-    x = torch.randn(2, 8, 3, 4, 2)
-    torch.testing.assert_close(
-        cosam(x.contiguous(memory_format=torch.channels_last_3d)), cosam(x))
-
-
 def test_identical_frames_get_identical_masks():
     """With one frame repeated, frame order carries no information."""
     cosam = randomized(COSAM(8, 4, (3, 2))).eval()
@@ -141,31 +125,97 @@ def test_reduction_default_follows_the_width():
     assert COSAM(257, 2, 2).reduction_channels == 256
 
 
-@pytest.mark.parametrize(('shape', 'message'), [
-    ((1, 5, 3, 4, 2), r'built for 8 channels, got 5 .*set in_channels=5'),
-    ((1, 8, 5, 4, 2), r'built for 3 frames, got 5 .*set num_frames=5.*clip_len'),
-    ((1, 8, 3, 4, 4), r'of 4x2, got 4x4 .*set spatial_size=\(4, 4\)'),
-    ((4, 8, 4, 2), r'clips of 3 frames, got 4 .*no multiple of 3.*num_frames'),
-    ((3, 8, 8), r'takes features of shape .*got \(3, 8, 8\)'),
+@pytest.mark.parametrize(('settings', 'shape', 'arguments', 'advice'), [
+    ({}, (1, 5, 4, 4, 2), {}, 'in_channels=5'),
+    ({}, (1, 6, 5, 4, 2), {}, 'num_frames=5.*clip_len.*any_size'),
+    ({}, (1, 6, 4, 4, 4), {}, r'spatial_size=\(4, 4\).*any_size'),
+    ({}, (7, 6, 4, 2), {}, 'multiple of 4'),
+    ({}, (4, 6, 4), {}, r'got \(4, 6, 4\)'),
+    ({}, (1, 6, 1, 4, 2), {}, 'num_references.*with_spatial'),
+    ({}, (8, 6, 4, 2), dict(num_frames=2), 'any_size'),
+    (dict(any_size=True), (1, 6, 1, 4, 2), {}, '1 frame'),
+    (dict(any_size=True), (4, 6, 4, 2), dict(num_frames=1), '1 frame'),
+    (dict(any_size=True), (7, 6, 4, 2), {}, 'multiple of 4'),
+    (dict(any_size=True), (1, 6, 5, 4, 2), dict(num_frames=4), 'leave it out'),
+    ({}, (1, 6, 4, 4, 2), dict(references=torch.zeros(1, 6, 2, 4, 2)),
+     'num_references=K'),
+    (dict(num_references=2), (1, 6, 4, 4, 2),
+     dict(references=torch.zeros(1, 5, 2, 4, 2)), 'N=1 and C=6'),
+    (dict(num_references=2), (4, 6, 4, 2), dict(references=torch.zeros(2, 6, 4, 2)),
+     r'\(N, C, K, H, W\)'),
+    (dict(num_references=2), (1, 6, 4, 4, 2),
+     dict(references=torch.zeros(1, 6, 3, 4, 2)), r'= \(2, 4, 2\).*any_size'),
 ])
-def test_wrong_shapes_say_what_to_change(shape, message):
-    with pytest.raises(ValueError, match=message):
-        COSAM(8, 3, (4, 2))(torch.zeros(shape))
+def test_wrong_features_say_what_to_change(settings, shape, arguments, advice):
+    with pytest.raises(ValueError, match=advice):
+        COSAM(6, 4, (4, 2), **settings)(torch.zeros(shape), **arguments)
 
 
-@pytest.mark.parametrize(('settings', 'message'), [
-    (dict(num_frames=1), 'num_frames must be at least 2, got 1'),
-    (dict(num_frames=0, with_spatial=False), 'num_frames must be at least 1, got 0'),
-    (dict(with_spatial=False, with_channel=False), 'leave COSAM nothing'),
-    (dict(in_channels=0), 'in_channels must be at least 1, got 0'),
-    (dict(spatial_size=(0, 2)), r'spatial_size .* got \(0, 2\)'),
-    (dict(spatial_size=(1, 2, 3)), r'spatial_size must be \(H, W\).*\(1, 2, 3\)'),
+@pytest.mark.parametrize(('settings', 'advice'), [
+    (dict(num_frames=1), 'at least 2, got 1.*num_references.*with_spatial'),
+    (dict(num_frames=0, with_spatial=False), 'at least 1, got 0'),
+    (dict(with_spatial=False, with_channel=False), 'with_channel'),
+    (dict(in_channels=0), 'in_channels'),
+    (dict(spatial_size=(0, 2)), 'spatial_size'),
+    (dict(spatial_size=(1, 2, 3)), 'spatial_size'),
+    (dict(num_references=0), 'num_references'),
+    (dict(num_references=2, with_spatial=False), 'num_references'),
+    (dict(trained_size=(4, 4)), 'trained_size'),
 ])
-def test_wrong_settings_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_settings_are_refused(settings, advice):
+    with pytest.raises(ValueError, match=advice):
         COSAM(**{**dict(in_channels=8, num_frames=2, spatial_size=2), **settings})
 
 
 def test_channel_only_takes_any_size():
     cosam = COSAM(8, 2, 4, with_spatial=False)
     assert cosam(torch.zeros(1, 8, 2, 5, 3)).shape == (1, 8, 2, 5, 3)
+
+
+@pytest.mark.parametrize('layout', [(2, 6, 3, 2, 2), (6, 6, 2, 2)])
+def test_autocast_keeps_the_features_precision(layout):
+    cosam = randomized(COSAM(6, 3, 2)).eval()
+    x = torch.randn(layout).requires_grad_()
+    expected = cosam(x)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        out = cosam(x)
+        low = cosam(x.bfloat16())
+    out.sum().backward()
+    assert (out.dtype, x.grad.dtype, low.dtype) == (
+        torch.float32, torch.float32, torch.bfloat16)
+    torch.testing.assert_close(out, expected, rtol=0.05, atol=0.05)
+
+
+def test_any_memory_layout_has_the_same_output_and_gradients():
+    """Those of contiguous clips: channels last, and frames in the batch."""
+    cosam = randomized(COSAM(6, 3, 2)).double()
+    clips = torch.randn(2, 6, 3, 2, 2, dtype=torch.float64)
+    results = []
+    for layout in ('clips', 'channels last', 'frames', 'channels-last frames'):
+        x = clips.clone().requires_grad_()
+        given = x.transpose(1, 2).flatten(0, 1) if 'frames' in layout else x
+        if 'last' in layout:
+            given = given.contiguous(memory_format=torch.channels_last_3d
+                                     if given.dim() == 5 else torch.channels_last)
+        cosam.zero_grad()
+        out, *masks = cosam(given, return_masks=True)
+        out.square().sum().backward()
+        if out.dim() == 4:
+            out = out.unflatten(0, (2, 3)).transpose(1, 2)
+        results.append([out, *masks, x.grad,
+                        *(p.grad.clone() for p in cosam.parameters())])
+        assert torch.equal(cosam(given), cosam(given, return_masks=True)[0])
+    for values in zip(*results):
+        for value in values[1:]:
+            torch.testing.assert_close(value, values[0])
+
+
+def test_backward_twice_adds_up_and_inputs_stay():
+    cosam, x = randomized(COSAM(6, 3, 2)).eval(), torch.randn(1, 6, 3, 2, 2)
+    before = x.clone()
+    out = cosam(x.requires_grad_())
+    out.sum().backward(retain_graph=True)
+    once = x.grad.clone()
+    out.sum().backward()
+    torch.testing.assert_close(x.grad, 2 * once)
+    assert torch.equal(x.detach(), before)

@@ -83,7 +83,7 @@ def test_whoever_asks_as_well_gets_them(x, ask):
 def test_hooks_go_and_masks_go_on_after_an_error(x):
     model = make_model()
     with record_masks(model) as record:
-        with pytest.raises(ValueError, match='COSAM was built for 4 frames'):
+        with pytest.raises(ValueError, match='num_frames'):
             model(x[:, :, :3])
         model(x)
     assert len(record.masks()['then.0'].channel) == 3
@@ -112,11 +112,11 @@ def test_split_by_clips_and_by_views():
 
     assert rows([1, 3, 2]) == [[0], [1, 2, 3], [4, 5]]
     assert rows([1, 1]) == [[0, 1, 2], [3, 4, 5]]
-    with pytest.raises(ValueError, match='a saw 6 clips, which 4 clips of 2 videos do'):
+    with pytest.raises(ValueError, match='6 clips'):
         rows([1, 3])
 
 
 def test_no_cosam():
-    with pytest.raises(ValueError, match='There is no COSAM in this Linear'), \
+    with pytest.raises(ValueError, match='Linear'), \
             record_masks(nn.Linear(1, 1)):
         pass

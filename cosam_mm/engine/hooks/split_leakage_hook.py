@@ -23,7 +23,7 @@ from mmengine.registry import HOOKS
 from torch import Tensor
 
 from cosam_mm.apis.model_loading import describe_misfit
-from cosam_mm.layers.cosam_loading import resampled_on_load
+from cosam_mm.layers.cosam_resampling import resampled_on_load
 from cosam_mm.utils.messages import name_some
 
 __all__ = ['SplitLeakageHook', 'trained_on_test_clips']
