@@ -30,6 +30,7 @@ from benchmarks.figures import Figure, at_least, at_most
 from benchmarks.harness import Options
 from benchmarks.profiling import time_by_operation
 from cosam_mm.apis.inference_optimization import use_channels_last
+from projects.attention_study import cosam_naive  # noqa: F401  (registers NaiveCOSAM)
 from projects.attention_study.measurement import (
     Summary,
     peak_extra_bytes,
