@@ -19,38 +19,16 @@ Examples:
         --checkpoint epoch_800.pth --format both --out exported/se_resnet50
 """
 import argparse
-import math
 from pathlib import Path
 
 from mmengine.config import Config
 
 import cosam_mm  # noqa: F401
-from cosam_mm.apis.export import (
-    FORMATS,
-    check_exportable,
-    contract_lines,
-    export_model,
-    load_deployable,
-)
+from cosam_mm.apis.deployable import contract_lines, load_deployable
+from cosam_mm.apis.export import FORMATS, check_exportable, export_model
 from cosam_mm.apis.model_loading import find_checkpoint
-from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.cli import at_least_two, non_negative_float, one_line_errors
 from cosam_mm.utils.config import default_work_dir
-
-
-def at_least_two(text):
-    """Reads a whole number of at least 2."""
-    number = int(text)
-    if number < 2:
-        raise argparse.ArgumentTypeError(f'must be 2 or more, got {number}')
-    return number
-
-
-def small_number(text):
-    """Reads a finite number that is not negative."""
-    number = float(text)
-    if not (math.isfinite(number) and number >= 0):
-        raise argparse.ArgumentTypeError(f'must be finite and not negative, got {text}')
-    return number
 
 
 def parse_args():
@@ -85,7 +63,7 @@ def parse_args():
                         help='clips of the larger batch of the check; the other is 1, '
                         'and the model is traced with N + 1 (default: 2)')
     parser.add_argument(
-        '--tolerance', type=small_number, default=1e-4, metavar='E',
+        '--tolerance', type=non_negative_float, default=1e-4, metavar='E',
         help='largest relative error for a file to be kept: of each row of the output '
         'the largest error, in units of the largest entry (default: 1e-4)')
     args = parser.parse_args()

@@ -1,0 +1,328 @@
+"""A trained model as one function of a batch of frames, and the contract it keeps.
+
+The contract is a dict of plain values that says what an exported file takes and gives:
+axes, sizes, normalisation, class names, test pipeline. ``export.py`` writes the files.
+"""
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import torch
+from mmengine.config import Config
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from cosam_mm import __version__
+from cosam_mm.models.reid import VideoReID
+from cosam_mm.utils.config import input_shape
+from cosam_mm.utils.messages import name_some
+
+from .model_loading import (
+    PathLike,
+    TrainedModel,
+    model_class,
+    read_trained_model,
+    weights_sha256,
+)
+
+__all__ = ['DeployableModel', 'contract_lines', 'input_contract', 'load_deployable']
+
+_PIXELS = 'NCTHW'  # axes of uint8 clips in this package
+_AXES = dict(N='clips', C='channels', T='frames', H='height', W='width')
+_VIEWS = {  # by average_clips of the head
+    'score': 'Logits of one view. Several views (ten crops, clips) are several rows: '
+             'average the logits, then softmax gives probabilities.',
+    'prob': 'Logits of one view. Several views (ten crops, clips) are several rows: '
+            'softmax each, then average the probabilities.',
+    None: 'Logits of one view: softmax gives probabilities.',
+}
+
+
+# -- contract ----------------------------------------------------------------
+
+
+def input_contract(layout: str, clip_shape: Sequence[int], channel_order: str,
+                   mean: Sequence[float], std: Sequence[float], normalize: bool,
+                   frame_interval: int = 1) -> dict:
+    """Describe the one input of a file.
+
+    Args:
+        layout: Letters of the axes in their order, as 'NCTHW'.
+        clip_shape: (C, T, H, W).
+        channel_order: As 'RGB'.
+        mean: Of each channel, in units of a pixel in [0, 255].
+        std: Likewise.
+        normalize: Whether the file normalises.
+        frame_interval: Distance of a clip's frames in the video.
+    """
+    sizes = dict(zip('CTHW', map(int, clip_shape)), N='N')
+    formula = '(pixel - mean) / std'
+    advice = 'Hand in pixels as they were decoded. The file normalises.' if normalize \
+        else f'Normalise before: {formula}, for pixels in [0, 255]. The file does not.'
+    return dict(
+        name='frames', shape=[sizes[axis] for axis in layout], layout=layout,
+        axes=', '.join(f'{axis} {_AXES[axis]}' for axis in layout),
+        dtype='uint8' if normalize else 'float32',
+        channel_order=channel_order, pixel_range=[0, 255],
+        normalization=dict(inside=normalize, mean=list(mean), std=list(std),
+                           formula=formula, advice=advice),
+        clip_len=sizes['T'], frame_interval=frame_interval,
+        size=[sizes['H'], sizes['W']])
+
+
+def contract_lines(contract: dict) -> list[str]:
+    """The contract for people: a few lines of text."""
+    given, made = contract['input'], contract['output']
+    norm = given['normalization']
+    where = 'inside of the file' if norm['inside'] else 'BEFORE the file, by you'
+    shapes = [', '.join(map(str, part['shape'])) for part in (given, made)]
+    lines = [
+        f'model          {contract["model"]} of {contract["checkpoint"]!r}',
+        f'input          {given["name"]}: {given["dtype"]} ({shapes[0]})',
+        f'               {given["axes"]}; {given["channel_order"]}',
+        f'normalisation  {where}: {norm["formula"]},',
+        f'               mean {norm["mean"]}, std {norm["std"]}',
+        f'               {norm["advice"]}',
+        f'output         {made["name"]}: {made["dtype"]} ({shapes[1]})',
+        f'               {made["meaning"]}',
+    ]
+    if 'class_names' in contract:
+        names = contract['class_names']
+        lines.append('classes        ' + (
+            'the checkpoint does not name them' if names is None
+            else f'{len(names)}: {name_some(map(repr, names))}'))
+    return lines
+
+
+# -- model -------------------------------------------------------------------
+
+
+class DeployableModel(nn.Module):
+    """Frames to output, with the normalisation inside or left to the caller.
+
+    What a config spreads over preprocessor, model and test protocol is joined here to a
+    module that can be traced; nothing but the number of clips stays open.
+
+    Args:
+        model: In evaluation mode, with a data preprocessor that has ``mean`` and
+            ``std`` in units of a pixel in [0, 255]. Its parameters are frozen.
+        clip_shape: (C, T, H, W) of one clip.
+        normalize: Whether :meth:`forward` takes uint8 pixels and normalises them, or
+            floats that are normalised already.
+
+    Attributes:
+        layout: Axes of the input, as 'NCTHW'.
+        contract: What goes in and comes out.
+
+    Raises:
+        ValueError: The preprocessor has no mean and std, or not one for each channel.
+    """
+    layout = _PIXELS
+
+    def __init__(self, model: nn.Module, clip_shape: Sequence[int],
+                 normalize: bool = True) -> None:
+        super().__init__()
+        mean, std = _statistics(model, clip_shape[0])
+        # Autograd, and checkpointing that depends on it, cannot be in a file.
+        self.model = model.requires_grad_(False)
+        self.clip_shape = tuple(clip_shape)
+        self.normalize = normalize
+        self.register_buffer('mean', mean, persistent=False)
+        self.register_buffer('std', std, persistent=False)
+        self.contract: dict = {}
+
+    def _clips(self, frames: Tensor) -> Tensor:
+        """(N, C, T, H, W), as the backbone takes them, of the input."""
+        clips = _permute(frames, self.layout, _PIXELS)
+        return (clips.float() - self.mean) / self.std if self.normalize else clips
+
+    def frames_of(self, pixels: Tensor) -> Tensor:
+        """What a user of the file hands in for pixels, by the contract.
+
+        Args:
+            pixels: (N, C, T, H, W), uint8.
+        """
+        given = self.contract['input']
+        norm = given['normalization']
+        if not norm['inside']:
+            mean, std = (torch.tensor(norm[key]).view(-1, 1, 1, 1)
+                         for key in ('mean', 'std'))
+            pixels = (pixels - mean) / std
+        return _permute(pixels, _PIXELS, given['layout']).contiguous()
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """What the file computes: one row for each clip."""
+        raise NotImplementedError
+
+    def reference(self, pixels: Tensor) -> Tensor:
+        """The same as tests of the model compute it, preprocessor first.
+
+        Args:
+            pixels: (N, C, T, H, W), uint8.
+        """
+        raise NotImplementedError
+
+
+class _DeployableRecognizer(DeployableModel):
+    """Scores of single views: frames to logits (N, num_classes).
+
+    Frames are (N, C, T, H, W) for a model of clips, (N, T, C, H, W) for one that takes
+    them one by one, as TSM. The data preprocessor's ``format_shape`` tells which.
+    """
+    layouts = dict(NCTHW='NCTHW', NCHW='NTCHW')
+
+    def __init__(self, model: nn.Module, clip_shape: Sequence[int],
+                 normalize: bool = True) -> None:
+        super().__init__(model, clip_shape, normalize)
+        kind = getattr(model.data_preprocessor, 'format_shape', None)
+        if kind not in self.layouts:
+            raise ValueError('Recognisers are exported whose data preprocessor has '
+                             f'format_shape {" or ".join(self.layouts)}, got {kind}.')
+        self.layout = self.layouts[kind]
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frames in ``layout`` to (N, num_classes)."""
+        clips = self._clips(frames)
+        inputs = clips[:, None] if self.layout == _PIXELS else clips.transpose(1, 2)
+        return self.model(inputs, mode='tensor', stage='head')
+
+    def reference(self, pixels: Tensor) -> Tensor:
+        """(N, C, T, H, W) to (N, num_classes)."""
+        preprocessor = self.model.data_preprocessor
+        if preprocessor.to_rgb:  # it takes BGR; the file takes RGB in any case
+            pixels = pixels.flip(1)
+        # Clips have an axis of views before them; frames are the views.
+        views = [clip[None] if self.layout == _PIXELS else clip.transpose(0, 1)
+                 for clip in pixels]
+        batch = preprocessor(dict(inputs=views, data_samples=[None] * len(views)))
+        return self.model(batch['inputs'], mode='tensor', stage='head')
+
+
+class _DeployableEncoder(DeployableModel):
+    """Features of clips of tracklets: frames (N, T, C, H, W) to (N, D)."""
+    layout = 'NTCHW'
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(N, T, C, H, W) to (N, D)."""
+        # extract_feat iterates over the tracklets of a batch, whose number is open.
+        return self.model.clip_features(self._clips(frames))
+
+    def reference(self, pixels: Tensor) -> Tensor:
+        """(N, C, T, H, W) to (N, D)."""
+        samples = self.model.test_step(dict(
+            inputs=[clip[None] for clip in pixels],
+            data_samples=[BaseDataElement() for _ in pixels]))
+        return torch.stack([sample.feature for sample in samples])
+
+
+def _permute(clips: Tensor, layout: str, wanted: str) -> Tensor:
+    """The same clips with their axes in another order."""
+    return clips.permute([layout.index(axis) for axis in wanted])
+
+
+def _statistics(model: nn.Module, num_channels: int) -> tuple[Tensor, Tensor]:
+    """Mean and std (C, 1, 1, 1) that a model's preprocessor normalises with."""
+    preprocessor = model.data_preprocessor
+    found = [getattr(preprocessor, name, None) for name in ('mean', 'std')]
+    if any(value is None for value in found):
+        raise ValueError(
+            f'The {type(preprocessor).__name__} of this config has no mean and std, so '
+            'an exported file could not say what it takes: normalise there '
+            '(model.data_preprocessor), not in the pipeline.')
+    mean, std = (value.detach().clone().view(-1, 1, 1, 1) for value in found)
+    if len(mean) != num_channels:
+        raise ValueError(f'The config normalises {len(mean)} channels, and a clip has '
+                         f'{num_channels}: set C of --shape C T H W.')
+    return mean, std
+
+
+# -- from a checkpoint -------------------------------------------------------
+
+
+def load_deployable(checkpoint: PathLike, config: Union[PathLike, Config, None] = None,
+                    clip_shape: Optional[Sequence[int]] = None,
+                    normalize: bool = True) -> DeployableModel:
+    """Build a model for export and fill it from a checkpoint.
+
+    Args:
+        checkpoint: File written in training, or by the converter.
+        config: Config, or its file. Default: the one in the checkpoint, which is read
+            as data.
+        clip_shape: (C, T, H, W) of one clip. Default: what the config's test
+            pipeline makes.
+        normalize: See :class:`DeployableModel`.
+
+    Returns:
+        The model in evaluation mode, on the CPU, with its contract.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is no checkpoint, it holds no config and none is given,
+            its parameters do not fit, the model is of no kind that can be exported,
+            or the shape of a clip is not known.
+    """
+    trained = read_trained_model(checkpoint, config)
+    is_encoder = issubclass(model_class(trained.config), VideoReID)
+    make = _make_encoder if is_encoder else _make_recognizer
+    return make(trained, clip_shape, normalize).eval()
+
+
+def _contract(model: DeployableModel, task: str, trained: TrainedModel, pipeline: Any,
+              channel_order: str = 'RGB', frame_interval: int = 1, **output) -> dict:
+    # The shortest decimals that are these very numbers in float32.
+    mean, std = ([float(str(value)) for value in buffer.flatten().numpy()]
+                 for buffer in (model.mean, model.std))
+    return dict(
+        task=task, model=type(model.model).__name__, checkpoint=Path(trained.path).name,
+        weights_sha256=weights_sha256(model.model),
+        test_pipeline=json.loads(json.dumps(pipeline, default=str)),
+        versions=dict(cosam_mm=__version__, torch=torch.__version__),
+        input=input_contract(model.layout, model.clip_shape, channel_order, mean, std,
+                             model.normalize, frame_interval),
+        output=dict(output, dtype='float32'))
+
+
+def _make_recognizer(trained: TrainedModel, clip_shape: Optional[Sequence[int]],
+                     normalize: bool) -> DeployableModel:
+    from .action_recognizer import load_recognizer  # needs MMAction2
+    loaded, config = load_recognizer(trained), trained.config
+    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
+    pipeline = dataset.get('pipeline') or []
+    if clip_shape is None and not pipeline:
+        raise ValueError('This config has no test pipeline that would give the shape '
+                         'of a clip: give --shape C T H W.')
+    model = _DeployableRecognizer(loaded, clip_shape or input_shape(config), normalize)
+    intervals = [step.get('frame_interval', 1) for step in pipeline
+                 if 'clip_len' in step]
+    model.contract = _contract(
+        model, 'action recognition', trained, pipeline,
+        'flow x, flow y' if dataset.get('modality') == 'Flow' else 'RGB',
+        intervals[-1] if intervals else 1,
+        name='scores', shape=['N', loaded.cls_head.num_classes],
+        meaning=_VIEWS[loaded.cls_head.average_clips])
+    names = loaded.class_names
+    model.contract['class_names'] = None if names is None else [*names]
+    return model
+
+
+def _make_encoder(trained: TrainedModel, clip_shape: Optional[Sequence[int]],
+                  normalize: bool) -> DeployableModel:
+    from .tracklet_encoder import TrackletEncoder  # needs OpenCV
+    encoder = TrackletEncoder(trained, device='cpu')
+    pipeline = json.loads(encoder.recipe)['pipeline']
+    if clip_shape is None:
+        lengths = [step['num_frames'] for step in pipeline if 'num_frames' in step]
+        sizes = [step['size'] for step in pipeline if 'size' in step]
+        if not lengths or not sizes:
+            raise ValueError('The test pipeline of this config has no num_frames and '
+                             'size: give --shape C T H W.')
+        clip_shape = 3, lengths[-1], *sizes[-1]
+    model = _DeployableEncoder(encoder.model, clip_shape, normalize)
+    model.contract = _contract(
+        model, 'person re-identification', trained, pipeline,
+        name='features', shape=['N', encoder.model.aggregation.out_channels],
+        meaning='Feature of one clip, not of unit length. That of a tracklet is '
+        'the mean over its clips without overlap, the frames of a short last one '
+        f'looped; tests compare by {encoder.default_distance} distance.')
+    return model
