@@ -16,7 +16,7 @@ from cosam_mm.visualization.report.report_builder import (
     size_advice,
     write_report,
 )
-from cosam_mm.visualization.report.work_dir import ReportOptions
+from cosam_mm.visualization.report.work_dir_collection import ReportOptions
 
 
 def parse_args():
@@ -58,7 +58,7 @@ def main():
     out = Path(args.out or Path(args.work_dir) / 'report.html')
     size = write_report(report, out)
     for missing in missing_of(report):
-        print(f'not shown: {missing.what}: {missing.why}')
+        print(f'not shown: {missing["what"]}: {missing["why"]}')
     advice = size_advice(report, size)
     if advice:
         print(f'warning: {advice}', file=sys.stderr)

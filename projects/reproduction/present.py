@@ -11,9 +11,8 @@ from typing import Optional
 
 import numpy as np
 
-from cosam_mm.visualization.report.content import Block, Report, Section, Text
-from cosam_mm.visualization.report.content import Table as ReportTable
-from cosam_mm.visualization.report.page import render_page
+from cosam_mm.visualization.report import page
+from cosam_mm.visualization.report.page import Report, Section, render_page
 
 from .bootstrap import Interval, mean_interval, paired_difference
 from .fields import check_choice
@@ -334,8 +333,8 @@ def as_html(*presented: Presented, title: str = 'Tables of the papers') -> str:
     """A page that needs nothing but a browser, with a section for each table."""
     sections = []
     for table in presented:
-        blocks: list[Block] = [ReportTable(table.title, table.header, table.rows)]
-        blocks += [Text(note) for note in table.notes]
+        blocks = [page.table(table.title, table.header, table.rows),
+                  *map(page.text, table.notes)]
         key = re.sub(r'[^A-Za-z0-9]+', '-', table.name).strip('-')
         sections.append(Section(f'table-{key}', table.name, blocks=blocks))
     return render_page(Report(title, '', (), sections))

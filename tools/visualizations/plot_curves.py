@@ -15,7 +15,7 @@ from pathlib import Path
 import cosam_mm  # noqa: F401
 from cosam_mm.utils.cli import one_line_errors
 from cosam_mm.visualization.curves import draw_curves, save_figure
-from cosam_mm.visualization.report.training_section import duration
+from cosam_mm.visualization.report.run_sections import duration
 from cosam_mm.visualization.training_curves import training_curves
 from cosam_mm.visualization.training_log import find_runs, read_training_log
 

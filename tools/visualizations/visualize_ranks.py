@@ -35,7 +35,7 @@ from cosam_mm.visualization.reid_figures import (
     draw_distances,
 )
 from cosam_mm.visualization.reid_review import review_features
-from cosam_mm.visualization.report.work_dir_collection import find_work_dir, read_config
+from cosam_mm.visualization.report.work_dir_collection import collect_work_dir
 from cosam_mm.visualization.style import encode_image, figure_png
 from cosam_mm.visualization.tracklet_images import find_tracklet_images
 
@@ -93,8 +93,8 @@ def read_test_config(args):
         if not Path(args.config).is_file():
             raise FileNotFoundError(f'There is no config {args.config}.')
         return Config.fromfile(args.config), args.data_root
-    found = find_work_dir(Path(args.features).parent, args.data_root)
-    config = None if found.config is None else read_config(found.config)
+    found = collect_work_dir(Path(args.features).parent, args.data_root)
+    config = found.config if found.config_file else None
     return config, args.data_root or found.data_root
 
 

@@ -2,7 +2,7 @@
 
 // -- light and dark -----------------------------------------------------------------
 // Follows the system until the switch is used, and remembers what it was set to. Runs
-// before the page is drawn, so that nothing flashes.
+// before the page is shown, so that nothing flashes.
 
 const THEME = 'cosam-report-theme';
 const root = document.documentElement;
@@ -100,12 +100,11 @@ function setUpTable(block) {
   });
 }
 
-// -- figures ------------------------------------------------------------------------
-// The figure itself moves into the dialog and back: a copy would repeat its ids.
+// -- plots --------------------------------------------------------------------------
+// The image itself moves into the dialog and back: a copy would take its room twice.
 
-function setUpFigures() {
+function setUpPlots() {
   const dialog = document.getElementById('page-dialog');
-  const title = document.getElementById('page-dialog-title');
   const stage = dialog.querySelector('.stage');
   const zoom = dialog.querySelector('.zoom');
   let origin = null;
@@ -117,18 +116,12 @@ function setUpFigures() {
 
   function open(button) {
     origin = button;
-    const picture = button.firstElementChild;
-    const size = picture.viewBox ? picture.viewBox.baseVal : null;
-    // The page must not jump while the figure is away.
+    // The page must not jump while the image is away.
     button.style.height = `${button.getBoundingClientRect().height}px`;
-    const width = size ? size.width : picture.naturalWidth;
-    const height = size ? size.height : picture.naturalHeight;
-    stage.style.setProperty('--aspect', String(width / height));
-    stage.style.setProperty('--full', `${size ? Math.max(1200, 2.6 * width)
-      : Math.max(width, 900)}px`);
-    title.textContent = button.getAttribute('aria-label').replace(/^Enlarge: /, '');
+    document.getElementById('page-dialog-title').textContent = button
+      .getAttribute('aria-label').replace(/^Enlarge: /, '');
     setFull(false);
-    stage.append(picture);
+    stage.append(button.firstElementChild);
     dialog.showModal();
     stage.focus();
   }
@@ -217,7 +210,7 @@ function setUpCopying() {
 document.addEventListener('DOMContentLoaded', () => {
   setUpTheme();
   document.querySelectorAll('.table').forEach(setUpTable);
-  setUpFigures();
+  setUpPlots();
   setUpClips();
   setUpNavigation();
   setUpCopying();

@@ -1,252 +1,253 @@
 """A report as one HTML file that needs nothing but a browser.
 
-The page may load nothing: its Content-Security-Policy forbids every request, and every
-script and style sheet but its own, which it names by their hashes. What others wrote,
-from the title down to the last cell, goes through Jinja2's escaping, and none of it
-into the script, which is the same in every report.
+A report has sections, a section has blocks, and a block is a dict that the template
+``page.html.j2`` shows by its ``kind``: :func:`text`, :func:`table`, ... make them. Text
+in them is text: Jinja2 escapes all of it, and none of it gets into the script, which is
+the same in every report. Plots are images as well, so that nothing in an SVG can run.
+The page loads nothing: its Content-Security-Policy forbids every request, and every
+script and style sheet but its own, which it names by their hashes.
 """
 import base64
 import hashlib
-import itertools
+import io
 import math
 import re
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Real
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Optional, Union
 
 import jinja2
 from markupsafe import Markup
+from matplotlib.figure import Figure
+from PIL import Image
 
-from .content import (
-    Block,
-    Cell,
-    Clip,
-    Code,
-    Facts,
-    Gallery,
-    Missing,
-    Picture,
-    Report,
-    Table,
-    Text,
-)
-from .media import image_of, video_uri
-from .svg import inline_svg
+from cosam_mm.visualization.style import INK, LINES, figure_svg
 
-__all__ = ['Part', 'part_sizes', 'render_page']
+__all__ = ['Block', 'Report', 'Section', 'blocks_of', 'clip', 'code', 'facts',
+           'gallery', 'image', 'missing', 'plot', 'render_page', 'table', 'text']
 
-_HERE = Path(__file__).parent
-_KEY = re.compile(r'[A-Za-z0-9][A-Za-z0-9-]*')
-# Pixels of the screen for a unit of a figure, whose 7.5 inches (540 units) fill the
-# column.
-_SVG_SCALE = 1.6
-# A figure does not shrink below this many pixels a unit, or its text cannot be read.
-_SVG_LEAST = 0.95
-# Wider than high by that, pictures need a line of their own, or half of it where they
-# have few pixels.
+Block = dict[str, Any]
+Cell = Union[str, int, float, None]
+
+_FOLDER = Path(__file__).parent
+# Colours of page.css: an image takes its colour scheme, but no variable, from the page.
+_SVG_STYLE = (
+    f':root{{color-scheme:light dark;color:light-dark({INK},#e4e7ee);'
+    f'--lines:light-dark({LINES},#3a4150);overflow:visible}}'
+    "text{font-family:system-ui,'Segoe UI',Roboto,Arial,sans-serif!important}")
+_NOT_IN_XML = re.compile('[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]')
+# Pixels of the screen for a unit of a plot, whose 7.5 inches (540 units) fill the
+# column, and the fewest that its text can be read with.
+_SVG_SCALE, _SVG_LEAST = 1.6, 0.95
+# Wider images than that need a line of their own, or half of it with few pixels.
 _WIDE, _WIDE_PIXELS = 2.2, 800
-# Shorter tables are taken in at a glance.
-_ROWS_TO_FILTER = 8
-# Longer texts may be broken to fit.
-_LONG = 40
-_LONG_FACT = 30
-# As in page.css.
-_ROWS_TO_PRINT = 60
+# Longer texts may be broken to fit; longer facts have a line of their own.
+_LONG_CELL, _LONG_FACT = 40, 30
 
 
-class Part(NamedTuple):
-    """What takes up room in a report.
+@dataclass(frozen=True)
+class Section:
+    """A part of a report.
 
     Attributes:
-        title: Of a picture, a clip or a table.
-        size: Bytes in the page, about.
+        key: Its anchor: letters, digits and hyphens.
+        title: Its heading, also in the navigation.
+        lead: A sentence that says what is to be seen.
+        blocks: In order.
+    """
+    key: str
+    title: str
+    lead: str = ''
+    blocks: Sequence[Block] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """A whole report.
+
+    Attributes:
+        title: What was trained.
+        subtitle: On what, and when.
+        headline: (name, value) of the few metrics that are shown large.
+        sections: In order.
     """
     title: str
-    size: int
-
-
-@lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, trim_blocks=True,
-        lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    subtitle: str
+    headline: Sequence[tuple[str, str]]
+    sections: Sequence[Section]
 
 
 def render_page(report: Report) -> str:
-    """The report as an HTML document, to be written in UTF-8 as it is.
+    """The report as an HTML document, to be written in UTF-8 as it is."""
+    # What a browser hashes is what stands between the tags, to the last line break.
+    style, script = ((_FOLDER / name).read_text(encoding='utf-8')
+                     for name in ('page.css', 'page.js'))
+    text = _template().render(
+        report=report, style=Markup(style), script=Markup(script),
+        style_hash=_sha256(style), script_hash=_sha256(script))
+    return text.encode(errors='replace').decode()  # names of files may be no Unicode
+
+
+@lru_cache(maxsize=1)
+def _template() -> jinja2.Template:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True,
+        lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+    ).get_template('page.html.j2')
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def blocks_of(report: Report) -> Iterator[Block]:
+    """All blocks of a report, the items of galleries instead of these.
+
+    A block that takes up room has a ``size``: bytes in the page, about.
+    """
+    for section in report.sections:
+        for block in section.blocks:
+            yield from block['entries'] if block['kind'] == 'gallery' else [block]
+
+
+# -- blocks of text ------------------------------------------------------------------
+
+
+def text(text: str) -> Block:
+    """One paragraph."""
+    return dict(kind='text', text=text)
+
+
+def code(title: str, text: str) -> Block:
+    """Lines to be copied as they are, such as commands."""
+    return dict(kind='code', title=title, text=text)
+
+
+def missing(what: str, why: str, how: str = '') -> Block:
+    """Something that could have been shown and cannot.
+
+    Args:
+        what: 'the rank panels'.
+        why: 'runs/x/features.npz is not a feature file: ...'.
+        how: How to get it next time: a command, or ''.
+    """
+    return dict(kind='missing', what=what, why=why, how=how)
+
+
+def facts(rows: Iterable[tuple[str, Cell]]) -> Block:
+    """Names and values, as in a summary."""
+    shown = [(name, _show(value)) for name, value in rows]
+    return dict(kind='facts', rows=[
+        (name, value, max(map(len, value.split('\n'))) > _LONG_FACT)
+        for name, value in shown])
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]],
+          caption: str = '', digits: int = 3) -> Block:
+    """A table that can be sorted by any column and filtered by words.
+
+    Args:
+        title: Shown above it.
+        columns: Names of the columns.
+        rows: As many cells each; numbers are sorted as numbers, None is shown as a
+            dash and sorted last.
+        caption: Shown below it.
+        digits: Of numbers that are not whole.
+    """
+    cells = [[(_show(cell, digits), _sort_key(cell), len(str(cell)) > _LONG_CELL)
+              for cell in row] for row in rows]
+    is_numeric = [any(row[k][1] for row in cells) and all(
+        row[k][1] is not None for row in cells) for k in range(len(columns))]
+    return dict(kind='table', title=title, columns=list(zip(columns, is_numeric)),
+                rows=cells, caption=caption,
+                size=sum(20 + len(shown.encode()) + len(key or '')
+                         for row in cells for shown, key, _ in row))
+
+
+def _show(cell: Cell, digits: int = 3) -> str:
+    if cell is None:
+        return '\N{EN DASH}'
+    if isinstance(cell, float) and math.isfinite(cell):
+        return f'{cell:.{digits}f}'
+    return str(cell)
+
+
+def _sort_key(cell: Cell) -> Optional[str]:
+    """A number as JavaScript reads it, '' for nothing, None for words."""
+    if not isinstance(cell, Real):  # those of NumPy are some
+        return '' if cell is None else None
+    if math.isinf(cell):
+        return 'Infinity' if cell > 0 else '-Infinity'
+    return 'NaN' if math.isnan(cell) else repr(float(cell))
+
+
+# -- blocks of images ----------------------------------------------------------------
+
+
+def _media(kind: str, title: str, media_type: str, data: bytes, alt: str, caption: str,
+           width: int, height: int, **more: Any) -> Block:
+    uri = f'data:{media_type};base64,{base64.b64encode(data).decode("ascii")}'
+    return dict(kind=kind, title=title, uri=uri, alt=alt, caption=caption, width=width,
+                height=height, aspect=width / height, size=len(uri), **more)
+
+
+def plot(title: str, figure: Figure, alt: str, caption: str = '') -> Block:
+    """A plot that can be enlarged, in the page's colours in light and in dark.
+
+    Args:
+        title: Shown above it.
+        figure: Made by :func:`~cosam_mm.visualization.style.new_figure`.
+        alt: What it shows, for those who do not see it.
+        caption: Shown below it.
+    """
+    svg = _NOT_IN_XML.sub('\N{REPLACEMENT CHARACTER}', figure_svg(figure))
+    svg = svg.replace('>', f'><style>{_SVG_STYLE}</style>', 1)
+    units = 72 * figure.get_figwidth()
+    width, height = (round(_SVG_SCALE * 72 * side) for side in figure.get_size_inches())
+    return _media('image', title, 'image/svg+xml', svg.encode(), alt, caption, width,
+                  height, most=width, least=round(min(_SVG_LEAST * units, 640)),
+                  full=round(max(1200, 2.6 * units)))
+
+
+def image(title: str, data: bytes, alt: str, caption: str = '') -> Block:
+    """A PNG, JPEG or WebP file that can be enlarged; arguments as for :func:`plot`.
 
     Raises:
-        ValueError: Two sections have the same key, or one that is no anchor; a picture
-            or a clip is of no kind that a page can show.
+        OSError: ``data`` is none.
     """
-    _check_keys([section.key for section in report.sections])
-    numbers = itertools.count(1)
-    sections = [
-        dict(key=section.key, title=section.title, lead=section.lead,
-             blocks=[_view(block, numbers) for block in section.blocks])
-        for section in report.sections]
-    # What a browser hashes is what stands between the tags, to the last line break.
-    style, script = ((_HERE / name).read_text(encoding='utf-8')
-                     for name in ('page.css', 'page.js'))
-    return _environment().get_template('page.html.j2').render(
-        report=report, sections=sections, style=Markup(style), script=Markup(script),
-        style_hash=_hash(style), script_hash=_hash(script))
+    media_type, (width, height) = _inspect(data)
+    is_wide = width > max(_WIDE * height, _WIDE_PIXELS)
+    return _media('image', title, media_type, data, alt, caption, width, height,
+                  most=max(2 * width, 320), least=560 * is_wide, full=max(width, 900))
 
 
-def _check_keys(keys: Sequence[str]) -> None:
-    for number, key in enumerate(keys):
-        if not _KEY.fullmatch(key) or key.startswith('page-'):
-            raise ValueError(f'The key of a section must be of letters, digits and '
-                             f"hyphens, and not begin with 'page-', got {key!r}.")
-        if key in keys[:number]:
-            raise ValueError(f'Two sections have the key {key!r}.')
+def _inspect(data: bytes) -> tuple[str, tuple[int, int]]:
+    """Media type and size."""
+    with Image.open(io.BytesIO(data), formats=['PNG', 'JPEG', 'WEBP']) as opened:
+        return opened.get_format_mimetype(), opened.size
 
 
-def _hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
-    return base64.b64encode(digest).decode('ascii')
+def clip(title: str, data: bytes, alt: str, caption: str = '', *, poster: bytes
+         ) -> Block:
+    """A short video that can be played: an MP4 file (H.264), and an image file to show
+    before it plays."""
+    still = image('', poster, '')
+    return _media('clip', title, 'video/mp4', data, alt, caption, still['width'],
+                  still['height'], poster=still['uri'])
 
 
-# -- blocks --------------------------------------------------------------------------
-
-
-def _view(block: Block, numbers: Iterator[int]) -> dict[str, Any]:
-    """What the template needs of a block, ready to be put in place."""
-    if isinstance(block, (Text, Code, Missing)):
-        return dict(kind=type(block).__name__.lower(), block=block)
-    if isinstance(block, Facts):
-        return dict(kind='facts', rows=[_fact(name, cell) for name, cell in block.rows])
-    if isinstance(block, Table):
-        return _table_view(block, next(numbers))
-    if isinstance(block, Gallery):
-        items = [_view(item, numbers) for item in block.items]
-        return dict(kind='gallery', title=block.title, items=items,
-                    shape=_gallery_shape(items))
-    if isinstance(block, Picture):
-        return _picture_view(block, next(numbers))
-    if isinstance(block, Clip):
-        poster = None if block.poster is None else image_of(block.poster, block.title)
-        return dict(kind='clip', block=block, poster=poster,
-                    uri=video_uri(block.data, block.title),
-                    aspect=poster.width / poster.height if poster else 1.5,
-                    width=poster.width if poster else 0)
-    raise TypeError(f'A report has no blocks of type {type(block).__name__}.')
-
-
-def _fact(name: str, cell: Cell) -> tuple[str, str, bool]:
-    """Name, value, and whether they need a line of their own."""
-    shown = Table('', (), ()).show(cell)
-    return name, shown, max(map(len, shown.split('\n'))) > _LONG_FACT
-
-
-def _picture_view(picture: Picture, number: int) -> dict[str, Any]:
-    view = dict(kind='picture', block=picture, number=number, svg=None, image=None)
-    if isinstance(picture.data, str):
-        drawing = inline_svg(picture.data, f'f{number}-', picture.alt)
-        view.update(
-            svg=Markup(drawing.markup), aspect=drawing.width / drawing.height,
-            width=_SVG_SCALE * drawing.width, most=round(_SVG_SCALE * drawing.width),
-            least=round(min(_SVG_LEAST * drawing.width, 640)))
-    else:
-        image = image_of(picture.data, picture.title)
-        aspect = image.width / image.height
-        view.update(image=image, aspect=aspect, width=image.width,
-                    most=max(2 * image.width, 320),
-                    least=560 if _needs_line(aspect, image.width) else 0)
-    return view
-
-
-def _gallery_shape(items: Sequence[dict]) -> str:
-    """How wide the columns of a gallery are, from the shape of what is in it."""
+def gallery(items: Sequence[Block], title: str = '') -> Block:
+    """Images and clips next to one another, as many as fit a line, in their order."""
     aspect = statistics.median([item['aspect'] for item in items] or [1])
+    width = statistics.median([item['width'] for item in items] or [1])
     if aspect > _WIDE:
-        width = statistics.median([item['width'] for item in items])
-        return 'wide' if _needs_line(aspect, width) else 'strip'
-    # The controls of a clip need room.
-    has_clips = any(item['kind'] == 'clip' for item in items)
-    return 'tall' if aspect < .8 and not has_clips else 'even'
-
-
-def _needs_line(aspect: float, width: float) -> bool:
-    return aspect > _WIDE and width > _WIDE_PIXELS
-
-
-def _table_view(table: Table, number: int) -> dict[str, Any]:
-    columns = list(zip(*table.rows)) or [()] * len(table.columns)
-    return dict(
-        kind='table', block=table, number=number, count=len(table.rows),
-        has_filter=len(table.rows) >= _ROWS_TO_FILTER,
-        printed=min(_ROWS_TO_PRINT, len(table.rows)),
-        columns=[(name, _is_numeric(cells))
-                 for name, cells in zip(table.columns, columns)],
-        rows=Markup('\n').join(_row(table, row) for row in table.rows))
-
-
-def _is_number(cell: Cell) -> bool:
-    # Those of numpy, too.
-    return isinstance(cell, Real) and not isinstance(cell, bool)
-
-
-def _is_numeric(cells: Sequence[Cell]) -> bool:
-    given = [cell for cell in cells if cell is not None]
-    return bool(given) and all(_is_number(cell) for cell in given)
-
-
-def _row(table: Table, row: Sequence[Cell]) -> Markup:
-    # By hand and not in the template: a page may have a hundred thousand cells.
-    return Markup('<tr>') + Markup('').join(
-        _cell(table.show(cell), cell) for cell in row) + Markup('</tr>')
-
-
-def _cell(shown: str, cell: Cell) -> Markup:
-    if _is_number(cell):
-        return Markup('<td data-v="{}">{}</td>').format(_for_script(cell), shown)
-    if cell is None:
-        return Markup('<td data-v="">{}</td>').format(shown)
-    kind = Markup(' class="long"') if len(shown) > _LONG else ''
-    return Markup('<td{}>{}</td>').format(kind, shown)
-
-
-def _for_script(number: Real) -> str:
-    """A number as JavaScript reads it."""
-    if math.isinf(number):
-        return 'Infinity' if number > 0 else '-Infinity'
-    return 'NaN' if math.isnan(number) else repr(float(number))
-
-
-# -- sizes ---------------------------------------------------------------------------
-
-
-def part_sizes(report: Report) -> list[Part]:
-    """Pictures, clips and tables with the room they take up, the biggest first."""
-    found = [_part(block) for section in report.sections
-             for block in _flat(section.blocks)]
-    return sorted((part for part in found if part.size), key=lambda part: -part.size)
-
-
-def _flat(blocks: Sequence[Block]) -> Iterator[Block]:
-    for block in blocks:
-        if isinstance(block, Gallery):
-            yield from block.items
-        else:
-            yield block
-
-
-def _part(block: Block) -> Part:
-    if isinstance(block, Picture):
-        return Part(block.title, len(block.data.encode())
-                    if isinstance(block.data, str) else _encoded(block.data))
-    if isinstance(block, Clip):
-        return Part(block.title, _encoded(block.data) + _encoded(block.poster or b''))
-    if isinstance(block, Table):
-        return Part(block.title, sum(len(_row(block, row).encode())
-                                     for row in block.rows))
-    return Part('', 0)
-
-
-def _encoded(data: bytes) -> int:
-    """Bytes of base64."""
-    return 4 * math.ceil(len(data) / 3)
+        shape = 'wide' if width > _WIDE_PIXELS else 'strip'
+    else:
+        # The controls of a clip need room.
+        has_clips = any(item['kind'] == 'clip' for item in items)
+        shape = 'tall' if aspect < .8 and not has_clips else 'even'
+    return dict(kind='gallery', title=title, entries=items, shape=shape)

@@ -1,9 +1,8 @@
-"""The section of a report on person re-identification."""
+"""The section on person re-identification: metrics, curves, rank panels, queries."""
 from collections.abc import Sequence
-from typing import Any, Optional, Union
+from typing import Any, Union
 
 import numpy as np
-from mmengine.config import Config
 
 from cosam_mm.apis.tracklet_encoder import DISTANCES, configured_distance
 from cosam_mm.evaluation.functional.ranked_lists import extreme_queries, separation
@@ -22,223 +21,177 @@ from cosam_mm.visualization.reid_figures import (
     draw_distances,
 )
 from cosam_mm.visualization.reid_review import ReIDReview, review_features
-from cosam_mm.visualization.style import encode_image, figure_svg
-from cosam_mm.visualization.tracklet_images import TrackletImages, find_tracklet_images
+from cosam_mm.visualization.style import encode_image
+from cosam_mm.visualization.tracklet_images import find_tracklet_images
 
-from .content import Block, Facts, Missing, Picture, Section, Table, Text
-from .work_dir import ReportOptions, WorkDir
-from .work_dir_collection import read_config, read_test_log
+from . import page
+from .page import Block
+from .work_dir_collection import ReportOptions, WorkDir, get_in
 
 __all__ = ['build_section']
 
-_KEY, _TITLE = 'reid', 'Person re-identification'
 _RANKS = (1, 5, 10, 20)
+_WHAT = 'metrics, curves and rank panels'
 _HOW = 'python tools/test.py CONFIG CHECKPOINT --dump features.npz'
 
 
-def build_section(found: WorkDir, options: ReportOptions) -> Optional[Section]:
-    """Figures, curves, rank panels and all queries of the newest feature file.
+def build_section(found: WorkDir, options: ReportOptions) -> tuple[str, list[Block]]:
+    """Metrics, curves, rank panels and all queries of the newest feature file.
+
+    Args:
+        found: Files of a training and its tests.
+        options: How much to show.
 
     Returns:
-        None where neither a feature file nor the config is of re-identification.
+        The section's lead and blocks. They say what is missing or damaged.
     """
-    config = _config(found)
-    if not found.feature_files:
-        if config is None or _metric(config) is None:
-            return None
-        return Section(_KEY, _TITLE, blocks=(Missing(
-            'figures, curves and rank panels', 'there is no feature file', _HOW),))
-    path = found.feature_files[0]
-    blocks: list[Block] = []
-    try:
-        review = _review(str(path), _settings(found, config), options.progress, blocks)
-    except (ValueError, OSError) as error:
-        blocks.append(Missing('figures, curves and rank panels', str(error), _HOW))
-        return Section(_KEY, _TITLE, blocks=tuple(blocks))
-    blocks[:0] = _rating(review)
-    blocks += _panels(review, found, config, options)
-    blocks.append(_all_queries(review))
-    lead = (f'How the {len(review.gallery):,} tracklets of the gallery are ranked for '
-            f'each of {len(review.query):,} queries, from {path.name}.')
-    return Section(_KEY, _TITLE, lead, tuple(blocks))
-
-
-# -- how the test was done ---------------------------------------------------
-
-
-def _config(found: WorkDir) -> Optional[Config]:
-    try:
-        return None if found.config is None else read_config(found.config)
-    except (ValueError, OSError):
-        return None  # the summary names files that cannot be read
-
-
-def _metric(config: Config) -> Optional[dict]:
-    """Config of the metric of a re-identification test."""
-    evaluators = config.get('test_evaluator') or ()
-    if isinstance(evaluators, dict):
-        evaluators = [evaluators]
-    return next((one for one in evaluators
-                 if isinstance(one, dict) and one.get('type') == 'ReIDMetric'), None)
-
-
-def _test_log(found: WorkDir) -> dict[str, Any]:
-    """What the newest test of re-identification wrote down."""
-    for path in reversed(found.test_logs):
+    blocks = []
+    for path in found.feature_files:
         try:
-            log = read_test_log(path)
-        except (ValueError, OSError):
+            review = _review(found, load_features(str(path)), options, blocks)
+        except (ValueError, OSError) as error:
+            blocks.append(page.missing(_WHAT, str(error), _HOW))
             continue
-        if 'reid/mAP' in log:
-            return log
-    return {}
+        lead = (f'How the {len(review.gallery):,} tracklets of the gallery are ranked '
+                f'for each of {len(review.query):,} queries, from {path.name}.')
+        return lead, [*_metrics(review), *blocks, *_panels(review, found, options),
+                      _all_queries(review)]
+    return '', blocks or [page.missing(_WHAT, 'there is no feature file', _HOW)]
 
 
-def _settings(found: WorkDir, config: Optional[Config]) -> dict[str, Any]:
-    """Distance and re-ranking of the test, as far as they can be told."""
-    log = _test_log(found)
+def _review(found: WorkDir, features: dict, options: ReportOptions,
+            blocks: list[Block]) -> ReIDReview:
+    """Rankings by the distance and re-ranking of the test, as far as they are known."""
+    log = next((metrics for _, metrics in reversed(found.test_logs)
+                if 'reid/mAP' in metrics), {})
     distance = log.get('reid/distance')
     if distance not in DISTANCES:
-        distance = 'euclidean' if config is None else configured_distance(config)
-    metric = (None if config is None else _metric(config)) or {}
-    rerank: Union[bool, dict] = metric.get('rerank') or 'reid/rerank_mAP' in log
-    return dict(distance=distance, rerank=rerank)
-
-
-def _review(path: str, settings: dict[str, Any], progress: bool,
-            blocks: list[Block]) -> ReIDReview:
-    features = load_features(path)
+        distance = configured_distance(found.config)
+    rerank = _configured_reranking(found) or 'reid/rerank_mAP' in log
     try:
-        return review_features(features, **settings, progress=progress)
+        return review_features(features, distance, rerank, progress=options.progress)
     except ImportError as error:
-        blocks.append(Missing('the re-ranked figures', str(error),
-                              'pip install scipy'))
-        return review_features(features, settings['distance'], progress=progress)
+        blocks.append(page.missing('the re-ranked metrics', str(error),
+                                   'pip install scipy'))
+        return review_features(features, distance, progress=options.progress)
 
 
-# -- figures and curves ------------------------------------------------------
+def _configured_reranking(found: WorkDir) -> Union[bool, dict]:
+    evaluators = found.config.get('test_evaluator') or ()
+    return next((one.get('rerank') or False for one in (
+        [evaluators] if isinstance(evaluators, dict) else evaluators)
+        if get_in(one, 'type') == 'ReIDMetric'), False)
 
 
-def _rating(review: ReIDReview) -> list[Block]:
-    facts = _facts(review)
+# -- metrics and curves --------------------------------------------------------------
+
+
+def _metrics(review: ReIDReview) -> list[Block]:
+    facts = page.facts(_facts(review))
     if not review.has_truth:
-        return [facts, Missing(
+        return [facts, page.missing(
             'mAP, CMC and the distances of pairs',
             f'none of the {len(review.query):,} queries has a tracklet of the same '
             'person from another camera in the gallery')]
-    figures = {name: retrieval_metrics(ranking.ranks, max(_RANKS))
+    metrics = {name: retrieval_metrics(ranking.ranks, max(_RANKS))
                for name, ranking in review.rankings.items()}
-    return [_table(figures), facts, _cmc(figures), *_distances(review)]
+    return [_table(metrics), facts, _cmc(metrics), _distances(review)]
 
 
-def _table(figures: dict[str, RetrievalMetrics]) -> Table:
+def _table(metrics: dict[str, RetrievalMetrics]) -> Block:
     rows = [(name, *(100 * float(value) for value in (
         one.mean_ap, *(one.cmc[k - 1] for k in _RANKS), one.mean_inp)))
-        for name, one in figures.items()]
-    some = next(iter(figures.values()))
+        for name, one in metrics.items()]
+    some = next(iter(metrics.values()))
     caption = f'In percent. Means over {some.num_valid:,} queries'
     if some.num_without_match:
         caption += (f'; {some.num_without_match:,} more have no tracklet of the same '
                     'person from another camera in the gallery')
-    return Table('Figures', ('ranking', 'mAP', *(f'R{k}' for k in _RANKS), 'mINP'),
-                 rows, f'{caption}.', digits=1)
+    return page.table('Metrics', [
+        'ranking', 'mAP', *(f'R{k}' for k in _RANKS), 'mINP'], rows, f'{caption}.',
+        digits=1)
 
 
-def _facts(review: ReIDReview) -> Facts:
+def _facts(review: ReIDReview) -> list[tuple[str, Any]]:
     features = review.features
-    stated = [(name, features[key] or 'not stated') for name, key in (
+    rows = [(name, features[key] or 'not stated') for name, key in (
         ('data set', 'dataset'), ('protocol', 'protocol'), ('split', 'split'),
         ('clips', 'clip_sampling')) if features[key] or key != 'split']
-    rows = [*stated, ('distance', review.distance)]
+    rows.append(('distance', review.distance))
     if review.rerank:
         rows.append(('re-ranking', ', '.join(
             f'{name} = {value}' for name, value in review.rerank.items())))
-    unreadable = int(features['unreadable'].sum())
     rows += [('queries', len(review.query)), ('gallery', len(review.gallery))]
+    unreadable = int(features['unreadable'].sum())
     if unreadable:
         rows.append(('unreadable tracklets, left out', unreadable))
-    return Facts(rows)
+    return rows
 
 
-def _cmc(figures: dict[str, RetrievalMetrics]) -> Picture:
+def _cmc(metrics: dict[str, RetrievalMetrics]) -> Block:
     values = '; '.join(
         f'{name}: ' + ', '.join(f'R{k} {100 * one.cmc[k - 1]:.1f} %' for k in _RANKS)
-        for name, one in figures.items())
-    return Picture(
-        'CMC curve', figure_svg(draw_cmc(
-            {name: one.cmc for name, one in figures.items()}, _RANKS)),
+        for name, one in metrics.items())
+    return page.plot(
+        'CMC curve', draw_cmc({name: one.cmc for name, one in metrics.items()}, _RANKS),
         f'Cumulative matching curve. {values}.',
-        'Share of the queries that have a right tracklet among their first k.')
+        'Share of the queries with a positive match among their first k.')
 
 
-def _distances(review: ReIDReview) -> list[Block]:
+def _distances(review: ReIDReview) -> Block:
     pairs = review.ranking.pairs
     if not pairs.different.any():
-        return [Missing('the distances of pairs', 'all tracklets are of one person')]
-    found = separation(pairs)
-    words = describe_separation(found, review.distance)
-    return [Picture(
-        'Distances of pairs', figure_svg(draw_distances(
-            pairs, found, review.distance)),
+        return page.missing('the distances of pairs', 'all tracklets are of one person')
+    best = separation(pairs)
+    words = describe_separation(best, review.distance)
+    return page.plot(
+        'Distances of pairs', draw_distances(pairs, best, review.distance),
         f'Histogram of the distances of pairs of one person and of two. {words}',
-        f'{words} Pairs that do not count, of one person in one camera, are left out.')]
+        f'{words} Pairs that do not count, of one person in one camera, are left out.')
 
 
-# -- queries -----------------------------------------------------------------
+# -- queries -------------------------------------------------------------------------
 
 
-def _images(review: ReIDReview, found: WorkDir, config: Optional[Config]
-            ) -> Union[TrackletImages, Missing]:
-    def missing(why: str) -> Missing:
-        return Missing('the rank panels', why, 'python tools/report.py WORK_DIR '
-                       '--data-root FOLDER_OF_THE_DATA_SET')
-    if config is None:
-        return missing('no config says where the images are')
-    root = None if found.data_root is None else str(found.data_root)
-    try:
-        return find_tracklet_images(config, root, review.features['split'])
-    except Exception as error:  # anyone's data set may fail in any way of its own
-        return missing(str(error))
-
-
-def _panels(review: ReIDReview, found: WorkDir, config: Optional[Config],
-            options: ReportOptions) -> list[Block]:
+def _panels(review: ReIDReview, found: WorkDir, options: ReportOptions) -> list[Block]:
     extremes = extreme_queries(review.ranking.ranks, options.num_samples)
     titles = place_titles(extremes)
     chosen = list(titles) or list(range(min(options.num_samples, len(review.query))))
     if not chosen:
         return []
-    images = _images(review, found, config)
-    if isinstance(images, Missing):
-        return [images]
-    panels = make_panels(
-        review, review.ranking, chosen, images,
-        [titles.get(query, '') for query in chosen], progress=options.progress)
-    if all(panel.images[0] is None for panel in panels):
-        return [Missing(
-            'the rank panels', 'no image of these tracklets is in the data set of '
-            f'{len(images):,} tracklets that the config names',
-            'name the data set of this feature file with --data-root')]
-    pictures = [Picture(
-        panel_heading(panel), encode_image(draw_rank_panels([panel], is_alone=False),
-                                           'webp', 80), describe_panel(panel))
-        for panel in panels]
-    return [_panel_words(extremes.best, extremes.worst), *pictures]
+    try:
+        if found.config_file is None:
+            raise ValueError('no config says where the images are')
+        images = find_tracklet_images(
+            found.config, str(found.data_root) if found.data_root else None,
+            review.features['split'])
+        panels = make_panels(
+            review, review.ranking, chosen, images,
+            [titles.get(query, '') for query in chosen], progress=options.progress)
+        if all(panel.images[0] is None for panel in panels):
+            raise ValueError('no image of these tracklets is in the data set of '
+                             f'{len(images):,} tracklets that the config names')
+    except Exception as error:  # anyone's data set may fail in any way of its own
+        return [page.missing(
+            'the rank panels', str(error), 'python tools/report.py WORK_DIR '
+            '--data-root FOLDER_OF_THE_DATA_SET')]
+    return [_legend(extremes.best, extremes.worst), *(
+        page.image(panel_heading(panel), encode_image(
+            draw_rank_panels([panel], is_alone=False), 'webp', 80),
+            describe_panel(panel)) for panel in panels)]
 
 
-def _panel_words(best: Sequence[int], worst: Sequence[int]) -> Text:
-    which = 'Some queries'
-    if len(best):
-        which = f'The {len(best)} best and the {len(worst)} worst queries by average ' \
-                'precision (AP)'
+def _legend(best: Sequence[int], worst: Sequence[int]) -> Block:
+    which = f'The {len(best)} best and the {len(worst)} worst queries by average ' \
+            'precision (AP)' if len(best) else 'Some queries'
     green, red, grey = LEGEND.values()
-    return Text(
+    return page.text(
         f'{which}, each with the tracklets that are nearest to it. Green with a tick, '
-        f'{green}. Red with a cross, {red}. Grey with a dash, {grey}. Below a picture '
-        'stand its rank and its distance to the query.')
+        f'{green}. Red with a cross, {red}. Grey with a dash, {grey}. Each image has '
+        'its rank and its distance to the query below it.')
 
 
-def _all_queries(review: ReIDReview) -> Table:
+def _all_queries(review: ReIDReview) -> Block:
     features, ranks = review.features, review.ranking.ranks
     rows = []
     for query, row in enumerate(review.query):
@@ -249,8 +202,8 @@ def _all_queries(review: ReIDReview) -> Table:
             int(ranks.first_rank[query]) if valid else None,
             int(ranks.num_matches[query])))
     rows.sort(key=lambda row: np.inf if row[2] is None else row[2])
-    return Table(
-        'All queries', ('query', 'camera', 'AP in %', 'first right rank',
-                        'right ones in the gallery'), rows,
-        f'By {review.distance} distance, the worst first. Queries without a right '
-        'tracklet in the gallery have no AP.', digits=1)
+    return page.table('All queries', [
+        'query', 'camera', 'AP in %', 'rank of the first match',
+        'matches in the gallery'], rows,
+        f'By {review.distance} distance, the worst first. Queries without a positive '
+        'match in the gallery have no AP.', digits=1)

@@ -1,28 +1,29 @@
 """From a folder of results to a report, and to its file."""
-import importlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from importlib import import_module
 from typing import Optional, Union
 
-from .content import Missing, Report, Section
-from .page import part_sizes, render_page
-from .summary_section import summarize
-from .work_dir import ReportOptions, WorkDir
-from .work_dir_collection import find_work_dir
+from cosam_mm.utils.io import write_text
+from cosam_mm.utils.messages import name_some
 
-__all__ = ['TOPICS', 'build_report', 'missing_of', 'size_advice', 'write_report']
+from . import page, run_sections
+from .page import Block, Report, Section
+from .work_dir_collection import (
+    ACTION,
+    REID,
+    ReportOptions,
+    WorkDir,
+    collect_work_dir,
+    get_in,
+)
+
+__all__ = ['build_report', 'missing_of', 'size_advice', 'write_report']
 
 PathLike = Union[str, os.PathLike]
 
 # What mail programs still take.
 _MANY_BYTES = 25_000_000
-_MAX_NAMED = 5
-
-# Modules beside this one, each with a build_section(found, options), in their order.
-TOPICS = ('training', 'action', 'reid', 'masks')
-_TITLES = dict(training='Training', action='Action recognition',
-               reid='Person re-identification', masks='Masks')
 
 
 def build_report(root: PathLike, options: Optional[ReportOptions] = None,
@@ -32,43 +33,55 @@ def build_report(root: PathLike, options: Optional[ReportOptions] = None,
     """Everything that the results in a folder have to show.
 
     Args:
-        root: See :func:`.work_dir_collection.find_work_dir`.
+        root: See :func:`.work_dir_collection.collect_work_dir`.
         options: How much to show.
         data_root: The data set's folder. Default: searched.
         checkpoint: Default: the best one in the folder.
-        title: Default: the name of the config.
+        title: Default: the name of the config, else of the folder.
 
     Raises:
         FileNotFoundError: There is no such folder or checkpoint.
-        ValueError: The folder holds no results. Files that lack or are damaged are
+        ValueError: The folder holds no results. Files that are missing or damaged are
             named in the report instead.
     """
     options = options or ReportOptions()
-    found = find_work_dir(root, data_root, checkpoint)
-    summary = summarize(found, title)
-    topics = [topic for topic in TOPICS if options.with_masks or topic != 'masks']
-    sections = [_section(topic, found, options) for topic in topics]
-    return Report(summary.title, summary.subtitle, summary.headline,
-                  [summary.first, *filter(None, sections), summary.last])
+    found = collect_work_dir(root, data_root, checkpoint)
+    return Report(
+        title or found.name or found.root.resolve().name, run_sections.subtitle(found),
+        run_sections.headline(found), [
+            run_sections.summary_section(found), run_sections.training_section(found),
+            *_result_sections(found, options), run_sections.reproduce_section(found)])
 
 
-def _section(topic: str, found: WorkDir, options: ReportOptions) -> Optional[Section]:
+def _result_sections(found: WorkDir, options: ReportOptions) -> Iterator[Section]:
+    """Sections that apply to what was found."""
+    if found.score_files or get_in(found.config, 'model', 'cls_head'):
+        yield _section('action', ACTION, found, options)
+    evaluators = found.config.get('test_evaluator') or ()
+    if found.feature_files or any(
+            get_in(one, 'type') == 'ReIDMetric' for one in
+            ([evaluators] if isinstance(evaluators, dict) else evaluators)):
+        yield _section('reid', REID, found, options)
+    if options.with_masks and (found.config_file or found.checkpoint_file):
+        yield _section('masks', 'Masks', found, options)
+
+
+def _section(key: str, title: str, found: WorkDir, options: ReportOptions) -> Section:
+    """A section of a module of its own, which not every installation can import."""
     try:
-        module = importlib.import_module(f'{__package__}.{topic}')
+        module = import_module(f'{__package__}.{key}_section')
     except ModuleNotFoundError as error:
-        if str(error.name).split('.')[0] == 'cosam_mm':
+        if str(error.name).partition('.')[0] == 'cosam_mm':
             raise
-        missing = Missing(f'the section "{_TITLES[topic]}"',
-                          f'The package {error.name} is not installed.',
-                          f'pip install {error.name}')
-        return Section(topic, _TITLES[topic], '', [missing])
-    return module.build_section(found, options)
+        return Section(key, title, blocks=[page.missing(
+            f'the section "{title}"', f'The package {error.name} is not installed.',
+            "pip install 'cosam_mm[action]'")])
+    return Section(key, title, *module.build_section(found, options))
 
 
-def missing_of(report: Report) -> Iterator[Missing]:
-    """What could have been shown and is not."""
-    return (block for section in report.sections for block in section.blocks
-            if isinstance(block, Missing))
+def missing_of(report: Report) -> Iterator[Block]:
+    """What could have been shown and is not: blocks with 'what', 'why' and 'how'."""
+    return (block for block in page.blocks_of(report) if block['kind'] == 'missing')
 
 
 def write_report(report: Report, path: PathLike) -> int:
@@ -81,23 +94,16 @@ def write_report(report: Report, path: PathLike) -> int:
     Returns:
         Its size in bytes.
     """
-    path = Path(path)
-    data = render_page(report).encode('utf-8')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return len(data)
+    write_text(path, page.render_page(report))
+    return os.path.getsize(path)
 
 
 def size_advice(report: Report, size: int) -> str:
-    """What to say of a report of so many bytes; '' where it is no big one."""
+    """What to say of a report of so many bytes; '' unless it is a big one."""
     if size <= _MANY_BYTES:
         return ''
-    named = ', '.join(f'{part.title} ({part.size / 1e6:.1f} MB)'
-                      for part in part_sizes(report)[:_MAX_NAMED])
+    blocks = sorted(page.blocks_of(report), key=lambda block: -block.get('size', 0))
+    named = name_some([f'{block["title"]} ({block["size"] / 1e6:.1f} MB)'
+                       for block in blocks if block.get('size')])
     return (f'the report has {size / 1e6:.0f} MB, mostly {named}. Fewer --samples, or '
             '--no-masks, make it smaller.')

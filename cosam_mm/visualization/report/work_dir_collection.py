@@ -1,55 +1,170 @@
-"""Which of the files in a folder a report can be made of.
+"""Collects the files in a folder that a report can be made of.
 
 Nothing that is found is executed. A file is what its content says, whatever its name
 is: the arrays of an ``.npz`` file tell scores from features. Files that cannot be read
-are named with the reason, and the rest is used.
+are named with the reason, and the rest is used. The checkpoint is read once.
 """
 import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional, Union
 
 import numpy as np
 from mmengine.config import Config
 
-from cosam_mm.evaluation.reid_features import load_features
-from cosam_mm.models.converters import read_checkpoint
 from cosam_mm.utils.config import config_of_checkpoint
+from cosam_mm.utils.io import read_checkpoint
 
-from .work_dir import WorkDir
-
-__all__ = ['TEST_FIGURE', 'find_work_dir', 'read_config', 'read_test_log', 'when']
+__all__ = ['ACTION', 'REID', 'ReportOptions', 'WorkDir', 'collect_work_dir', 'get_in']
 
 PathLike = Union[str, os.PathLike]
 
-# 'acc/top1': the metric's prefix, then its figure.
-TEST_FIGURE = re.compile(r'[\w-]+/\S+')
-# What mmengine calls the folder of a run by.
+ACTION, REID = 'Action recognition', 'Person re-identification'
+# 'acc/top1': the prefix of the evaluator, then the metric.
+_METRIC_NAME = re.compile(r'[\w-]+/\S+')
+# mmengine names the folder of a run by its start.
 _STAMP = re.compile(r'\d{8}_\d{6}')
 _CHECKPOINTS = ('best_', 'epoch_', 'iter_')
 _SCORES = {'sample_id', 'score', 'label'}
 _FEATURES = {'feature', 'pid', 'camid'}
 
 
-def find_work_dir(root: PathLike, data_root: Optional[PathLike] = None,
-                  checkpoint: Optional[PathLike] = None) -> WorkDir:
-    """Look through the folder of a training, or of a training and its tests.
+@dataclass(frozen=True)
+class ReportOptions:
+    """How much a report shows.
+
+    Attributes:
+        num_samples: Clips or tracklets whose masks are shown, and queries with rank
+            panels of the best and of the worst.
+        with_masks: Whether to run the model for its masks.
+        progress: Show bars.
+    """
+    num_samples: int = 4
+    with_masks: bool = True
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class WorkDir:
+    """Files that a report is made of; None or empty where there are none.
+
+    Attributes:
+        root: The folder that was searched, with all below it.
+        config_file: The config that a training wrote down.
+        config: Its settings.
+        data_root: The data set's folder, where it exists.
+        checkpoint_file: The best checkpoint, else the last.
+        checkpoint: Its content: 'meta' and 'state_dict'.
+        training_logs: ``scalars.json`` of the trainings, oldest first.
+        test_logs: (file, metrics) of tests, oldest first.
+        score_files: Files of :class:`~cosam_mm.evaluation.DumpScores`, newest first.
+        feature_files: Feature files of :class:`~cosam_mm.evaluation.ReIDMetric`,
+            newest first.
+        damaged: (file, reason) of those that cannot be read.
+    """
+    root: Path
+    config_file: Optional[Path] = None
+    config: Config = field(default_factory=Config)
+    data_root: Optional[Path] = None
+    checkpoint_file: Optional[Path] = None
+    checkpoint: Any = None
+    training_logs: tuple[Path, ...] = ()
+    test_logs: tuple[tuple[Path, dict[str, Any]], ...] = ()
+    score_files: tuple[Path, ...] = ()
+    feature_files: tuple[Path, ...] = ()
+    damaged: tuple[tuple[Path, str], ...] = ()
+
+    @property
+    def meta(self) -> Mapping:
+        """What the checkpoint holds beside its weights."""
+        meta = get_in(self.checkpoint, 'meta')
+        return meta if isinstance(meta, Mapping) else {}
+
+    @property
+    def name(self) -> str:
+        """Of the config; '' where nothing tells it."""
+        name = self.config_file.stem if self.config_file else ''
+        if name not in ('', 'config'):  # as those of vis_data are called
+            return name
+        # mmengine has added the time.
+        return re.sub(r'_\d{8}_\d{6}$', '', str(self.meta.get('experiment_name') or ''))
+
+    @property
+    def task(self) -> str:
+        """``ACTION``, ``REID`` or ''."""
+        kind = str(get_in(self.config, 'model', 'type')).rpartition('.')[2]
+        if self.feature_files or kind == 'VideoReID':
+            return REID
+        return ACTION * bool(self.score_files or kind.startswith('Recognizer'))
+
+    @property
+    def started(self) -> Optional[datetime]:
+        """When the last training began."""
+        return datetime.fromtimestamp(_start_time(self.training_logs[-1])) \
+            if self.training_logs else None
+
+    @cached_property
+    def metrics(self) -> tuple[dict[str, Any], str]:
+        """Metrics by name, and where they are from, or ''.
+
+        They are the means of all 'splits', else of the last 'test', else of the last
+        'validation'.
+        """
+        for path in sorted([*self.root.glob('all_splits.json'),
+                            *self.root.glob('*/all_splits.json')]):
+            try:  # as tools/test.py --all-splits writes it
+                content = json.loads(path.read_text(encoding='utf-8'))
+                means = {name: float(value['mean']) for name, value in content.items()
+                         if _METRIC_NAME.fullmatch(name)}
+            except (ValueError, OSError, TypeError, LookupError, AttributeError,
+                    RecursionError):
+                continue
+            if means:
+                return means, 'splits'
+        if self.test_logs:
+            return self.test_logs[-1][1], 'test'
+        for log in reversed(self.training_logs):
+            lines = log.read_text(encoding='utf-8', errors='replace').splitlines()
+            for metrics in filter(None, map(_read_metrics, reversed(lines))):
+                return metrics, 'validation'
+        return {}, ''
+
+    def relative(self, path: PathLike) -> str:
+        """The name of a file from ``root`` on, if it lies below."""
+        path, root = Path(path).resolve(), self.root.resolve()
+        return path.relative_to(root).as_posix() if path.is_relative_to(root) \
+            else str(path)
+
+
+def get_in(value: Any, *names: str) -> Any:
+    """What nested dicts hold; None where a name is missing."""
+    for name in names:
+        # A Config has get() and is no Mapping.
+        value = value.get(name) if hasattr(value, 'get') else None
+    return value
+
+
+def collect_work_dir(root: PathLike, data_root: Optional[PathLike] = None,
+                     checkpoint: Optional[PathLike] = None) -> WorkDir:
+    """Search the folder of a training, or of a training and its tests.
 
     Args:
         root: A ``--work-dir`` of ``tools/train.py``, or a folder with one and with
             score or feature files, such as that of ``tools/demo.sh``.
         data_root: The data set's folder. Default: ``data`` in ``root``, else the one
-            that the config names, if it is there.
+            that the config names, if it exists.
         checkpoint: Default: the newest best one, else the last.
 
     Raises:
         FileNotFoundError: There is no such folder or checkpoint.
         ValueError: Nothing in the folder was written by a training or a test, or the
-            checkpoint that was given cannot be read.
+            given checkpoint cannot be read.
     """
     root = Path(root)
     if not root.is_dir():
@@ -58,19 +173,19 @@ def find_work_dir(root: PathLike, data_root: Optional[PathLike] = None,
         raise FileNotFoundError(f'There is no data set folder {data_root}.')
     files = list(_walk(root, Path(data_root or root / 'data')))
     damaged = _Damaged()
-    arrays = [path for path in files if path.suffix == '.npz']
-    chosen = (_given_checkpoint(Path(checkpoint)) if checkpoint is not None else
-              _best_checkpoint(files, damaged))
-    config = _find_config(files, chosen, damaged)
+    weights, content = _best_checkpoint(files, damaged) if checkpoint is None else (
+        Path(checkpoint), read_checkpoint(checkpoint))
+    config_file, config = _find_config(files, weights, damaged)
+    arrays = _by_age(path for path in files if path.suffix == '.npz')[::-1]
+    names = {path: damaged.try_to(_array_names, path) or set() for path in arrays}
     found = WorkDir(
-        root=root, config=config, checkpoint=chosen,
-        data_root=_find_data_root(root, data_root, config),
-        training_logs=_in_time(path for path in files if path.name == 'scalars.json'),
-        test_logs=_in_time(path for path in files if _is_test_log(path)),
-        score_files=_read_arrays(arrays, _SCORES, _load_scores, damaged),
-        feature_files=_read_arrays(arrays, _FEATURES, load_features, damaged),
-        damaged=tuple(damaged.found))
-    if not any((found.config, found.checkpoint, found.training_logs, found.test_logs,
+        root, config_file, config, _find_data_root(root, data_root, config), weights,
+        content, _in_time(path for path in files if path.name == 'scalars.json'),
+        tuple(_test_logs(files)),
+        tuple(path for path in arrays if names[path] >= _SCORES),
+        tuple(path for path in arrays if names[path] >= _FEATURES),
+        tuple(damaged.files))
+    if not any((config_file, weights, found.training_logs, found.test_logs,
                 found.score_files, found.feature_files, found.damaged)):
         raise ValueError(
             f'Nothing below {root} was written by a training or a test: there is no '
@@ -83,32 +198,28 @@ class _Damaged:
     """Files that could not be read, with the reason."""
 
     def __init__(self) -> None:
-        self.found: list[tuple[Path, str]] = []
+        self.files: list[tuple[Path, str]] = []
 
     def try_to(self, read: Callable[[Path], Any], path: Path) -> Any:
         """What ``read`` makes of a file, or None."""
         try:
             return read(path)
-        except (ValueError, OSError, ImportError) as error:
-            self.found.append((path, str(error)))
+        except (ValueError, OSError) as error:
+            self.files.append((path, str(error)))
             return None
 
 
 def _walk(root: Path, data_root: Path) -> Iterator[Path]:
-    """Files below ``root`` by name, but not those of the data set."""
+    """Files below ``root`` by name, without those of the data set."""
     for folder, names, files in os.walk(root):
         names[:] = sorted(name for name in names if not name.startswith('.')
-                          and not _same(Path(folder, name), data_root))
+                          and Path(folder, name).resolve() != data_root.resolve())
         # A link may lead nowhere.
         yield from (path for path in (Path(folder, name) for name in sorted(files))
                     if path.is_file())
 
 
-def _same(a: Path, b: Path) -> bool:
-    return a.name == b.resolve().name and a.resolve() == b.resolve()
-
-
-def when(path: Path) -> float:
+def _start_time(path: Path) -> float:
     """When a run began, from the name that mmengine gave it; else the file's time.
 
     Returns:
@@ -123,155 +234,111 @@ def when(path: Path) -> float:
     return path.stat().st_mtime
 
 
-def _in_time(paths: Iterator[Path]) -> tuple[Path, ...]:
-    return tuple(sorted(paths, key=lambda path: (when(path), str(path))))
+def _in_time(paths: Iterable[Path]) -> tuple[Path, ...]:
+    return tuple(sorted(paths, key=lambda path: (_start_time(path), str(path))))
 
 
-# -- each kind of file -----------------------------------------------------------------
-
-
-def _given_checkpoint(path: Path) -> Path:
-    read_checkpoint(path)
-    return path
-
-
-def _best_checkpoint(files: list[Path], damaged: _Damaged) -> Optional[Path]:
-    """The newest of the first kind of checkpoint that can be read."""
-    for start in _CHECKPOINTS:
-        paths = [path for path in files
-                 if path.suffix == '.pth' and path.name.startswith(start)]
-        for path in reversed(_by_age(paths)):
-            if damaged.try_to(read_checkpoint, path) is not None:
-                return path
-    return None
-
-
-def _by_age(paths: list[Path]) -> list[Path]:
-    """Oldest first; of equally old ones, as those of a copied folder, the lowest
-    number of epochs first."""
+def _by_age(paths: Iterable[Path]) -> list[Path]:
+    """Oldest first; of equally old ones, as in a copied folder, the lowest epoch."""
     return sorted(paths, key=lambda path: (
         path.stat().st_mtime, [int(number) for number in re.findall(r'\d+', path.stem)],
         str(path)))
 
 
-def read_config(path: Path) -> Config:
-    """Read the config that a training wrote down; it is data, and not executed.
+# -- each kind of file ---------------------------------------------------------------
 
-    Raises:
-        ValueError: It is none, or more than plain settings.
-    """
+
+def _best_checkpoint(files: list[Path], damaged: _Damaged
+                     ) -> tuple[Optional[Path], Any]:
+    """The newest of the first kind of checkpoint that can be read, and its content."""
+    for start in _CHECKPOINTS:
+        for path in reversed(_by_age(
+                path for path in files
+                if path.suffix == '.pth' and path.name.startswith(start))):
+            content = damaged.try_to(read_checkpoint, path)
+            if content is not None:
+                return path, content
+    return None, None
+
+
+def _read_config(path: Path) -> Config:
+    """The config that a training wrote down; it is data, and not executed."""
     try:
-        text = path.read_text(encoding='utf-8')
-    except UnicodeDecodeError as error:
-        raise ValueError(f'{path} is no config: {error}') from error
-    try:
-        config = config_of_checkpoint(text)
+        config = config_of_checkpoint(path.read_text(encoding='utf-8'))
     except ValueError as error:
-        reason = str(error).replace("the checkpoint's config", str(path))
-        raise ValueError(reason.partition(', and it is read')[0] + ', and a config is '
-                         'read as data only.') from None
+        raise ValueError(f'{path} is no config that can be read as data: {error}'
+                         ) from None
     if not isinstance(config.get('model'), dict):
         raise ValueError(f'{path} is no config: it sets no model.')
     return config
 
 
-def _find_config(files: list[Path], checkpoint: Optional[Path],
-                 damaged: _Damaged) -> Optional[Path]:
+def _find_config(files: list[Path], checkpoint: Optional[Path], damaged: _Damaged
+                 ) -> tuple[Optional[Path], Config]:
     """The newest config: beside the checkpoint, else of a run, else anywhere."""
-    def place(path: Path) -> tuple:
+    def rank(path: Path) -> tuple:
         is_beside = checkpoint is not None and path.parent == checkpoint.parent
-        return is_beside, path.parent.name != 'vis_data', when(path), str(path)
+        return is_beside, path.parent.name != 'vis_data', _start_time(path), str(path)
 
     own = _Damaged()
-    for path in sorted((path for path in files if path.suffix == '.py'), key=place,
+    for path in sorted((path for path in files if path.suffix == '.py'), key=rank,
                        reverse=True):
-        if own.try_to(read_config, path) is not None:
-            return path
+        config = own.try_to(_read_config, path)
+        if config is not None:
+            return path, config
     # A script of the user's own is no damaged config where there is a whole one.
-    damaged.found += own.found
-    return None
+    damaged.files += own.files
+    return None, Config()
 
 
-def _find_data_root(root: Path, given: Optional[PathLike],
-                    config: Optional[Path]) -> Optional[Path]:
+def _find_data_root(root: Path, given: Optional[PathLike], config: Config
+                    ) -> Optional[Path]:
     if given is not None:
         return Path(given)
-    candidates = [root / 'data']
-    if config is not None:
-        candidates += [Path(name) for name in _data_roots(read_config(config))]
+    candidates = [root / 'data', *(
+        Path(name) for loader in ('test_dataloader', 'val_dataloader',
+                                  'train_dataloader')
+        for name in _data_roots(config.get(loader)))]
     return next((path for path in candidates if path.is_dir()), None)
 
 
 def _data_roots(value: Any) -> Iterator[str]:
-    """Every ``data_root`` of a config's data sets, the tested one's first."""
-    if isinstance(value, Config):
-        for name in ('test_dataloader', 'val_dataloader', 'train_dataloader'):
-            yield from _data_roots(value.get(name))
-    elif isinstance(value, dict):
+    """Every ``data_root`` of a loader's data sets."""
+    if isinstance(value, dict):
         if isinstance(value.get('data_root'), str) and value['data_root']:
             yield value['data_root']
         for inner in value.values():
             yield from _data_roots(inner)
 
 
-def read_test_log(path: Path) -> dict[str, Any]:
-    """Figures that a test wrote down, by name, as ``acc/top1``.
-
-    Raises:
-        ValueError: It is no such file.
-    """
+def _read_metrics(text: str) -> dict[str, Any]:
+    """Metrics by name, as ``acc/top1``, that a JSON text holds; empty if none."""
     try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f'{path} is no log of a test: {error}') from error
-    figures = {} if not isinstance(content, dict) else {
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return {} if not isinstance(content, dict) else {
         name: value for name, value in content.items()
-        if TEST_FIGURE.fullmatch(name) and isinstance(value, (int, float, str))}
-    if not figures:
-        raise ValueError(f'{path} is no log of a test: it has no figure such as '
-                         'acc/top1 or reid/mAP.')
-    return figures
+        if _METRIC_NAME.fullmatch(name) and isinstance(value, (int, float, str))}
 
 
-def _is_test_log(path: Path) -> bool:
+def _test_logs(files: list[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
     # One of vis_data is the log of a training, whose lines are JSON each.
-    if path.suffix != '.json' or path.parent.name == 'vis_data':
-        return False
-    try:
-        return bool(read_test_log(path))
-    except (ValueError, OSError):
-        return False
-
-
-def _load_scores(path: str) -> dict:
-    # Registers metrics with MMAction2, which re-identification does without.
-    from cosam_mm.evaluation.metrics.action_metric import load_scores
-    return load_scores(path)
+    for path in _in_time(path for path in files if path.suffix == '.json'
+                         and path.parent.name != 'vis_data'):
+        try:
+            metrics = _read_metrics(path.read_text(encoding='utf-8'))
+        except (ValueError, OSError):
+            continue
+        if metrics:
+            yield path, metrics
 
 
 def _array_names(path: Path) -> set[str]:
-    """Names of the arrays, without reading them.
-
-    Raises:
-        ValueError: It is no .npz file.
-    """
+    """Names of the arrays, without reading them."""
     try:
         with open(path, 'rb') as file, np.load(file, allow_pickle=False) as archive:
             return set(archive.files)
     except (ValueError, EOFError, AttributeError, TypeError,
             zipfile.BadZipFile) as error:
         raise ValueError(f'{path} is not an .npz file: {error}') from error
-
-
-def _read_arrays(paths: list[Path], arrays: set[str], load: Callable[[str], dict],
-                 damaged: _Damaged) -> tuple[Path, ...]:
-    """Files that hold such arrays and are whole, the newest first."""
-    found = []
-    for path in paths:
-        known = {bad for bad, _ in damaged.found}
-        names = None if path in known else damaged.try_to(_array_names, path)
-        if names is None or not arrays <= names:
-            continue
-        if damaged.try_to(lambda path: load(str(path)), path) is not None:
-            found.append(path)
-    return tuple(reversed(_by_age(found)))

@@ -1,41 +1,31 @@
-"""From a work dir to its report: what it says, and what it says is missing."""
+"""From a work dir to its report: what it finds, says, and names as missing."""
 import hashlib
 import json
-import sys
-import types
+import os
+import pickle
 
+import numpy as np
 import pytest
+import torch
 
-from cosam_mm.visualization.report import report_builder as build
-from cosam_mm.visualization.report.content import (
-    Clip,
-    Code,
-    Facts,
-    Gallery,
-    Missing,
-    Report,
-    Section,
-    Text,
+from cosam_mm.visualization.report import page
+from cosam_mm.visualization.report.page import Report
+from cosam_mm.visualization.report.report_builder import build_report, write_report
+from cosam_mm.visualization.report.work_dir_collection import ReportOptions
+from tests.report_content import View, parse_page, sections_of, simple
+from tests.training_logs import epochs, train_line, val_line, write_log
+from tests.work_dir_data import (
+    TESTED,
+    TRAINED,
+    Bomb,
+    damage_work_dir,
+    write_checkpoint,
+    write_features,
+    write_scores,
+    write_work_dir,
 )
-from cosam_mm.visualization.report.report_builder import (
-    build_report,
-    missing_of,
-    size_advice,
-    write_report,
-)
-from cosam_mm.visualization.report.run_log import (
-    RunRecord,
-    cosam_places,
-    model_in_words,
-    views_of_test,
-)
-from cosam_mm.visualization.report.summary_section import summarize
-from cosam_mm.visualization.report.test_metrics import find_rating
-from cosam_mm.visualization.report.work_dir import ReportOptions, WorkDir
-from cosam_mm.visualization.report.work_dir_collection import find_work_dir
-from tests.work_dir_data import TESTED, damage_work_dir, write_features, write_work_dir
 
-QUIET = ReportOptions(progress=False)
+QUIET = ReportOptions(with_masks=False, progress=False)
 
 
 @pytest.fixture
@@ -43,42 +33,165 @@ def root(tmp_path):
     return write_work_dir(tmp_path / 'de mo')
 
 
-@pytest.fixture
-def topics(monkeypatch):
-    """Stand-ins for the sections of others, which note how they were called."""
-    calls = []
-
-    def add(topic, section):
-        def build_section(found, options):
-            calls.append((topic, found, options))
-            return section
-        monkeypatch.setitem(sys.modules, f'cosam_mm.visualization.report.{topic}',
-                            types.SimpleNamespace(build_section=build_section))
-    add('training', Section('training', 'Training', '', [Text('curves')]))
-    add('action', None)
-    add('reid', None)
-    add('masks', Section('masks', 'Masks', '', [Missing('masks', 'Because.', 'do x')]))
-    return calls
+def files_of(root, **options):
+    """The files that a report says it was made of, and those it could not read."""
+    sections = sections_of(root, **options)
+    damaged = {what.removeprefix('what ').removesuffix(' holds'): why
+               for what, (why, _) in sections['Summary'].missing.items()
+               if what.endswith(' holds')}
+    return sections['Reproduce'].facts, damaged
 
 
-def facts(section):
-    return {name: value for block in section.blocks if isinstance(block, Facts)
-            for name, value in block.rows}
+# -- what it finds ---------------------------------------------------------------------
 
 
-# -- summary -------------------------------------------------------------------------
+def test_each_file_is_found(root):
+    files, damaged = files_of(root)
+    assert damaged == {}
+    assert {name: files.get(name) for name in (
+        'Folder', 'Config', 'Checkpoint', 'Training logs', 'Test logs', 'Scores',
+        'Features', 'Data set')} == {
+        'Folder': str(root), 'Config': 'run/net.py',
+        'Checkpoint': 'run/best_acc_top1_epoch_20.pth',
+        'Training logs': f'run/{TRAINED}/vis_data/scalars.json',
+        'Test logs': f'test/{TESTED}/{TESTED}.json', 'Scores': 'scores.npz',
+        'Features': None, 'Data set': 'not found'}
+
+
+def test_arrays_tell_scores_from_features(tmp_path):
+    write_features(tmp_path / 'scores.npz')
+    write_scores(tmp_path / 'b' / 'features.npz')
+    np.savez(tmp_path / 'other.npz', x=1)
+    files, damaged = files_of(tmp_path)
+    assert (files['Features'], files['Scores']) == ('scores.npz', 'b/features.npz')
+    assert damaged == {}
+
+
+def test_results_come_newest_first_and_logs_oldest_first(root):
+    write_scores(root / 'a.npz')
+    os.utime(root / 'scores.npz', (2e9, 2e9))
+    early, odd = '20250101_000000', '99999999_999999'
+    for name in (early, odd):  # written last, of an earlier run; digits, but no time
+        path = root / 'test' / name / f'{name}.json'
+        path.parent.mkdir()
+        path.write_text('{"acc/top1": 0.5}')
+        os.utime(path, (7, 7))
+    files, _ = files_of(root)
+    assert files['Scores'].split('\n') == ['scores.npz', 'a.npz']
+    assert [path.split('/')[1] for path in files['Test logs'].split('\n')] == [
+        odd, early, TESTED]
+
+
+def test_data_root_is_given_or_beside_or_configured(root, tmp_path):
+    for name in ('named', 'configured'):
+        (tmp_path / name).mkdir()
+    config = root / 'run' / 'net.py'
+    config.write_text(config.read_text().replace(
+        'nowhere', str(tmp_path / 'configured')))
+    assert files_of(root)[0]['Data set'] == str(tmp_path / 'configured')
+    (root / 'data').mkdir()
+    (root / 'data' / 'broken.npz').write_text('not searched')
+    files, damaged = files_of(root)
+    assert (files['Data set'], damaged) == (str(root / 'data'), {})
+    assert files_of(root, data_root=tmp_path / 'named')[0]['Data set'] == str(
+        tmp_path / 'named')
+    with pytest.raises(FileNotFoundError, match='gone'):
+        build_report(root, QUIET, data_root=tmp_path / 'gone')
+
+
+def test_checkpoint_is_the_given_or_the_next_that_can_be_read(root, tmp_path):
+    write_checkpoint(tmp_path / 'other.pth')
+    files, _ = files_of(root, checkpoint=tmp_path / 'other.pth')
+    assert files['Checkpoint'] == str(tmp_path / 'other.pth')
+    with pytest.raises(FileNotFoundError, match='gone'):
+        build_report(root, QUIET, checkpoint=tmp_path / 'gone.pth')
+    torch.save(Bomb(tmp_path / 'proof'), tmp_path / 'bomb.pth')
+    with pytest.raises(ValueError, match='refused'):
+        build_report(root, QUIET, checkpoint=tmp_path / 'bomb.pth')
+    assert not (tmp_path / 'proof').exists()
+    broken = root / 'run' / 'best_acc_top1_epoch_20.pth'
+    broken.write_bytes(broken.read_bytes()[:500])
+    files, damaged = files_of(root)
+    assert files['Checkpoint'] == 'run/best_acc_top1_epoch_9.pth'
+    assert list(damaged) == ['run/best_acc_top1_epoch_20.pth']
+    for path in (root / 'run').glob('best_*'):
+        path.unlink()
+    write_checkpoint(root / 'run' / 'epoch_9.pth')
+    os.utime(root / 'run' / 'epoch_9.pth', (1, 1))
+    assert files_of(root)[0]['Checkpoint'] == 'run/epoch_20.pth'
+
+
+def test_checkpoint_is_read_once(root, monkeypatch):
+    reads, load = [], torch.load
+    monkeypatch.setattr(torch, 'load', lambda path, *args, **options: (
+        reads.append(path), load(path, *args, **options))[1])
+    build_report(root, ReportOptions(progress=False))
+    assert len(reads) == 1
+
+
+def test_hostile_files_are_named_and_not_run(tmp_path):
+    root = damage_work_dir(tmp_path / 'x', tmp_path / 'proof')
+    sections = sections_of(root, with_masks=True)
+    assert not (tmp_path / 'proof').exists()
+    reasons = {what: why for section in sections.values()
+               for what, (why, _) in section.missing.items()}
+    assert 'refused' in reasons['what epoch_1.pth holds']
+    assert 'scores.npz' in reasons['what scores.npz holds']
+    assert 'data' in reasons['what config.py holds']
+    assert any('features.npz is not a feature file' in why for why in reasons.values())
+    assert {'what best_x.pth holds', 'config and model', 'the checkpoint',
+            'metrics of a test'} <= set(reasons)
+    assert all(reasons.values())
+
+
+def test_foreign_files_are_passed_over(root):
+    (root / 'notes.py').write_text('print("mine")')
+    for name, text in dict(notes='{"a": 1}', list='[1]', broken='{',
+                           null='{"a/b": null}', deep='[' * 100_000).items():
+        (root / f'{name}.json').write_text(text)
+    with open(root / 'results.pkl', 'wb') as file:
+        pickle.dump(Bomb(root / 'proof'), file)
+    (root / 'link.npz').symlink_to(root / 'nowhere.npz')
+    (root / '.hidden').mkdir()
+    write_scores(root / '.hidden' / 'a.npz')
+    files, damaged = files_of(root)
+    assert damaged == {}
+    assert files['Scores'] == 'scores.npz'
+    assert '\n' not in files['Test logs']
+    assert not (root / 'proof').exists()
+
+
+@pytest.mark.parametrize('text', [
+    b'a = 1', b'model = 1', b'model = f()', b"model = dict(type='os.system')",
+    b'\xff\xfe', b'x = ('])
+def test_what_is_no_config(tmp_path, text):
+    (tmp_path / 'c.py').write_bytes(text)
+    _, damaged = files_of(tmp_path)
+    assert 'c.py is no config' in damaged['c.py']
+
+
+def test_folders_without_results(tmp_path):
+    (tmp_path / 'a.json').write_text('{"a": 1}')
+    with pytest.raises(ValueError, match='--work-dir'):
+        build_report(tmp_path, QUIET)
+    with pytest.raises(FileNotFoundError, match='gone'):
+        build_report(tmp_path / 'gone', QUIET)
+
+
+# -- summary and reproduction ----------------------------------------------------------
 
 
 def test_summary_says_what_was_written_down(root):
-    summary = summarize(find_work_dir(root))
+    report = build_report(root, QUIET)
     checkpoint = root / 'run' / 'best_acc_top1_epoch_20.pth'
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:12]
-    assert summary.title == 'net'
-    assert summary.subtitle == (
-        'Action recognition on demo, split 2, trained on 2 January 2026')
-    assert list(summary.headline) == [('Top-1 accuracy', '75.0 %'),
-                                      ('Mean class accuracy', '50.0 %')]
-    assert facts(summary.first) == {
+    assert (report.title, report.subtitle) == (
+        'net', 'Action recognition on demo, split 2, trained on 2 January 2026')
+    assert list(report.headline) == [('Top-1 accuracy', '75.0 %'),
+                                     ('Mean class accuracy', '50.0 %')]
+    summary = sections_of(root)['Summary']
+    assert summary.missing == {}
+    assert summary.facts == {
         'Task': 'Action recognition', 'Config': 'net',
         'Model': 'Recognizer3D: ResNeXt3D-14, BERTHead',
         'COSAM': 'after layer3: 4 frames of 4 \N{MULTIPLICATION SIGN} 4, without '
@@ -88,36 +201,27 @@ def test_summary_says_what_was_written_down(root):
         'Trained for': '20 of 30 epochs, 1,234 iterations',
         'When': '2026-01-02 03:04 to 2026-01-02 04:00', 'Seed': '7',
         'Checkpoint': 'run/best_acc_top1_epoch_20.pth\nSHA-256 begins with ' + digest,
-        'Figures': 'Top-1 accuracy 75.0 %, Mean class accuracy 50.0 %, '
+        'Metrics': 'Top-1 accuracy 75.0 %, Mean class accuracy 50.0 %, '
                    'Cross-entropy 0.2500'}
-    assert not [block for block in summary.first.blocks if isinstance(block, Missing)]
 
 
-def test_last_section_tells_how_to_do_it_again(root):
-    last = summarize(find_work_dir(root)).last
-    (code,) = [block for block in last.blocks if isinstance(block, Code)]
+def test_last_section_tells_how_to_reproduce(root):
+    view = sections_of(root)['Reproduce']
     config = f"'{root}/run/net.py'"
-    assert code.text.splitlines() == [
-        f'python tools/train.py {config} --work-dir work_dirs/once_more --seed 7',
+    assert view.all('code')[0].splitlines() == [
+        f'python tools/train.py {config} --work-dir work_dirs/reproduced --seed 7',
         f"python tools/test.py {config} '{root}/run/best_acc_top1_epoch_20.pth' "
         f"--work-dir '{root}/test' --dump '{root}/scores.npz'",
         f"python tools/report.py '{root}'"]
-    found = facts(last)
-    assert found['GPU 0'] == 'NVIDIA H200'
-    assert found['PyTorch'] == '2.13.0'
-    assert {'cosam_mm', 'torch', 'mmengine', 'numpy'} <= set(found)
-    assert found['Scores'] == 'scores.npz'
-    assert found['Data set'] == 'not found'
-
-
-def test_shipped_config_is_named_by_its_place(root):
+    assert (view.facts['GPU 0'], view.facts['PyTorch']) == ('NVIDIA H200', '2.13.0')
+    assert {'cosam_mm', 'torch', 'mmengine', 'numpy'} <= set(view.facts)
+    # A shipped config is named where it is.
     (root / 'run' / 'net.py').rename(root / 'run' / 'resnext14_cosam_bert_demo.py')
-    last = summarize(find_work_dir(root)).last
-    (code,) = [block for block in last.blocks if isinstance(block, Code)]
-    assert 'tools/train.py configs/resnext14_cosam_bert_demo.py ' in code.text
+    assert 'tools/train.py configs/resnext14_cosam_bert_demo.py ' in sections_of(
+        root)['Reproduce'].all('code')[0]
 
 
-def test_reid(tmp_path):
+def test_summary_of_reid(tmp_path):
     write_features(tmp_path / 'features.npz')
     log = tmp_path / 'test' / TESTED / f'{TESTED}.json'
     log.parent.mkdir(parents=True)
@@ -126,143 +230,142 @@ def test_reid(tmp_path):
         'reid/num_queries': 180., 'reid/num_unreadable': 0.,
         'reid/protocol': 'gallery without queries',
         'reid/split': '', 'reid/dataset': 'mars'}))
-    summary = summarize(find_work_dir(tmp_path), 'Mine')
-    assert summary.title == 'Mine'
-    assert list(summary.headline) == [
+    report = build_report(tmp_path, QUIET, title='Mine')
+    assert report.title == 'Mine'
+    assert list(report.headline) == [
         ('mAP', '50.0 %'), ('R1', '25.0 %'), ('mAP, re-ranked', '75.0 %')]
-    found = facts(summary.first)
-    assert found['Task'] == 'Person re-identification'
-    assert found['Figures'] == 'mAP 50.0 %, R1 25.0 %'
-    assert found['Re-ranked'] == 'mAP 75.0 %'
-    assert found['Counts'] == 'Queries: 180'
-    assert found['Protocol'] == 'gallery without queries'
+    assert sections_of(tmp_path)['Summary'].facts == {
+        'Task': 'Person re-identification', 'Metrics': 'mAP 50.0 %, R1 25.0 %',
+        'Re-ranked': 'mAP 75.0 %', 'Counts': 'Queries: 180',
+        'Protocol': 'gallery without queries'}
 
 
-def test_figures_of_splits_then_tests_then_validations(root):
-    found = find_work_dir(root)
-    assert find_rating(found).values['acc/top1'] == 0.75
-    assert find_rating(found).origin == 'test'
+def test_metrics_are_of_all_splits_then_of_tests_then_of_validations(root):
     splits = {'acc/top1': dict(splits=[.5, .75], mean=.625)}
     (root / 'all_splits.json').write_text(json.dumps(splits))
-    assert find_rating(found) == ({'acc/top1': .625}, 'splits')
-    assert summarize(found).headline == [
+    assert build_report(root, QUIET).headline == [
         ('Top-1 accuracy, mean of the splits', '62.5 %')]
-    (root / 'all_splits.json').write_text('{"acc/top1": 1}')  # none of ours
-    assert find_rating(found).origin == 'test'
-    only_run = find_work_dir(root / 'run')
-    assert find_rating(only_run) == ({'acc/top1': .25, }, 'validation')
-    summary = summarize(only_run)
-    assert list(summary.headline) == [('Top-1 accuracy in validation', '25.0 %')]
-    assert 'no test wrote its figures' in summary.first.lead
+    (root / 'all_splits.json').write_text('{"acc/top1": {}}')  # none of ours
+    assert build_report(root, QUIET).headline[0] == ('Top-1 accuracy', '75.0 %')
+    assert build_report(root / 'run', QUIET).headline == [
+        ('Top-1 accuracy in validation', '25.0 %')]
+    why, how = sections_of(root / 'run')['Summary'].missing['metrics of a test']
+    assert 'No test' in why
+    assert how.startswith('python tools/test.py')
 
 
-@pytest.mark.parametrize(('model', 'places'), [
-    (dict(type='X'), []),
-    (dict(backbone=dict(type='PluggedBackbone', plugins=[
+@pytest.mark.parametrize(('model', 'steps', 'facts'), [
+    (dict(type='X'), [], dict(Model='X', COSAM='none')),
+    (dict(type='X', backbone=dict(type='PluggedBackbone', plugins=[
         dict(cfg=dict(type='COSAM'), after='blocks_1.mlp'),
-        dict(cfg=dict(type='NonLocal3d'), after='layer4')])), ['after blocks_1.mlp']),
-    (dict(neck=dict(type='NaiveCOSAM', with_spatial=False)),
-     ['in the model, without spatial mask']),
+        dict(cfg=dict(type='NonLocal3d'), after='layer4')],
+        backbone=dict(type='TimmModel', depth=50))),
+     [dict(type='SampleFrames', clip_len=8, num_clips=3)],
+     {'Model': 'X: TimmModel-50', 'COSAM': 'after blocks_1.mlp',
+      'Clips in testing': '3 \N{MULTIPLICATION SIGN} 8 frames'}),
+    (dict(type='VideoReID', neck=dict(type='NaiveCOSAM', with_spatial=False)),
+     [dict(type='SampleTrackletFrames', mode='all_clips', num_frames=4)],
+     {'COSAM': 'in the model, without spatial mask',
+      'Clips in testing': 'all clips: 4 frames'}),
 ])
-def test_places_of_cosam(model, places):
-    assert cosam_places(RunRecord(config=dict(model=model))) == places
+def test_models_in_words(tmp_path, model, steps, facts):
+    (tmp_path / 'net.py').write_text(
+        f'model = {model!r}\ntest_dataloader = '
+        f'{dict(dataset=dict(query=dict(pipeline=steps)))!r}\n')
+    report = sections_of(tmp_path)
+    assert facts.items() <= report['Summary'].facts.items()
+    assert {'the checkpoint', 'metrics of a test'} <= set(report['Summary'].missing)
 
 
-def test_words_of_a_config():
-    run = RunRecord(config=dict(model=dict(type='VideoReID', backbone=dict(
-        type='PluggedBackbone', backbone=dict(type='TimmModel', depth=50)))))
-    assert model_in_words(run) == 'VideoReID: TimmModel-50'
-    run.config['test_dataloader'] = dict(dataset=dict(query=dict(pipeline=[
-        dict(type='SampleTrackletFrames', mode='all_clips', num_frames=4)])))
-    assert views_of_test(run) == 'all clips: 4 frames'
-    run.config['test_dataloader'] = dict(dataset=dict(pipeline=[
-        dict(type='SampleFrames', clip_len=8, num_clips=3)]))
-    assert views_of_test(run) == '3 \N{MULTIPLICATION SIGN} 8 frames'
-    assert views_of_test(RunRecord()) == model_in_words(RunRecord()) == ''
+# -- the whole report ------------------------------------------------------------------
 
 
-# -- the report ----------------------------------------------------------------------
+def test_sections_are_those_that_apply(root, tmp_path):
+    assert list(sections_of(root, with_masks=True)) == [
+        'Summary', 'Training', 'Action recognition', 'Masks', 'Reproduce']
+    assert list(sections_of(root)) == [
+        'Summary', 'Training', 'Action recognition', 'Reproduce']
+    write_features(tmp_path / 'reid' / 'features.npz')
+    assert list(sections_of(tmp_path / 'reid')) == [
+        'Summary', 'Training', 'Person re-identification', 'Reproduce']
 
 
-def test_sections_come_in_their_order(root, topics):
-    report = build_report(root, QUIET)
-    assert [section.key for section in report.sections] == [
-        'summary', 'training', 'masks', 'again']
-    assert [topic for topic, _, _ in topics] == ['training', 'action', 'reid', 'masks']
-    assert {options for _, _, options in topics} == {QUIET}
-    assert isinstance(topics[0][1], WorkDir)
-    assert [missing.what for missing in missing_of(report)] == ['masks']
-
-
-def test_masks_can_be_left_out(root, topics):
-    build_report(root, ReportOptions(with_masks=False, progress=False))
-    assert [topic for topic, _, _ in topics] == ['training', 'action', 'reid']
-
-
-def test_a_package_that_is_not_installed_costs_its_section_only(root, topics,
-                                                                monkeypatch):
-    def refuse(name):
-        if name.endswith('reid'):
-            raise ModuleNotFoundError("No module named 'scipy'", name='scipy')
-        if name.endswith('action'):
-            raise ModuleNotFoundError('a bug', name='cosam_mm.nothing')
-        return sys.modules[name]
-    monkeypatch.setattr(build, 'TOPICS', ('training', 'reid'))
-    monkeypatch.setattr(build.importlib, 'import_module', refuse)
-    missing, = list(missing_of(build_report(root, QUIET)))
-    assert missing.why == 'The package scipy is not installed.'
-    assert missing.how == 'pip install scipy'
-    monkeypatch.setattr(build, 'TOPICS', ('action',))
-    with pytest.raises(ModuleNotFoundError, match='a bug'):
-        build_report(root, QUIET)
-
-
-def test_nothing_but_damage_yields_a_report_that_says_so(tmp_path):
-    root = damage_work_dir(tmp_path / 'x', tmp_path / 'proof')
-    report = build_report(root, QUIET)
-    assert not (tmp_path / 'proof').exists()
-    what = [missing.what for missing in missing_of(report)]
-    assert {'what best_x.pth holds', 'what scores.npz holds', 'what features.npz holds',
-            'what config.py holds', 'config and model', 'the checkpoint',
-            'figures of a test'} <= set(what)
-    assert all(missing.why for missing in missing_of(report))
-    assert report.title == 'x'
-    path = tmp_path / 'report.html'
-    write_report(report, path)
-    text = path.read_text(encoding='utf-8')
-    assert text.count('Not shown: ') == len(what)
-
-
-def test_a_config_alone_yields_a_report(tmp_path):
-    (tmp_path / 'net.py').write_text("model = dict(type='Recognizer3D')")
-    report = build_report(tmp_path, QUIET)
-    assert report.title == 'net'
-    assert {'the checkpoint', 'figures of a test'} <= {
-        missing.what for missing in missing_of(report)}
-
-
-def test_write_leaves_the_old_file_until_the_new_one_is_whole(tmp_path, root, topics,
-                                                              monkeypatch):
-    report = build_report(root, QUIET)
+def test_write_leaves_the_old_file_until_the_new_one_is_whole(tmp_path, monkeypatch):
     path = tmp_path / 'new' / 'report.html'
-    size = write_report(report, path)
+    size = write_report(simple(page.text('text \udcff')), path)
     data = path.read_bytes()
     assert size == len(data)
-    assert b'\r' not in data
+    assert View(parse_page(data.decode())).all('p')[-2:-1] == ['text ?']
 
     def fail(*_):
         raise OSError('disk full')
-    monkeypatch.setattr(build.os, 'replace', fail)
+    monkeypatch.setattr(os, 'replace', fail)
     with pytest.raises(OSError, match='disk full'):
-        write_report(build_report(root, QUIET, title='Other'), path)
+        write_report(Report('Other', '', [], []), path)
     assert path.read_bytes() == data
     assert [one.name for one in path.parent.iterdir()] == ['report.html']
 
 
-def test_a_big_report_names_its_biggest_parts():
-    clips = [Clip(f'clip {size}', bytes(size * 1_000_000), '') for size in (1, 9, 3)]
-    report = Report('t', '', [], [Section('a', 'A', '', [Gallery(clips)])])
-    assert size_advice(report, 25_000_000) == ''
-    assert size_advice(report, 26_400_000) == (
-        'the report has 26 MB, mostly clip 9 (12.0 MB), clip 3 (4.0 MB), clip 1 '
-        '(1.3 MB). Fewer --samples, or --no-masks, make it smaller.')
+# -- training --------------------------------------------------------------------------
+
+
+def training_of(root):
+    return sections_of(root)['Training']
+
+
+def test_training_has_facts_curves_and_a_table(tmp_path):
+    write_log(tmp_path / 'run', '20260101_000000', epochs(1, 3))
+    write_log(tmp_path / 'run', '20260102_000000', epochs(3, 4, loss=0.25))
+    view, name = training_of(tmp_path), f'{tmp_path.name}/run'
+    assert view.facts == {
+        'training': name, 'epochs': '4', 'iterations': '40',
+        'time in iterations': '0 min 20 s', 'resumed': 'once',
+        'last training loss': '0.250', 'best acc/top1': '0.0400, epoch 4'}
+    assert list(view.images) == ['Training loss', 'Validation', 'Learning rate',
+                                 'Time of an iteration, s']
+    assert view.images['Validation'][0].endswith('over epochs: acc/top1: 4.0 % at 4')
+    assert view.tables == {f'Validations of {name}': [
+        ['1', '0.0100'], ['2', '0.0200'], ['3', '0.0300'], ['4', '0.0400']]}
+    assert view.missing == {}
+
+
+def test_trainings_of_several_splits_and_one_by_iterations(tmp_path):
+    for k in (1, 2):
+        write_log(tmp_path / f'split{k}', '20260101_000000', epochs(1, k))
+    view = training_of(tmp_path)
+    assert len(view.tables) == 2
+    assert 'split2: 2.0 % at 2' in str(view.images)
+    root = tmp_path / 'other'
+    write_log(root, '20260101_000000', [train_line(None, 2000), val_line(2000, 0.5)])
+    view = training_of(root)
+    assert 'epochs' not in view.facts
+    assert view.facts['best acc/top1'] == '0.5000, iteration 2,000'
+    assert list(view.tables.values()) == [[['2000', '0.5000']]]
+
+
+def test_damaged_logs_are_named_and_the_rest_is_shown(tmp_path):
+    write_log(tmp_path / 'good', '20260101_000000',
+              [*epochs(1, 2), *['?'] * 9, '{"step'], end='')
+    write_log(tmp_path / 'bad', '20260101_000000', ['nothing'])
+    view = training_of(tmp_path)
+    assert len(view.images) == 4
+    found = {what.rsplit('/', 1)[-1]: why for what, (why, _) in view.missing.items()}
+    assert set(found) == {'good', 'bad'}
+    assert 'line 9' in found['good']
+    assert '5 more' in found['good']
+    assert 'line 1' in found['bad']
+
+
+@pytest.mark.parametrize('lines', [
+    [train_line(1, 10)], [train_line(1, 10, loss=None), val_line(1, None)],
+    ['{"iter": 1, "step": 1}'], ['{"$<b>": 1, "iter": 1, "epoch": 1, "step": 1}']])
+def test_sparse_logs_have_facts(tmp_path, lines):
+    write_log(tmp_path, '20260101_000000', lines)
+    assert training_of(tmp_path).facts
+
+
+def test_without_a_log(tmp_path):
+    write_scores(tmp_path / 'scores.npz')
+    (missing,) = training_of(tmp_path).missing.items()
+    assert 'curves' in missing[0]
+    assert 'scalars.json' in missing[1][0]

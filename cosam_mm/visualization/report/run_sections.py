@@ -1,0 +1,442 @@
+"""The sections on a run: summary, training, and how to reproduce it.
+
+Everything is read from what the runs wrote down. What they did not write down is left
+out, not guessed.
+"""
+import math
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cosam_mm
+from cosam_mm.utils.io import sha256_of_file, unwrap_state_dict
+from cosam_mm.utils.messages import name_some
+from cosam_mm.visualization.curves import draw_curves
+from cosam_mm.visualization.training_curves import training_curves
+from cosam_mm.visualization.training_log import (
+    LogRecord,
+    TrainingLog,
+    group_runs,
+    read_training_log,
+)
+
+from . import page
+from .page import Block, Section
+from .work_dir_collection import REID, WorkDir, get_in
+
+__all__ = ['duration', 'headline', 'reproduce_section', 'subtitle', 'summary_section',
+           'training_section']
+
+# Of what mmengine writes at the head of a log.
+_ENVIRONMENT = ('Python', 'PyTorch', 'CUDA available', 'GPU 0', 'OpenCV', 'MMEngine')
+_PACKAGES = ('cosam_mm', 'torch', 'mmengine', 'mmaction2', 'mmcv', 'mmcv-lite',
+             'transformers', 'numpy')
+_COSAM = ('COSAM', 'NaiveCOSAM')
+# What BatchNorm keeps beside its parameters.
+_BUFFERS = ('running_mean', 'running_var', 'num_batches_tracked')
+_TIMES = ' \N{MULTIPLICATION SIGN} '
+# Of the metrics of a test, those that are shown large.
+_LARGE = ('acc/top1', 'acc/top3', 'acc/top5', 'acc/mean1', 'reid/mAP', 'reid/R1',
+          'reid/rerank_mAP', 'reid/rerank_R1')
+_LABELS = dict(mean1='Mean class accuracy', cross_entropy='Cross-entropy',
+               num_unreadable='Unreadable clips', num_queries='Queries',
+               num_gallery='Gallery tracklets', num_valid_queries='Valid queries',
+               num_queries_without_truth='Queries without a positive match',
+               rerank='Re-ranking', clip_sampling='Clips of a tracklet')
+_RERANKED = ', re-ranked'
+_SHARE = re.compile(r'(\w+_)?(top\d+|mean1|mAP|mINP|R\d+)')
+# Where metrics come from, and what that adds to their names.
+_ORIGINS = dict(test='', splits=', mean of the splits', validation=' in validation')
+_LEADS = dict(
+    test='What was trained, on what, and the metrics of the last test.',
+    splits='What was trained, on what, and the metrics of all splits.',
+    validation='What was trained, on what, and the metrics of its last validation: no '
+               'test wrote its metrics here.')
+
+
+# -- metrics -------------------------------------------------------------------------
+
+
+def headline(found: WorkDir) -> list[tuple[str, str]]:
+    """The few metrics that are shown large."""
+    metrics, origin = found.metrics
+    return [(_label(name) + _ORIGINS[origin], _show(name, metrics[name]))
+            for name in _LARGE if name in metrics]
+
+
+def _label(name: str) -> str:
+    """The name of a metric as it is read: 'Top-5 accuracy', 'mAP, re-ranked'."""
+    own = name.rpartition('/')[2]
+    if own in _LABELS:
+        return _LABELS[own]
+    if re.fullmatch(r'top\d+', own):
+        return f'Top-{own[3:]} accuracy'
+    if own.startswith('rerank_'):
+        return _label(own[7:]) + _RERANKED
+    if re.fullmatch(r'mAP|mINP|R\d+', own):
+        return own
+    words = own.replace('_', ' ')
+    return words[:1].upper() + words[1:]
+
+
+def _show(name: str, value: Any) -> str:
+    """A metric as it is read: shares in per cent."""
+    if isinstance(value, str):
+        return value
+    if _SHARE.fullmatch(name.rpartition('/')[2]):
+        return f'{100 * value:.1f} %'
+    return f'{value:,.0f}' if float(value).is_integer() else f'{value:.4f}'
+
+
+def _metric_facts(found: WorkDir) -> list[tuple[str, str]]:
+    """Metrics that belong together in one line; words, such as the protocol, alone."""
+    (metrics, origin), lines = found.metrics, {}
+    for name, value in metrics.items():
+        label, shown = _label(name), _show(name, value)
+        if name.endswith('/dataset') or value in ('', 0):
+            continue  # said above; nothing to say
+        if isinstance(value, str):
+            lines[label] = [shown]
+        elif '/num_' in name:
+            lines.setdefault('Counts', []).append(f'{label}: {shown}')
+        elif label.endswith(_RERANKED):
+            lines.setdefault('Re-ranked', []).append(
+                f'{label[:-len(_RERANKED)]} {shown}')
+        else:
+            lines.setdefault('Metrics' + _ORIGINS[origin], []).append(
+                f'{label} {shown}')
+    return [(label, ', '.join(shown)) for label, shown in lines.items()]
+
+
+# -- summary -------------------------------------------------------------------------
+
+
+def subtitle(found: WorkDir) -> str:
+    """Task, data set and date."""
+    dataset, started = _dataset(found), found.started
+    text = (found.task or 'Results') + (f' on {dataset}' if dataset else '')
+    return text if started is None else \
+        f'{text}, trained on {started.day} {started:%B %Y}'
+
+
+def summary_section(found: WorkDir) -> Section:
+    """What was trained, on what, and its metrics; what is missing for a report."""
+    facts = [_run_facts(found), _metric_facts(found)]
+    lead = _LEADS.get(found.metrics[1], 'What was trained, and on what.')
+    return Section('summary', 'Summary', lead, [
+        *(page.facts(rows) for rows in facts if rows), *_missing(found)])
+
+
+def _run_facts(found: WorkDir) -> list[tuple[str, str]]:
+    positions = list(_cosam_positions(found.config.get('model')))
+    seed = found.meta.get('seed')
+    rows = {
+        'Task': found.task, 'Config': found.name, 'Model': _model(found),
+        'COSAM': '\n'.join(positions) or 'none' * bool(found.config_file),
+        'Parameters': _parameters(found), 'Data set': _dataset(found),
+        'Clips in testing': _views(found), 'Trained for': _length(found),
+        'When': _time(found), 'Seed': '' if seed is None else str(seed),
+        'Checkpoint': '' if found.checkpoint_file is None else
+        f'{found.relative(found.checkpoint_file)}\nSHA-256 begins with '
+        f'{sha256_of_file(found.checkpoint_file)[:12]}'}
+    return [(name, value) for name, value in rows.items() if value]
+
+
+def _tested_datasets(value: Any) -> Iterator[Mapping]:
+    """Data sets of a loader, inside of what joins them."""
+    if isinstance(value, Mapping):
+        inner = [value[key] for key in ('dataset', 'query', 'gallery')
+                 if isinstance(value.get(key), Mapping)]
+        for one in inner:
+            yield from _tested_datasets(one)
+        if not inner:
+            yield value
+
+
+def _tested_dataset(found: WorkDir) -> Mapping:
+    loader = get_in(found.config, 'test_dataloader', 'dataset')
+    return next(_tested_datasets(loader), {})
+
+
+def _dataset(found: WorkDir) -> str:
+    """Name and split of the data set, from the checkpoint, else the config."""
+    own, meta = _tested_dataset(found), found.meta.get('dataset_meta')
+    name = get_in(meta, 'dataset') or own.get('name') or own.get('type') or ''
+    split = get_in(meta, 'split') or own.get('split')
+    return f'{name}, split {split}' if split else str(name)
+
+
+def _model(found: WorkDir) -> str:
+    """Types of the model and of its parts: 'Recognizer3D: ResNeXt3D-101, BERTHead'."""
+    model = get_in(found.config, 'model')
+    parts = []
+    for name in ('backbone', 'cls_head', 'aggregation', 'head'):
+        part = get_in(model, name)
+        part = get_in(part, 'backbone') or part  # inside of a PluggedBackbone
+        if get_in(part, 'type') is not None:
+            depth = get_in(part, 'depth')
+            parts.append(f'{part["type"]}{f"-{depth}" if depth else ""}')
+    kind = str(get_in(model, 'type') or '')
+    return f'{kind}: {", ".join(parts)}' if parts else kind
+
+
+def _cosam_positions(value: Any) -> Iterator[str]:
+    """Where a model has COSAMs: 'after layer3: 8 frames of 7 x 7'."""
+    if isinstance(value, Mapping):
+        own = value.get('cfg')
+        if isinstance(own, Mapping) and str(own.get('type')) in _COSAM:
+            yield _cosam_position(value.get('after') or value.get('position'), own)
+        elif str(value.get('type')) in _COSAM:
+            yield _cosam_position(None, value)
+        else:
+            for inner in value.values():
+                yield from _cosam_positions(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _cosam_positions(inner)
+
+
+def _cosam_position(after: Any, cosam: Mapping) -> str:
+    # Our backbones say position='after_layer3', PluggedBackbone after='layer3'.
+    words = 'in the model' if after is None else \
+        f'after {str(after).removeprefix("after_")}'
+    frames, size = cosam.get('num_frames'), cosam.get('spatial_size')
+    if frames and isinstance(size, (list, tuple)):
+        words += f': {frames} frames of {_TIMES.join(map(str, size))}'
+    return words + ''.join(f', without {part} mask' for part in ('spatial', 'channel')
+                           if cosam.get(f'with_{part}') is False)
+
+
+def _parameters(found: WorkDir) -> str:
+    try:
+        state_dict = unwrap_state_dict(found.checkpoint)
+    except ValueError:
+        return ''
+    count = sum(value.numel() for name, value in state_dict.items()
+                if not name.endswith(_BUFFERS))
+    return f'{count / 1e6:.2f} M in the checkpoint'
+
+
+def _views(found: WorkDir) -> str:
+    """How a test looks at a clip, on which metrics depend: '64 frames, TenCrop'."""
+    steps = _tested_dataset(found).get('pipeline')
+    words = []
+    for step in steps if isinstance(steps, (list, tuple)) else ():
+        frames = get_in(step, 'clip_len') or get_in(step, 'num_frames')
+        if frames:
+            mode = str(step.get('mode') or '').replace('_', ' ')
+            count = step.get('num_clips') or 1
+            words.append((f'{mode}: ' if mode else '')
+                         + (f'{count}{_TIMES}' if count != 1 else '')
+                         + f'{frames} frames')
+        kind = str(get_in(step, 'type'))
+        if 'Crop' in kind:
+            words.append(kind.rpartition('.')[2])
+    return ', '.join(words)
+
+
+def _length(found: WorkDir) -> str:
+    epoch, iterations = found.meta.get('epoch'), found.meta.get('iter')
+    if not isinstance(epoch, int):
+        return ''
+    total = get_in(found.config, 'train_cfg', 'max_epochs')
+    words = f'{epoch} of {total} epochs' if total else f'{epoch} epochs'
+    return words + (f', {iterations:,} iterations' if isinstance(iterations, int)
+                    else '')
+
+
+def _time(found: WorkDir) -> str:
+    """From the start of the last training to the checkpoint."""
+    if found.started is None:
+        return ''
+    words = f'{found.started:%Y-%m-%d %H:%M}'
+    try:
+        end = datetime.strptime(str(found.meta.get('time')), '%Y%m%d_%H%M%S')
+    except ValueError:
+        return words
+    return f'{words} to {end:%Y-%m-%d %H:%M}'
+
+
+def _missing(found: WorkDir) -> list[Block]:
+    missing = [page.missing(f'what {found.relative(path)} holds', reason)
+               for path, reason in found.damaged]
+    where = f'below {found.root}'
+    if found.config_file is None:
+        missing.append(page.missing(
+            'config and model', f'There is no config {where}.',
+            'Training writes it into its work dir.'))
+    if found.checkpoint_file is None:
+        missing.append(page.missing(
+            'the checkpoint', f'There is no checkpoint that can be read {where}.',
+            'Training writes it into its work dir; --checkpoint FILE names another.'))
+    if found.metrics[1] not in ('test', 'splits'):
+        missing.append(page.missing('metrics of a test', 'No test wrote its log '
+                                    f'{where}.', _test_command(found)))
+    return missing
+
+
+# -- reproduction --------------------------------------------------------------------
+
+
+def reproduce_section(found: WorkDir) -> Section:
+    """Commands, versions and files."""
+    blocks = []
+    if found.config_file:
+        blocks.append(page.code('Commands, from the root of cosam_mm',
+                                 '\n'.join(_commands(found))))
+    environment = _environment(found.training_logs)
+    if environment:
+        blocks += [page.text('The training ran with:'), page.facts(environment)]
+    files = {'Config': [found.config_file], 'Checkpoint': [found.checkpoint_file],
+             'Training logs': found.training_logs,
+             'Test logs': [path for path, _ in found.test_logs],
+             'Scores': found.score_files, 'Features': found.feature_files}
+    blocks += [
+        page.text('This report was written with:'),
+        page.facts((name, _version(name)) for name in _PACKAGES if _version(name)),
+        page.text('It was made of these files:'), page.facts([
+            ('Folder', str(found.root)),
+            ('Data set', str(found.data_root or 'not found')),
+            *((name, '\n'.join(map(found.relative, paths)))
+              for name, paths in files.items() if any(paths))])]
+    return Section('reproduce', 'Reproduce', 'What these results were made with, and '
+                   'the commands that make them again.', blocks)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ''
+
+
+def _environment(training_logs: Sequence[Path]) -> list[tuple[str, str]]:
+    """Versions and devices from the head of the last training's log."""
+    try:
+        log = max(training_logs[-1].parent.parent.glob('*.log'))
+        head = log.read_bytes()[:20_000].decode(errors='replace')
+    except (OSError, ValueError, IndexError):  # no log
+        return []
+    found = {name: re.search(rf'^ +{re.escape(name)}: (.+)$', head, re.MULTILINE)
+             for name in _ENVIRONMENT}
+    return [(name, line[1].strip()) for name, line in found.items() if line]
+
+
+def _config_name(found: WorkDir) -> str:
+    """The shipped config of that name, else the one in the work dir."""
+    shipped = Path(cosam_mm.__file__).parent / '.mim' / 'configs'
+    for path in (shipped / f'{found.name}.py', shipped / 'reid' / f'{found.name}.py'):
+        if found.name and path.is_file():
+            return f'configs/{path.relative_to(shipped).as_posix()}'
+    return str(found.config_file)
+
+
+def _data_option(found: WorkDir) -> list[str]:
+    return ['--data-root', str(found.data_root)] if found.data_root else []
+
+
+def _test_command(found: WorkDir) -> str:
+    """Tests the checkpoint and keeps what a report shows; '' without a checkpoint."""
+    is_reid = found.task == REID
+    if found.config_file is None or found.checkpoint_file is None:
+        return ''
+    return shlex.join([
+        'python', 'tools/test.py', _config_name(found), str(found.checkpoint_file),
+        *_data_option(found), '--work-dir', str(found.root / 'test'),
+        *(['--rerank'] if is_reid else []), '--dump',
+        str(found.root / ('features.npz' if is_reid else 'scores.npz'))])
+
+
+def _commands(found: WorkDir) -> list[str]:
+    seed = found.meta.get('seed')
+    train = ['python', 'tools/train.py', _config_name(found), *_data_option(found),
+             '--work-dir', 'work_dirs/reproduced',
+             *(['--seed', str(seed)] if isinstance(seed, int) else [])]
+    test = _test_command(found)
+    report = ['python', 'tools/report.py', str(found.root)]
+    return [shlex.join(train), *([test] if test else []), shlex.join(report)]
+
+
+# -- training ------------------------------------------------------------------------
+
+
+def training_section(found: WorkDir) -> Section:
+    """Curves of all trainings in one plot, and a table of validations for each."""
+    what = 'the training curves'
+    logs, blocks = [], []
+    if not found.training_logs:
+        blocks.append(page.missing(
+            what, f'no scalars.json lies below {found.root}',
+            'Give the folder that holds the --work-dir of tools/train.py.'))
+    for one in group_runs(found.training_logs, found.root):
+        try:
+            log = read_training_log(one.files, one.name)
+        except ValueError as error:
+            blocks.append(page.missing(f'{what} of {one.name}', str(error)))
+            continue
+        logs.append(log)
+        if log.problems:
+            blocks.append(page.missing(f'parts of the log of {log.name}',
+                                        name_some(log.problems, separator='; ')))
+    if logs:
+        blocks = [*(page.facts(_training_facts(log)) for log in logs), *_curves(logs),
+                  *blocks, *(_validations(log) for log in logs if log.metrics)]
+    return Section('training', 'Training', 'What was logged while the model was '
+                   'trained, and each validation.', blocks)
+
+
+def _training_facts(log: TrainingLog) -> Iterator[tuple[str, Any]]:
+    last = log.train[-1]
+    yield 'training', log.name
+    if log.by_epoch:
+        yield 'epochs', f'{last.epoch:.4g}'
+    yield 'iterations', f'{last.iteration:,}'
+    yield 'time in iterations', duration(log.seconds)
+    if log.num_resumed:
+        yield 'resumed', 'once' if log.num_resumed == 1 else f'{log.num_resumed} times'
+    if math.isfinite(last.values.get('loss', math.nan)):
+        yield 'last training loss', last.values['loss']
+    for key in log.metrics[:1]:
+        best = log.best(key)
+        if best is not None:
+            yield f'best {key}', f'{best.value:.4f}, {_when(log, best.record)}'
+
+
+def _when(log: TrainingLog, record: LogRecord) -> str:
+    return (f'epoch {record.epoch:.0f}' if log.by_epoch
+            else f'iteration {record.iteration:,}')
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> duration(3725.4), duration(59.6), duration(float('nan'))
+    ('1 h 02 min', '1 min 00 s', 'not logged')
+    """
+    if not math.isfinite(seconds):
+        return 'not logged'
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f'{minutes} min {rest:02d} s'
+    return f'{minutes // 60:,} h {minutes % 60:02d} min'
+
+
+def _curves(logs: Sequence[TrainingLog]) -> list[Block]:
+    panels, x_label, caption = training_curves(logs)
+    return [page.gallery([
+        page.plot(panel.title, draw_curves([replace(panel, title='')], x_label),
+                   f'{panel.title} over {x_label}s: '
+                   + ', '.join(curve.label for curve in panel.curves))
+        for panel in panels], 'Curves'), page.text(caption)]
+
+
+def _validations(log: TrainingLog) -> Block:
+    rows = [[round(record.epoch) if log.by_epoch else record.iteration,
+             *(record.values.get(key) for key in log.metrics)] for record in log.val]
+    return page.table(f'Validations of {log.name}', [
+        'epoch' if log.by_epoch else 'iteration', *log.metrics], rows, digits=4)
