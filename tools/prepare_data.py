@@ -1,4 +1,4 @@
-"""Turn a data set as downloaded, or a drawn one, into what the configs read.
+"""Turn a data set as downloaded, or a synthetic one, into what the configs read.
 
     python tools/prepare_data.py hmdb51 --videos DIR --splits DIR --out data/hmdb51
     python tools/prepare_data.py ucf101 --videos DIR --splits DIR --out data/ucf101
@@ -11,16 +11,24 @@ Exit status: 0 done; 1 videos are missing or unreadable and --allow-missing was 
 given; 2 the input is wrong. It can be run again: what is finished stays.
 """
 import argparse
+import errno
 import shlex
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Callable, NamedTuple, Optional
+from typing import Optional
 
 from cosam_mm.datasets import preparation
+from cosam_mm.utils.cli import (
+    at_least_two,
+    non_negative_int,
+    one_line_errors,
+    share,
+)
 
 NUM_NAMES_SHOWN = 20
-
+# What a disk refuses, whoever wrote the program: no space, no permission, read-only.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 SOURCES = {
     'hmdb51': (
         "videos (hmdb51_org.rar, a .rar per class in it) and split files "
@@ -33,42 +41,20 @@ SOURCES = {
 }
 
 
-class Subcommand(NamedTuple):
-    """Everything the command line knows of one data set."""
-
-    name: str
-    help: str
-    add_arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], int]
+# -- hmdb51, ucf101: videos and split files that the user has ------------------
 
 
 def add_official_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of a data set that the user has on disk."""
-    parser.add_argument(
-        '--videos', type=Path, required=True, metavar='DIR',
-        help='folder that holds a folder of videos per class')
-    parser.add_argument(
-        '--splits', type=Path, required=True, metavar='DIR',
-        help='folder of the official split files (testTrainMulti_7030_splits of '
-        'HMDB51, ucfTrainTestlist of UCF101)')
-    add_out_argument(parser)
+    add_path(parser, '--videos', 'folder that holds a folder of videos per class')
+    add_path(parser, '--splits', 'folder of the official split files '
+               '(testTrainMulti_7030_splits of HMDB51, ucfTrainTestlist of UCF101)')
+    add_path(parser, '--out', 'where annotation files, the link to the videos and '
+               'frames go: the --data-root of tools/train.py')
     parser.add_argument(
         '--allow-missing', action='store_true',
         help='go on without videos that are missing or unreadable; the lists then '
         'hold only what is there, and scores compare with nothing published')
-    add_frame_arguments(parser)
-
-
-def add_out_argument(parser: argparse.ArgumentParser) -> None:
-    """The folder that configs know as data root."""
-    parser.add_argument(
-        '--out', type=Path, required=True, metavar='DIR',
-        help='where annotation files, the link to the videos and frames go: the '
-        '--data-root of tools/train.py')
-
-
-def add_frame_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of frame extraction."""
     parser.add_argument(
         '--frames', action='store_true',
         help='extract RGB frames to OUT/rawframes and write lists of them')
@@ -78,43 +64,16 @@ def add_frame_arguments(parser: argparse.ArgumentParser) -> None:
         'two-stream networks use and takes about a second a frame and core, '
         'farneback a fiftieth of it')
     parser.add_argument(
-        '--short-side', type=zero_or_more, default=preparation.DEFAULT_SHORT_SIDE,
-        metavar='PIXELS',
+        '--short-side', type=non_negative_int, metavar='PIXELS',
+        default=preparation.DEFAULT_SHORT_SIDE,
         help='shrink frames whose short side is longer to this, never enlarge; 0 '
         'keeps every size (default: %(default)s, which the crops, 224 at most, fit '
         'into; the official videos of both data sets are 240 high and stay so)')
     parser.add_argument(
-        '--num-workers', type=zero_or_more, default=preparation.default_num_workers(),
-        metavar='N',
+        '--num-workers', type=non_negative_int, metavar='N',
+        default=preparation.default_num_workers(),
         help='processes that extract frames; 0 works in this one (default: four, or '
         'as many as there are CPUs; here %(default)s)')
-
-
-def zero_or_more(text: str) -> int:
-    """Reads a number that may be 0 but not negative."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f'must be 0 or more, got {number}')
-    return number
-
-
-def share(text: str) -> float:
-    """Reads a number from 0 to 1."""
-    number = float(text)
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f'must lie in 0 to 1, got {number:g}')
-    return number
-
-
-def add_share_arguments(parser: argparse.ArgumentParser,
-                        options: dict[str, tuple[float, str]]) -> None:
-    """Arguments of a drawn data set's difficulty: name -> (default, what it is)."""
-    group = parser.add_argument_group(
-        'difficulty', 'each from 0, none of it, to 1; other values draw another data '
-        'set, into a folder of its own')
-    for name, (default, what) in options.items():
-        group.add_argument(f'--{name}', type=share, default=default, metavar='SHARE',
-                           help=f'{what} (default: %(default)s)')
 
 
 def run_official(args: argparse.Namespace) -> int:
@@ -128,12 +87,7 @@ def run_official(args: argparse.Namespace) -> int:
     found = annotate(lists, args.videos, args.out, args.allow_missing)
     if found is None:
         return 1
-    complete = True
-    if args.frames or args.flow:
-        settings = preparation.FrameSettings(args.short_side, args.flow)
-        complete = annotate_frames(
-            lists, found, args.out, settings, args.num_workers, args.allow_missing)
-    if not complete:
+    if (args.frames or args.flow) and not annotate_frames(lists, found, args):
         return 1
     print_next_command(f'resnext101_cosam_bert_{lists.name}', args.out)
     if args.flow:
@@ -141,24 +95,104 @@ def run_official(args: argparse.Namespace) -> int:
     return 0
 
 
+def annotate(
+    lists: preparation.SplitLists, videos_dir: Path, out_dir: Path,
+    allow_missing: bool,
+) -> Optional[dict[preparation.ListedClip, str]]:
+    """Writes the lists of videos; returns what was found, or None at a gap."""
+    located = preparation.locate_clips(lists, preparation.index_videos(videos_dir))
+    out_dir.mkdir(parents=True, exist_ok=True)
+    print(f'{lists.name}: {len(lists.classes)} classes, {len(located.found)} of '
+          f'{len(located.found) + len(located.missing)} listed videos found, '
+          f'{located.num_unlisted} videos in no list')
+    if not located.found:
+        print(f'no listed video lies in {videos_dir}: expected '
+              f'{videos_dir / lists.classes[0]}/<clip>.avi and so on')
+    per_class = Counter(clip.label for clip in located.missing)
+    listed = Counter(clip.label for clip in lists.used_clips())
+    details = ['videos are missing:', *(
+        f'  {lists.classes[label]}: {per_class[label]} of {listed[label]}'
+        for label in sorted(per_class))]
+    if not report_gaps(out_dir / 'missing_videos.txt',
+                       [clip.path for clip in located.missing], '\n'.join(details),
+                       allow_missing, 'videos are missing, no annotation was written; '
+                       'get them'):
+        return None
+    preparation.link_videos(videos_dir, out_dir)
+    preparation.write_classes(out_dir, lists)
+    counts = preparation.write_video_lists(out_dir, lists, located.found)
+    report_counts(lists, counts, 'videos')
+    return located.found
+
+
+def annotate_frames(lists: preparation.SplitLists,
+                    found: dict[preparation.ListedClip, str],
+                    args: argparse.Namespace) -> bool:
+    """Extracts frames and writes their lists; returns whether that succeeded."""
+    result = preparation.extract_frames(
+        found.values(), args.out / 'videos', args.out / 'rawframes',
+        preparation.FrameSettings(args.short_side, args.flow), args.num_workers)
+    print(f'frames of {len(result.num_frames)} videos in {args.out / "rawframes"}, '
+          f'{result.num_skipped} of them from before')
+    if not report_gaps(args.out / 'unreadable_videos.txt',
+                       [f'{video}\t{why}' for video, why in result.unreadable.items()],
+                       'videos cannot be read:', args.allow_missing,
+                       'videos cannot be read, no list of frames was written; get '
+                       'them again'):
+        return False
+    counts = preparation.write_rawframe_lists(
+        args.out, lists, found, result.num_frames)
+    report_counts(lists, counts, 'rawframes')
+    return True
+
+
+def report_gaps(path: Path, names: list[str], details: str, is_allowed: bool,
+                error: str) -> bool:
+    """Writes and prints the names of videos that lack; returns whether to go on."""
+    if not names:
+        path.unlink(missing_ok=True)  # of an earlier run
+        return True
+    preparation.write_lines(path, names)
+    shown = names[:NUM_NAMES_SHOWN]
+    print(f'{len(names)} {details}')
+    print(f'the first {len(shown)} (all {len(names)}: {path}):')
+    for name in shown:
+        print(f'  {name}')
+    if not is_allowed:
+        print(f'error: {error}, or pass --allow-missing to go on without',
+              file=sys.stderr)
+    return is_allowed
+
+
+def report_counts(
+    lists: preparation.SplitLists, counts: dict[tuple[int, str], int], kind: str
+) -> None:
+    """Prints found/official of every list."""
+    for (split, subset), count in counts.items():
+        print(f'{kind} split {split} {subset}: '
+              f'{count}/{len(lists.clips[split, subset])}')
+
+
+# -- demo, reid-demo: synthetic data -------------------------------------------
+
+
 def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the drawn action data set."""
-    add_out_argument(parser)
+    """Arguments of the synthetic action data set."""
+    add_path(parser, '--out', 'where annotation files and videos go: the '
+               '--data-root of tools/train.py')
     parser.add_argument(
         '--num-videos-per-class', type=int, default=60, metavar='N',
-        help='clips to draw for each class (default: %(default)s)')
-    parser.add_argument(
-        '--seed', type=int, default=0, metavar='S',
-        help='the same seed draws the same data set (default: %(default)s)')
-    add_share_arguments(parser, dict(
+        help='clips to generate for each class (default: %(default)s)')
+    add_seed_and_difficulty(
+        parser,
         clutter=(0.5, 'how much there is around the target: small objects in motion, '
                  'shapes behind, texture and drift of the background'),
         occlusion=(0.0, 'share of the clips in which something opaque passes before '
-                   'the target')))
+                   'the target'))
 
 
 def run_demo(args: argparse.Namespace) -> int:
-    """Draws the demo data set and prepares it as if it had been downloaded."""
+    """Generates the demo data set and prepares it as if it had been downloaded."""
     from cosam_mm.datasets.synthetic.action_dataset_files import (
         generate_action_dataset,
     )
@@ -174,43 +208,37 @@ def run_demo(args: argparse.Namespace) -> int:
 
 
 def add_reid_demo_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the drawn re-ID data set."""
+    """Arguments of the synthetic re-ID data set."""
+    add_path(parser, '--out', 'where bbox_train, bbox_test and info go: the '
+               '--data-root of tools/train.py')
     parser.add_argument(
-        '--out', type=Path, required=True, metavar='DIR',
-        help='where bbox_train, bbox_test and info go: the --data-root of '
-        'tools/train.py')
-    parser.add_argument(
-        '--num-pids', type=int, default=120, metavar='N',
-        help='identities to draw, half of them to train on (default: %(default)s)')
+        '--num-pids', type=at_least_two, default=120, metavar='N',
+        help='identities to generate, half of them to train on (default: %(default)s)')
     parser.add_argument(
         '--num-cameras', type=int, default=3, metavar='N',
         help='cameras, 2 to 9 (default: %(default)s)')
     parser.add_argument(
         '--size', type=int, nargs=2, default=(64, 32), metavar=('H', 'W'),
         help='height and width of the images (default: 64 32)')
-    parser.add_argument(
-        '--seed', type=int, default=0, metavar='S',
-        help='the same seed draws the same data set (default: %(default)s)')
-    add_share_arguments(parser, dict(
+    add_seed_and_difficulty(
+        parser,
         clutter=(0.6, 'things and textures in the background, and others who walk '
                  'there'),
         occlusion=(0.35, 'chance that something stands or passes before the person'),
         accessories=(0.5, 'how much people carry: bags, hats, umbrellas'),
-        misalignment=(0.5, 'how badly the boxes sit, and how much they jitter')))
+        misalignment=(0.5, 'how badly the boxes sit, and how much they jitter'))
 
 
 def run_reid_demo(args: argparse.Namespace) -> int:
-    """Draws walking persons in MARS's layout."""
+    """Generates walking persons in MARS's layout."""
     from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
     from cosam_mm.datasets.synthetic.walking_tracklet import Difficulty
-    if args.num_pids < 2:
-        raise ValueError(f'--num-pids is {args.num_pids}; allowed: 2 and above')
     num_train = args.num_pids // 2
     num_test = args.num_pids - num_train
     generate_reid_dataset(args.out, num_train, num_test, args.num_cameras, args.seed,
-                      tuple(args.size), difficulty=Difficulty(
-                          args.clutter, args.occlusion, args.accessories,
-                          args.misalignment))
+                          tuple(args.size), difficulty=Difficulty(
+                              args.clutter, args.occlusion, args.accessories,
+                              args.misalignment))
     print(f'{args.out}: {num_train} identities to train on, {num_test} to test on, '
           f'{args.num_cameras} cameras')
     print('next: python tools/train.py configs/reid/resnet14_cosam45_tp_demo.py '
@@ -218,19 +246,32 @@ def run_reid_demo(args: argparse.Namespace) -> int:
     return 0
 
 
+def add_seed_and_difficulty(parser: argparse.ArgumentParser, **shares) -> None:
+    """Arguments that both synthetic data sets have; name -> (default, what it is)."""
+    parser.add_argument(
+        '--seed', type=int, default=0, metavar='S',
+        help='the same seed generates the same data set (default: %(default)s)')
+    group = parser.add_argument_group(
+        'difficulty', 'each from 0, none of it, to 1; other values generate another '
+        'data set, into a folder of its own')
+    for name, (default, what) in shares.items():
+        group.add_argument(f'--{name}', type=share, default=default, metavar='SHARE',
+                           help=f'{what} (default: %(default)s)')
+
+
+# -- crop: tracklets out of a video --------------------------------------------
+
+
 def add_crop_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the cutting of tracklets."""
+    """Arguments of the cropping of tracklets."""
+    add_path(parser, '--video', 'what a camera saw', metavar='FILE')
+    add_path(parser, '--tracks', 'what a tracker found in it, in MOT format: lines '
+               'frame,id,x,y,w,h[,...], frames from 1. The ids become the pids: '
+               'several cameras must agree on them', metavar='FILE')
+    add_path(parser, '--out', 'where <pid>/<camid>/<tracklet>/*.jpg goes, the layout '
+               'of TrackletFolder')
     parser.add_argument(
-        '--video', type=Path, required=True, metavar='FILE', help='what a camera saw')
-    parser.add_argument(
-        '--tracks', type=Path, required=True, metavar='FILE',
-        help='what a tracker found in it, in MOT format: lines frame,id,x,y,w,h[,...], '
-        'frames from 1. The ids become the pids: several cameras must agree on them')
-    parser.add_argument(
-        '--out', type=Path, required=True, metavar='DIR',
-        help='where <pid>/<camid>/<tracklet>/*.jpg goes, the layout of TrackletFolder')
-    parser.add_argument(
-        '--camid', type=zero_or_more, default=1, metavar='K',
+        '--camid', type=non_negative_int, default=1, metavar='K',
         help='number of the camera (default: %(default)s); run again with the video, '
         'the tracks and the number of the next one')
     parser.add_argument(
@@ -254,7 +295,7 @@ def run_crop(args: argparse.Namespace) -> int:
         CropSettings,
         crop_tracklets,
     )
-    from cosam_mm.datasets.video_file import UnreadableVideo
+    from cosam_mm.datasets.video_reader import UnreadableVideo
     settings = CropSettings(args.camid, args.padding, args.min_height, args.max_gap,
                             args.min_frames)
     try:
@@ -264,8 +305,8 @@ def run_crop(args: argparse.Namespace) -> int:
         return 2
     print(f'camera {args.camid}: {report.num_tracklets} tracklets, '
           f'{report.num_images} images in {args.out}')
-    print(f'boxes cut off at the edge of the picture: {report.num_clipped}\n'
-          f'left out: {report.num_empty} boxes outside the picture or empty, '
+    print(f'boxes cut off at the edge of the frame: {report.num_clipped}\n'
+          f'left out: {report.num_empty} boxes outside the frame or empty, '
           f'{report.num_low} lower than {args.min_height} pixels, '
           f'{report.num_after_end} after the last frame, '
           f'{report.num_short_tracklets} tracklets of fewer than {args.min_frames} '
@@ -273,112 +314,27 @@ def run_crop(args: argparse.Namespace) -> int:
     return 0
 
 
-# A new data set is one more line here and its two functions above.
-SUBCOMMANDS = (
-    Subcommand('hmdb51', 'HMDB51, 51 classes, 6,766 clips', add_official_arguments,
+# -- the command line ----------------------------------------------------------
+
+
+# Name -> what it is, its arguments, what it does.
+SUBCOMMANDS = {
+    'hmdb51': ('HMDB51, 51 classes, 6,766 clips', add_official_arguments, run_official),
+    'ucf101': ('UCF101, 101 classes, 13,320 clips', add_official_arguments,
                run_official),
-    Subcommand('ucf101', 'UCF101, 101 classes, 13,320 clips', add_official_arguments,
-               run_official),
-    Subcommand('demo', 'draw a small action data set, nothing to download',
-               add_demo_arguments, run_demo),
-    Subcommand('reid-demo', 'draw walking persons in the layout of MARS, nothing to '
-               'download', add_reid_demo_arguments, run_reid_demo),
-    Subcommand('crop', 'cut tracklets out of a video by the boxes of a tracker',
-               add_crop_arguments, run_crop),
-)
+    'demo': ('generate a small action data set, nothing to download',
+             add_demo_arguments, run_demo),
+    'reid-demo': ('generate walking persons in the layout of MARS, nothing to download',
+                  add_reid_demo_arguments, run_reid_demo),
+    'crop': ('cut tracklets out of a video by the boxes of a tracker',
+             add_crop_arguments, run_crop),
+}
 
 
-def annotate(
-    lists: preparation.SplitLists, videos_dir: Path, out_dir: Path,
-    allow_missing: bool,
-) -> Optional[dict[preparation.ListedClip, str]]:
-    """Writes the lists of videos; returns what was found, or None at a gap."""
-    located = preparation.locate_clips(lists, preparation.index_videos(videos_dir))
-    out_dir.mkdir(parents=True, exist_ok=True)
-    gaps = [clip.path for clip in located.missing]
-    write_names(out_dir / 'missing_videos.txt', gaps)
-    print(f'{lists.name}: {len(lists.classes)} classes, {len(located.found)} of '
-          f'{len(located.found) + len(gaps)} listed videos found, '
-          f'{located.num_unlisted} videos in no list')
-    if gaps:
-        report_missing(lists, located, videos_dir, out_dir)
-        if not allow_missing:
-            print('error: videos are missing, no annotation was written; get them, or '
-                  'pass --allow-missing to go on without', file=sys.stderr)
-            return None
-    preparation.link_videos(videos_dir, out_dir)
-    preparation.write_classes(out_dir, lists)
-    counts = preparation.write_video_lists(out_dir, lists, located.found)
-    report_counts(lists, counts, 'videos')
-    return located.found
-
-
-def annotate_frames(
-    lists: preparation.SplitLists, found: dict[preparation.ListedClip, str],
-    out_dir: Path, settings: preparation.FrameSettings, num_workers: int,
-    allow_missing: bool,
-) -> bool:
-    """Extracts frames and writes their lists; returns whether that succeeded."""
-    result = preparation.extract_frames(
-        found.values(), out_dir / 'videos', out_dir / 'rawframes', settings,
-        num_workers)
-    print(f'frames of {len(result.num_frames)} videos in {out_dir / "rawframes"}, '
-          f'{result.num_skipped} of them from before')
-    unreadable = [f'{video}\t{why}' for video, why in result.unreadable.items()]
-    write_names(out_dir / 'unreadable_videos.txt', unreadable)
-    if unreadable:
-        print(f'{len(unreadable)} videos cannot be read:')
-        print_first(unreadable, out_dir / 'unreadable_videos.txt')
-        if not allow_missing:
-            print('error: videos cannot be read, no list of frames was written; get '
-                  'them again, or pass --allow-missing to go on without',
-                  file=sys.stderr)
-            return False
-    counts = preparation.write_rawframe_lists(
-        out_dir, lists, found, result.num_frames)
-    report_counts(lists, counts, 'rawframes')
-    return True
-
-
-def write_names(path: Path, names: list[str]) -> None:
-    """Writes a list of problems, or removes the one of an earlier run."""
-    if names:
-        preparation.write_lines(path, names)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def report_missing(
-    lists: preparation.SplitLists, located: preparation.LocatedClips,
-    videos_dir: Path, out_dir: Path,
-) -> None:
-    """Prints the gaps: how many in each class, and the first names."""
-    if not located.found:
-        print(f'no listed video lies in {videos_dir}: expected '
-              f'{videos_dir / lists.classes[0]}/<clip>.avi and so on')
-    per_class = Counter(clip.label for clip in located.missing)
-    listed = Counter(clip.label for clip in lists.used_clips())
-    print(f'{len(located.missing)} videos are missing:')
-    for label in sorted(per_class):
-        print(f'  {lists.classes[label]}: {per_class[label]} of {listed[label]}')
-    print_first([clip.path for clip in located.missing], out_dir / 'missing_videos.txt')
-
-
-def print_first(names: list[str], path: Path) -> None:
-    """Prints as many names as one can look through, and where all of them are."""
-    shown = names[:NUM_NAMES_SHOWN]
-    print(f'the first {len(shown)} (all {len(names)}: {path}):')
-    for name in shown:
-        print(f'  {name}')
-
-
-def report_counts(
-    lists: preparation.SplitLists, counts: dict[tuple[int, str], int], kind: str
-) -> None:
-    """Prints found/official of every list."""
-    for (split, subset), count in counts.items():
-        print(f'{kind} split {split} {subset}: '
-              f'{count}/{len(lists.clips[split, subset])}')
+def add_path(parser: argparse.ArgumentParser, option: str, what: str,
+               metavar: str = 'DIR') -> None:
+    """An option that must be given and names a folder or file."""
+    parser.add_argument(option, type=Path, required=True, metavar=metavar, help=what)
 
 
 def print_next_command(config: str, out_dir: Path) -> None:
@@ -392,11 +348,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     subparsers = parser.add_subparsers(dest='dataset', required=True, metavar='DATASET')
-    for command in SUBCOMMANDS:
-        subparser = subparsers.add_parser(
-            command.name, help=command.help, description=command.help)
-        command.add_arguments(subparser)
-        subparser.set_defaults(run=command.run)
+    for name, (what, add_arguments, run) in SUBCOMMANDS.items():
+        subparser = subparsers.add_parser(name, help=what, description=what)
+        add_arguments(subparser)
+        subparser.set_defaults(run=run)
     return parser
 
 
@@ -404,8 +359,11 @@ def main(argv: Optional[list[str]] = None) -> int:
     """Runs one subcommand; a user's mistake is one line and status 2."""
     args = make_parser().parse_args(argv)
     try:
-        return args.run(args)
-    except (OSError, ValueError) as error:
+        with one_line_errors():
+            return args.run(args)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
         print(f'error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:

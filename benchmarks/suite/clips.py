@@ -164,8 +164,9 @@ def _pipelines(size: int) -> dict:
 
 
 def _decode_in_order(results: dict) -> dict:
-    from cosam_mm.datasets.video_reader import DecordReader
-    imgs = DecordReader(results['filename']).get_batch(results['frame_inds'])
+    from cosam_mm.datasets.video_reader import VideoReader
+    reader = VideoReader(results['filename'], backend='decord')
+    imgs = reader.get_batch(results['frame_inds'])
     size = imgs.shape[1:3]
     results.update(imgs=list(imgs), original_shape=size, img_shape=size)
     return results
@@ -253,7 +254,7 @@ def _processor(setting: _Setting) -> Iterator[Figure]:
 
 
 def _first(setting: _Setting) -> Iterator[Figure]:
-    from cosam_mm.datasets.video_reader import forget_files
+    from cosam_mm.datasets.video_decoders import forget_files
     with _one_core():
         yield from _compared(setting, 'first', 'processor time, first reading',
                              time.process_time, forget_files)

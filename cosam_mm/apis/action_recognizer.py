@@ -12,8 +12,8 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from torch import Tensor, nn
 
-from cosam_mm.datasets.action_annotation import read_class_names
-from cosam_mm.datasets.video_file import UnreadableVideo
+from cosam_mm.datasets.preparation.annotation_files import read_class_names
+from cosam_mm.datasets.video_reader import UnreadableVideo
 from cosam_mm.evaluation.functional.score_fusion import class_probabilities
 from cosam_mm.layers.mask_recording import ModuleMasks, record_masks, split_masks
 

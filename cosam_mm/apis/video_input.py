@@ -22,8 +22,7 @@ from cosam_mm.datasets.image_files import (
     list_images,
     read_image,
 )
-from cosam_mm.datasets.video_file import UnreadableVideo
-from cosam_mm.datasets.video_reader import FallbackReader
+from cosam_mm.datasets.video_reader import UnreadableVideo, VideoReader
 
 __all__ = ['MemoryReader', 'describe', 'image_files', 'is_path', 'open_video',
            'read_frames']
@@ -185,7 +184,7 @@ class MemoryReader:
         return np.stack([self._frames[min(index, last)] for index in indices])
 
 
-def open_video(video: Any, channels: int = 3) -> Union[FallbackReader, MemoryReader]:
+def open_video(video: Any, channels: int = 3) -> Union[VideoReader, MemoryReader]:
     """A reader of anything that counts as a video.
 
     Args:
@@ -203,6 +202,6 @@ def open_video(video: Any, channels: int = 3) -> Union[FallbackReader, MemoryRea
     if not os.path.isfile(path):
         raise FileNotFoundError(f'There is no video {path}.')
     try:
-        return FallbackReader(path)
+        return VideoReader(path)
     except UnreadableVideo as error:
         raise ValueError(f'{path} cannot be decoded: {error}') from None

@@ -13,9 +13,9 @@ Layout, as ``tools/prepare_data.py`` makes it:
     <data_root>/<name>_{train,val}_split_{1,2,3}_{videos,rawframes}.txt
     <data_root>/<name>_classes.txt            line k names label k
 
-The lists are described in ``annotation.py``. The folders, every line of the list and
-the classes are checked at once; the clips themselves are met when they are read (see
-``transforms/video.py``).
+The lists are described in ``preparation/annotation_files.py``. The folders, every line
+of the list and the classes are checked at once, the clips themselves when they are read
+(see ``transforms/video_loading.py``).
 """
 import os
 from typing import Optional
@@ -23,19 +23,25 @@ from typing import Optional
 from mmaction.datasets import RawframeDataset, VideoDataset
 from mmaction.registry import DATASETS
 
-from .action_annotation import Entry, read_annotations, read_class_names
-from .unreadable_samples import draw_readable
+from cosam_mm.utils.messages import name_some
+
+from .preparation.annotation_files import (
+    Entry,
+    annotation_path,
+    read_annotations,
+    read_class_names,
+)
+from .unreadable_samples import load_readable
 
 __all__ = ['ActionFrameDataset', 'ActionVideoDataset']
 
 SUBSETS = ('train', 'val')
-_MAX_NAMED = 5
 
 
 def preparation_hint(name: str, data_root: str, flags: str = '') -> str:
     """What to do about missing data, for an error message."""
     if name == 'demo':
-        return f'Draw it: python tools/prepare_data.py demo --out {data_root}'
+        return f'Make it: python tools/prepare_data.py demo --out {data_root}'
     known = name if name in ('hmdb51', 'ucf101') else 'hmdb51|ucf101'
     return (f'Prepare it: python tools/prepare_data.py {known} --videos DIR '
             f'--splits DIR --out {data_root}{flags}')
@@ -57,29 +63,50 @@ class _SplitDataset:
 
     Subclasses set ``list_kind`` (the end of the annotation file's name), whether
     ``with_frames``, and ``prefix_key``, and make data items in ``make_item``.
+
+    Args:
+        base: ``filename_tmpl`` of frames, for the data set of MMAction2.
     """
 
     list_kind: str
     with_frames: bool
     prefix_key: str
 
-    def __init__(self, *, data_root, name, num_classes, split, subset, ann_file,
-                 data_prefix, lazy_init, flags='', **base) -> None:
+    def __init__(self,
+                 data_root: str,
+                 name: str,
+                 pipeline: list,
+                 num_classes: int,
+                 split: int = 1,
+                 subset: str = 'train',
+                 ann_file: Optional[str] = None,
+                 data_prefix: Optional[dict] = None,
+                 test_mode: bool = False,
+                 modality: str = 'RGB',
+                 indices=None,
+                 serialize_data: bool = True,
+                 lazy_init: bool = False,
+                 max_refetch: int = 100,
+                 **base) -> None:
         _check_choice(split, subset, num_classes)
         data_root = os.fspath(data_root)
-        self.hint = preparation_hint(name, data_root, flags)
+        flags = {'Flow': ' --flow tvl1', 'RGB': ' --frames'}[modality]
+        self.hint = preparation_hint(name, data_root, flags * self.with_frames)
+        data_prefix = dict(data_prefix or {self.prefix_key: self.list_kind})
         if set(data_prefix) != {self.prefix_key}:
             raise ValueError(
                 f'data_prefix must have the one key {self.prefix_key!r}, got '
-                f'{dict(data_prefix)}.')
+                f'{data_prefix}.')
         if not os.path.isdir(data_root):
             raise FileNotFoundError(
                 f'The data root {data_root!r} does not exist. {self.hint}')
         if ann_file is None:
-            ann_file = f'{name}_{subset}_split_{split}_{self.list_kind}.txt'
+            ann_file = annotation_path('', name, split, subset, self.list_kind).name
         super().__init__(
-            ann_file=ann_file, data_root=data_root, num_classes=num_classes,
-            data_prefix=dict(data_prefix), lazy_init=True, **base)
+            ann_file=ann_file, pipeline=pipeline, data_root=data_root,
+            num_classes=num_classes, data_prefix=data_prefix, test_mode=test_mode,
+            modality=modality, indices=indices, serialize_data=serialize_data,
+            lazy_init=True, max_refetch=max_refetch, **base)
         self._metainfo.update(dataset=name, split=split)
         class_file = os.path.join(data_root, f'{name}_classes.txt')
         if os.path.isfile(class_file):
@@ -112,7 +139,7 @@ class _SplitDataset:
 
     def __getitem__(self, idx: int) -> dict:
         """The sample ``idx``, or in training another where it cannot be read."""
-        data, refused = draw_readable(
+        data, refused = load_readable(
             idx, 1 if self.test_mode else self.max_refetch + 1, self.get_data_info,
             self.pipeline, self._rand_another, 'sample_id')
         if data is None:
@@ -123,13 +150,13 @@ class _SplitDataset:
         names = list(dict.fromkeys(refused))
         message = (
             f'No sample came out of the pipeline in {len(refused)} attempt(s): '
-            f'{", ".join(map(repr, names[:_MAX_NAMED]))} of '
+            f'{name_some(list(map(repr, names)))} of '
             f'{self.data_prefix[self.prefix_key]!r} cannot be read (the warnings '
             'above say why). ')
         if self.test_mode:
             return message + (
                 "Set on_unreadable='blank' in the loading transforms of the test "
-                'pipeline to leave such clips out of the figures.')
+                'pipeline to leave such clips out of the metrics.')
         return message + f'Check data_root and the files. {self.hint}'
 
 
@@ -151,12 +178,12 @@ class ActionVideoDataset(_SplitDataset, VideoDataset):
         ann_file: Annotation list, under ``data_root`` unless absolute. Default:
             ``<name>_<subset>_split_<split>_videos.txt``.
         data_prefix: ``video``: folder that paths of the list start from.
-        test_mode: Raise where a sample gives None, rather than draw another.
+        test_mode: Raise where a sample gives None, rather than load another.
         modality: Must be 'RGB': flow is read from frames.
         indices: Keep these samples only, or the first so many.
         serialize_data: Keep items pickled, which saves memory.
         lazy_init: Read the annotation list at the first use.
-        max_refetch: How often training draws another sample in a row.
+        max_refetch: How often training loads another sample in a row.
 
     Raises:
         FileNotFoundError: Data root, annotation list or video folder is missing.
@@ -167,32 +194,12 @@ class ActionVideoDataset(_SplitDataset, VideoDataset):
     with_frames = False
     prefix_key = 'video'
 
-    def __init__(self,
-                 data_root: str,
-                 name: str,
-                 pipeline: list,
-                 num_classes: int,
-                 split: int = 1,
-                 subset: str = 'train',
-                 ann_file: Optional[str] = None,
-                 data_prefix: Optional[dict] = None,
-                 test_mode: bool = False,
-                 modality: str = 'RGB',
-                 indices=None,
-                 serialize_data: bool = True,
-                 lazy_init: bool = False,
-                 max_refetch: int = 100) -> None:
+    def __init__(self, *args, modality: str = 'RGB', **kwargs) -> None:
         if modality != 'RGB':
             raise ValueError(
                 f"Videos are read as 'RGB', got modality={modality!r}. For flow, "
                 'extract frames and use ActionFrameDataset.')
-        super().__init__(
-            data_root=data_root, name=name, pipeline=pipeline,
-            num_classes=num_classes, split=split, subset=subset,
-            ann_file=ann_file, data_prefix=data_prefix or {'video': 'videos'},
-            test_mode=test_mode, modality=modality, indices=indices,
-            serialize_data=serialize_data, lazy_init=lazy_init,
-            max_refetch=max_refetch)
+        super().__init__(*args, **kwargs)
 
     def make_item(self, entry: Entry, path: str) -> dict:
         return {'filename': path, 'label': entry.label,
@@ -219,35 +226,14 @@ class ActionFrameDataset(_SplitDataset, RawframeDataset):
     prefix_key = 'img'
     templates = {'RGB': 'img_{:05}.jpg', 'Flow': 'flow_{}_{:05}.jpg'}
 
-    def __init__(self,
-                 data_root: str,
-                 name: str,
-                 pipeline: list,
-                 num_classes: int,
-                 split: int = 1,
-                 subset: str = 'train',
-                 ann_file: Optional[str] = None,
-                 data_prefix: Optional[dict] = None,
-                 filename_tmpl: Optional[str] = None,
-                 test_mode: bool = False,
-                 modality: str = 'RGB',
-                 indices=None,
-                 serialize_data: bool = True,
-                 lazy_init: bool = False,
-                 max_refetch: int = 100) -> None:
+    def __init__(self, *args, modality: str = 'RGB',
+                 filename_tmpl: Optional[str] = None, **kwargs) -> None:
         if modality not in self.templates:
             raise ValueError(
                 f'modality must be one of {tuple(self.templates)}, got '
                 f'{modality!r}.')
-        super().__init__(
-            data_root=data_root, name=name, pipeline=pipeline,
-            num_classes=num_classes, split=split, subset=subset,
-            ann_file=ann_file, data_prefix=data_prefix or {'img': 'rawframes'},
-            filename_tmpl=filename_tmpl or self.templates[modality],
-            flags=' --flow tvl1' if modality == 'Flow' else ' --frames',
-            test_mode=test_mode, modality=modality, indices=indices,
-            serialize_data=serialize_data, lazy_init=lazy_init,
-            max_refetch=max_refetch)
+        super().__init__(*args, modality=modality, **kwargs,
+                         filename_tmpl=filename_tmpl or self.templates[modality])
 
     def make_item(self, entry: Entry, path: str) -> dict:
         return {'frame_dir': path.rstrip('/'), 'total_frames': entry.num_frames,

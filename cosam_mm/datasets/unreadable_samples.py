@@ -1,26 +1,47 @@
-"""Samples that cannot be read, on their way from a pipeline to whoever keeps count.
+"""Samples that cannot be read: named, counted, and given up where reading hangs.
 
     transform      notes in ``results`` what it could not read, and why
     data set       puts the notes into the metainfo of the sample that comes out,
                    those of samples that it stands in for among them
     loader         carries it from the worker to the process that trains
-    hook           counts and lists them, see ``engine/hooks/bad_samples.py``
+    hook           counts and lists them, see ``unreadable_samples_hook.py``
 
 A sample without notes is as it would be without all this.
+
+Decoders read files that never end, and system calls wait for disks that do not answer.
+Neither can be interrupted from Python. So :func:`within` calls them in a thread of its
+own, and whoever waits goes on without it when the time is over. The thread is left
+behind: it ends when the call comes back, or with the process. A process may leave
+``MAX_GIVEN_UP`` of them, and no file gets a second one.
 """
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any, Callable, NamedTuple, Optional
 
-__all__ = ['BLANK', 'REPLACED', 'SKIPPED', 'BadSample', 'attach_notes', 'draw_readable',
-           'note_bad', 'notes_of']
+__all__ = ['BLANK', 'MAX_GIVEN_UP', 'REPLACED', 'SKIPPED', 'TIME_LIMIT', 'BadSample',
+           'attach_notes', 'check_time_limit', 'each_within', 'forget_given_up',
+           'load_readable', 'log_once', 'note_bad', 'notes_of', 'within']
 
 # What becomes of a sample, or of a frame of one.
 SKIPPED = 'skipped'  # another sample takes its place
-BLANK = 'blank'  # black frames stand in; no figure counts it
+BLANK = 'blank'  # black frames stand in; no metric counts it
 REPLACED = 'replaced'  # of a frame: another one of the same tracklet takes its place
 
 # Of a pipeline's results, and of a data sample's metainfo.
 _KEY = 'bad_samples'
+
+# Seconds for opening a file, and for a clip or a frame of it. They take milliseconds.
+TIME_LIMIT = 60.
+# Calls that a process leaves behind before it takes the disk for broken.
+MAX_GIVEN_UP = 8
+# Seconds that an interrupted wait goes on: a decoder that came back while Python ends
+# would abort the process.
+_MOMENT = 1.
+
+_given_up: dict[str, float] = {}
 
 
 class BadSample(NamedTuple):
@@ -63,9 +84,16 @@ def attach_notes(data: Any, notes: list[BadSample]) -> Any:
     return data
 
 
-def draw_readable(
+@lru_cache(maxsize=10_000)
+def log_once(message: str, level: int) -> None:
+    """Log a message unless this process did so before."""
+    from mmengine.logging import print_log  # loads torch, which frames do not need
+    print_log(message, logger='current', level=level)
+
+
+def load_readable(
     idx: int, attempts: int, get_item: Callable[[int], dict],
-    pipeline: Callable[[dict], Optional[dict]], draw: Callable[[], int], name_key: str
+    pipeline: Callable[[dict], Optional[dict]], choose: Callable[[], int], name_key: str
 ) -> tuple[Optional[dict], list[str]]:
     """A sample with its notes, or another in its place where it cannot be read.
 
@@ -74,7 +102,7 @@ def draw_readable(
         attempts: How many samples are tried.
         get_item: From a number to what the pipeline starts from.
         pipeline: Gives None for what it cannot read.
-        draw: The number of another sample.
+        choose: Gives the number of another sample.
         name_key: Key of an item's name.
 
     Returns:
@@ -82,7 +110,7 @@ def draw_readable(
     """
     refused, notes = [], []
     for attempt in range(attempts):
-        item = get_item(draw() if attempt else idx)
+        item = get_item(choose() if attempt else idx)
         name, own = item[name_key], []
         data = pipeline({**item, _KEY: own})
         notes += own
@@ -92,3 +120,72 @@ def draw_readable(
         if not any(note.outcome == SKIPPED for note in own):
             notes.append(BadSample(SKIPPED, name, 'a transform gave None'))
     return None, refused
+
+
+# -- reading that hangs ----------------------------------------------------------
+
+
+def check_time_limit(seconds: float) -> None:
+    """Raise a ValueError unless it is a positive number of seconds."""
+    if not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise ValueError(f'time_limit must be a positive number of seconds, got '
+                         f'{seconds!r}.')
+
+
+def forget_given_up() -> None:
+    """Let files that were given up be tried again."""
+    _given_up.clear()
+
+
+def within(seconds: float, path: str, function: Callable, *args) -> Any:
+    """What a function returns or raises, unless it takes too long.
+
+    Args:
+        seconds: How long it may take.
+        path: The file that it reads.
+        function: Called with ``args`` in a thread of its own. It may decode and copy,
+            but not compute with torch: each new thread would bring threads of its own.
+
+    Raises:
+        TimeoutError: It took longer, or reading this file did before.
+        RuntimeError: This process has left ``MAX_GIVEN_UP`` calls behind.
+    """
+    path, outcome = str(path), SimpleQueue()
+    if path in _given_up:
+        raise TimeoutError(f'given up after {_given_up[path]:g} s before')
+
+    def call() -> None:
+        try:
+            outcome.put((function(*args), None))
+        except BaseException as error:  # it is raised where it is waited for
+            outcome.put((None, error))
+
+    Thread(target=call, daemon=True, name=f'reading {path}').start()
+    try:
+        result, error = outcome.get(timeout=seconds)
+    except Empty:
+        result, error = None, _give_up(path, seconds)
+    except BaseException:  # Ctrl-C
+        with suppress(Empty):
+            outcome.get(timeout=min(seconds, _MOMENT))
+        raise
+    if error is not None:
+        raise error
+    return result
+
+
+def _give_up(path: str, seconds: float) -> Exception:
+    _given_up[path] = seconds
+    if len(_given_up) >= MAX_GIVEN_UP:
+        return RuntimeError(
+            f'Reading {len(_given_up)} files did not come back within {seconds:g} s: '
+            f'{", ".join(map(repr, _given_up))}. Check the disk that they are on, or '
+            'set a longer time_limit where it is slow.')
+    return TimeoutError(f'reading it did not come back within {seconds:g} s')
+
+
+def each_within(seconds: float, path: str, items: Iterable) -> Iterator:
+    """The items, none of them None, each of which may take so long."""
+    iterator = iter(items)
+    while (item := within(seconds, path, next, iterator, None)) is not None:
+        yield item

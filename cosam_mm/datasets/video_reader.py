@@ -1,85 +1,97 @@
-"""Chosen frames out of video files, each by the decoder that can read it.
+"""Where a video becomes frames: chosen ones by number, or all in order.
 
-    PyAVReader    OpenCVReader    DecordReader    frames by number
-                FallbackReader                    frames by number, by who can
+    VideoReader(path).get_batch(numbers)    training, inference, pictures
+    read_all_frames(path, use)              extraction and cropping
 
 decord says whether a file is whole and how many frames it has. Frames by number are
-then decoded with PyAV, which passes over what they do not need once it has walked
-through the file, see ``video_index.py``. Where PyAV is absent or meets an error, OpenCV
-has its turn, and where that ends early, decord. These two walk through all of the file
-up to the last frame asked for. A file with broken metadata, which decord refuses, is
-left to OpenCV alone.
+then decoded with PyAV; where it is absent or meets an error, OpenCV has its turn, and
+where that ends early, decord. A file with broken metadata, which decord refuses, is
+left to OpenCV alone. The libraries' own parts are in ``video_decoders.py``.
+
+Nothing here waits for ever, see ``unreadable_samples.py``.
 """
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
 from itertools import islice
-from typing import Optional
+from queue import Empty, Queue
+from threading import Event, Thread
+from typing import Any, Optional
 
 import cv2
 import numpy as np
 
-from .time_limit import check_time_limit, within
-from .video_file import (
+from cosam_mm.utils.messages import one_line
+
+from .unreadable_samples import (
     TIME_LIMIT,
+    check_time_limit,
+    each_within,
+    log_once,
+    within,
+)
+from .video_decoders import (
+    DECODERS,
     PathLike,
     UnreadableVideo,
-    absolute,
     check_video_file,
-    one_line,
-    open_with_decord,
-    open_with_opencv,
-    report_once,
-    walk_decord,
-    walk_opencv,
+    count_with_decord,
+    count_with_opencv,
+    errors_of,
 )
-from .video_index import FrameIndices, walk_pyav
 
-__all__ = [
-    'DecordReader', 'FallbackReader', 'OpenCVReader', 'PyAVReader', 'forget_files'
-]
+__all__ = ['UnreadableVideo', 'VideoReader', 'read_all_frames']
 
-# An hour at 25 frames a second. It bounds the count of a file whose header lies.
-MAX_FRAMES = 90_000
 # Makes of a frame what is kept of it. It must treat all channels alike.
 Prepare = Callable[[np.ndarray], np.ndarray]
-
-# (path, size, time of change), which tells a file from what it was before.
-Version = tuple[str, int, int]
-
-# Training opens the same files in every epoch. The frames and frames a second that
-# decord counts take a tenth of the time of a clip.
-_headers: dict[Version, tuple[int, float]] = {}
-# HMDB51 and UCF101 have 3 million frames together.
-_indices = FrameIndices(most_frames=16_000_000)
+# Names for messages.
+_NAMES = {'pyav': 'PyAV', 'opencv': 'OpenCV', 'decord': 'decord'}
+# Frames that are handed from the thread that decodes to the one that uses them:
+# handing over one by one costs more.
+_HANDFUL = 4
 
 
-def forget_files() -> None:
-    """Forget what was noted of files, as if none had been read."""
-    _headers.clear()
-    _indices.clear()
+class VideoReader:
+    """Frames of a video by number. No file stays open between calls.
 
+    Args:
+        filename: Path of the video.
+        num_threads: Threads that one frame after the other is decoded with. More than
+            one is slower in all but large videos, keeps cores from other workers and
+            does without PyAV.
+        ahead: Decode in a thread of its own while frames are prepared: faster where a
+            core is free, 6 % slower where none is.
+        time_limit: Seconds that opening the file may take, and each batch.
+        backend: 'pyav', 'opencv' or 'decord', to decode with this library alone.
+            OpenCV alone counts what decodes; otherwise decord counts.
 
-def _version(filename: str) -> Version:
-    status = os.stat(filename)
-    return filename, status.st_size, status.st_mtime_ns
-
-
-class _SequentialReader:
-    """Chosen frames of a video, decoded from its start; no seeking.
-
-    Subclasses set ``fps`` (0 where the file does not say), give ``__len__`` and
-    decode rising frame numbers in ``_decode``, in the order of channels ``_is_bgr``.
+    Raises:
+        UnreadableVideo: The file is not there, no library reads it, or it takes too
+            long.
+        ImportError: decord is not installed.
     """
 
-    fps: float
-    _is_bgr = False
+    def __init__(self, filename: PathLike, num_threads: int = 1, ahead: bool = False,
+                 time_limit: float = TIME_LIMIT, backend: Optional[str] = None) -> None:
+        check_time_limit(time_limit)
+        if backend not in (None, *DECODERS):
+            raise ValueError(f'backend must be one of {", ".join(DECODERS)}, got '
+                             f'{backend!r}.')
+        self.filename = filename
+        self._num_threads = num_threads
+        self._ahead = ahead
+        self._time_limit = time_limit
+        self._backends = [backend] if backend else ['pyav', 'opencv', 'decord']
+        if num_threads > 1 and backend is None:
+            self._backends.remove('pyav')
+        self._within_limit(self._open)
 
     def __len__(self) -> int:
-        raise NotImplementedError
+        return self._num_frames
 
-    def _decode(self, wanted: list[int]) -> Iterator[np.ndarray]:
-        raise NotImplementedError
+    def get_avg_fps(self) -> float:
+        """Frames a second, 0 where the file does not say."""
+        return self._fps
 
     def get_batch(self, indices, prepare: Optional[Prepare] = None) -> np.ndarray:
         """Frames by number; numbers past the end give the last frame.
@@ -96,209 +108,14 @@ class _SequentialReader:
             (3, n, H', W'), as models take clips.
 
         Raises:
-            UnreadableVideo: A frame does not decode, or frames differ in size.
+            IndexError: A number is negative.
+            UnreadableVideo: A frame does not decode, frames differ in size, or it
+                takes too long.
         """
         indices = np.asarray(indices)
         if (indices < 0).any():
             raise IndexError(f'Frame numbers start at 0, got {indices.min()}.')
-        wanted, places = np.unique(
-            np.minimum(indices, len(self) - 1), return_inverse=True)
-        batch = self._collect(wanted.tolist(), prepare)
-        in_order = len(places) == len(wanted) and (np.diff(places) > 0).all()
-        return batch if in_order else batch[places]
-
-    def _collect(self, wanted: list[int], prepare: Optional[Prepare]) -> np.ndarray:
-        batch, shape, num_found = None, None, 0
-        for frame in self._decode(wanted):
-            if shape is None:
-                shape = frame.shape
-            elif frame.shape != shape:
-                raise UnreadableVideo('its frames differ in size')
-            kept = frame if prepare is None else prepare(frame)
-            if batch is None:
-                batch = _new_batch(len(wanted), kept.shape, prepare is not None)
-            self._keep(kept, batch[num_found])
-            num_found += 1
-        if num_found < len(wanted):
-            raise UnreadableVideo(
-                f'{type(self).__name__[:-len("Reader")]} does not decode frame '
-                f'{wanted[num_found]}')
-        return batch
-
-    def _keep(self, frame: np.ndarray, place: np.ndarray) -> None:
-        """Copy a frame to its (H, W, 3) place of a batch, as RGB."""
-        if not place.flags.c_contiguous:
-            for channel in range(3):
-                source = 2 - channel if self._is_bgr else channel
-                cv2.extractChannel(frame, source, dst=place[..., channel])
-        elif self._is_bgr:
-            cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=place)
-        else:
-            place[...] = frame
-
-
-def _new_batch(length: int, shape: tuple, channels_first: bool) -> np.ndarray:
-    """(length, H, W, 3), of memory that may have the channels first."""
-    if not channels_first:
-        return np.empty((length, *shape), np.uint8)
-    return np.moveaxis(np.empty((3, length, *shape[:2]), np.uint8), 0, -1)
-
-
-class DecordReader(_SequentialReader):
-    """Frames of a video by decord, without its seeking.
-
-    Args:
-        filename: Path of the video.
-        num_threads: Threads to decode with.
-
-    Raises:
-        Exception: Whatever decord raises; its errors have no common base.
-    """
-
-    def __init__(self, filename: PathLike, num_threads: int = 1) -> None:
-        self._filename = absolute(filename)
-        self._num_threads = num_threads
-        self._container = None
-        version = _version(self._filename)
-        if version not in _headers:
-            self._container = self._open()
-            _headers[version] = len(self._container), self._container.get_avg_fps()
-        self._num_frames, self.fps = _headers[version]
-
-    def __len__(self) -> int:
-        return self._num_frames
-
-    def _open(self):
-        return open_with_decord(self._filename, self._num_threads)
-
-    def close(self) -> None:
-        """Close the file; the next batch opens it again."""
-        self._container = None
-
-    def _decode(self, wanted: list[int]) -> Iterator[np.ndarray]:
-        # Only a container just opened stands at frame 0 for sure.
-        container = self._container or self._open()
-        self.close()
-        return walk_decord(container, wanted)
-
-
-class OpenCVReader(_SequentialReader):
-    """Frames of a video by OpenCV. No handle stays open between calls.
-
-    Args:
-        filename: Path of the video.
-        num_frames: How many frames it has, if that is known. The last of them may be
-            missing: files of HMDB51 count one too many, which decord makes up by
-            giving the last one twice. Default: headers are not believed, and the
-            number is what decodes.
-        num_threads: Threads to decode with. Default: one per core.
-
-    Raises:
-        UnreadableVideo: OpenCV does not decode a single frame (found when counting).
-    """
-
-    _is_bgr = True
-
-    def __init__(self, filename: PathLike, num_frames: Optional[int] = None,
-                 num_threads: Optional[int] = None) -> None:
-        self._filename = absolute(filename)
-        self._num_threads = num_threads
-        self._is_counted = num_frames is None
-        self._num_frames = num_frames
-        self.fps = 0.0
-        if self._is_counted:
-            self._count()
-
-    def _count(self) -> None:
-        with open_with_opencv(self._filename, self._num_threads) as capture:
-            self.fps = max(capture.get(cv2.CAP_PROP_FPS), 0.0)
-            grabs = iter(capture.grab, False)
-            self._num_frames = sum(1 for _ in islice(grabs, MAX_FRAMES))
-        if self._num_frames == 0:
-            raise UnreadableVideo('OpenCV: no frame can be read')
-
-    def __len__(self) -> int:
-        return self._num_frames
-
-    def _decode(self, wanted: list[int]) -> Iterator[np.ndarray]:
-        with open_with_opencv(self._filename, self._num_threads) as capture:
-            frames = walk_opencv(capture, wanted)
-            if not self._is_counted:
-                frames = _with_last(frames, wanted, self._num_frames)
-            yield from frames
-
-
-def _with_last(
-    frames: Iterable[np.ndarray], wanted: list[int], num_frames: int
-) -> Iterator[np.ndarray]:
-    """The frames; if the last of the file is wanted and missing, the one before it."""
-    num_found, frame = 0, None
-    for frame in frames:
-        num_found += 1
-        yield frame
-    if wanted[num_found - 1:] == [num_frames - 2, num_frames - 1] and num_found:
-        yield frame
-
-
-class PyAVReader(_SequentialReader):
-    """Frames of a video by PyAV, from the key frame before them once it is known.
-
-    No handle stays open between calls.
-
-    Args:
-        filename: Path of the video.
-        num_frames: How many frames it has. The last of them may be missing, as for
-            :class:`OpenCVReader`.
-        ahead: Decode in a thread of its own while frames are prepared.
-    """
-
-    def __init__(self, filename: PathLike, num_frames: int,
-                 ahead: bool = False) -> None:
-        self._filename = absolute(filename)
-        self._num_frames = num_frames
-        self._ahead = ahead
-
-    def __len__(self) -> int:
-        return self._num_frames
-
-    def _decode(self, wanted: list[int]) -> Iterator[np.ndarray]:
-        try:
-            version = _version(self._filename)
-        except OSError as error:
-            raise UnreadableVideo(f'PyAV: {one_line(error)}') from None
-        frames = walk_pyav(self._filename, version, wanted, _indices, self._ahead)
-        return _with_last(frames, wanted, self._num_frames)
-
-
-class FallbackReader:
-    """Frames of a video by number, by whichever of PyAV, OpenCV and decord can.
-
-    decord opens the file and counts, PyAV decodes; OpenCV decodes what PyAV does not,
-    decord what neither does, and OpenCV alone reads what decord refuses, which is
-    logged.
-
-    Args:
-        filename: Path of the video.
-        num_threads: Threads that one frame after the other is decoded with. More than
-            one is slower in all but large videos, keeps cores from other workers and
-            does without PyAV.
-        ahead: Let PyAV decode in a thread of its own while frames are prepared: faster
-            where a core is free, 6 % slower where none is.
-        time_limit: Seconds that opening the file may take, and each batch.
-
-    Raises:
-        UnreadableVideo: The file is not there, no library reads it, or it takes too
-            long.
-    """
-
-    def __init__(self, filename: PathLike, num_threads: int = 1, ahead: bool = False,
-                 time_limit: float = TIME_LIMIT) -> None:
-        check_time_limit(time_limit)
-        self.filename = filename
-        self._num_threads = num_threads
-        self._ahead = ahead
-        self._time_limit = time_limit
-        self._within_limit(self._open)
+        return self._within_limit(self._get_batch, indices, prepare)
 
     def _within_limit(self, function: Callable, *args):
         try:
@@ -308,62 +125,165 @@ class FallbackReader:
 
     def _open(self) -> None:
         check_video_file(self.filename)
+        self._header_counts = self._backends != ['opencv']
+        if not self._header_counts:
+            self._num_frames, self._fps = count_with_opencv(
+                self.filename, self._num_threads)
+            return
         try:
-            self._reader = DecordReader(self.filename, self._num_threads)
+            self._num_frames, self._fps = count_with_decord(self.filename)
         except ImportError:
             raise
-        except Exception as error:
-            self._fall_back(error)
+        except Exception as error:  # decord's errors have no common base
+            self._leave_to_opencv(f'decord: {one_line(error)}')
 
-    def _fall_back(self, error: Exception) -> None:
+    def _leave_to_opencv(self, reason: str) -> None:
+        """Read the file with OpenCV from now on, because decord fails in it."""
+        if 'opencv' not in self._backends:
+            raise UnreadableVideo(reason)
         try:
-            self._reader = OpenCVReader(self.filename)
+            self._num_frames, self._fps = count_with_opencv(self.filename)
         except UnreadableVideo as second:
-            raise UnreadableVideo(f'decord: {one_line(error)}; {second}') from error
-        report_once(
-            self.filename,
-            f'{self.filename} is read with OpenCV: decord refuses it '
-            f'({one_line(error)}).', logging.INFO)
+            raise UnreadableVideo(f'{reason}; {second}') from None
+        self._backends, self._header_counts = ['opencv'], False
+        log_once(f'{self.filename} is read with OpenCV ({reason}).', logging.INFO)
 
-    def _fast_readers(self) -> Iterator[_SequentialReader]:
-        if self._num_threads == 1:
-            yield PyAVReader(self.filename, len(self), self._ahead)
-        yield OpenCVReader(self.filename, len(self), self._num_threads)
-
-    def __len__(self) -> int:
-        return len(self._reader)
-
-    def get_avg_fps(self) -> float:
-        """Frames a second, 0 where the file does not say."""
-        return self._reader.fps
-
-    def get_batch(self, indices, prepare: Optional[Prepare] = None) -> np.ndarray:
-        """Frames by number, as :class:`OpenCVReader` and :class:`DecordReader` do.
-
-        Args:
-            indices: n integers >= 0; numbers past the end give the last frame.
-            prepare: Makes of a decoded frame what is kept of it, (H', W', 3).
-
-        Returns:
-            (n, H', W', 3) uint8, RGB.
-
-        Raises:
-            UnreadableVideo: A frame does not decode, frames differ in size, or it
-                takes too long.
-        """
-        return self._within_limit(self._get_batch, indices, prepare)
-
-    def _get_batch(self, indices, prepare: Optional[Prepare]) -> np.ndarray:
-        if isinstance(self._reader, DecordReader):
-            for reader in self._fast_readers():
-                try:
-                    batch = reader.get_batch(indices, prepare)
-                    self._reader.close()
-                    return batch
-                except UnreadableVideo:
-                    pass  # decord says what is wrong, or reads it
+    def _get_batch(self, indices: np.ndarray, prepare: Optional[Prepare]) -> np.ndarray:
+        for backend in list(self._backends):
             try:
-                return self._reader.get_batch(indices, prepare)
-            except Exception as error:  # decord's errors have no common base
-                self._fall_back(error)
-        return self._reader.get_batch(indices, prepare)
+                return self._get_batch_with(backend, indices, prepare)
+            except UnreadableVideo as error:
+                if backend == self._backends[-1] != 'decord':
+                    raise
+                reason = str(error)  # decord, the last, says what is wrong
+        self._leave_to_opencv(reason)
+        return self._get_batch_with('opencv', indices, prepare)
+
+    def _get_batch_with(self, backend: str, indices: np.ndarray,
+                        prepare: Optional[Prepare]) -> np.ndarray:
+        wanted, positions = np.unique(
+            np.minimum(indices, len(self) - 1), return_inverse=True)
+        batch = self._decode(backend, wanted.tolist(), prepare)
+        in_order = len(positions) == len(wanted) and (np.diff(positions) > 0).all()
+        return batch if in_order else batch[positions]
+
+    def _decode(self, backend: str, wanted: list[int],
+                prepare: Optional[Prepare]) -> np.ndarray:
+        """Frames by rising numbers, one after the other."""
+        batch, shape, num_found = None, None, 0
+        frames = DECODERS[backend](self.filename, wanted, self._num_threads)
+        with closing(_decoded_ahead(frames) if self._ahead else frames) as frames:
+            for frame in frames:
+                shape = shape or frame.shape
+                if frame.shape != shape:
+                    raise UnreadableVideo('its frames differ in size')
+                kept = frame if prepare is None else prepare(frame)
+                if batch is None:
+                    batch = _new_batch(len(wanted), kept.shape, prepare is not None)
+                _store(kept, batch[num_found], is_bgr=backend == 'opencv')
+                num_found += 1
+        if num_found == len(wanted) - 1 > 0 and self._may_lack_last(wanted):
+            batch[-1] = batch[-2]
+        elif num_found < len(wanted):
+            raise UnreadableVideo(
+                f'{_NAMES[backend]} does not decode frame {wanted[num_found]}')
+        return batch
+
+    def _may_lack_last(self, wanted: list[int]) -> bool:
+        """Whether headers count one frame too many, as in files of HMDB51.
+
+        decord makes that one up by giving the last frame twice.
+        """
+        return self._header_counts and wanted[-2:] == [len(self) - 2, len(self) - 1]
+
+
+def _new_batch(length: int, shape: tuple, channels_first: bool) -> np.ndarray:
+    """(length, H, W, 3), of memory that may have the channels first."""
+    if not channels_first:
+        return np.empty((length, *shape), np.uint8)
+    return np.moveaxis(np.empty((3, length, *shape[:2]), np.uint8), 0, -1)
+
+
+def _store(frame: np.ndarray, target: np.ndarray, is_bgr: bool) -> None:
+    """Copy a frame into (H, W, 3) of a batch, as RGB."""
+    if not target.flags.c_contiguous:
+        for channel in range(3):
+            cv2.extractChannel(frame, 2 - channel if is_bgr else channel,
+                               dst=target[..., channel])
+    elif is_bgr:
+        cv2.cvtColor(frame, cv2.COLOR_BGR2RGB, dst=target)
+    else:
+        target[...] = frame
+
+
+def _decoded_ahead(frames: Iterator) -> Iterator:
+    """The frames, decoded in a thread of their own while others are being used.
+
+    FFmpeg and OpenCV run without Python's lock.
+    """
+    handfuls, is_over = Queue(maxsize=1), Event()
+
+    def decode() -> None:
+        try:
+            while not is_over.is_set():
+                handful = list(islice(frames, _HANDFUL))
+                handfuls.put((handful, None))
+                if not handful:
+                    return
+        except BaseException as error:  # it is raised where the frames are used
+            handfuls.put(([], error))
+
+    thread = Thread(target=decode, daemon=True)
+    thread.start()
+    try:
+        while True:
+            handful, error = handfuls.get()
+            if error is not None:
+                raise error
+            if not handful:
+                return
+            yield from handful
+    finally:
+        is_over.set()
+        while thread.is_alive():  # it may wait for the queue
+            with suppress(Empty):
+                handfuls.get(timeout=0.01)
+        thread.join()
+        frames.close()
+
+
+def read_all_frames(path: PathLike, use: Callable[[Iterable[np.ndarray]], Any],
+                    time_limit: float = TIME_LIMIT) -> Any:
+    """What a function makes of all frames of a video, in order.
+
+    Args:
+        path: Video file.
+        use: Takes an iterator of RGB frames, uint8, (H, W, 3), which hold until the
+            next one: copy those to keep. It is called with decord's frames and, if
+            decord stops, again with those that OpenCV decodes.
+        time_limit: Seconds that opening the file may take, and each frame.
+
+    Returns:
+        What ``use`` returns.
+
+    Raises:
+        UnreadableVideo: Neither opens the file, or ``use`` raises it for the frames
+            of both.
+    """
+    reasons = []
+    for backend in ('decord', 'opencv'):
+        try:
+            with closing(_all_frames(path, backend, time_limit)) as frames:
+                return use(frames)
+        except UnreadableVideo as error:
+            reasons.append(str(error))
+    raise UnreadableVideo('; '.join(dict.fromkeys(reasons)))
+
+
+def _all_frames(path: PathLike, backend: str, time_limit: float) -> Iterator:
+    check_video_file(path)
+    frames = DECODERS[backend](path)
+    with errors_of(_NAMES[backend]):
+        for frame in each_within(time_limit, path, frames):
+            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) if backend == 'opencv' \
+                else frame

@@ -17,7 +17,7 @@ __all__ = ['at_least_two', 'is_user_mistake', 'non_negative_float', 'non_negativ
            'one_line_errors', 'positive_int', 'share']
 
 # These very classes: NotImplementedError, for one, is a RuntimeError and a bug.
-_KINDS = (FileNotFoundError, RuntimeError, ValueError)
+_KINDS = (FileExistsError, FileNotFoundError, RuntimeError, ValueError)
 
 
 def is_user_mistake(error: BaseException) -> bool:

@@ -16,8 +16,7 @@ from mmengine.registry import DefaultScope
 
 from cosam_mm.datasets import action_dataset as action  # noqa: F401  (registers the two data sets)
 from cosam_mm.datasets.image_files import UnreadableImage, read_image
-from cosam_mm.datasets.video_file import UnreadableVideo
-from cosam_mm.datasets.video_reader import FallbackReader
+from cosam_mm.datasets.video_reader import UnreadableVideo, VideoReader
 from cosam_mm.layers.cosam_functional import evenly_spaced_indices
 
 __all__ = ['ActionClip', 'ActionClips', 'dataset_of_test', 'find_clips']
@@ -47,7 +46,7 @@ class ActionClip:
         """
         try:
             if self.num_frames is None:
-                reader = FallbackReader(self.path)
+                reader = VideoReader(self.path)
                 numbers = evenly_spaced_indices(len(reader), count).numpy()
                 return reader.get_batch(numbers)
             numbers = evenly_spaced_indices(self.num_frames, count).tolist()

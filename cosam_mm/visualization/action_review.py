@@ -8,7 +8,7 @@ from typing import Any, Optional, Union
 
 import numpy as np
 
-from cosam_mm.datasets.action_annotation import read_class_names
+from cosam_mm.datasets.preparation.annotation_files import read_class_names
 from cosam_mm.evaluation.functional.confusion import (
     NO_PREDICTION,
     ClassAccuracy,

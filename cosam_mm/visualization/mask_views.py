@@ -36,7 +36,7 @@ from cosam_mm.apis.video_input import (
     read_frames,
 )
 from cosam_mm.datasets.reid.tracklet_loading import all_clips
-from cosam_mm.datasets.video_file import UnreadableVideo
+from cosam_mm.datasets.video_reader import UnreadableVideo
 
 from .mask_inputs import clip_frames
 from .mask_placement import Box, fit_view, paint_places

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from cosam_mm import ActionRecognizer
-from cosam_mm.datasets.video_reader import FallbackReader
+from cosam_mm.datasets.video_reader import VideoReader
 from cosam_mm.evaluation.metrics.action_metric import load_scores
 from cosam_mm.utils.config import dump_scores, set_data_root
 from tests.action_data import write_data_root, write_video
@@ -85,7 +85,7 @@ def recognizer(checkpoint):
 @pytest.fixture(scope='module')
 def frames(data_root):
     """(20, 80, 96, 3): what the video file decodes to."""
-    return FallbackReader(data_root / VIDEO).get_batch(range(20))
+    return VideoReader(data_root / VIDEO).get_batch(range(20))
 
 
 @pytest.fixture(scope='module')
@@ -257,12 +257,12 @@ class TestInputs:
 
     def test_video_that_breaks_off_while_it_is_read(self, recognizer, monkeypatch,
                                                     data_root):
-        from cosam_mm.datasets import video_file, video_reader
+        from cosam_mm.datasets import video_reader
 
         def stop(self, indices):
-            raise video_file.UnreadableVideo('frame 3 is gone')
+            raise video_reader.UnreadableVideo('frame 3 is gone')
 
-        monkeypatch.setattr(video_reader.FallbackReader, 'get_batch', stop)
+        monkeypatch.setattr(video_reader.VideoReader, 'get_batch', stop)
         with pytest.raises(ValueError, match=r'avi cannot be decoded: frame 3 is gone'):
             recognizer.predict(data_root / VIDEO)
 
@@ -463,7 +463,7 @@ class TestMMAction2:
             in_memory = type(inferencer)(
                 inferencer.actionrecog_inferencer.cfg.filename, recognizer.checkpoint,
                 'cpu', input_format='array')
-        frames = FallbackReader(video).get_batch(range(20))
+        frames = VideoReader(video).get_batch(range(20))
         assert_close(in_memory(frames)['predictions'][0]['rec_scores'][0],
                      expected.score)
 
@@ -483,7 +483,7 @@ class TestMMAction2:
             inferencer(str(tmp_path / 'walk.avi'), vid_out_dir=str(tmp_path),
                        out_type=kind)
             assert (tmp_path / name).stat().st_size > 1000
-        assert len(FallbackReader(tmp_path / 'walk.mp4')) == 20
+        assert len(VideoReader(tmp_path / 'walk.mp4')) == 20
 
     def test_functions(self, config_file, checkpoint, data_root, prediction):
         from mmaction.apis import inference_recognizer, init_recognizer

@@ -1,38 +1,50 @@
 """Files that never end, or that wait for ever, met by readers and by loader workers.
 
-Each case runs in a process of its own: what hangs or crashes there fails the test.
+Files are opened in processes of their own: what hangs or crashes there fails the test.
 """
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from cosam_mm.datasets import unreadable_samples
+from cosam_mm.datasets.transforms import SafeRawFrameDecode
+from cosam_mm.datasets.unreadable_samples import (
+    MAX_GIVEN_UP,
+    BadSample,
+    each_within,
+    forget_given_up,
+    within,
+)
 from tests.video_data import write_video
 
 HOLES = 1 << 40  # bytes of nothing
-KINDS = ('reader', 'decord', 'opencv')
+KINDS = ('reader', 'opencv', 'stream')
 LIMIT = 120  # seconds, after which a case counts as hung
 READ = """
 import json, sys
 import cosam_mm
-from cosam_mm.datasets import video_file
 from cosam_mm.datasets.image_files import UnreadableImage, read_image
-from cosam_mm.datasets.video_reader import FallbackReader
-video_file.TIME_LIMIT = 1
+from cosam_mm.datasets.video_reader import (
+    UnreadableVideo, VideoReader, read_all_frames)
 calls = dict(
-    reader=lambda path: FallbackReader(path, time_limit=1),
-    decord=lambda path: next(video_file.frames_with_decord(path)),
-    opencv=lambda path: next(video_file.frames_with_opencv(path)), image=read_image)
+    reader=lambda path: VideoReader(path, time_limit=1),
+    opencv=lambda path: VideoReader(path, time_limit=1, backend='opencv'),
+    stream=lambda path: read_all_frames(path, list, 1), image=read_image)
 found = []
 for argument in sys.argv[1:]:
     kind, path = argument.split(' ', 1)
     try:
         calls[kind](path)
         found.append('read')
-    except (video_file.UnreadableVideo, UnreadableImage) as error:
+    except (UnreadableVideo, UnreadableImage) as error:
         found.append(str(error))
 print(json.dumps(found))
 """
@@ -72,7 +84,7 @@ def run(code, *arguments):
 
 
 def with_holes(path):
-    """A video that is cut, then a TB of zeros; it takes no place on the disk."""
+    """A video that is cut, then a TB of zeros; it takes no room on the disk."""
     data = Path(path).read_bytes()
     Path(path).write_bytes(data[:len(data) * 2 // 3])
     os.truncate(path, HOLES)
@@ -150,10 +162,6 @@ def test_workers_go_on(tmp_path, policy):
 
 def test_frames_of_pipes(tmp_path):
     """A folder of images, one of which is a pipe."""
-    import numpy as np
-
-    from cosam_mm.datasets.transforms import SafeRawFrameDecode
-    from cosam_mm.datasets.unreadable_samples import BadSample
     for kind in ('img', 'flow_x', 'flow_y'):
         os.mkfifo(tmp_path / f'{kind}_00001.jpg')
     for modality, template, name in (
@@ -165,3 +173,85 @@ def test_frames_of_pipes(tmp_path):
         assert results['bad_samples'] == [BadSample(
             'skipped', str(tmp_path),
             f'UnreadableVideo: {name}: it is a named pipe, not a file')]
+
+
+# What happens to the call that hangs.
+
+
+@pytest.fixture
+def pipe(tmp_path):
+    """Opening it to read waits until somebody writes."""
+    path = tmp_path / 'pipe.avi'
+    os.mkfifo(path)
+    yield str(path)
+    os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))  # ends who still waits
+    forget_given_up()
+
+
+def open_pipe(path):
+    return os.close(os.open(path, os.O_RDONLY))
+
+
+def test_result_and_error(tmp_path):
+    for _ in range(2):
+        assert within(5, 'a', len, 'abc') == 3
+        with pytest.raises(FileNotFoundError):
+            within(5, 'a', open_pipe, tmp_path / 'b')
+    assert list(each_within(5, 'a', iter([1, 0, 3]))) == [1, 0, 3]
+
+
+def test_pipe_is_given_up_once(pipe):
+    start = time.monotonic()
+    with pytest.raises(TimeoutError, match='0.2 s'):
+        within(0.2, pipe, open_pipe, pipe)
+    with pytest.raises(TimeoutError, match='before'):
+        within(60, pipe, open_pipe, pipe)
+    assert 0.2 <= time.monotonic() - start < 3
+
+
+def test_item_that_hangs(pipe):
+    def items():
+        yield 1
+        yield 2
+        yield open_pipe(pipe)
+
+    found = []
+    with pytest.raises(TimeoutError, match='0.1 s'):
+        found.extend(each_within(0.1, pipe, items()))
+    assert found == [1, 2]
+
+
+def test_many_that_do_not_come_back(pipe):
+    names = [f'{pipe}{k}' for k in range(MAX_GIVEN_UP)]
+    for name in names[:-1]:
+        with pytest.raises(TimeoutError):
+            within(0.02, name, open_pipe, pipe)
+    with pytest.raises(RuntimeError, match='time_limit') as info:
+        within(0.02, names[-1], open_pipe, pipe)
+    assert all(name in str(info.value) for name in names)
+
+
+@pytest.mark.parametrize('comes_back', [True, False])
+def test_ctrl_c_while_waiting(pipe, monkeypatch, comes_back):
+    """A decoder that comes back while Python ends would abort the process."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(unreadable_samples, '_MOMENT', 1 if comes_back else 0.1)
+    timer = threading.Timer(0.25, os.kill, (os.getpid(), signal.SIGINT))
+    ended, begun = [], time.monotonic()
+
+    def read():
+        if comes_back:
+            time.sleep(0.6)
+            ended.append(True)
+        else:
+            open_pipe(pipe)
+
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            within(60, pipe, read)
+    finally:
+        timer.join()
+        signal.signal(signal.SIGINT, before)
+    assert ended == [True] * comes_back
+    assert time.monotonic() - begun < 10

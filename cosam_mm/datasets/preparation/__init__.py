@@ -1,13 +1,13 @@
 """From a data set as downloaded to what the configs read.
 
-    split files -> splits --+
-                            +-> videos -> annotations  (lists of videos)
-    videos on disk ---------+      |
-                                   +----> extraction   (frames, flow, their lists)
-                                            = processes x frames (decoding, flow)
+    split files -> official_splits --+-> annotation_files   (lists of videos)
+    videos on disk ------------------+
+                                     +-> frame_extraction   (frames, flow, their lists)
 
-Needs neither mmaction nor torch; tqdm only once files are looked at, OpenCV and decord
-once frames are extracted. `tools/prepare_data.py` is its command line.
+    video + boxes of a tracker -> tracklet_cropping         (not imported here)
+
+Needs no mmaction; OpenCV and decord only once frames are extracted.
+`tools/prepare_data.py` is its command line.
 """
 from .annotation_files import (
     annotation_path,
@@ -17,22 +17,28 @@ from .annotation_files import (
     write_rawframe_lists,
     write_video_lists,
 )
-from .frame_extraction import ExtractionResult, extract_frames
-from .frame_files import DEFAULT_SHORT_SIDE, FrameSettings
+from .frame_extraction import (
+    DEFAULT_SHORT_SIDE,
+    FLOW_ESTIMATORS,
+    ExtractionResult,
+    FrameSettings,
+    extract_frames,
+)
 from .official_splits import (
     OFFICIAL_COUNTS,
     PARSERS,
     SPLITS,
     SUBSETS,
     ListedClip,
+    LocatedClips,
     OfficialCounts,
     SplitLists,
     check_counts,
+    index_videos,
+    locate_clips,
     parse_hmdb51_splits,
     parse_ucf101_splits,
 )
-from .optical_flow import FLOW_ESTIMATORS
-from .video_matching import LocatedClips, index_videos, locate_clips
 from .worker_pool import default_num_workers
 
 __all__ = [

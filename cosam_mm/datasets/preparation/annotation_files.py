@@ -1,43 +1,152 @@
-"""Annotation files as MMAction2 lays them out, written so that none is ever half.
+"""Annotation lists of action data sets: written whole, and checked when they are read.
 
     <data_root>/videos/<class>/<clip>.avi
     <data_root>/<name>_classes.txt                          line k: class k
     <data_root>/<name>_{train,val}_split_<k>_videos.txt     class/clip.avi LABEL
     <data_root>/<name>_{train,val}_split_<k>_rawframes.txt  class/clip FRAMES LABEL
 
-Paths may contain spaces, so readers take fields from the end of a line.
+Paths may hold spaces and any of ``()&[]!;#``, so fields are taken from the end. A clip
+in the folder of a class must have the label of that class: a digit that is lost or
+changed would go unnoticed otherwise.
 """
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Union
+from typing import NamedTuple, Optional, Union
+
+from cosam_mm.utils.io import write_text
 
 from .official_splits import ListedClip, SplitLists
+
+__all__ = ['Entry', 'annotation_path', 'clip_folder', 'link_videos',
+           'read_annotations', 'read_class_names', 'write_classes', 'write_lines',
+           'write_rawframe_lists', 'write_video_lists']
 
 PathLike = Union[str, Path]
 # (split, subset) -> number of clips.
 ListCounts = dict[tuple[int, str], int]
 
 
-def write_lines(path: PathLike, lines: Iterable[str]) -> None:
-    """Writes a UTF-8 text file in one step: a reader sees the old or the new one.
+# -- reading -----------------------------------------------------------------
+
+
+class Entry(NamedTuple):
+    """One clip of an annotation list; ``num_frames`` is None for videos."""
+    path: str
+    num_frames: Optional[int]
+    label: int
+
+
+def _integer(text: str, what: str) -> int:
+    if not re.fullmatch(r'[+-]?[0-9]+', text):
+        raise ValueError(f'{what} must be an integer, got {text!r}')
+    return int(text)
+
+
+def _check_folder(path: str, label: int, labels: Mapping[str, int]) -> None:
+    """Raise a ValueError if a clip lies in the folder of another class."""
+    folder = PurePosixPath(path).parent.name
+    own = labels.get(folder.casefold(), label)  # UCF101 spells some in two ways
+    if own != label:
+        raise ValueError(f'label {label}, but the folder {folder!r} is that of class '
+                         f'{own}: check the list and the file of class names')
+
+
+def _parse_line(line: str, num_classes: int, with_frames: bool,
+                labels: Mapping[str, int]) -> Entry:
+    form = 'PATH NUM_FRAMES LABEL' if with_frames else 'PATH LABEL'
+    fields = line.rsplit(None, 2 if with_frames else 1)
+    if len(fields) != len(form.split()):
+        raise ValueError(f'expected "{form}"')
+    path, label = fields[0], _integer(fields[-1], 'the label')
+    if not 0 <= label < num_classes:
+        raise ValueError(
+            f'label {label} is outside [0, {num_classes}): check the list and '
+            'num_classes')
+    if PurePosixPath(path).is_absolute() or '..' in PurePosixPath(path).parts:
+        raise ValueError('the path must stay inside the data root')
+    _check_folder(path, label, labels)
+    if not with_frames:
+        return Entry(path, None, label)
+    num_frames = _integer(fields[1], 'the number of frames')
+    if num_frames < 1:
+        raise ValueError(f'the number of frames must be at least 1, got {num_frames}')
+    return Entry(path.rstrip('/'), num_frames, label)
+
+
+def read_annotations(ann_file: str, num_classes: int,
+                     with_frames: bool, classes: Sequence[str] = ()) -> list[Entry]:
+    """Read an annotation list; paths may hold spaces, blank lines are passed over.
 
     Args:
-        path: File to make or replace.
-        lines: Its lines, without line ends.
+        ann_file: UTF-8 text file.
+        num_classes: Labels lie in [0, num_classes).
+        with_frames: Lines are ``PATH NUM_FRAMES LABEL``, not ``PATH LABEL``.
+        classes: Names of the classes, if they are known. Clips in a folder that has
+            the name of one must be of that class.
+
+    Raises:
+        ValueError: A line is not as described, or gives a clip another label than an
+            earlier line; file, line number and line are named. Or the file holds no
+            line, or is not UTF-8.
     """
-    path = Path(path)
-    beside = path.with_name(f'.{path.name}.{os.getpid()}.partial')
+    entries, known = [], {}
+    labels = {name.casefold(): label for label, name in enumerate(classes)}
+    for number, line in _numbered_lines(ann_file):
+        try:
+            entry = _parse_line(line, num_classes, with_frames, labels)
+            label, first = known.setdefault(entry.path, (entry.label, number))
+            if label != entry.label:
+                raise ValueError(f'the clip has label {label} in line {first}')
+        except ValueError as error:
+            raise ValueError(f'{ann_file}:{number}: {error}: {line!r}') from None
+        entries.append(entry)
+    if not entries:
+        raise ValueError(f'The annotation file {ann_file} is empty.')
+    return entries
+
+
+def _numbered_lines(file: PathLike) -> list[tuple[int, str]]:
+    """Lines with text, stripped, with their numbers from 1."""
     try:
-        beside.write_text(''.join(f'{line}\n' for line in lines), encoding='utf-8')
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+        text = Path(file).read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{file} is not UTF-8 text: {error}') from None
+    return [(number, line.strip())
+            for number, line in enumerate(text.split('\n'), 1) if line.strip()]
 
 
-def annotation_path(
-    data_root: PathLike, name: str, split: int, subset: str, kind: str
-) -> Path:
+def read_class_names(file: str, num_classes: int) -> tuple[str, ...]:
+    """Read class names, one a line: so many, and all different.
+
+    Raises:
+        ValueError: They are not, or the file is not UTF-8 text.
+    """
+    names = tuple(line for _, line in _numbered_lines(file))
+    if len(names) != num_classes:
+        raise ValueError(
+            f'{file} names {len(names)} classes, but num_classes is {num_classes}. '
+            'Set num_classes of the data set and of model.cls_head to the same '
+            'number, or point data_root to the data set you mean.')
+    known = {}
+    for label, name in enumerate(names):
+        if known.setdefault(name.casefold(), label) != label:
+            raise ValueError(f'{file}: class {label} and class '
+                             f'{known[name.casefold()]} have one name, {name!r}.')
+    return names
+
+
+# -- writing -----------------------------------------------------------------
+
+
+def write_lines(path: PathLike, lines: Iterable[str]) -> None:
+    """Writes a UTF-8 text file of lines, whole or not at all."""
+    write_text(path, ''.join(f'{line}\n' for line in lines))
+
+
+def annotation_path(data_root: PathLike, name: str, split: int, subset: str,
+                    kind: str) -> Path:
     """Where an annotation file lies.
 
     Example:
@@ -64,9 +173,8 @@ def write_classes(data_root: PathLike, lists: SplitLists) -> Path:
     return path
 
 
-def write_video_lists(
-    data_root: PathLike, lists: SplitLists, found: Mapping[ListedClip, str]
-) -> ListCounts:
+def write_video_lists(data_root: PathLike, lists: SplitLists,
+                      found: Mapping[ListedClip, str]) -> ListCounts:
     """Writes the annotation of every list for videos.
 
     Args:
@@ -81,18 +189,13 @@ def write_video_lists(
     return _write_lists(data_root, lists, lines, 'videos')
 
 
-def write_rawframe_lists(
-    data_root: PathLike,
-    lists: SplitLists,
-    found: Mapping[ListedClip, str],
-    num_frames: Mapping[str, int],
-) -> ListCounts:
+def write_rawframe_lists(data_root: PathLike, lists: SplitLists,
+                         found: Mapping[ListedClip, str],
+                         num_frames: Mapping[str, int]) -> ListCounts:
     """Writes the annotation of every list for extracted frames.
 
     Args:
-        data_root: Where to write.
-        lists: Parsed split files.
-        found: Clip -> path of its video below `videos`.
+        data_root, lists, found: As for `write_video_lists`.
         num_frames: Path of a video -> its number of frames; videos that are not in
             it are left out.
 
@@ -102,6 +205,17 @@ def write_rawframe_lists(
     lines = {clip: f'{clip_folder(path)} {num_frames[path]} {clip.label}'
              for clip, path in found.items() if path in num_frames}
     return _write_lists(data_root, lists, lines, 'rawframes')
+
+
+def _write_lists(data_root: PathLike, lists: SplitLists,
+                 lines: Mapping[ListedClip, str], kind: str) -> ListCounts:
+    counts = {}
+    for (split, subset), clips in lists.clips.items():
+        present = [lines[clip] for clip in clips if clip in lines]
+        write_lines(annotation_path(data_root, lists.name, split, subset, kind),
+                    present)
+        counts[split, subset] = len(present)
+    return counts
 
 
 def link_videos(videos_dir: PathLike, data_root: PathLike) -> Path:
@@ -130,15 +244,3 @@ def link_videos(videos_dir: PathLike, data_root: PathLike) -> Path:
             'folder to write to')
     link.symlink_to(videos, target_is_directory=True)
     return link
-
-
-def _write_lists(
-    data_root: PathLike, lists: SplitLists, lines: Mapping[ListedClip, str], kind: str
-) -> ListCounts:
-    counts = {}
-    for (split, subset), clips in lists.clips.items():
-        present = [lines[clip] for clip in clips if clip in lines]
-        path = annotation_path(data_root, lists.name, split, subset, kind)
-        write_lines(path, present)
-        counts[split, subset] = len(present)
-    return counts

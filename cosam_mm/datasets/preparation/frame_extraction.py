@@ -1,19 +1,63 @@
-"""Extract the frames of a whole data set; what is finished is not done again."""
+"""Videos become folders of numbered images; what is finished is not done again.
+
+    rawframes/<class>/<clip>/img_00001.jpg, flow_x_00001.jpg, flow_y_00001.jpg
+    rawframes/extraction.json       how they are made, so that they never mix
+
+Images are written under ``rawframes/.partial``, and the folder is moved to its target
+when it is complete. So a clip folder that is there is finished, and an interrupted run
+goes on where it stopped.
+
+The flow stream of two-stream networks reads displacement from 8-bit images: clipped to
++-20 pixels and mapped linearly to 0..255, so that no motion is 127.5, the mean that the
+flow configs subtract. (Wang et al., *Temporal Segment Networks*, ECCV 2016, with TV-L1
+of Zach et al., DAGM 2007.)
+"""
 import json
+import re
 import shutil
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, Optional, Union
+from typing import Callable, NamedTuple, Optional, Union
+
+import numpy as np
 
 from .annotation_files import clip_folder, write_lines
-from .frame_files import PARTIAL, FrameSettings, count_finished_frames, extract_clip
-from .optical_flow import make_flow_estimator
 from .worker_pool import run_jobs
 
+__all__ = ['DEFAULT_SHORT_SIDE', 'FLOW_ESTIMATORS', 'ExtractionResult', 'FrameSettings',
+           'extract_clip', 'extract_frames', 'quantize_flow', 'shrunk_size']
+
+DEFAULT_SHORT_SIDE = 256
+FLOW_BOUND_PIXELS = 20.
+PARTIAL = '.partial'
 SETTINGS_FILE = 'extraction.json'
+_IMAGE = re.compile(r'(img|flow_x|flow_y)_\d{5,}\.jpg')
 
 PathLike = Union[str, Path]
+# Two grey frames, uint8 (H, W) -> displacement in pixels, float32 (H, W, 2).
+FlowEstimator = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class FrameSettings:
+    """How frames are written.
+
+    Attributes:
+        short_side: Frames whose short side is longer are shrunk to it, keeping
+            their shape; shorter ones are kept. 0 keeps every size. Flow is
+            computed on the frames as written, in their pixels.
+        flow: 'tvl1', 'farneback', or None for RGB alone.
+    """
+
+    short_side: int = DEFAULT_SHORT_SIDE
+    flow: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        if self.short_side < 0:
+            raise ValueError(
+                f'short_side must be 0 (keep the size) or more, got {self.short_side}')
 
 
 @dataclass(frozen=True)
@@ -31,16 +75,14 @@ class ExtractionResult:
     num_skipped: int
 
 
+# -- a data set --------------------------------------------------------------
+
+
 class _Job(NamedTuple):
     video: str
     videos_dir: Path
     rawframes_dir: Path
     settings: FrameSettings
-
-
-class _Outcome(NamedTuple):
-    num_frames: int = 0
-    reason: str = ''
 
 
 def extract_frames(
@@ -55,8 +97,9 @@ def extract_frames(
     Args:
         videos: Paths below `videos_dir`.
         videos_dir: Folder of the videos.
-        rawframes_dir: Where the images go, see `frames`.
-        settings: How they are written.
+        rawframes_dir: Where the images go.
+        settings: How they are written. Flow may be added to frames that had none, and
+            RGB alone may be asked for where there is flow.
         num_workers: Number of processes; 0 works in this one.
 
     Returns:
@@ -66,49 +109,55 @@ def extract_frames(
         ValueError: The folder holds frames made with other settings, or the flow
             cannot be computed here.
     """
+    from cosam_mm.utils.progress import progress_bar
     videos_dir, rawframes_dir = Path(videos_dir), Path(rawframes_dir)
     if settings.flow:
-        make_flow_estimator(settings.flow)  # fail now, not in a worker
+        _flow_estimator(settings.flow)  # fail now, not in a worker
     rawframes_dir.mkdir(parents=True, exist_ok=True)
-    settings = agree_settings(rawframes_dir, settings)
+    settings = _agree_settings(rawframes_dir / SETTINGS_FILE, settings)
     videos = list(dict.fromkeys(videos))
-    finished = _count_finished(videos, rawframes_dir, settings.flow is not None)
+    num_frames = {
+        video: _count_finished(rawframes_dir / clip_folder(video), settings.flow)
+        for video in progress_bar(videos, 'looking for frames', 'clip', leave=False)}
     jobs = [_Job(video, videos_dir, rawframes_dir, settings)
-            for video in videos if not finished[video]]
-    outcomes = dict(_run(jobs, num_workers))
+            for video in videos if not num_frames[video]]
+    unreadable = {}
+    outcomes = run_jobs(_extract, jobs, num_workers, on_crash=_crashed)
+    for job, (count, reason) in progress_bar(outcomes, 'frames', 'clip', len(jobs)):
+        num_frames[job.video], unreadable[job.video] = count, reason
     shutil.rmtree(rawframes_dir / PARTIAL, ignore_errors=True)
-    new = {video: outcome.num_frames for video, outcome in outcomes.items()}
-    num_frames = {video: finished[video] or new[video] for video in videos}
     return ExtractionResult(
         {video: count for video, count in num_frames.items() if count},
-        {video: outcomes[video].reason
-         for video in videos if not num_frames[video]},
+        {video: unreadable[video] for video in videos if not num_frames[video]},
         len(videos) - len(jobs))
 
 
-def agree_settings(rawframes_dir: PathLike, settings: FrameSettings) -> FrameSettings:
-    """Remembers how the frames of a folder are made, so that they never mix.
+def _extract(job: _Job) -> tuple[int, str]:
+    from cosam_mm.datasets.video_reader import UnreadableVideo
+    try:
+        return extract_clip(job.videos_dir / job.video, job.rawframes_dir,
+                            clip_folder(job.video), job.settings), ''
+    except UnreadableVideo as error:
+        return 0, str(error)
 
-    Flow may come to frames that had none, and RGB alone may be asked for again
-    where there is flow.
 
-    Args:
-        rawframes_dir: Folder of all frames.
-        settings: What is asked for.
+def _crashed(job: _Job) -> tuple[int, str]:
+    return 0, 'the process that decoded it was killed or crashed'
 
-    Returns:
-        What holds for the folder from now on.
 
-    Raises:
-        ValueError: The folder was made with other settings.
-    """
-    path = Path(rawframes_dir) / SETTINGS_FILE
+def _agree_settings(path: Path, settings: FrameSettings) -> FrameSettings:
+    """Records how the frames of a folder are made, or checks the record."""
     before = _read_settings(path)
     if before is not None:
         settings = replace(settings, flow=settings.flow or before.flow)
-        _check_same(path, 'short side', settings.short_side, before.short_side)
-        if before.flow is not None:
-            _check_same(path, 'flow', settings.flow, before.flow)
+        for what, asked, held in (
+                ('short side', settings.short_side, before.short_side),
+                ('flow', settings.flow, before.flow or settings.flow)):
+            if asked != held:
+                raise ValueError(
+                    f'{path.parent} holds frames made with {what} {held}, asked for '
+                    f'was {asked}: ask for the same, remove them, or choose another '
+                    'folder to write to')
     write_lines(path, [json.dumps(asdict(settings))])
     return settings
 
@@ -124,40 +173,164 @@ def _read_settings(path: Path) -> Optional[FrameSettings]:
             'remove them, or choose another folder to write to') from None
 
 
-def _check_same(path: Path, what: str, asked: object, before: object) -> None:
-    if asked != before:
-        raise ValueError(
-            f'{path.parent} holds frames made with {what} {before}, asked for was '
-            f'{asked}: ask for the same, remove them, or choose another folder to '
-            'write to')
+def _count_finished(clip_dir: Path, flow: Optional[str]) -> int:
+    """Number of RGB images of a finished clip; 0 where something is missing."""
+    if not clip_dir.is_dir():
+        return 0
+    matches = (_IMAGE.fullmatch(path.name) for path in clip_dir.iterdir())
+    counts = Counter(match[1] for match in matches if match)
+    if flow and not counts['img'] == counts['flow_x'] == counts['flow_y']:
+        return 0
+    return counts['img']
 
 
-def _count_finished(
-    videos: list[str], rawframes_dir: Path, with_flow: bool
-) -> dict[str, int]:
-    """Frames of each video that are there already; 0 where it is to be done."""
-    from cosam_mm.utils.progress import progress_bar
-    return {video: count_finished_frames(rawframes_dir / clip_folder(video), with_flow)
-            for video in progress_bar(videos, 'looking for frames', 'clip',
-                                      leave=False)}
+# -- a video -----------------------------------------------------------------
 
 
-def _run(jobs: list[_Job], num_workers: int) -> Iterable[tuple[str, _Outcome]]:
-    from cosam_mm.utils.progress import progress_bar
-    outcomes = run_jobs(_extract, jobs, num_workers, on_crash=_crashed)
-    for job, outcome in progress_bar(outcomes, 'frames', 'clip', len(jobs)):
-        yield job.video, outcome
+def extract_clip(
+    video: PathLike, rawframes_dir: PathLike, folder: str, settings: FrameSettings
+) -> int:
+    """Writes the images of one video, and returns the number of its frames.
 
+    Flow image k leads from frame k to frame k+1; the last one is written twice, so
+    that there are as many flow as RGB images. One frame alone has no motion.
 
-def _extract(job: _Job) -> _Outcome:
-    from cosam_mm.datasets.video_file import UnreadableVideo
+    Args:
+        video: Video file.
+        rawframes_dir: Folder of all frames.
+        folder: `class/clip`, where the images go below it.
+        settings: How they are written.
+
+    Raises:
+        UnreadableVideo: No decoder reads the file; no image is left behind.
+        FileExistsError: The clip's folder holds files of another origin.
+    """
+    from cosam_mm.datasets.video_reader import read_all_frames
+    partial = Path(rawframes_dir) / PARTIAL / folder
+
+    def write(frames: Iterable[np.ndarray]) -> int:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        return _write_images(frames, partial, settings)
+
     try:
-        return _Outcome(num_frames=extract_clip(
-            job.videos_dir / job.video, job.rawframes_dir, clip_folder(job.video),
-            job.settings))
-    except UnreadableVideo as error:
-        return _Outcome(reason=str(error))
+        num_frames = read_all_frames(video, write)
+        _publish(partial, Path(rawframes_dir) / folder)
+        return num_frames
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
-def _crashed(job: _Job) -> _Outcome:
-    return _Outcome(reason='the process that decoded it was killed or crashed')
+def shrunk_size(width: int, height: int, short_side: int) -> tuple[int, int]:
+    """(width, height) in pixels once the short side is at most `short_side`; 0 keeps.
+
+    Example:
+        >>> shrunk_size(640, 480, 240), shrunk_size(320, 240, 256)
+        ((320, 240), (320, 240))
+    """
+    shortest = min(width, height)
+    if not 0 < short_side < shortest:
+        return width, height
+    scale = short_side / shortest
+    return round(width * scale), round(height * scale)
+
+
+def _write_images(
+    frames: Iterable[np.ndarray], folder: Path, settings: FrameSettings
+) -> int:
+    """Writes RGB and flow images, all of the size of the first."""
+    import cv2
+
+    from cosam_mm.datasets.video_reader import UnreadableVideo
+    estimate = _flow_estimator(settings.flow) if settings.flow else None
+    size, previous, flow, number = None, None, None, 0
+    for number, frame in enumerate(frames, start=1):
+        size = size or shrunk_size(frame.shape[1], frame.shape[0], settings.short_side)
+        if frame.shape[1::-1] != size:
+            frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+        _save(folder / f'img_{number:05d}.jpg', cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        if estimate is not None:
+            grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+            if previous is not None:
+                flow = estimate(previous, grey)
+                _save_flow(folder, number - 1, flow)
+            previous = grey
+    if number == 0:
+        raise UnreadableVideo('no frame')
+    if estimate is not None:
+        still = np.zeros((*previous.shape, 2), np.float32)
+        _save_flow(folder, number, still if flow is None else flow)
+    return number
+
+
+def _save(path: Path, image: np.ndarray) -> None:
+    # Not cv2.imwrite: it hides why it failed, and a full disk must stop the run.
+    import cv2
+    success, data = cv2.imencode('.jpg', image)
+    assert success, f'JPEG encoding of shape {image.shape} failed'
+    path.write_bytes(data.tobytes())
+
+
+def _save_flow(folder: Path, number: int, flow: np.ndarray) -> None:
+    images = quantize_flow(flow)
+    for axis, name in enumerate('xy'):
+        _save(folder / f'flow_{name}_{number:05d}.jpg', images[..., axis])
+
+
+def _publish(partial: Path, target: Path) -> None:
+    """Moves a finished folder; RGB images alone give way to RGB and flow."""
+    if target.exists():
+        foreign = [p.name for p in target.iterdir() if not _IMAGE.fullmatch(p.name)]
+        if foreign:
+            raise FileExistsError(
+                f'{target} holds {foreign[0]!r}, which is no image of this tool: move '
+                'the folder away, or choose another one to write to')
+        shutil.rmtree(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial.replace(target)
+
+
+# -- optical flow ------------------------------------------------------------
+
+
+def quantize_flow(
+    flow: np.ndarray, bound_pixels: float = FLOW_BOUND_PIXELS
+) -> np.ndarray:
+    """Maps displacements in pixels, of any shape, to grey values, uint8.
+
+    Example:
+        >>> quantize_flow(np.array([-25., -20., 0., 10., 20.])).tolist()
+        [0, 0, 128, 191, 255]
+    """
+    clipped = np.clip(flow, -bound_pixels, bound_pixels)
+    return np.rint((clipped + bound_pixels) * (255 / (2 * bound_pixels))).astype(
+        np.uint8)
+
+
+def _tvl1() -> FlowEstimator:
+    """Dual TV-L1 with OpenCV's defaults: sharp edges, about a second a frame."""
+    import cv2
+    if not hasattr(cv2, 'optflow'):
+        raise ValueError(
+            "flow 'tvl1' needs the optflow module, which this OpenCV lacks: install "
+            "opencv-contrib-python, or choose 'farneback'")
+    solver = cv2.optflow.DualTVL1OpticalFlow_create()
+    return lambda previous, following: solver.calc(previous, following, None)
+
+
+def _farneback() -> FlowEstimator:
+    """Farneback's polynomial expansion: smoother, and some 50 times as fast."""
+    import cv2
+    return lambda previous, following: cv2.calcOpticalFlowFarneback(
+        previous, following, None, pyr_scale=0.5, levels=3, winsize=15, iterations=3,
+        poly_n=5, poly_sigma=1.2, flags=0)
+
+
+FLOW_ESTIMATORS = {'tvl1': _tvl1, 'farneback': _farneback}
+
+
+def _flow_estimator(name: str) -> FlowEstimator:
+    if name not in FLOW_ESTIMATORS:
+        raise ValueError(
+            f'flow must be one of {", ".join(FLOW_ESTIMATORS)}, got {name!r}')
+    return FLOW_ESTIMATORS[name]()

@@ -1,4 +1,4 @@
-"""Official split files of HMDB51 and UCF101: parse them and check their counts.
+"""Official split files of HMDB51 and UCF101: parsed, checked, matched with the videos.
 
 Both parsers give the same `SplitLists`, so what follows (finding videos, writing
 annotations) does not know which data set it serves. A line that cannot be what
@@ -8,11 +8,15 @@ compare with nothing.
 HMDB51: Kuehne et al., *HMDB: A Large Video Database for Human Motion
 Recognition*, ICCV 2011. UCF101: Soomro et al., *UCF101: A Dataset of 101 Human
 Actions Classes From Videos in The Wild*, CRCV-TR-12-01, 2012.
+
+Copies of these data sets differ from their lists in the case of folder names
+(UCF101's `HandstandPushups`) and, once re-encoded, in the file extension. Both
+are forgiven when clips are matched with files; annotations then hold the real name.
 """
 import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Callable, NamedTuple, Union
+from pathlib import Path, PurePosixPath
+from typing import Callable, NamedTuple, Optional, Union
 
 SUBSETS = ('train', 'val')
 SPLITS = (1, 2, 3)
@@ -23,7 +27,12 @@ _UCF101_CLASS = re.compile(r'(?P<index>\d+)\s+(?P<folder>[^/\\]+)')
 _UCF101_TEST = re.compile(r'(?P<folder>[^/\\]+)/(?P<file>[^/\\]+\.\w+)')
 _UCF101_TRAIN = re.compile(_UCF101_TEST.pattern + r'\s+(?P<index>\d+)')
 
+_VIDEO_EXTENSIONS = ('.avi', '.mp4', '.mkv', '.webm', '.mov')
+_AGAIN = 'get the official split files again'
+
 PathLike = Union[str, Path]
+# (class folder, stem), both in folded case -> paths below the video folder.
+VideoIndex = dict[tuple[str, str], list[str]]
 
 
 class ListedClip(NamedTuple):
@@ -57,7 +66,8 @@ class SplitLists:
 
     def used_clips(self) -> list[ListedClip]:
         """Clips that at least one list holds, each once, by label, then name."""
-        return sorted(set().union(*self.clips.values()), key=_label_then_name)
+        return sorted(set().union(*self.clips.values()), key=lambda clip: (
+            clip.label, clip.folder, clip.file_name))
 
 
 @dataclass(frozen=True)
@@ -95,9 +105,11 @@ def parse_hmdb51_splits(
         ValueError: A line is malformed, or a list names a clip twice.
     """
     folder = Path(splits_dir)
+    if not folder.is_dir():
+        raise FileNotFoundError(f'{folder} is not a folder: expected the split files')
+    names = (path.name for path in folder.iterdir())
     classes = tuple(sorted({
-        match['folder'] for match in map(_HMDB51_FILE.fullmatch, _names(folder))
-        if match}))
+        match['folder'] for match in map(_HMDB51_FILE.fullmatch, names) if match}))
     if not classes:
         raise FileNotFoundError(
             f'{folder} holds no split file: expected <class>_test_split1.txt and so '
@@ -178,28 +190,20 @@ def check_counts(lists: SplitLists, official: OfficialCounts) -> None:
                     f'split {split}, expected {count}: get the official files again')
 
 
-def _label_then_name(clip: ListedClip) -> tuple[int, str, str]:
-    return clip.label, clip.folder, clip.file_name
-
-
-def _names(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        raise FileNotFoundError(f'{folder} is not a folder: expected the split files')
-    return [path.name for path in folder.iterdir()]
-
-
-def _read_lines(path: Path) -> list[tuple[int, str]]:
-    """Non-empty lines, stripped, with their numbers from 1."""
+def _read_lines(path: Path, what: str = 'clip') -> list[tuple[int, str]]:
+    """Lines with text, stripped, with their numbers from 1; at least one."""
     if not path.is_file():
         raise FileNotFoundError(
-            f'{path} is not there: the lists are incomplete, get the official split '
-            'files again')
+            f'{path} is not there: the lists are incomplete, {_AGAIN}')
     try:
         text = path.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as error:
         raise ValueError(f'{path} is not a UTF-8 text file: {error}') from None
-    numbered = enumerate(text.split('\n'), start=1)
-    return [(number, line.strip()) for number, line in numbered if line.strip()]
+    lines = [(number, line.strip())
+             for number, line in enumerate(text.split('\n'), start=1) if line.strip()]
+    if not lines:
+        raise ValueError(f'{path} names no {what}: {_AGAIN}')
+    return lines
 
 
 def _malformed(path: Path, number: int, line: str, expected: str) -> ValueError:
@@ -227,14 +231,12 @@ def _parse_hmdb51_file(
                 '(0 unused, 1 training, 2 test)')
         _check_new(seen, match['file'], path, number, line)
         entries.append((ListedClip(folder, match['file'], label), int(match['use'])))
-    if not entries:
-        raise ValueError(f'{path} lists no clip: get the official split files again')
     return entries
 
 
 def _parse_class_index(path: Path) -> tuple[str, ...]:
     classes = []
-    for number, line in _read_lines(path):
+    for number, line in _read_lines(path, 'class'):
         match = _UCF101_CLASS.fullmatch(line)
         if match is None or int(match['index']) != len(classes) + 1:
             raise _malformed(
@@ -244,8 +246,6 @@ def _parse_class_index(path: Path) -> tuple[str, ...]:
         if match['folder'].casefold() in map(str.casefold, classes):
             raise _malformed(path, number, line, 'each class once')
         classes.append(match['folder'])
-    if not classes:
-        raise ValueError(f'{path} names no class: get the official split files again')
     return tuple(classes)
 
 
@@ -273,6 +273,103 @@ def _parse_ucf101_file(
         # The same clip in training and test list is a leak, so both share `seen`.
         _check_new(seen, (label, match['file']), path, number, line)
         clips.append(ListedClip(classes[label], match['file'], label))
-    if not clips:
-        raise ValueError(f'{path} lists no clip: get the official split files again')
     return clips
+
+
+# -- videos on disk ----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LocatedClips:
+    """What of the lists is on disk.
+
+    Attributes:
+        found: Clip -> its real path below the video folder.
+        missing: Clips of which no file is there.
+        num_unlisted: Videos on disk that no list names, the unused ones included
+            in the lists.
+    """
+
+    found: dict[ListedClip, str]
+    missing: list[ListedClip]
+    num_unlisted: int
+
+
+def index_videos(videos_dir: PathLike) -> VideoIndex:
+    """Looks for `<class>/<clip>.<video extension>` one folder deep.
+
+    Hidden and empty files are passed over: the latter are what a broken download
+    leaves behind, and no decoder reads them.
+
+    Args:
+        videos_dir: Folder that holds a folder per class.
+
+    Returns:
+        Paths below `videos_dir`, by class folder and stem in folded case.
+
+    Raises:
+        FileNotFoundError: `videos_dir` is not a folder.
+    """
+    from cosam_mm.utils.progress import progress_bar
+    root = Path(videos_dir)
+    if not root.is_dir():
+        raise FileNotFoundError(f'{root} is not a folder: expected a folder per class')
+    index = {}
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    for folder in progress_bar(folders, 'looking for videos', 'class', leave=False):
+        for path in sorted(folder.iterdir()):
+            if (not path.name.startswith('.') and path.is_file()
+                    and path.suffix.lower() in _VIDEO_EXTENSIONS
+                    and path.stat().st_size > 0):
+                index.setdefault(_key(folder.name, path.name), []).append(
+                    f'{folder.name}/{path.name}')
+    return index
+
+
+def match_video(clip: ListedClip, index: VideoIndex) -> Optional[str]:
+    """The path of the file that comes closest to what the list says, or None.
+
+    Folder, stem and extension as listed win in this order, then the order of
+    .avi, .mp4, .mkv, .webm and .mov.
+
+    Example:
+        >>> clip = ListedClip('HandStandPushups', 'a.avi', 36)
+        >>> match_video(clip, {('handstandpushups', 'a'): ['HandstandPushups/a.mp4']})
+        'HandstandPushups/a.mp4'
+    """
+    listed = PurePosixPath(clip.path)
+
+    def distance(candidate: str) -> tuple:
+        path = PurePosixPath(candidate)
+        extension = path.suffix.lower()
+        return (path.parent != listed.parent, path.stem != listed.stem,
+                extension != listed.suffix.lower(), _VIDEO_EXTENSIONS.index(extension),
+                candidate)
+
+    candidates = index.get(_key(clip.folder, clip.file_name), [])
+    return min(candidates, key=distance, default=None)
+
+
+def locate_clips(lists: SplitLists, index: VideoIndex) -> LocatedClips:
+    """Finds the video of every clip that a list holds.
+
+    Clips that all splits leave unused are not looked for: their absence is no gap.
+
+    Args:
+        lists: Parsed split files.
+        index: What `index_videos` found.
+
+    Returns:
+        What is there, what is missing, and how many videos no list names.
+    """
+    used = lists.used_clips()
+    found = {clip: match_video(clip, index) for clip in used}
+    listed = {_key(clip.folder, clip.file_name) for clip in (*used, *lists.unused)}
+    return LocatedClips(
+        {clip: path for clip, path in found.items() if path is not None},
+        [clip for clip in used if found[clip] is None],
+        sum(len(paths) for key, paths in index.items() if key not in listed))
+
+
+def _key(folder: str, file_name: str) -> tuple[str, str]:
+    return folder.casefold(), PurePosixPath(file_name).stem.casefold()

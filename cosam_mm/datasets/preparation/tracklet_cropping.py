@@ -1,7 +1,7 @@
-"""Tracklets of one's own, cut out of a video by the boxes of a tracker.
+"""Tracklets cut out of a video by the boxes of a tracker.
 
     tracks (MOT format)     frame,id,x,y,w,h[,...]       one box a line, frames from 1
-          |                 boxes are padded, clipped to the picture, sorted into
+          |                 boxes are padded, clipped to the frame, sorted into
           |                 tracklets: one an id, a new one after a long gap
           v
     OUT/<pid>/<camid>/<tracklet>/<frame>.jpg             what TrackletFolder reads
@@ -11,21 +11,16 @@ memory. A camera's folders appear when all of its tracklets are written.
 """
 import shutil
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil, floor, isfinite
 from pathlib import Path
-from typing import NamedTuple, Union
+from typing import NamedTuple, Optional, Union
 from uuid import uuid4
 
 import numpy as np
 
-from cosam_mm.datasets.video_file import (
-    UnreadableVideo,
-    frames_with_decord,
-    frames_with_opencv,
-)
+from cosam_mm.datasets.video_reader import UnreadableVideo, read_all_frames
 from cosam_mm.utils.progress import progress_bar
 
 __all__ = ['CropReport', 'CropSettings', 'TrackBox', 'crop_tracklets', 'read_tracks']
@@ -42,7 +37,7 @@ class TrackBox(NamedTuple):
     Args:
         frame: Number of the frame, from 1.
         track: The tracker's number for the person, from 0.
-        x, y: Left upper corner in pixels; 0, 0 is the picture's own.
+        x, y: Left upper corner in pixels; 0, 0 is the frame's own.
         width, height: In pixels.
     """
 
@@ -92,8 +87,8 @@ class CropReport(NamedTuple):
     Args:
         num_tracklets: Tracklets written.
         num_images: Images in them.
-        num_clipped: Boxes written of which a part lay outside the picture.
-        num_empty: Boxes without any pixel of the picture.
+        num_clipped: Boxes written of which a part lay outside the frame.
+        num_empty: Boxes without any pixel of the frame.
         num_low: Boxes that show less than ``min_height``.
         num_short_tracklets: Tracklets of fewer images than ``min_frames``.
         num_after_end: Boxes in frames that the video does not have.
@@ -131,8 +126,8 @@ def _parse_line(line: str) -> TrackBox:
 def read_tracks(path: PathLike) -> list[TrackBox]:
     """Read a track file in MOT format.
 
-    Coordinates are taken as trackers write them: the picture's left upper corner is
-    0, 0. What follows the sixth field (confidence, class, ...) is not looked at.
+    Coordinates are taken as trackers write them: the frame's left upper corner is
+    0, 0. What follows the sixth field (confidence, class, ...) is not used.
 
     Args:
         path: Text file, a box a line; blank lines are skipped.
@@ -168,46 +163,27 @@ def read_tracks(path: PathLike) -> list[TrackBox]:
     return boxes
 
 
-class _Region(NamedTuple):
-    """Rows and columns of a picture, the ends excluded; whether it was clipped."""
+def _clip_box(box: TrackBox, frame_size: tuple, padding: float
+              ) -> Optional[tuple[slice, slice, bool]]:
+    """Rows and columns of a frame that a padded box touches; whether it was clipped.
 
-    top: int
-    bottom: int
-    left: int
-    right: int
-    is_clipped: bool
-
-
-def clip_box(box: TrackBox, picture_size: tuple, padding: float = 0.0) -> _Region:
-    """Pad a box and cut off what lies outside the picture.
-
-    Args:
-        box: The box.
-        picture_size: Height and width of the picture in pixels.
-        padding: What to add on each side, as a share of the box's sides.
-
-    Returns:
-        Every pixel the box touches; bottom <= top or right <= left where there is
-        none, as in a box of no or negative width.
+    None where the box touches no pixel, or has no or a negative side.
     """
+    if box.width <= 0 or box.height <= 0:
+        return None
     pad_x, pad_y = padding * box.width, padding * box.height
     top, left = floor(box.y - pad_y), floor(box.x - pad_x)
-    bottom, right = (ceil(box.y + box.height + pad_y),
-                     ceil(box.x + box.width + pad_x))
-    if box.width <= 0 or box.height <= 0:
-        return _Region(0, 0, 0, 0, False)
-    height, width = picture_size
-    is_clipped = top < 0 or left < 0 or bottom > height or right > width
-    return _Region(max(top, 0), min(bottom, height), max(left, 0), min(right, width),
-                   is_clipped)
+    bottom, right = ceil(box.y + box.height + pad_y), ceil(box.x + box.width + pad_x)
+    height, width = frame_size
+    rows = slice(max(top, 0), min(bottom, height))
+    columns = slice(max(left, 0), min(right, width))
+    if rows.stop <= rows.start or columns.stop <= columns.start:
+        return None
+    return rows, columns, top < 0 or left < 0 or bottom > height or right > width
 
 
 class _Writer:
-    """Sorts boxes into tracklets and writes their images.
-
-    Frames must come in order. A tracklet is a list of the images written, and it is
-    dropped in the end where that is short.
-    """
+    """Sorts boxes into tracklets and writes their images; frames come in order."""
 
     def __init__(self, folder: Path, settings: CropSettings) -> None:
         self.folder = folder
@@ -217,45 +193,47 @@ class _Writer:
         self.num_clipped = Counter()  # likewise
         self._current = {}  # by track: number of its tracklet and its last frame
 
-    def write(self, picture: np.ndarray, box: TrackBox) -> None:
-        """Write what a box shows of a picture (H, W, 3)."""
-        region = clip_box(box, picture.shape[:2], self.settings.padding)
-        if region.bottom <= region.top or region.right <= region.left:
+    def write(self, frame: np.ndarray, box: TrackBox) -> None:
+        """Write what a box shows of a frame (H, W, 3)."""
+        region = _clip_box(box, frame.shape[:2], self.settings.padding)
+        if region is None:
             self.counts['num_empty'] += 1
-        elif region.bottom - region.top < self.settings.min_height:
+            return
+        rows, columns, is_clipped = region
+        if rows.stop - rows.start < self.settings.min_height:
             self.counts['num_low'] += 1
-        else:
-            crop = picture[region.top:region.bottom, region.left:region.right]
-            self._write_image(crop, box)
-            self.num_clipped[self._folder(box)] += region.is_clipped
+            return
+        folder = self._tracklet_folder(box)
+        self._write_image(folder / f'{box.frame:06d}.jpg', frame[rows, columns])
+        self.num_images[folder] += 1
+        self.num_clipped[folder] += is_clipped
 
-    def _folder(self, box: TrackBox) -> Path:
-        return (Path(f'{box.track:04d}') / str(self.settings.camid)
-                / f'{self._current[box.track][0]:04d}')
-
-    def _write_image(self, crop: np.ndarray, box: TrackBox) -> None:
-        import cv2
+    def _tracklet_folder(self, box: TrackBox) -> Path:
+        """Folder of the tracklet that a box continues or begins."""
         number, last = self._current.get(box.track, (1, box.frame))
-        is_broken = box.frame - last > self.settings.max_gap + 1
-        self._current[box.track] = number + is_broken, box.frame
-        folder = self._folder(box)
+        number += box.frame - last > self.settings.max_gap + 1
+        self._current[box.track] = number, box.frame
+        folder = self.folder / f'{box.track:04d}/{self.settings.camid}/{number:04d}'
         if folder not in self.num_images:
-            (self.folder / folder).mkdir(parents=True)
+            folder.mkdir(parents=True)
             self.num_images[folder] = 0
-        path = self.folder / folder / f'{box.frame:06d}.jpg'
+        return folder
+
+    @staticmethod
+    def _write_image(path: Path, crop: np.ndarray) -> None:
+        import cv2
         good, data = cv2.imencode(
             '.jpg', crop[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         if not good:
             raise OSError(f'{path} cannot be encoded')
         path.write_bytes(data.tobytes())
-        self.num_images[folder] += 1
 
     def finish(self) -> CropReport:
         """Remove short tracklets, and count."""
         short = [folder for folder, count in self.num_images.items()
                  if count < self.settings.min_frames]
         for folder in short:
-            shutil.rmtree(self.folder / folder)
+            shutil.rmtree(folder)
             del self.num_images[folder], self.num_clipped[folder]
         return CropReport(
             num_tracklets=len(self.num_images),
@@ -266,17 +244,17 @@ class _Writer:
             num_after_end=self.counts['num_after_end'])
 
 
-def _cut(pictures: Iterator[np.ndarray], boxes: list[TrackBox],
+def _cut(frames: Iterable[np.ndarray], boxes: list[TrackBox],
          writer: _Writer) -> CropReport:
-    """Walk through a video as far as there are boxes."""
+    """Read a video as far as there are boxes."""
     by_frame = {}
     for box in sorted(boxes):
         by_frame.setdefault(box.frame, []).append(box)
     last = max(by_frame)
     with progress_bar(what='cutting out', unit='frame', total=last) as bar:
-        for number, picture in enumerate(pictures, start=1):
+        for number, frame in enumerate(frames, start=1):
             for box in by_frame.pop(number, ()):
-                writer.write(picture, box)
+                writer.write(frame, box)
             bar.update()
             if number >= last:
                 break
@@ -284,22 +262,7 @@ def _cut(pictures: Iterator[np.ndarray], boxes: list[TrackBox],
     return writer.finish()
 
 
-def _cut_video(video: Path, boxes: list[TrackBox], folder: Path,
-               settings: CropSettings) -> CropReport:
-    """Cut with the first decoder that reads all it is asked for."""
-    reasons = []
-    for read in (frames_with_decord, frames_with_opencv):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        try:
-            with closing(read(video)) as pictures:
-                return _cut(pictures, boxes, _Writer(folder, settings))
-        except UnreadableVideo as error:
-            reasons.append(str(error))
-    raise UnreadableVideo(f'{video} cannot be read: {"; ".join(reasons)}')
-
-
-def _check_place(out_dir: Path, boxes: list[TrackBox], camid: int) -> None:
+def _check_folders(out_dir: Path, boxes: list[TrackBox], camid: int) -> None:
     """Refuse to mix tracklets of two runs."""
     for track in sorted({box.track for box in boxes}):
         folder = out_dir / f'{track:04d}' / str(camid)
@@ -310,7 +273,7 @@ def _check_place(out_dir: Path, boxes: list[TrackBox], camid: int) -> None:
 
 
 def _publish(partial: Path, out_dir: Path) -> None:
-    """Move the cameras' folders that hold tracklets to where they belong."""
+    """Move the cameras' folders that hold tracklets to their persons."""
     for camera in sorted(partial.glob('*/*')):
         if any(camera.iterdir()):
             person = out_dir / camera.parent.name
@@ -344,18 +307,26 @@ def crop_tracklets(video: PathLike, tracks: PathLike, out_dir: PathLike,
     if not video.is_file():
         raise FileNotFoundError(f'there is no video {video}')
     boxes = read_tracks(tracks)
-    _check_place(out_dir, boxes, settings.camid)
+    _check_folders(out_dir, boxes, settings.camid)
     partial = out_dir / f'.partial-{uuid4().hex[:8]}'
     is_new = not out_dir.exists()
+
+    def cut(frames: Iterable[np.ndarray]) -> CropReport:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        return _cut(frames, boxes, _Writer(partial, settings))
+
     try:
-        report = _cut_video(video, boxes, partial, settings)
+        report = read_all_frames(video, cut)
         if not report.num_tracklets:
             raise ValueError(f'no tracklet is left of {len(boxes)} boxes: {report}')
         _publish(partial, out_dir)
-    except BaseException:
+        return report
+    except BaseException as error:
         if is_new:
             shutil.rmtree(out_dir, ignore_errors=True)
+        if isinstance(error, UnreadableVideo):
+            raise UnreadableVideo(f'{video} cannot be read: {error}') from None
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return report

@@ -21,12 +21,8 @@ def default_num_workers() -> int:
     return min(4, os.cpu_count() or 1)
 
 
-def run_jobs(
-    function: Callable[[Any], Any],
-    jobs: Sequence[Any],
-    num_workers: int,
-    on_crash: Callable[[Any], Any],
-) -> Iterator[tuple[Any, Any]]:
+def run_jobs(function: Callable[[Any], Any], jobs: Sequence, num_workers: int,
+             on_crash: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
     """Yields results as they come.
 
     Args:
@@ -58,13 +54,8 @@ def run_jobs(
                 yield job, _run_alone(function, job, on_crash)
 
 
-def _feed(
-    pool: ProcessPoolExecutor,
-    function: Callable[[Any], Any],
-    waiting: deque,
-    under_way: dict,
-    num_workers: int,
-) -> Iterator[tuple[Any, Any]]:
+def _feed(pool: ProcessPoolExecutor, function: Callable, waiting: deque,
+          under_way: dict, num_workers: int) -> Iterator[tuple[Any, Any]]:
     """Keeps no more jobs under way than run, so that few are in doubt at a crash."""
     while waiting or under_way:
         while waiting and len(under_way) < num_workers:
@@ -76,9 +67,7 @@ def _feed(
             yield under_way.pop(future), result
 
 
-def _run_alone(
-    function: Callable[[Any], Any], job: Any, on_crash: Callable[[Any], Any]
-) -> Any:
+def _run_alone(function: Callable, job: Any, on_crash: Callable) -> Any:
     try:
         with _pool(1) as pool:
             return pool.submit(function, job).result()

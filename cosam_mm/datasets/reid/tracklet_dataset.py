@@ -19,7 +19,7 @@ from typing import Optional, Union
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from cosam_mm.datasets.unreadable_samples import draw_readable
+from cosam_mm.datasets.unreadable_samples import load_readable
 from cosam_mm.structures.tracklet import UNKNOWN_CAMERA, Tracklet
 from cosam_mm.utils.messages import name_some
 
@@ -209,7 +209,7 @@ class TrackletDataset(BaseDataset):
 
     def __getitem__(self, idx: int) -> dict:
         """The tracklet ``idx``, or in training another where it cannot be read."""
-        data, refused = draw_readable(
+        data, refused = load_readable(
             idx, 1 if self.test_mode else self.max_refetch + 1, self.get_data_info,
             self.pipeline, self._rand_another, 'tracklet_id')
         if data is None:

@@ -28,8 +28,14 @@ from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 
 from cosam_mm.datasets.image_files import UnreadableImage, read_image
-from cosam_mm.datasets.time_limit import check_time_limit, within
-from cosam_mm.datasets.unreadable_samples import BLANK, REPLACED, SKIPPED, note_bad
+from cosam_mm.datasets.unreadable_samples import (
+    BLANK,
+    REPLACED,
+    SKIPPED,
+    check_time_limit,
+    note_bad,
+    within,
+)
 from cosam_mm.structures.tracklet import TrackletDataSample
 
 __all__ = ['LoadTrackletFrames', 'PackTrackletInputs', 'SampleTrackletFrames',

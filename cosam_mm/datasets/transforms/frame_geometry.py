@@ -20,7 +20,7 @@ import mmcv
 import numpy as np
 from mmaction.datasets.transforms import Flip, RandomCrop, Resize
 
-from cosam_mm.datasets.video_file import UnreadableVideo
+from cosam_mm.datasets.video_reader import UnreadableVideo
 
 __all__ = ['FrameGeometry', 'check_geometry', 'resize_region']
 

@@ -5,18 +5,18 @@ Three transforms take the place of MMAction2's loaders of the same names:
     filename -> SafeDecordInit -> SampleFrames -> SafeDecordDecode -> imgs
     frame_dir --------------------> SampleFrames -> SafeRawFrameDecode -> imgs
 
-A video is counted by decord and decoded with PyAV; OpenCV and decord stand in where it
-fails. A file that none reads is logged once, and the policy of the transform decides:
-``skip`` (training: the data set draws another sample) or ``blank`` (validation
-and test: a black clip marked ``unreadable``, which the metrics leave out). Either is
-noted with the sample, see ``bad_samples.py``.
+A file that ``video_reader.py`` cannot read is logged once, and the policy of the
+transform decides: ``skip`` (training: the data set loads another sample) or ``blank``
+(validation and test: a black clip marked ``unreadable``, which the metrics leave out).
+Either is noted with the sample, see ``unreadable_samples.py``.
 
 SafeDecordDecode can take the resizes, crops and flips of a pipeline along and apply
-them to each frame as it is decoded, see ``geometry.py``.
+them to each frame as it is decoded, see ``frame_geometry.py``.
 """
 import logging
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,16 +28,18 @@ from mmaction.datasets.transforms import (
 from mmaction.registry import TRANSFORMS
 from torch.utils.data import get_worker_info
 
-from cosam_mm.datasets.time_limit import check_time_limit, within
-from cosam_mm.datasets.unreadable_samples import BLANK, SKIPPED, note_bad
-from cosam_mm.datasets.video_file import (
+from cosam_mm.datasets.unreadable_samples import (
+    BLANK,
+    SKIPPED,
     TIME_LIMIT,
-    UnreadableVideo,
-    one_line,
-    report_once,
+    check_time_limit,
+    log_once,
+    note_bad,
+    within,
 )
-from cosam_mm.datasets.video_reader import FallbackReader
+from cosam_mm.datasets.video_reader import UnreadableVideo, VideoReader
 from cosam_mm.utils.io import MAX_IMAGE_BYTES, regular_size
+from cosam_mm.utils.messages import one_line
 
 from .frame_geometry import FrameGeometry, check_geometry
 
@@ -73,28 +75,41 @@ class _BlankReader:
         return np.zeros((len(indices), *frame.shape), dtype=np.uint8)
 
 
-def _check_policy(on_unreadable: str, blank_size) -> None:
-    if on_unreadable not in POLICIES:
-        raise ValueError(
-            f'on_unreadable must be one of {POLICIES}, got {on_unreadable!r}.')
-    if len(blank_size) != 2 or min(blank_size) < 1:
-        raise ValueError(
-            f'blank_size must be (height, width) in pixels, got {blank_size!r}.')
+class _WithPolicy:
+    """What becomes of a sample that cannot be read; before MMAction2's transform."""
+
+    def __init__(self, on_unreadable: str = 'skip',
+                 blank_size: tuple[int, int] = (240, 320),
+                 time_limit: float = TIME_LIMIT, **others) -> None:
+        super().__init__(**others)
+        if on_unreadable not in POLICIES:
+            raise ValueError(
+                f'on_unreadable must be one of {POLICIES}, got {on_unreadable!r}.')
+        if len(blank_size) != 2 or min(blank_size) < 1:
+            raise ValueError(
+                f'blank_size must be (height, width) in pixels, got {blank_size!r}.')
+        check_time_limit(time_limit)
+        self.on_unreadable = on_unreadable
+        self.blank_size = tuple(blank_size)
+        self.time_limit = time_limit
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(on_unreadable={self.on_unreadable!r}, '
+                f'blank_size={self.blank_size})')
 
 
-def _report_unreadable(results: dict, filename: str, reason, on_unreadable: str
+def _report_unreadable(results: dict, name: str, reason: Any, on_unreadable: str
                        ) -> None:
-    outcome = SKIPPED if on_unreadable == 'skip' else BLANK
-    note_bad(results, outcome, filename, reason)
-    action = {'skip': 'another sample takes its place',
-              'blank': 'a black clip stands in and is left out of the figures'}
-    report_once(
-        filename, f'Unreadable: {filename} ({reason}); {action[on_unreadable]}.',
-        logging.WARNING)
+    outcome, action = {
+        'skip': (SKIPPED, 'another sample takes its place'),
+        'blank': (BLANK, 'a black clip stands in, which no metric counts'),
+    }[on_unreadable]
+    note_bad(results, outcome, name, reason)
+    log_once(f'Unreadable: {name} ({reason}); {action}.', logging.WARNING)
 
 
 @TRANSFORMS.register_module()
-class SafeDecordInit(DecordInit):
+class SafeDecordInit(_WithPolicy, DecordInit):
     """Open a local video for :class:`SafeDecordDecode`.
 
     Adds ``video_reader``, ``total_frames`` and ``avg_fps``, as
@@ -114,18 +129,13 @@ class SafeDecordInit(DecordInit):
     def __init__(self, num_threads: int = 1, on_unreadable: str = 'skip',
                  blank_size: tuple[int, int] = (240, 320),
                  time_limit: float = TIME_LIMIT) -> None:
-        super().__init__(num_threads=num_threads)
-        _check_policy(on_unreadable, blank_size)
-        check_time_limit(time_limit)
-        self.time_limit = time_limit
-        self.on_unreadable = on_unreadable
-        self.blank_size = tuple(blank_size)
+        super().__init__(on_unreadable, blank_size, time_limit, num_threads=num_threads)
 
-    def _get_video_reader(self, filename: str) -> FallbackReader:
+    def _get_video_reader(self, filename: str) -> VideoReader:
         if not os.path.splitext(filename)[1]:
             filename += '.mp4'
-        return FallbackReader(filename, self.num_threads, has_free_core(),
-                              self.time_limit)
+        return VideoReader(filename, self.num_threads, has_free_core(),
+                           self.time_limit)
 
     def transform(self, results: dict):
         results['on_unreadable'] = self.on_unreadable
@@ -141,11 +151,6 @@ class SafeDecordInit(DecordInit):
             video_reader=_BlankReader(self.blank_size), total_frames=1,
             avg_fps=0.0, unreadable=True)
         return results
-
-    def __repr__(self) -> str:
-        return (f'{type(self).__name__}(num_threads={self.num_threads}, '
-                f'on_unreadable={self.on_unreadable!r}, '
-                f'blank_size={self.blank_size})')
 
 
 @TRANSFORMS.register_module()
@@ -211,7 +216,7 @@ def _check_images(results: dict) -> None:
 
 
 @TRANSFORMS.register_module()
-class SafeRawFrameDecode(RawFrameDecode):
+class SafeRawFrameDecode(_WithPolicy, RawFrameDecode):
     """Read extracted frames, RGB or flow; a missing or broken one is no crash.
 
     Adds what :class:`RawFrameDecode` adds: ``imgs`` (a list of (H, W, 3) RGB or
@@ -221,22 +226,11 @@ class SafeRawFrameDecode(RawFrameDecode):
         on_unreadable, blank_size, time_limit: As for :class:`SafeDecordInit`.
     """
 
-    def __init__(self, on_unreadable: str = 'skip',
-                 blank_size: tuple[int, int] = (240, 320),
-                 time_limit: float = TIME_LIMIT) -> None:
-        super().__init__()
-        _check_policy(on_unreadable, blank_size)
-        check_time_limit(time_limit)
-        self.time_limit = time_limit
-        self.on_unreadable = on_unreadable
-        self.blank_size = tuple(blank_size)
-
     def transform(self, results: dict):
         channels = 2 if results['modality'] == 'Flow' else 3
         try:
-            read = within(self.time_limit, results['frame_dir'], self._read, results)
-            self._check_frames(read['imgs'], channels)
-            return read
+            return within(self.time_limit, results['frame_dir'], self._read, results,
+                          channels)
         except (OSError, UnreadableVideo, cv2.error, AttributeError,
                 ValueError) as error:
             # Of an image that does not decode, mmcv makes None, and numpy and
@@ -251,19 +245,13 @@ class SafeRawFrameDecode(RawFrameDecode):
             img_shape=self.blank_size, original_shape=self.blank_size)
         return results
 
-    def _read(self, results: dict) -> dict:
+    def _read(self, results: dict, channels: int) -> dict:
         _check_images(results)
-        return super().transform(results)
-
-    @staticmethod
-    def _check_frames(imgs: list[np.ndarray], channels: int) -> None:
-        shapes = {getattr(img, 'shape', None) for img in imgs}
+        results = super().transform(results)
+        shapes = {getattr(img, 'shape', None) for img in results['imgs']}
         shape = next(iter(shapes))
         if len(shapes) > 1:
             raise UnreadableVideo('its frames differ in size or do not decode')
         if shape is None or len(shape) != 3 or shape[2] != channels:
             raise UnreadableVideo('a frame does not decode')
-
-    def __repr__(self) -> str:
-        return (f'{type(self).__name__}(on_unreadable={self.on_unreadable!r}, '
-                f'blank_size={self.blank_size})')
+        return results

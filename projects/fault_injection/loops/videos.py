@@ -167,32 +167,28 @@ def judge(path: str, root: str) -> Verdict:
     """Read a file in every way, in the process that this is called in."""
     import cosam_mm  # noqa: F401, I001
     import numpy as np
-    from cosam_mm.datasets import video_file, video_reader
+    from cosam_mm.datasets.video_reader import UnreadableVideo, VideoReader
 
-    video_file.TIME_LIMIT = _TIME_LIMIT
-    _read_as_streams(path)
-    with contextlib.suppress(video_file.UnreadableVideo):
-        reader = video_reader.FallbackReader(path, time_limit=_TIME_LIMIT)
-        for one in (video_reader.PyAVReader, video_reader.OpenCVReader):
-            with contextlib.suppress(video_file.UnreadableVideo):
-                one(path, len(reader)).get_batch(np.arange(32) % len(reader))
+    _read_all(path)
+    for backend in (None, 'pyav', 'opencv', 'decord'):
+        with contextlib.suppress(UnreadableVideo):
+            reader = VideoReader(path, time_limit=_TIME_LIMIT, backend=backend)
+            reader.get_batch(np.arange(32) % len(reader))
     outcomes = [_as_clip(path, root, subset, pipeline) for subset in ('train', 'val')
                 for pipeline in ('demo_rgb_64', 'rgb_112')]
     return max(outcomes, key=lambda found: ('read', 'skipped', 'lost').index(
         found.outcome))
 
 
-def _read_as_streams(path: str) -> None:
+def _read_all(path: str) -> None:
     """As prepare_data reads it."""
-    from cosam_mm.datasets.video_file import (
-        UnreadableVideo,
-        frames_with_decord,
-        frames_with_opencv,
-    )
-    for stream in (frames_with_decord, frames_with_opencv):
-        with contextlib.suppress(UnreadableVideo):
-            for _, frame in zip(range(200), stream(path)):
-                assert frame.ndim == 3, frame.shape
+    from cosam_mm.datasets.video_reader import UnreadableVideo, read_all_frames
+
+    def look(frames):
+        for _, frame in zip(range(200), frames):
+            assert frame.ndim == 3, frame.shape
+    with contextlib.suppress(UnreadableVideo):
+        read_all_frames(path, look, _TIME_LIMIT)
 
 
 def _as_clip(path: str, root: str, subset: str, pipeline: str) -> Verdict:
@@ -308,10 +304,9 @@ def give_frames(path: str) -> Verdict:
     """Whether all frames of a file can be asked for, in the order of a clip."""
     import numpy as np
 
-    from cosam_mm.datasets.video_file import UnreadableVideo
-    from cosam_mm.datasets.video_reader import FallbackReader
+    from cosam_mm.datasets.video_reader import UnreadableVideo, VideoReader
     try:
-        reader = FallbackReader(path)
+        reader = VideoReader(path)
         reader.get_batch(np.arange(min(32, len(reader))))
     except UnreadableVideo:
         return Verdict('skipped')

@@ -1,12 +1,12 @@
-"""Annotation files: their text, their atomicity, and the link to the videos."""
-import os
+"""Annotation lists: what is written, what is read, and what contradicts itself."""
 
 import pytest
 
 from cosam_mm.datasets.preparation.annotation_files import (
     link_videos,
+    read_annotations,
+    read_class_names,
     write_classes,
-    write_lines,
     write_rawframe_lists,
     write_video_lists,
 )
@@ -48,29 +48,8 @@ def test_class_file(tmp_path):
     assert path.read_text() == 'clap\nwave\n'
 
 
-def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(tmp_path):
-    path = tmp_path / 'list.txt'
-    write_lines(path, ['old'])
-
-    def lines():
-        yield 'new'
-        raise RuntimeError('cut off')
-
-    with pytest.raises(RuntimeError, match='cut off'):
-        write_lines(path, lines())
-
-    assert path.read_text() == 'old\n'
-    assert os.listdir(tmp_path) == ['list.txt']
-
-
-def test_text_is_utf8(tmp_path):
-    write_lines(tmp_path / 'list.txt', ['é'])
-
-    assert (tmp_path / 'list.txt').read_bytes() == b'\xc3\xa9\n'
-
-
 def test_link_is_made_once_and_kept(tmp_path):
-    videos, root = tmp_path / 'my videos', tmp_path / 'out'
+    videos, root = tmp_path / 'videos', tmp_path / 'out'
     videos.mkdir()
     root.mkdir()
 
@@ -79,12 +58,7 @@ def test_link_is_made_once_and_kept(tmp_path):
     assert link.samefile(videos)
     assert link_videos(videos, root) == link
     assert link_videos(link, root) == link
-
-
-def test_no_link_where_the_folder_is_the_videos(tmp_path):
-    (tmp_path / 'videos').mkdir()
-
-    assert not link_videos(tmp_path / 'videos', tmp_path).is_symlink()
+    assert not link_videos(videos, tmp_path).is_symlink(), 'it is that folder'
 
 
 def test_something_else_is_never_replaced(tmp_path):
@@ -95,10 +69,57 @@ def test_something_else_is_never_replaced(tmp_path):
     (tmp_path / 'linked' / 'videos').symlink_to(tmp_path / 'other')
     (tmp_path / 'dangling' / 'videos').symlink_to(tmp_path / 'gone')
 
-    with pytest.raises(FileExistsError, match='is there and is not .*real: move'):
+    with pytest.raises(FileExistsError, match='move'):
         link_videos(videos, tmp_path / 'out')
-    with pytest.raises(FileExistsError, match='leads to .*other, not to .*real: rem'):
+    with pytest.raises(FileExistsError, match='other'):
         link_videos(videos, tmp_path / 'linked')
-    with pytest.raises(FileExistsError, match='leads to .*gone, not to .*real: rem'):
+    with pytest.raises(FileExistsError, match='gone'):
         link_videos(videos, tmp_path / 'dangling')
     assert (tmp_path / 'linked' / 'videos').samefile(tmp_path / 'other')
+
+
+# Reading.
+
+CLASSES = ('brush_hair', 'climb', 'climb_stairs', 'HandstandPushups')
+
+
+def read(tmp_path, *lines, with_frames=False, classes=CLASSES):
+    path = tmp_path / 'list.txt'
+    path.write_text(''.join(f'{line}\n' for line in lines))
+    return read_annotations(str(path), 4, with_frames, classes)
+
+
+def test_folders_of_classes(tmp_path):
+    entries = read(tmp_path, 'climb/a.avi 1', 'x/climb_stairs/b 1.avi 2',
+                   'HandStandPushups/c.avi 3', 'elsewhere/d.avi 0', 'e.avi 2')
+    assert [entry.label for entry in entries] == [1, 2, 3, 0, 2]
+
+
+@pytest.mark.parametrize(('line', 'with_frames'), [
+    ('climb/b.avi 2', False), ('CLIMB/b.avi 3', False), ('x/climb/b 20 0', True)])
+def test_folder_of_another_class(tmp_path, line, with_frames):
+    first = 'climb/a 9 1' if with_frames else 'climb/a.avi 1'
+    with pytest.raises(ValueError, match=f'list.txt:2: .*class 1.*{line}'):
+        read(tmp_path, first, line, with_frames=with_frames)
+    assert read(tmp_path, first, line, with_frames=with_frames, classes=())
+
+
+def test_clip_with_two_labels(tmp_path):
+    with pytest.raises(ValueError, match='list.txt:3: .*line 1.*a.avi 2'):
+        read(tmp_path, 'a.avi 1', 'b.avi 2', 'a.avi 2')
+    assert len(read(tmp_path, 'a.avi 1', 'a.avi 1')) == 2
+
+
+@pytest.mark.parametrize('name', ['climb', 'Climb'])
+def test_two_classes_of_one_name(tmp_path, name):
+    path = tmp_path / 'classes.txt'
+    path.write_text(f'brush_hair\nclimb\n{name}\n')
+    with pytest.raises(ValueError, match=f'class 2 and class 1.*{name}'):
+        read_class_names(str(path), 3)
+
+
+def test_class_names_that_are_no_text(tmp_path):
+    path = tmp_path / 'classes.txt'
+    path.write_bytes(b'brush_hair\n\xff\xfe\n')
+    with pytest.raises(ValueError, match='UTF-8'):
+        read_class_names(str(path), 2)

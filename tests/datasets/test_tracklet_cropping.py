@@ -6,20 +6,18 @@ import cv2
 import numpy as np
 import pytest
 
-from cosam_mm.datasets.preparation import tracklet_cropping as crop
+from cosam_mm.datasets.preparation import tracklet_cropping
 from cosam_mm.datasets.preparation.tracklet_cropping import (
     CropSettings,
-    TrackBox,
-    clip_box,
     crop_tracklets,
     read_tracks,
 )
 from cosam_mm.datasets.reid import TrackletFolder
-from cosam_mm.datasets.video_file import UnreadableVideo
+from cosam_mm.datasets.video_reader import UnreadableVideo
 from tests.video_data import SIZE, number_of, write_video
 
 ALL = CropSettings(min_height=1, min_frames=1)
-PICTURE = dict(x=0, y=0, w=SIZE[1], h=SIZE[0])
+FRAME = dict(x=0, y=0, w=SIZE[1], h=SIZE[0])
 
 
 def write_tracks(path, rows, end='\n'):
@@ -58,7 +56,7 @@ def test_layout_and_names(tmp_path, video):
 
 
 def test_frames_are_counted_from_1(tmp_path, video):
-    cut(tmp_path, video, rows_of(1, [1, 2, 17, 30], **PICTURE))
+    cut(tmp_path, video, rows_of(1, [1, 2, 17, 30], **FRAME))
     numbers = {path.name: number_of(cv2.imread(str(path))[..., ::-1])
                for path in (tmp_path / 'out').rglob('*.jpg')}
     assert numbers == {'000001.jpg': 0, '000002.jpg': 1, '000017.jpg': 16,
@@ -70,32 +68,38 @@ def test_a_crop_shows_its_box_in_its_colours(tmp_path, video):
     image = cv2.imread(str(tmp_path / 'out/0001/1/0001/000005.jpg'))
     assert image.shape == (40, 12, 3)
     blue, green, red = np.moveaxis(image[:, :7], -1, 0).astype(int)
-    assert red.min() > 180  # the picture is red up to column 24
+    assert red.min() > 180  # the frame is red up to column 24
     assert max(blue.max(), green.max()) < 70
     assert image[:, 9:].max() < 70
 
 
-@pytest.mark.parametrize(('box', 'padding', 'expected'), [
-    ((10, 20, 30, 40), 0, (20, 60, 10, 40, False)),
-    ((10.4, 20.6, 30, 40), 0, (20, 61, 10, 41, False)),
-    ((10, 20, 30, 40), 0.1, (16, 64, 7, 43, False)),
-    ((-5, -6, 30, 40), 0, (0, 34, 0, 25, True)),
-    ((80, 50, 30, 40), 0, (50, 64, 80, 96, True)),
-    ((0, 0, 96, 64), 0, (0, 64, 0, 96, False)),
-    ((0, 0, 96, 64), 0.01, (0, 64, 0, 96, True)),
+@pytest.mark.parametrize(('box', 'padding', 'expected', 'num_clipped'), [
+    ((10, 20, 30, 40), 0, (20, 60, 10, 40), 0),
+    ((10.4, 20.6, 30, 40), 0, (20, 61, 10, 41), 0),
+    ((10, 20, 30, 40), 0.1, (16, 64, 7, 43), 0),
+    ((-5, -6, 30, 40), 0, (0, 34, 0, 25), 1),
+    ((80, 50, 30, 40), 0, (50, 64, 80, 96), 1),
+    ((0, 0, 96, 64), 0, (0, 64, 0, 96), 0),
+    ((0, 0, 96, 64), 0.01, (0, 64, 0, 96), 1),
 ])
-def test_clipping(box, padding, expected):
-    assert clip_box(TrackBox(1, 1, *box), SIZE, padding) == expected
+def test_clipping(tmp_path, video, box, padding, expected, num_clipped):
+    report = cut(tmp_path, video, [(30, 1, *box)],
+                 CropSettings(padding=padding, min_height=1, min_frames=1))
+    assert (report.num_images, report.num_clipped) == (1, num_clipped)
+    image = cv2.imread(str(tmp_path / 'out/0001/1/0001/000030.jpg')).astype(int)
+    capture = cv2.VideoCapture(video, cv2.CAP_FFMPEG)
+    for _ in range(30):
+        _, frame = capture.read()
+    top, bottom, left, right = expected
+    assert image.shape == (bottom - top, right - left, 3)
+    assert np.abs(image - frame[top:bottom, left:right]).mean() < 4
 
 
 @pytest.mark.parametrize('box', [
     (96, 0, 10, 10), (-10, 0, 10, 10), (0, 64, 10, 10), (0, -20, 10, 10),
     (5, 5, 0, 10), (5, 5, 10, 0), (5, 5, -3, 10), (20, 5, 10, -10), (1e300, 5, 9, 9)])
 def test_boxes_that_show_nothing(tmp_path, video, box):
-    region = clip_box(TrackBox(1, 1, *box), SIZE)
-    assert region.bottom <= region.top or region.right <= region.left
-    rows = [(2, 1, *box), *rows_of(1, [3])]
-    report = cut(tmp_path, video, rows)
+    report = cut(tmp_path, video, [(2, 1, *box), *rows_of(1, [3])])
     assert (report.num_empty, report.num_images, report.num_clipped) == (1, 1, 0)
 
 
@@ -107,13 +111,6 @@ def test_clipped_and_low_boxes_are_counted(tmp_path, video):
     shapes = [cv2.imread(str(path)).shape for path in sorted(
         (tmp_path / 'out').rglob('*.jpg'))]
     assert shapes == [(48, 32, 3)] * 2 + [(48, 40, 3)] * 2
-
-
-def test_padding_enlarges(tmp_path, video):
-    report = cut(tmp_path, video, rows_of(1, [1], x=40, y=16, w=20, h=32),
-                 CropSettings(padding=0.25, min_frames=1))
-    assert cv2.imread(str(next((tmp_path / 'out').rglob('*.jpg')))).shape == (48, 30, 3)
-    assert report.num_clipped == 0
 
 
 @pytest.mark.parametrize(('max_gap', 'expected'), [
@@ -172,7 +169,7 @@ def test_a_second_camera_is_added_and_a_camera_is_never_mixed(tmp_path, video):
     cut(tmp_path, video, rows_of(1, [2]), CropSettings(camid=2, min_frames=1))
     before = images_of(tmp_path / 'out')
     assert before == ['0001/1/0001/000001.jpg', '0001/2/0001/000002.jpg']
-    with pytest.raises(FileExistsError, match='0001/1 holds tracklets of camera 1 alr'):
+    with pytest.raises(FileExistsError, match='camera 1'):
         cut(tmp_path, video, rows_of(0, [3]) + rows_of(1, [3]))
     assert images_of(tmp_path / 'out') == before
 
@@ -204,28 +201,27 @@ def test_what_trackers_write_is_read(tmp_path):
 def test_a_malformed_line_is_shown_with_its_number(tmp_path, line, why):
     path = tmp_path / 'tracks.txt'
     path.write_text(f'3,2,1,1,9,9\n\n{line}\n')
-    with pytest.raises(ValueError, match=rf"tracks.txt, line 3: '{line}': {why}.*; "
-                       r'expected frame,id,x,y,w,h\[,\.\.\.\]'):
+    with pytest.raises(ValueError, match=rf"line 3: '{line}': {why}.*frame,id,x,y,w,h"):
         read_tracks(path)
 
 
 def test_bytes_that_are_no_text(tmp_path):
     path = tmp_path / 'tracks.txt'
     path.write_bytes(b'1,1,1,1,9,9\n\xff\xfe\x00,2\n')
-    with pytest.raises(ValueError, match=r'line 2: .*: 2 fields; expected'):
+    with pytest.raises(ValueError, match='line 2'):
         read_tracks(path)
 
 
 def test_no_box_at_all(tmp_path):
     (tmp_path / 'tracks.txt').write_text('\n \n')
-    with pytest.raises(ValueError, match=r'tracks.txt holds no box; expected lines'):
+    with pytest.raises(ValueError, match='no box'):
         read_tracks(tmp_path / 'tracks.txt')
 
 
 def test_files_that_are_not_there(tmp_path, video):
-    with pytest.raises(FileNotFoundError, match='there is no track file .*gone.txt'):
+    with pytest.raises(FileNotFoundError, match='gone.txt'):
         crop_tracklets(video, tmp_path / 'gone.txt', tmp_path / 'out')
-    with pytest.raises(FileNotFoundError, match='there is no video .*gone.mp4'):
+    with pytest.raises(FileNotFoundError, match='gone.mp4'):
         crop_tracklets(tmp_path / 'gone.mp4', tmp_path / 'x', tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 
@@ -233,11 +229,10 @@ def test_files_that_are_not_there(tmp_path, video):
 # What can go wrong on the way.
 
 
-@pytest.mark.parametrize('kind', ['cut', 'zeroed'])
-def test_opencv_takes_over_from_the_start_where_decord_stops(tmp_path, request, kind):
+def test_opencv_takes_over_from_the_start_where_decord_stops(
+        tmp_path, zeroed):
     report = crop_tracklets(
-        request.getfixturevalue(kind),
-        write_tracks(tmp_path / 't.txt', rows_of(1, range(1, 41), **PICTURE)),
+        zeroed, write_tracks(tmp_path / 't.txt', rows_of(1, range(1, 41), **FRAME)),
         tmp_path / 'out', ALL)
     images = sorted((tmp_path / 'out').rglob('*.jpg'))
     assert 20 < len(images) < 40
@@ -249,14 +244,13 @@ def test_opencv_takes_over_from_the_start_where_decord_stops(tmp_path, request, 
 def test_a_video_that_cannot_be_read_leaves_nothing(tmp_path):
     path = tmp_path / 'noise.avi'
     path.write_bytes(np.random.default_rng(0).bytes(5000))
-    with pytest.raises(UnreadableVideo, match='noise.avi cannot be read: decord: .*; '
-                       'OpenCV: no frame'):
+    with pytest.raises(UnreadableVideo, match='noise.avi.*decord: .*OpenCV: '):
         cut(tmp_path, path, rows_of(1, [1]))
     assert not (tmp_path / 'out').exists()
 
 
 def test_nothing_left_is_an_error_with_the_counts(tmp_path, video):
-    with pytest.raises(ValueError, match='no tracklet is left of 2 boxes: .*num_low=2'):
+    with pytest.raises(ValueError, match='num_low=2'):
         cut(tmp_path, video, rows_of(1, [1, 2], h=20), CropSettings())
     assert not (tmp_path / 'out').exists()
 
@@ -265,32 +259,33 @@ def test_an_interrupted_run_leaves_what_was_there(tmp_path, video, monkeypatch):
     cut(tmp_path, video, rows_of(1, [1]))
     before = sorted((tmp_path / 'out').rglob('*'))
 
-    def interrupted(self):
-        raise KeyboardInterrupt
+    def read(path, use):
+        def frames():
+            yield np.zeros((*SIZE, 3), np.uint8)
+            raise KeyboardInterrupt
+        return use(frames())
 
-    monkeypatch.setattr(crop._Writer, 'finish', interrupted)
+    monkeypatch.setattr(tracklet_cropping, 'read_all_frames', read)
     with pytest.raises(KeyboardInterrupt):
-        cut(tmp_path, video, rows_of(2, [1]))
+        cut(tmp_path, video, rows_of(2, [1, 2]))
     assert sorted((tmp_path / 'out').rglob('*')) == before
 
 
 def test_the_video_is_read_no_further_than_needed(tmp_path, video, monkeypatch):
     taken = []
 
-    def counted(path):
-        for number in range(30):
-            taken.append(number)
-            yield np.zeros((*SIZE, 3), np.uint8)
+    def read(path, use):
+        return use(taken.append(number) or np.zeros((*SIZE, 3), np.uint8)
+                   for number in range(30))
 
-    monkeypatch.setattr(crop, 'frames_with_decord', counted)
+    monkeypatch.setattr(tracklet_cropping, 'read_all_frames', read)
     cut(tmp_path, video, rows_of(1, [2, 5]))
     assert taken == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(('name', 'value', 'low'), [
-    ('camid', -1, 0), ('padding', -0.1, 0), ('padding', float('nan'), 0),
-    ('padding', float('inf'), 0), ('min_height', 0, 1), ('max_gap', -1, 0),
-    ('min_frames', 0, 1)])
-def test_settings_refuse(name, value, low):
-    with pytest.raises(ValueError, match=f'{name} is {value}; allowed: {low} and'):
+@pytest.mark.parametrize(('name', 'value'), [
+    ('camid', -1), ('padding', -0.1), ('padding', float('nan')),
+    ('padding', float('inf')), ('min_height', 0), ('max_gap', -1), ('min_frames', 0)])
+def test_settings_refuse(name, value):
+    with pytest.raises(ValueError, match=name):
         CropSettings(**{name: value})
