@@ -12,7 +12,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope, init_default_scope
 
 from cosam_mm.apis.complexity import measure_complexity
-from cosam_mm.datasets.transforms.rand_augment import GEOMETRIC
+from cosam_mm.datasets.transforms.clip_augmentation import GEOMETRIC
 from cosam_mm.utils.config import input_shape, set_data_root
 from tests.action_data import flat_pipeline, write_data_root
 

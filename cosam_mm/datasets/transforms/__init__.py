@@ -1,6 +1,5 @@
 """Steps of the data pipelines."""
-from .flow_transforms import FlowFlip, FlowTenCrop
-from .rand_augment import ClipRandAugment
+from .clip_augmentation import ClipRandAugment, FlowFlip, FlowTenCrop
 from .video_loading import SafeDecordDecode, SafeDecordInit, SafeRawFrameDecode
 
 __all__ = [
