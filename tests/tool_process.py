@@ -33,6 +33,16 @@ def run_fresh(*command, cwd, **environment) -> subprocess.CompletedProcess:
                           timeout=LIMIT, env=dict(ENVIRONMENT, **environment))
 
 
+def assert_refused(done: subprocess.CompletedProcess, *words: str) -> None:
+    """A tool ended with status 2 and one line of error that has these words."""
+    assert done.returncode == 2, done.stderr
+    assert 'Traceback' not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert 'error: ' in last
+    for word in words:
+        assert word in last
+
+
 def run_pair(script: str, folder: Path) -> list[subprocess.CompletedProcess]:
     """Run a script's text in two processes that can connect, as a launcher would."""
     path = folder / 'script.py'

@@ -5,27 +5,23 @@ Examples:
     python tools/demo.py configs/resnext101_cosam_bert_hmdb51.py walk.mp4
 """
 import argparse
-from pathlib import Path
-
-from mmengine.config import Config
 
 from cosam_mm import ActionRecognizer
 from cosam_mm.apis.action_pipeline import VIEWS
-from cosam_mm.apis.model_loading import find_checkpoint
-from cosam_mm.utils.cli import one_line_errors
-from cosam_mm.utils.config import default_work_dir
+from cosam_mm.apis.model_loading import find_trained
+from cosam_mm.utils.cli import existing_file, one_line_errors, positive_int
 
 
 def parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        'model', metavar='CHECKPOINT_OR_CONFIG',
+        'model', metavar='CHECKPOINT_OR_CONFIG', type=existing_file('file'),
         help='checkpoint, which holds its config; or config file, whose newest best '
         'checkpoint below its work dir is taken')
     parser.add_argument('video', nargs='+', help='video files, or folders of images')
     parser.add_argument('--checkpoint', help='checkpoint to go with a config file')
-    parser.add_argument('--topk', type=int, default=5,
+    parser.add_argument('--topk', type=positive_int, default=5,
                         help='classes to print (default: 5)')
     parser.add_argument('--views', choices=VIEWS, default='test',
                         help='test: the views of the test pipeline, as ten crops; '
@@ -37,8 +33,6 @@ def parse_args():
     parser.add_argument('--device',
                         help='where to compute (default: the GPU, if there is one)')
     args = parser.parse_args()
-    if not Path(args.model).is_file():
-        parser.error(f'there is no file {args.model}')
     if args.checkpoint and not args.model.endswith('.py'):
         parser.error(f'--checkpoint goes with a config file, not with {args.model}')
     return args
@@ -47,11 +41,8 @@ def parse_args():
 def main():
     args = parse_args()
     with one_line_errors():
-        config, checkpoint = None, args.model
-        if args.model.endswith('.py'):
-            config = Config.fromfile(args.model)
-            checkpoint = args.checkpoint or find_checkpoint(
-                default_work_dir(config, args.model))
+        checkpoint, config = find_trained(args.model, args.checkpoint)
+        if config is not None:
             print(f'checkpoint {checkpoint}')
         recognizer = ActionRecognizer(checkpoint, config, args.device,
                                       fast=args.fast)

@@ -19,7 +19,7 @@ from cosam_mm.engine.runner.process_group import (
 )
 from cosam_mm.engine.runner.process_watchdog import end_with_launcher, leave_when_lost
 from cosam_mm.engine.runner.strategies import build_runner, loading_safely
-from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.cli import existing_file, one_line_errors
 from cosam_mm.utils.config import (
     default_work_dir,
     dump_scores,
@@ -28,14 +28,16 @@ from cosam_mm.utils.config import (
     set_reid_metric,
     set_split,
     split_numbers,
+    split_of_test,
     swap_test_data,
 )
+from cosam_mm.utils.io import write_text
 
 
 def parse_args(argv: Optional[Sequence[str]] = None):
     parser = argparse.ArgumentParser(
         description='Test a checkpoint, or one for each split of a data set.')
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file', type=existing_file('config'))
     parser.add_argument(
         'checkpoint', nargs='+',
         help='checkpoint file; with --all-splits one for each split in their order, '
@@ -56,8 +58,7 @@ def parse_args(argv: Optional[Sequence[str]] = None):
     parser.add_argument(
         '--dump', metavar='FILE.npz',
         help='write the scores of every video, for tools/fuse_scores.py, or the '
-        'features of every tracklet; with --all-splits {split} in the name becomes '
-        'the split')
+        'features of every tracklet; {split} in the name becomes the split')
     parser.add_argument(
         '--fast', action='store_true',
         help='fold batch norms into convolutions and compute channels last, in '
@@ -65,11 +66,11 @@ def parse_args(argv: Optional[Sequence[str]] = None):
         'of the first batch are from the exact ones')
     reid = parser.add_argument_group('person re-identification')
     reid.add_argument('--rerank', action='store_const', const=True,
-                      help='rate k-reciprocal re-ranking as well')
+                      help='evaluate k-reciprocal re-ranking, too')
     reid.add_argument('--attributes', metavar='FILE.csv',
-                      help='rate the queries that carry each attribute as well; '
+                      help='evaluate the queries that carry each attribute, too; '
                       'columns: pid, then one of 0 and 1 for each attribute')
-    reid.add_argument('--cross-dataset', metavar='CONFIG',
+    reid.add_argument('--cross-dataset', metavar='CONFIG', type=existing_file('config'),
                       help='test on the data of another config')
     parser.add_argument(
         '--force', action='store_true',
@@ -90,12 +91,8 @@ def parse_args(argv: Optional[Sequence[str]] = None):
 
 def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Leave with a message where arguments do not go together."""
-    if not Path(args.config).is_file():
-        parser.error(f'there is no config {args.config}')
     if args.dump and not args.dump.endswith('.npz'):
         parser.error(f'--dump writes an .npz file, got {args.dump}')
-    if args.cross_dataset and not Path(args.cross_dataset).is_file():
-        parser.error(f'there is no config {args.cross_dataset}')
     if args.all_splits and args.dump and '{split}' not in args.dump:
         parser.error('--dump needs {split} in the file name with --all-splits')
     if not args.all_splits and len(args.checkpoint) != 1:
@@ -116,7 +113,7 @@ def checkpoint_of_splits(cfg: Config, given: list[str]) -> dict[int, str]:
 
 
 def check_checkpoint(checkpoint: str) -> None:
-    """Raise ``FileNotFoundError`` unless a local checkpoint is there."""
+    """Raise ``FileNotFoundError`` if a local checkpoint does not exist."""
     if '://' not in checkpoint and not Path(checkpoint).is_file():
         raise FileNotFoundError(f'There is no checkpoint {checkpoint}.')
 
@@ -141,9 +138,18 @@ def merge_args(cfg: Config, args: argparse.Namespace, checkpoint: str, split,
     # After the options, which may be those of the re-ranking.
     set_reid_metric(cfg, rerank=args.rerank, attributes=args.attributes)
     if args.dump:
-        dump_scores(cfg, args.dump.replace('{split}', str(split)))
+        dump_scores(cfg, name_dump(args.dump, cfg, split))
     connect_cpu_processes(cfg)
     return cfg
+
+
+def name_dump(dump: str, cfg: Config, split: Optional[int]) -> str:
+    """The file to dump to: ``{split}`` becomes the split that is tested."""
+    split = split_of_test(cfg) if split is None else split
+    if split is None and '{split}' in dump:
+        raise ValueError(f'--dump {dump}: the test data of this config has no split. '
+                         'Name the file without {split}.')
+    return dump.replace('{split}', str(split))
 
 
 def run(cfg: Config) -> dict:
@@ -173,25 +179,23 @@ def summarize(metrics: dict[int, dict], out_file: Path) -> None:
     """Print the splits and their mean, and keep them in a file.
 
     Args:
-        metrics: Figures by name, for each split. ``acc/num_unreadable`` is there
-            only where clips could not be read: it is 0 elsewhere. Words, such as
-            the protocol, have no mean and are left out.
+        metrics: Metrics by name, for each split. ``acc/num_unreadable`` is missing
+            where all clips could be read: it is 0 then. Texts, such as the protocol,
+            have no mean and are left out.
         out_file: A JSON file; its folder is made if need be.
     """
-    names = dict.fromkeys(name for figures in metrics.values()
-                          for name, value in figures.items()
-                          if not isinstance(value, str))
-    rows = {name: [float(figures.get(name, 0)) for figures in metrics.values()]
+    names = dict.fromkeys(name for one in metrics.values()
+                          for name, value in one.items() if not isinstance(value, str))
+    rows = {name: [float(one.get(name, 0)) for one in metrics.values()]
             for name in names}
     width = max(20, *(len(name) + 2 for name in names))
     print(' ' * width + ''.join(f'split {k:<6}' for k in metrics) + 'mean')
     for name, values in rows.items():
         print(f'{name:{width}}' + ''.join(f'{v:<12.4f}' for v in values) +
               f'{statistics.mean(values):.4f}')
-    out_file.parent.mkdir(parents=True, exist_ok=True)
-    out_file.write_text(json.dumps(
+    write_text(out_file, json.dumps(
         {name: dict(splits=values, mean=statistics.mean(values))
-         for name, values in rows.items()}, indent=2) + '\n', encoding='utf-8')
+         for name, values in rows.items()}, indent=2) + '\n')
     print(f'written to {out_file}')
 
 

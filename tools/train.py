@@ -21,7 +21,7 @@ from cosam_mm.engine.runner.strategies import (
     loading_safely,
     use_strategy,
 )
-from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.cli import existing_file, one_line_errors
 from cosam_mm.utils.config import (
     default_work_dir,
     resume_training,
@@ -36,7 +36,7 @@ from cosam_mm.utils.config import (
 
 def parse_args(argv: Optional[Sequence[str]] = None):
     parser = argparse.ArgumentParser(description='Train a model.')
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file', type=existing_file('config'))
     parser.add_argument(
         '--work-dir',
         help='folder for logs and checkpoints (default: work_dirs/<config>, with '
@@ -49,7 +49,7 @@ def parse_args(argv: Optional[Sequence[str]] = None):
                         "the config's)")
     parser.add_argument(
         '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-        help='go on from CHECKPOINT, or from the newest whole one in the work dir')
+        help='continue from CHECKPOINT, or from the newest whole one in the work dir')
     parser.add_argument('--amp', action='store_true',
                         help='train in automatic mixed precision')
     parser.add_argument('--no-validate', action='store_true',
@@ -63,7 +63,7 @@ def parse_args(argv: Optional[Sequence[str]] = None):
     parser.add_argument('--deterministic', action='store_true',
                         help='use deterministic algorithms on the GPU')
     parser.add_argument(
-        '--strategy', metavar='CONFIG',
+        '--strategy', metavar='CONFIG', type=existing_file('strategy'),
         help='spread the model over the processes as a strategy of mmengine does: '
         'configs/_base_/strategies/fsdp.py or deepspeed.py')
     parser.add_argument(
@@ -76,10 +76,6 @@ def parse_args(argv: Optional[Sequence[str]] = None):
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
                         help='set by the launcher')
     args = parser.parse_args(argv)
-    if not Path(args.config).is_file():
-        parser.error(f'there is no config {args.config}')
-    if args.strategy and not Path(args.strategy).is_file():
-        parser.error(f'there is no strategy {args.strategy}')
     start = args.resume or 'auto'
     if start != 'auto' and '://' not in start and not Path(start).is_file():
         parser.error(f'there is no checkpoint {start}')

@@ -11,11 +11,11 @@ from cosam_mm.models.backbones.feature_layout import FEATURE_LAYOUTS
 from cosam_mm.models.backbones.plugged import plug_into
 from cosam_mm.utils.config import input_shape
 
-__all__ = ['Place', 'list_places']
+__all__ = ['InsertionPoint', 'list_insertion_points']
 
 
 @dataclass(frozen=True)
-class Place:
+class InsertionPoint:
     """A submodule of a backbone and what it puts out for one clip.
 
     Attributes:
@@ -33,7 +33,8 @@ class Place:
     reason: str = ''
 
 
-def list_places(cfg: Config, shape: Optional[Sequence[int]] = None) -> list[Place]:
+def list_insertion_points(cfg: Config, shape: Optional[Sequence[int]] = None
+                          ) -> list[InsertionPoint]:
     """Run the backbone of a config once and list its submodules in running order.
 
     Plugins of a ``PluggedBackbone`` in the config are left out.
@@ -56,16 +57,16 @@ def list_places(cfg: Config, shape: Optional[Sequence[int]] = None) -> list[Plac
     network = plug_into(backbone, shape, plugins=())
     modules = {name: module for name, module in network.named_modules()
                if name and name.split('.')[0] != 'plugins'}
-    return [_place(name, modules[name], calls)
+    return [_insertion_point(name, modules[name], calls)
             for name, calls in trace_outputs(network, shape, modules).items()]
 
 
-def _place(name: str, module: nn.Module, calls: list) -> Place:
+def _insertion_point(name: str, module: nn.Module, calls: list) -> InsertionPoint:
     kind, reason = type(module).__name__, why_no_place(module, calls)
     if reason:
-        return Place(name, kind, None, (), reason)
+        return InsertionPoint(name, kind, None, (), reason)
     (shape,) = calls
-    return Place(name, kind, shape, tuple(
+    return InsertionPoint(name, kind, shape, tuple(
         layout for layout, rank in FEATURE_LAYOUTS.items() if rank == len(shape)))
 
 

@@ -28,13 +28,13 @@ from torch import Tensor, nn
 
 from cosam_mm.layers.cosam_resampling import resampled_on_load
 from cosam_mm.models.reid import VideoReID
-from cosam_mm.utils.config import config_of_checkpoint
+from cosam_mm.utils.config import config_of_checkpoint, default_work_dir
 from cosam_mm.utils.io import read_checkpoint, unwrap_state_dict
 from cosam_mm.utils.messages import name_some
 
 __all__ = [
     'PathLike', 'TrainedModel', 'describe_misfit', 'find_checkpoint', 'find_device',
-    'load_model', 'load_weights', 'model_class', 'random_state_kept',
+    'find_trained', 'load_model', 'load_weights', 'model_class', 'random_state_kept',
     'read_trained_model', 'scope_of', 'seed_of_training', 'untrained_model',
     'weights_sha256'
 ]
@@ -80,6 +80,29 @@ def find_checkpoint(work_dir: PathLike) -> Path:
     raise FileNotFoundError(
         f'There is no checkpoint below {work_dir}. Train the model first, or name a '
         'checkpoint with --checkpoint.')
+
+
+def find_trained(model: PathLike, checkpoint: Optional[PathLike] = None
+                 ) -> tuple[str, Optional[Config]]:
+    """Checkpoint and config of a model that a command line names by either.
+
+    Args:
+        model: A checkpoint, which holds its config; or a config file.
+        checkpoint: The one that goes with a config file. Default: the newest best one
+            below the config's work dir.
+
+    Returns:
+        The checkpoint, and the config; None for the one that the checkpoint holds.
+
+    Raises:
+        FileNotFoundError: There is no checkpoint below the work dir.
+    """
+    if not os.fspath(model).endswith('.py'):
+        return os.fspath(model), None
+    config = Config.fromfile(model)
+    if checkpoint is None:
+        checkpoint = find_checkpoint(default_work_dir(config, model))
+    return os.fspath(checkpoint), config
 
 
 def read_trained_model(checkpoint: Union[PathLike, TrainedModel],

@@ -9,12 +9,13 @@ import argparse
 import contextlib
 import linecache
 import math
+import os
 import sys
 from collections.abc import Iterator
 from typing import Callable
 
-__all__ = ['at_least_two', 'is_user_mistake', 'non_negative_float', 'non_negative_int',
-           'one_line_errors', 'positive_int', 'share']
+__all__ = ['at_least_two', 'existing_file', 'is_user_mistake', 'non_negative_float',
+           'non_negative_int', 'one_line_errors', 'positive_int', 'share']
 
 # These very classes: NotImplementedError, for one, is a RuntimeError and a bug.
 _KINDS = (FileExistsError, FileNotFoundError, RuntimeError, ValueError)
@@ -63,6 +64,17 @@ def _number(kind: type, is_valid: Callable[[float], bool], rule: str) -> Callabl
 
     read.__name__ = kind.__name__  # argparse says "invalid int value"
     return read
+
+
+def existing_file(kind: str) -> Callable[[str], str]:
+    """A type for argparse: the path of a file that exists, called ``kind``."""
+
+    def check(path: str) -> str:
+        if not os.path.isfile(path):
+            raise argparse.ArgumentTypeError(f'there is no {kind} {path}')
+        return path
+
+    return check
 
 
 positive_int = _number(int, lambda number: number >= 1, '1 or more')

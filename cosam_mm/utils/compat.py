@@ -112,7 +112,7 @@ class _FallbackFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 _MOVED: dict[str, tuple[str, ...]] = {
     'cosam_mm.compat': ('cosam_mm.utils.compat',),
     'cosam_mm.datasets.action': ('cosam_mm.datasets.action_dataset',),
-    'cosam_mm.engine.deployment': ('cosam_mm.apis.export',),
+    'cosam_mm.engine.deployment': ('cosam_mm.apis.export', 'cosam_mm.apis.deployable'),
     'cosam_mm.engine.gallery': ('cosam_mm.apis.gallery',),
     'cosam_mm.engine.inference': ('cosam_mm.apis',),
     'cosam_mm.evaluation.action': ('cosam_mm.evaluation.metrics.action_metric',),

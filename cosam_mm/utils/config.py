@@ -16,7 +16,7 @@ __all__ = [
     'config_of_checkpoint', 'default_work_dir', 'dump_scores', 'force_test',
     'input_shape', 'resume_training', 'scale_learning_rate', 'set_data_root',
     'set_randomness', 'set_reid_metric', 'set_split', 'skip_validation',
-    'split_numbers', 'swap_test_data', 'use_amp'
+    'split_numbers', 'split_of_test', 'swap_test_data', 'use_amp'
 ]
 
 # Types beyond plain names that the config in a checkpoint may ask for: what another
@@ -75,6 +75,14 @@ def set_split(cfg: Config, split: int) -> None:
         raise ValueError(f'--split must be from 1 to {cfg.num_splits}, got {split}.')
     for dataset in with_splits:
         dataset.split = split
+
+
+def split_of_test(cfg: Config) -> Optional[int]:
+    """Number of the official split that a config tests on; None where it has none."""
+    for dataset in _unwrap(cfg.test_dataloader.dataset):
+        if dataset.get('split') is not None:
+            return dataset.split
+    return None
 
 
 def set_data_root(cfg: Config, data_root: str) -> None:

@@ -156,7 +156,7 @@ def _check_kinds(model: nn.Module, kinds: Sequence[str],
         if name not in names:
             raise ValueError(f'There is no module {name!r} in this '
                              f'{type(model).__name__}: tools/analysis_tools/'
-                             'list_places.py lists those of its backbone.')
+                             'list_layers.py lists those of its backbone.')
     offered = offered_maps(model, layers)
     for kind in kinds:
         if kind not in MAPS:

@@ -2,7 +2,7 @@
 import pytest
 from mmengine.config import Config
 
-from cosam_mm.apis.insertion_points import list_places
+from cosam_mm.apis.insertion_points import list_insertion_points
 
 BACKBONE = dict(type='FrameResNet', depth=14, base_channels=8)
 PLUGGED = dict(type='PluggedBackbone', backbone=BACKBONE, input_shape=(4, 3, 32, 16),
@@ -10,7 +10,7 @@ PLUGGED = dict(type='PluggedBackbone', backbone=BACKBONE, input_shape=(4, 3, 32,
 
 
 def by_name(cfg, shape=None):
-    return {place.name: place for place in list_places(cfg, shape)}
+    return {point.name: point for point in list_insertion_points(cfg, shape)}
 
 
 @pytest.mark.parametrize('backbone', [BACKBONE, PLUGGED])
@@ -49,7 +49,7 @@ def test_shape_of_the_test_pipeline(repo, name, shape):
 
 def test_configs_that_do_not_tell(repo):
     with pytest.raises(ValueError, match=r'This config has no model.backbone'):
-        list_places(Config(dict(model=dict())))
+        list_insertion_points(Config(dict(model=dict())))
     cfg = Config.fromfile(repo / 'configs/reid/resnet14_tp_demo.py')
     with pytest.raises(ValueError, match='give --shape, 1 C T H W for a clip or'):
-        list_places(cfg)
+        list_insertion_points(cfg)

@@ -263,7 +263,7 @@ def test_maps_that_are_not_there(tracklet):
              'attention to look at the features of: name layers'),
             (cosam, (['mask'],), f"A map must be one of {', '.join(MAPS)}, got 'mask'"),
             (cosam, (['centre'], ['layer3']), "There is no module 'layer3' in this "
-             'VideoReID: tools/analysis_tools/list_places.py lists'),
+             'VideoReID: tools/analysis_tools/list_layers.py lists'),
             (cosam, (['feature_energy'], ['aggregation']), r'Features must be '
              r'\(N, C, T, H, W\) of 3 clip\(s\), or \(N\*T, C, H, W\) of their frames; '
              r'those of aggregation are \(3, 256\)')]:

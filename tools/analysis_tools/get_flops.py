@@ -1,30 +1,26 @@
 """Parameters and multiply-adds of a model: ``get_flops.py CONFIG``."""
 import argparse
-from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import MODELS, init_default_scope
 
 import cosam_mm  # noqa: F401
 from cosam_mm.apis.complexity import measure_complexity
-from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.cli import existing_file, one_line_errors
 from cosam_mm.utils.config import input_shape
 
 
 def parse_args():
     parser = argparse.ArgumentParser(
         description='Count the parameters and multiply-adds of a model for one clip.')
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file', type=existing_file('config'))
     parser.add_argument('--shape', type=int, nargs=4, metavar=('C', 'T', 'H', 'W'),
                         help="one clip (default: what the config's test pipeline "
                         'gives)')
     parser.add_argument('--table', action='store_true', help='print them by module')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction,
                         metavar='KEY=VALUE', help='settings of the config to override')
-    args = parser.parse_args()
-    if not Path(args.config).is_file():
-        parser.error(f'there is no config {args.config}')
-    return args
+    return parser.parse_args()
 
 
 def main():

@@ -21,21 +21,23 @@ Examples:
 import argparse
 from pathlib import Path
 
-from mmengine.config import Config
-
 import cosam_mm  # noqa: F401
 from cosam_mm.apis.deployable import contract_lines, load_deployable
 from cosam_mm.apis.export import FORMATS, check_exportable, export_model
-from cosam_mm.apis.model_loading import find_checkpoint
-from cosam_mm.utils.cli import at_least_two, non_negative_float, one_line_errors
-from cosam_mm.utils.config import default_work_dir
+from cosam_mm.apis.model_loading import find_trained
+from cosam_mm.utils.cli import (
+    at_least_two,
+    existing_file,
+    non_negative_float,
+    one_line_errors,
+)
 
 
 def parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        'model', metavar='CHECKPOINT_OR_CONFIG',
+        'model', metavar='CHECKPOINT_OR_CONFIG', type=existing_file('file'),
         help='checkpoint, which holds its config; or config file, whose newest best '
         'checkpoint below its work dir is taken')
     parser.add_argument('--checkpoint', help='checkpoint to go with a config file')
@@ -67,8 +69,6 @@ def parse_args():
         help='largest relative error for a file to be kept: of each row of the output '
         'the largest error, in units of the largest entry (default: 1e-4)')
     args = parser.parse_args()
-    if not Path(args.model).is_file():
-        parser.error(f'there is no file {args.model}')
     if args.checkpoint and not args.model.endswith('.py'):
         parser.error(f'--checkpoint goes with a config file, not with {args.model}')
     if args.shape and min(args.shape) < 1:
@@ -82,22 +82,12 @@ def parse_args():
     return args
 
 
-def find_model(args):
-    """Config, or None for the one in the checkpoint, and checkpoint."""
-    if not args.model.endswith('.py'):
-        return None, args.model
-    config = Config.fromfile(args.model)
-    if args.checkpoint:
-        return config, args.checkpoint
-    checkpoint = find_checkpoint(default_work_dir(config, args.model))
-    print(f'checkpoint     {checkpoint}')
-    return config, str(checkpoint)
-
-
 def main():
     args = parse_args()
     with one_line_errors():
-        config, checkpoint = find_model(args)
+        checkpoint, config = find_trained(args.model, args.checkpoint)
+        if config is not None:
+            print(f'checkpoint     {checkpoint}')
         out = args.out or Path(checkpoint).with_suffix('')
         check_exportable(out, args.formats, args.opset, args.overwrite)
         model = load_deployable(checkpoint, config, args.shape,
