@@ -19,7 +19,7 @@ from cosam_mm.layers.aggregation import (
 from cosam_mm.layers.cosam_functional import standardize_descriptors
 from cosam_mm.layers.temporal import TemporalBERT, TemporalLSTM, TemporalMean
 from cosam_mm.models.losses import IdentityLoss
-from cosam_mm.models.losses.triplet_formula import batch_hard_triplet_loss
+from cosam_mm.models.losses.reid_losses import batch_hard_triplet_loss
 from cosam_mm.models.reid import IdentityHead
 
 C, SIZE = 8, (3, 2)

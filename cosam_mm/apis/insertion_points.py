@@ -6,9 +6,9 @@ from typing import Optional
 from mmengine.config import Config
 from torch import nn
 
-from cosam_mm.models.backbones.dry_run import trace_outputs, why_no_place
 from cosam_mm.models.backbones.feature_layout import FEATURE_LAYOUTS
-from cosam_mm.models.backbones.plugged import plug_into
+from cosam_mm.models.backbones.plugged_backbone import plug_into
+from cosam_mm.models.backbones.plugin_points import trace_outputs, why_no_plugin
 from cosam_mm.utils.config import input_shape
 
 __all__ = ['InsertionPoint', 'list_insertion_points']
@@ -62,7 +62,7 @@ def list_insertion_points(cfg: Config, shape: Optional[Sequence[int]] = None
 
 
 def _insertion_point(name: str, module: nn.Module, calls: list) -> InsertionPoint:
-    kind, reason = type(module).__name__, why_no_place(module, calls)
+    kind, reason = type(module).__name__, why_no_plugin(module, calls)
     if reason:
         return InsertionPoint(name, kind, None, (), reason)
     (shape,) = calls

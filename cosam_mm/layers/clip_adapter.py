@@ -35,6 +35,9 @@ class ClipAdapter(BaseModule):
             position='after_layer3')]
     """
 
+    # See COSAM.
+    compares_frames = True
+
     def __init__(self, module: dict, num_frames: int,
                  in_channels: Optional[int] = None,
                  init_cfg: Optional[dict] = None) -> None:

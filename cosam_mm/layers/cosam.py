@@ -103,6 +103,9 @@ class COSAM(ResampledSummary, BaseModule):
         (torch.Size([2, 32, 4, 4, 2]), torch.Size([2, 4, 4, 2]), torch.Size([2, 32]))
     """
 
+    # VideoReID reads num_frames of such modules, and sets it where any is taken.
+    compares_frames = True
+
     def __init__(self,
                  in_channels: int,
                  num_frames: int,

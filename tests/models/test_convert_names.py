@@ -34,8 +34,8 @@ def assert_loads_strictly(state_dict, recognizer):
     recognizer.load_state_dict(state_dict, strict=True, assign=True)
 
 
-@pytest.mark.parametrize('in_channels', [3, 2])
-@pytest.mark.parametrize('reduction', [None, 'FRMB', 'FRAB'])
+@pytest.mark.parametrize(('reduction', 'in_channels'), [
+    (None, 3), ('FRMB', 2), ('FRAB', 3)])
 @pytest.mark.parametrize('head', HEADS)
 @pytest.mark.parametrize('backbone', ['resnext', 'i3d'])
 def test_late_temporal_models(backbone, head, reduction, in_channels):
@@ -187,78 +187,36 @@ def test_other_models_have_no_config(listing):
 # -- refusals ----------------------------------------------------------------
 
 
-def test_an_unknown_file_is_described():
-    state = hollow({f'blocks.{i}.weight': (1,) for i in range(12)})
-    with pytest.raises(ValueError, match=(
-            r'no checkpoint of a known repository. Unexpected keys \(12\): '
-            r'blocks.0.weight, .*blocks.9.weight, \.\.\.\. '
-            r"Missing: one of 'features.0.weight'")):
-        convert_state_dict(state)
+def without(listing, *parts):
+    return {name: shape for name, shape in listing.items()
+            if not any(part in name for part in parts)}
+
+
+@pytest.mark.parametrize(('listing', 'message'), [
+    # of no known repository
+    ({f'blocks.{i}.weight': (1,) for i in range(12)}, r'12.*blocks\.9\.weight and 2'),
+    (names.kenshohara(50, in_channels=1), '1 channels'),
+    # parameters too many, too few, of another shape
+    ({**names.late_temporal('resnext', 'plain', 'FRMB'),
+      **{f'NLB.{i}.weight': (1,) for i in range(11)}},
+     r'ResNeXt3D of artest08.*Unexpected.*11.*NLB\.9\.weight and 1'),
+    (without(names.late_temporal('i3d', 'bert', 'FRMB'), 'clsToken',
+             'features.0.bn.weight'), r'2.*features\.0\.bn\.weight, bert\.clsToken'),
+    (without(names.late_temporal('resnext', 'bert', 'FRMB'), 'fc_action'),
+     r'fc_action\.weight, fc_action\.bias'),
+    (without(names.kenshohara(50), 'layer3.5.'), r'15.*layer3\.5\.conv1\.weight'),
+    (without(names.kenshohara(50), 'downsample'), r'20.*downsample\.0\.weight'),
+    ({**names.kenshohara(101), 'layer3.7.bn2.bias': (500,)},
+     r'layer3\.7\.bn2\.bias is \(500,\), not \(512,\)'),
+    ({name: shape[:4] for name, shape in names.kenshohara(50).items()},
+     r'conv1\.weight is \(64, 3, 7, 7\)'),
+])
+def test_files_that_do_not_fit_are_refused(listing, message):
+    with pytest.raises(ValueError, match=message):
+        convert_state_dict(hollow(listing))
 
 
 def test_a_converted_file_is_not_converted_again():
     converted, _ = convert_state_dict(hollow(names.kenshohara(50)))
-    with pytest.raises(ValueError, match='it needs no conversion'):
+    with pytest.raises(ValueError, match='no conversion'):
         convert_state_dict(converted)
-
-
-def test_unexpected_keys_are_named():
-    listing = names.late_temporal('resnext', 'plain', 'FRMB')
-    listing.update({f'NLB.{i}.weight': (1,) for i in range(11)})
-    with pytest.raises(ValueError, match=(
-            r'looks like a ResNeXt3D of artest08.*does not fit it. '
-            r'Unexpected keys \(11\): NLB.0.weight, .*NLB.9.weight, \.\.\.\.$')):
-        convert_state_dict(hollow(listing))
-
-
-def test_missing_keys_are_named():
-    listing = names.late_temporal('i3d', 'bert', 'FRMB')
-    del listing['bert.clsToken'], listing['features.0.bn.weight']
-    with pytest.raises(ValueError, match=(
-            r'does not fit it. Missing keys \(2\): features.0.bn.weight, '
-            r'bert.clsToken.$')):
-        convert_state_dict(hollow(listing))
-
-
-def test_other_shapes_are_named():
-    listing = names.kenshohara(101)
-    listing['layer3.7.bn2.bias'] = (500,)
-    with pytest.raises(ValueError, match=(
-            r'Other shapes \(1\): layer3.7.bn2.bias is \(500,\), not \(512,\).$')):
-        convert_state_dict(hollow(listing))
-
-
-def test_a_head_without_its_classifier_is_refused():
-    listing = names.late_temporal('resnext', 'bert', 'FRMB')
-    del listing['fc_action.weight'], listing['fc_action.bias']
-    with pytest.raises(ValueError, match=(
-            r'Missing keys \(2\): fc_action.weight, fc_action.bias')):
-        convert_state_dict(hollow(listing))
-
-
-def test_a_2d_resnet_is_refused():
-    listing = {name: shape[:4] for name, shape in names.kenshohara(50).items()}
-    with pytest.raises(ValueError, match=(
-            r'Other shapes .*conv1.weight is \(64, 3, 7, 7\), not \(64, 3, 7, 7, 7\)')):
-        convert_state_dict(hollow(listing))
-
-
-def test_a_resnext_of_no_known_depth_is_refused():
-    listing = {name: shape for name, shape in names.kenshohara(50).items()
-               if not name.startswith('layer3.5.')}
-    with pytest.raises(ValueError, match=r'Missing keys \(15\): layer3.5.conv1.weight'):
-        convert_state_dict(hollow(listing))
-
-
-def test_a_model_without_shortcut_convolutions_is_refused():
-    listing = {name: shape for name, shape in names.kenshohara(50).items()
-               if 'downsample' not in name}
-    with pytest.raises(ValueError,
-                       match=r'Missing keys \(20\): layer1.0.downsample.0.weight'):
-        convert_state_dict(hollow(listing))
-
-
-def test_other_numbers_of_input_channels_are_refused():
-    with pytest.raises(ValueError, match=(
-            "'conv1.weight' takes 1 channels; RGB has 3 and optical flow 2")):
-        convert_state_dict(hollow(names.kenshohara(50, in_channels=1)))

@@ -20,7 +20,7 @@ from cosam_mm.models.backbones.library_models import (
     LibraryFeatures,
     build_library_model,
 )
-from cosam_mm.models.backbones.plugged import plug_into
+from cosam_mm.models.backbones.plugged_backbone import plug_into
 
 SIZE = 32
 CLIP = (1, 3, 8, SIZE, SIZE)

@@ -62,7 +62,7 @@ class CLIPVision(BaseModule):
         with_cp: Whether to trade time for memory in training: the activations of each
             layer are computed again in the backward pass.
         init_cfg: As in any mmengine module; ``dict(type='PretrainedCLIP',
-            checkpoint=...)`` for published weights. They are drawn as CLIP's were
+            checkpoint=...)`` for published weights. They are initialised as CLIP's were
             when the backbone is built; what this does comes on top.
 
     Raises:

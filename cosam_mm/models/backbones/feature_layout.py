@@ -15,7 +15,7 @@ layout             shape                            as in
 =================  ===============================  ==============================
 
 The frames of a clip stand next to one another. A prefix is class or register
-tokens, which belong to no place: they are left out of the map and come back as
+tokens, which belong to no position: they are left out of the map and come back as
 they were. ``grid`` is (T, H, W) everywhere.
 """
 from collections.abc import Sequence
@@ -65,8 +65,8 @@ def clip_from_feature(feature: Tensor, layout: str, grid: Sequence[int],
         return feature.permute(0, 4, 1, 2, 3)
     if layout == 'clip_tokens':
         _check_tokens(feature.shape, frames * height * width, num_prefix_tokens)
-        places = feature[:, num_prefix_tokens:]                # (N, T*H*W, C)
-        return places.transpose(1, 2).unflatten(2, (frames, height, width))
+        positions = feature[:, num_prefix_tokens:]                # (N, T*H*W, C)
+        return positions.transpose(1, 2).unflatten(2, (frames, height, width))
     if feature.shape[0] % frames:
         raise ValueError(
             f'{int(feature.shape[0])} frames in a feature of shape '
@@ -74,8 +74,8 @@ def clip_from_feature(feature: Tensor, layout: str, grid: Sequence[int],
             'input_shape or grid to the frames of a clip.')
     if layout == 'frame_tokens':
         _check_tokens(feature.shape, height * width, num_prefix_tokens)
-        places = feature[:, num_prefix_tokens:]                # (N*T, H*W, C)
-        feature = places.unflatten(1, (height, width))         # (N*T, H, W, C)
+        positions = feature[:, num_prefix_tokens:]                # (N*T, H*W, C)
+        feature = positions.unflatten(1, (height, width))         # (N*T, H, W, C)
     clips = feature.unflatten(0, (-1, frames))                 # (N, T, ., ., .)
     if layout == 'frames':
         return clips.transpose(1, 2)
@@ -110,14 +110,14 @@ def feature_from_clip(clip: Tensor, like: Tensor, layout: str,
     if layout == 'clip_last':
         return clip
     if layout == 'clip_tokens':
-        places = clip.flatten(1, 3)
+        positions = clip.flatten(1, 3)
     elif layout == 'frames_last':
         return clip.flatten(0, 1)
     else:
-        places = clip.flatten(2, 3).flatten(0, 1)
+        positions = clip.flatten(2, 3).flatten(0, 1)
     if not num_prefix_tokens:
-        return places
-    return torch.cat([like[:, :num_prefix_tokens], places], dim=1)
+        return positions
+    return torch.cat([like[:, :num_prefix_tokens], positions], dim=1)
 
 
 def find_grid(shape: Sequence[int], layout: str,
@@ -173,9 +173,9 @@ def find_grid(shape: Sequence[int], layout: str,
 
 def _square_grid(shape: Sequence[int], layout: str,
                  num_prefix_tokens: int) -> tuple[int, int, int]:
-    places = int(shape[1]) - num_prefix_tokens
-    side = isqrt(max(places, 0))
-    if layout == 'frame_tokens' and side > 0 and side * side == places:
+    positions = int(shape[1]) - num_prefix_tokens
+    side = isqrt(max(positions, 0))
+    if layout == 'frame_tokens' and side > 0 and side * side == positions:
         return int(shape[0]), side, side
     raise ValueError(
         f'The tokens in a feature of shape {_sizes(shape)} with '
@@ -192,17 +192,17 @@ def _check_layout(shape: Sequence[int], layout: str) -> None:
         fitting = [repr(name) for name, rank in FEATURE_LAYOUTS.items()
                    if rank == len(shape)]
         advice = (f'set layout to {" or ".join(fitting)}' if fitting else
-                  'choose a place with features of 3, 4 or 5 dimensions')
+                  'choose an insertion point with features of 3, 4 or 5 dimensions')
         raise ValueError(
             f'layout {layout!r} has {FEATURE_LAYOUTS[layout]} dimensions, the '
             f'feature here has the shape {_sizes(shape)}: {advice}.')
 
 
-def _check_tokens(shape: Sequence[int], places: int, num_prefix_tokens: int) -> None:
-    if shape[1] != places + num_prefix_tokens:
+def _check_tokens(shape: Sequence[int], positions: int, num_prefix_tokens: int) -> None:
+    if shape[1] != positions + num_prefix_tokens:
         raise ValueError(
-            f'The grid has {places} places and num_prefix_tokens is '
-            f'{num_prefix_tokens}, {places + num_prefix_tokens} tokens in all; the '
+            f'The grid has {positions} positions and num_prefix_tokens is '
+            f'{num_prefix_tokens}, {positions + num_prefix_tokens} tokens in all; the '
             f'feature of shape {_sizes(shape)} has {int(shape[1])}: set grid and '
             'num_prefix_tokens to what stands there.')
 

@@ -18,13 +18,51 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Callable, Optional
 
+import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from .ibn import InstanceBatchNorm
 from .stepped_backbone import Block, SteppedBackbone
 
-__all__ = ['Bottleneck', 'FrameBackbone', 'FrameResNet']
+__all__ = ['Bottleneck', 'FrameBackbone', 'FrameResNet', 'InstanceBatchNorm']
+
+
+class InstanceBatchNorm(nn.Module):
+    """IBN-a: instance norm of the first half of the channels, batch norm of the others.
+
+    Pan, Luo, Shi, Tang, *Two at Once: Enhancing Learning and Generalization Capacities
+    via IBN-Net*, ECCV 2018, section 3.2. An instance norm removes what an image has as
+    a whole (light, colours of a camera); channels with a batch norm keep what tells
+    classes apart. It is the first norm of a residual and not in the last layer, so that
+    the shortcut and the deep features stay whole.
+
+    Both have a scale and a shift. Names are those of the published weights. Of a clip
+    each frame is an instance.
+
+    Args:
+        channels: Channels C, at least 2; the instance norm has C // 2.
+
+    Raises:
+        ValueError: There are fewer channels.
+
+    Example:
+        >>> sorted(name for name, _ in InstanceBatchNorm(64).named_parameters())
+        ['BN.bias', 'BN.weight', 'IN.bias', 'IN.weight']
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        if channels < 2:
+            raise ValueError(f'channels must be at least 2, got {channels}.')
+        half = channels // 2
+        self.sizes = (half, channels - half)
+        self.IN = nn.InstanceNorm2d(half, affine=True)
+        self.BN = nn.BatchNorm2d(channels - half)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(M, C, H, W) to the same shape."""
+        of_instance, of_batch = x.split(self.sizes, 1)
+        return torch.cat([self.IN(of_instance), self.BN(of_batch)], 1)
 
 
 class Bottleneck(Block):
@@ -80,14 +118,8 @@ class FrameBackbone(SteppedBackbone):
         stem: Modules by name, in the order in which they run.
         blocks: For each of the four layers, what makes a bottleneck of
             (in_channels, planes, stride, project).
-        depth: Key of ``arch_settings``.
-        base_channels: Channels after the stem; every width follows from it.
-        last_stride: Stride of layer4.
-        plugins: See :class:`SteppedBackbone`.
-        frozen_stages: See :class:`SteppedBackbone`.
-        norm_eval: See :class:`SteppedBackbone`.
-        with_cp: See :class:`SteppedBackbone`.
-        init_cfg: See :class:`FrameResNet`.
+        depth, base_channels, last_stride, init_cfg: See :class:`FrameResNet`.
+        plugins, frozen_stages, norm_eval, with_cp: See :class:`SteppedBackbone`.
 
     Raises:
         ValueError: A setting is none of those allowed.
@@ -152,14 +184,14 @@ class FrameResNet(FrameBackbone):
         in_channels: Channels of an image.
         base_channels: Channels after the stem; every width follows from it.
         last_stride: Stride of layer4: 1 keeps the resolution, 2 is ImageNet's.
-        plugins: See :class:`SteppedBackbone`.
+        plugins, norm_eval: See :class:`SteppedBackbone`.
         frozen_stages: 0 freezes the stem, k also layer1 to layer k.
-        norm_eval: See :class:`SteppedBackbone`.
         with_cp: Checkpoints each bottleneck.
         init_cfg: As in any mmengine module; it comes on top of Kaiming for
-            convolutions and 1 for norms. Plugins draw their own weights.
+            convolutions and 1 for norms. Plugins initialise their own weights.
         ibn: 'a': the first norms of the bottlenecks of layer1 to layer3 are
-            instance norms for half of their channels, see :mod:`.ibn`. None: all
+            instance norms for half of their channels, see
+            :class:`InstanceBatchNorm`. None: all
             are batch norms.
 
     Raises:

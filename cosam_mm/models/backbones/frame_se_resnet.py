@@ -45,10 +45,8 @@ class SEBottleneck(Bottleneck):
     """Bottleneck with the stride in conv1 and a gate on the residual.
 
     Args:
-        in_channels: As in :class:`Bottleneck`.
-        planes: As in :class:`Bottleneck`.
+        in_channels, planes, project: As in :class:`Bottleneck`.
         stride: Of the block, in its first 1x1 convolution.
-        project: As in :class:`Bottleneck`.
         reduction: See :class:`SqueezeExcitation`.
     """
 
@@ -74,16 +72,10 @@ class FrameSEResNet(FrameBackbone):
     the path of a file; the classifier in them is left out.
 
     Args:
-        depth: See :class:`~.FrameResNet`.
-        in_channels: See :class:`~.FrameResNet`.
-        base_channels: See :class:`~.FrameResNet`.
-        last_stride: See :class:`~.FrameResNet`.
+        depth, in_channels, base_channels, last_stride, plugins, frozen_stages,
+        norm_eval, with_cp, init_cfg:
+            See :class:`~.FrameResNet`.
         reduction: Of the gates' hidden layers.
-        plugins: See :class:`~.FrameResNet`.
-        frozen_stages: See :class:`~.FrameResNet`.
-        norm_eval: See :class:`~.FrameResNet`.
-        with_cp: See :class:`~.FrameResNet`.
-        init_cfg: See :class:`~.FrameResNet`.
 
     Raises:
         ValueError: A setting is none of those allowed.

@@ -116,7 +116,7 @@ class I3D(SteppedBackbone):
     """Inception I3D that may take plugins after each of its endpoints.
 
     Positions for plugins: ``after_<endpoint>`` for the endpoints listed in
-    ``endpoints`` (``after_MaxPool3d_5a_2x2`` is the paper's place for COSAM)
+    ``endpoints`` (``after_MaxPool3d_5a_2x2`` is where the paper has COSAM)
     and, with FRAB, ``after_reduction``.
 
     Args:
@@ -124,12 +124,10 @@ class I3D(SteppedBackbone):
         feature_reduction: How 512 channels come about. ``'FRMB'`` modifies
             Mixed_5c to put them out, ``'FRAB'`` adds a block after it, None
             leaves 1024.
-        plugins: See :class:`SteppedBackbone`.
+        plugins, norm_eval, init_cfg: See :class:`SteppedBackbone`.
         frozen_stages: 0 freezes Conv3d_1a, 1 also Conv3d_2b and 2c, 2 also
             Mixed_3, 3 also Mixed_4, 4 also Mixed_5.
-        norm_eval: See :class:`SteppedBackbone`.
         with_cp: Checkpoints each convolution unit and inception block.
-        init_cfg: See :class:`SteppedBackbone`.
 
     Raises:
         ValueError: A setting is none of those allowed.

@@ -89,4 +89,4 @@ class LibraryFeatures(nn.Module):
         return features
 
     def init_weights(self, *args, **kwargs) -> None:
-        """The library has drawn or loaded the weights when it built the model."""
+        """Nothing: the library did it when it built the model."""

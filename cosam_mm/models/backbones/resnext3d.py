@@ -80,11 +80,9 @@ class ResNeXt3D(SteppedBackbone):
             modifies the last bottleneck of layer4 to put them out, ``'FRAB'``
             adds one after it, None leaves ``32 * base_channels``.
         reduced_channels: Channels after the reduction.
-        plugins: See :class:`SteppedBackbone`.
+        plugins, norm_eval, init_cfg: See :class:`SteppedBackbone`.
         frozen_stages: 0 freezes the stem, k also layer1 to layer k.
-        norm_eval: See :class:`SteppedBackbone`.
         with_cp: Checkpoints each bottleneck.
-        init_cfg: See :class:`SteppedBackbone`.
 
     Raises:
         ValueError: A setting is none of those allowed.

@@ -59,10 +59,10 @@ class SteppedBackbone(BaseModule):
         with_cp: Whether to trade time for memory in training: each
             :class:`Block` that is a step, or directly inside one, is
             checkpointed.
-        init_cfg: As in any mmengine module. Weights are drawn when the backbone is
-            built, Kaiming for convolutions and 1 for norms; what ``init_cfg`` does
+        init_cfg: As in any mmengine module. Weights are initialised when the backbone
+            is built, Kaiming for convolutions and 1 for norms; what ``init_cfg`` does
             comes on top. So a layer that a ``Pretrained`` checkpoint does not hold
-            is drawn that way.
+            keeps that initialisation.
     """
 
     def __init__(self,
@@ -79,9 +79,9 @@ class SteppedBackbone(BaseModule):
 
     def _finish(self, steps: Sequence[tuple[str, int]],
                 stages: Sequence[Sequence[str]]) -> None:
-        """Draw the weights, take the layout over, build the plugins and freeze.
+        """Initialise the weights, build the plugins and freeze stages.
 
-        The weights are drawn while there are no plugins, which draw their own.
+        Plugins are built last and initialise their own weights.
 
         Args:
             steps: (name, output channels) of each step in order.
@@ -92,7 +92,7 @@ class SteppedBackbone(BaseModule):
         if not -1 <= self.frozen_stages <= last_stage:
             raise ValueError(f'frozen_stages must be between -1 and {last_stage}, '
                              f'got {self.frozen_stages}.')
-        self.apply(_draw)
+        self.apply(_initialise)
         self.steps = tuple(name for name, _ in steps)
         self.out_channels = steps[-1][1]
         self._stages = stages
@@ -134,7 +134,7 @@ class SteppedBackbone(BaseModule):
         return self
 
 
-def _draw(module: nn.Module) -> None:
+def _initialise(module: nn.Module) -> None:
     """Kaiming for a convolution, 1 and 0 for a norm."""
     if isinstance(module, (nn.Conv2d, nn.Conv3d)):
         nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')

@@ -7,9 +7,12 @@ from cosam_mm.utils.io import (
 )
 
 from .key_renaming import convert_state_dict
-from .recognise_action import ReferenceModel, recognise
-from .recognise_reid import ReferenceReID
-from .shipped_config import shipped_config
+from .reference_models import (
+    ReferenceModel,
+    ReferenceReID,
+    recognise,
+    shipped_config,
+)
 
 __all__ = [
     'ReferenceModel', 'ReferenceReID', 'check_destination', 'convert_state_dict',

@@ -19,9 +19,9 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from cosam_mm.models import backbones
+from cosam_mm.utils.messages import name_some
 
-from .recognise_action import ReferenceModel, recognise
-from .recognise_reid import ReferenceReID
+from .reference_models import ReferenceModel, ReferenceReID, recognise
 
 __all__ = ['convert_state_dict', 'fold_unbiased_std']
 
@@ -213,5 +213,4 @@ def _check(state_dict: Mapping[str, Tensor], rules: Rules, model: Model) -> None
 
 
 def _listed(kind: str, items: list[str]) -> str:
-    more = ', ...' if len(items) > 10 else ''
-    return f'{kind} ({len(items)}): {", ".join(items[:10])}{more}.'
+    return f'{kind} ({len(items)}): {name_some(items, 10)}.'

@@ -1,16 +1,94 @@
-"""Circle loss, called with (feature, score, label)."""
+"""Circle loss: the worse a similarity is, the harder it is pulled.
+
+Sun et al., *Circle Loss: A Unified Perspective of Pair Similarity Optimization*, CVPR
+2020, section 3.2, with the labels of pairs. Of one anchor with similarities s_p to its
+own identity and s_n to the others, and a margin m::
+
+    log(1 + sum_n exp(g a_n (s_n - m)) * sum_p exp(-g a_p (s_p - 1 + m)))
+
+    a_p = max(0, 1 + m - s_p)      a_n = max(0, s_n + m)      g = scale
+
+The weights a_p and a_n are constants to the gradient, as in the paper's section 3.3. A
+similarity is the cosine of two features, and the loss of a batch the mean over anchors.
+"""
+import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from .batch_gathering import gather_batch
-from .circle_formula import circle_loss
+from .reid_losses import gather_batch
 
-__all__ = ['CircleLoss']
+__all__ = ['CircleLoss', 'circle_loss']
+
+
+def circle_loss(features: Tensor, labels: Tensor, margin: float = 0.25,
+                scale: float = 64.0) -> Tensor:
+    """Mean over anchors of the formula above.
+
+    An anchor is not its own positive. Features that are alone with their identity, or
+    whose identity is alone in the batch, are no anchors.
+
+    Args:
+        features: (N, D), of any length but 0.
+        labels: (N,) identities, of an integer type.
+        margin: m, in (0, 1): s_p should pass 1 - m, and s_n stay below m.
+        scale: g, above 0.
+
+    Returns:
+        The loss, a scalar of at least 0; in single precision for 16-bit features.
+
+    Raises:
+        ValueError: No feature of the batch has both a positive and a negative, a
+            setting is out of range, or the shapes are not as above.
+
+    Example:
+        >>> features = torch.tensor([[1., 0.], [2., 0.], [0., 1.], [0., 2.]])
+        >>> circle_loss(features, torch.tensor([0, 0, 1, 1]), margin=0.25, scale=4)
+        tensor(0.7944)
+    """
+    if not 0 < margin < 1:
+        raise ValueError(f'margin must be between 0 and 1, got {margin}.')
+    if not scale > 0:
+        raise ValueError(f'scale must be above 0, got {scale}.')
+    if features.dim() != 2 or labels.shape != features.shape[:1]:
+        raise ValueError(
+            'Features (N, D) and labels (N,) are needed, got '
+            f'{tuple(features.shape)} and {tuple(labels.shape)}.')
+    same = labels[:, None] == labels[None]                           # (N, N)
+    negative, positive = ~same, same.clone().fill_diagonal_(False)
+    anchors = positive.any(1) & negative.any(1)                      # (N,)
+    if not anchors.any():
+        raise ValueError(
+            f'A batch of {len(labels)} features of {len(labels.unique())} '
+            'identities has no pair to compare: two identities, one of them twice, '
+            'are the least. Sample with PKSampler, num_pids_per_batch >= 2 and '
+            'num_tracklets_per_pid >= 2.')
+    features = F.normalize(
+        features.to(torch.promote_types(features.dtype, torch.float32)), dim=1)
+    similarity = features @ features.T                               # (N, N)
+    to_positive, to_negative = _logits(similarity, margin, scale)    # (N, N) each
+    terms = F.softplus(_log_sum_exp(to_positive, positive)
+                       + _log_sum_exp(to_negative, negative))        # (N,)
+    return terms[anchors].mean()
+
+
+def _logits(similarity: Tensor, margin: float, scale: float) -> tuple[Tensor, Tensor]:
+    """Exponents of all pairs, (N, N), as if each were positive, and negative."""
+    constant = similarity.detach()
+    to_positive = (1 + margin - constant).relu() * (1 - margin - similarity)
+    to_negative = (constant + margin).relu() * (similarity - margin)
+    return scale * to_positive, scale * to_negative
+
+
+def _log_sum_exp(logits: Tensor, chosen: Tensor) -> Tensor:
+    """Over the chosen entries of each row; finite where a row has none."""
+    lowest = torch.finfo(logits.dtype).min / 4
+    return logits.masked_fill(~chosen, lowest).logsumexp(1)
 
 
 @MODELS.register_module()
 class CircleLoss(nn.Module):
-    """Circle loss of the pairs of a batch: see :mod:`.circle_formula`.
+    """Circle loss of the pairs of a batch: see :func:`circle_loss`.
 
     Args:
         margin: In (0, 1).

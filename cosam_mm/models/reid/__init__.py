@@ -1,6 +1,5 @@
 """Video person re-identification: tracklets in, one feature each out."""
-from .bnneck import BNNeck
-from .identity_head import IdentityHead
+from .neck_and_head import BNNeck, IdentityHead
 from .tracklet_preprocessor import TrackletPreprocessor
 from .video_reid import VideoReID
 

@@ -59,7 +59,8 @@ class VideoReID(BaseModel):
             identity, ``in_channels`` and ``num_pids`` are filled in, where its class
             names them in ``sized_by``.
         frame_wise: Whether the backbone takes frames, (M*T, C, H, W), instead of
-            clips, (M, C, T, H, W).
+            clips, (M, C, T, H, W). Then ``num_frames`` of its modules whose class sets
+            ``compares_frames`` must be T; it is set to T where they take any length.
         max_clips_per_forward: How many clips go through the network at once
             outside of training: memory grows with it.
         data_preprocessor: Config; by default :class:`TrackletPreprocessor`'s.
@@ -113,8 +114,6 @@ class VideoReID(BaseModel):
             self.losses = nn.ModuleDict(
                 {name: _build_loss(cfg, sizes) for name, cfg in losses.items()})
 
-    # -- features ------------------------------------------------------------
-
     def extract_feat(self, inputs: Tracklets) -> Tensor:
         """The features of tracklets: means of the features of their clips.
 
@@ -144,7 +143,7 @@ class VideoReID(BaseModel):
         return torch.stack([part.mean(0) for part in features.split(counts)])
 
     def _through_neck(self, feature: Tensor) -> Tensor:
-        """(N, D) to (N, D), what people are found by."""
+        """(N, D) to (N, D), the feature of retrieval."""
         return feature if self.neck is None else self.neck(feature)
 
     def _portions(self, inputs: Tracklets) -> Iterable[Tensor]:
@@ -165,8 +164,6 @@ class VideoReID(BaseModel):
         frames = clips.transpose(1, 2).flatten(0, 1)           # (M*T, C, H, W)
         maps = _last_output(self.backbone(frames), 4, 'False')  # (M*T, C', H', W')
         return maps.unflatten(0, (-1, clips.shape[2])).transpose(1, 2)
-
-    # -- modes ---------------------------------------------------------------
 
     def forward(self, inputs: Tracklets,
                 data_samples: Optional[Sequence[BaseDataElement]] = None,
@@ -273,25 +270,27 @@ def _build_loss(cfg: dict, sizes: dict[str, Optional[int]]) -> nn.Module:
 
 
 def _agree_on_clip_length(backbone: nn.Module, num_frames: int) -> None:
-    """Tell the parts of the backbone that take any clips how long they are.
+    """Tell modules that compare the frames of a clip how long a clip is.
 
-    Once its frames are in the batch, nobody can tell where a clip ends: a module
-    built for another length would join frames of different tracklets.
+    Where the frames are in the batch, a module built for another length would join
+    frames of different tracklets. Only modules whose class sets ``compares_frames``
+    are asked, such as COSAM: ``num_frames`` of others may mean anything.
 
     Raises:
-        ValueError: A part of the backbone expects clips of another length.
+        ValueError: A module expects clips of another length.
     """
     for name, module in backbone.named_modules():
-        expected = getattr(module, 'num_frames', num_frames)
-        if expected == num_frames:
+        if (not getattr(module, 'compares_frames', False)
+                or module.num_frames == num_frames):
             continue
         if getattr(module, 'any_size', False) or getattr(module, 'num_references', 0):
             module.num_frames = num_frames
         else:
             raise ValueError(
                 f'Clips have {num_frames} frames, and {name} of the backbone was built '
-                f'for {expected}: set num_frames={num_frames} there, or '
-                f'num_frames={expected} of SampleTrackletFrames in the pipeline.')
+                f'for {module.num_frames}: set num_frames={num_frames} there, or '
+                f'num_frames={module.num_frames} of SampleTrackletFrames in the '
+                'pipeline.')
 
 
 def _last_output(output: Union[Tensor, Sequence[Tensor]], dim: int,

@@ -2,7 +2,7 @@
 
 The backbone stays what it is: the same object, of a class derived from its own,
 with the same names of parameters. A forward hook on a submodule runs the plugins
-that stand after it; they live under ``plugins.<place>.<index>``, dots of the place
+that stand after it; they live under ``plugins.<submodule>.<index>``, dots of the name
 written as underscores, so that a checkpoint of the bare backbone keeps fitting::
 
     dict(type='PluggedBackbone',
@@ -14,7 +14,7 @@ written as underscores, so that a checkpoint of the bare backbone keeps fitting:
                |                        the plugin's: plugins.layer3.0.*
         plugins.layer3.0
 
-What a plugin must know of its place is found by running the backbone once.
+What a plugin must know of its insertion point is found by running the backbone once.
 """
 import difflib
 import inspect
@@ -26,10 +26,16 @@ from mmengine.model import ModuleList
 from mmengine.registry import MODELS
 from torch import nn
 
-from .dry_run import trace_outputs, why_no_place, zeros_for
 from .feature_layout import FEATURE_LAYOUTS
 from .library_models import LibraryFeatures, build_library_model, is_library_name
-from .plugin_hook import PluginHook, PluginView, TakeOutput
+from .plugin_points import (
+    PluginHook,
+    PluginView,
+    TakeOutput,
+    trace_outputs,
+    why_no_plugin,
+    zeros_for,
+)
 
 __all__ = ['plug_into']
 
@@ -47,8 +53,8 @@ def plug_into(backbone: dict, input_shape: Sequence[int],
     ``in_channels``, ``num_frames`` and ``spatial_size`` that its cfg leaves out are
     filled in. Plugins after one submodule run in the order in which they are given.
     They stay in training, and learn, when the backbone freezes its own parts or
-    keeps its norms in evaluation; ``init_weights`` of the backbone neither draws
-    them again nor needs them in a checkpoint.
+    keeps its norms in evaluation; ``init_weights`` of the backbone neither
+    initialises them again nor needs them in a checkpoint.
 
     Args:
         backbone: Config of any registered backbone, with a scope in front where it
@@ -84,8 +90,8 @@ def plug_into(backbone: dict, input_shape: Sequence[int],
                for plugin in plugins]
     network = _build_backbone(backbone)
     shapes = _find_shapes(network, input_shape, [p['after'] for p in plugins])
-    for place, shape in shapes.items():
-        _plug(network, place, shape, [p for p in plugins if p['after'] == place])
+    for point, shape in shapes.items():
+        _plug(network, point, shape, [p for p in plugins if p['after'] == point])
     if out_index is not None:
         network.register_forward_hook(TakeOutput(out_index))
     return network
@@ -119,30 +125,30 @@ def _checked_entry(plugin: dict) -> dict:
 
 
 def _find_shapes(network: nn.Module, input_shape: tuple[int, ...],
-                 places: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """Place -> shape of what stands there for one clip, each place once."""
+                 points: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Insertion point -> shape of its feature for one clip, each point once."""
     known = _submodules(network)
-    for place in places:
-        if place not in known:
-            raise ValueError(_unknown_place(network, place, known))
-    if not places:
+    for point in points:
+        if point not in known:
+            raise ValueError(_unknown_point(network, point, known))
+    if not points:
         return {}
     try:
         calls = trace_outputs(network, input_shape, known)
     except Exception as error:
         raise ValueError(f'{type(network).__name__} does not run on input_shape='
                          f'{input_shape}: {error}') from error
-    reasons = {name: why_no_place(known[name], calls[name]) for name in known}
-    for place in places:
-        if reasons[place]:
+    reasons = {name: why_no_plugin(known[name], calls[name]) for name in known}
+    for point in points:
+        if reasons[point]:
             fit = [name for name in known if not reasons[name]]
             fit = sorted(fit, key=lambda name: name.count('.'))[:12]
             raise ValueError(
-                f'{place!r} {reasons[place]}. A plugin stands after a submodule of '
+                f'{point!r} {reasons[point]}. A plugin stands after a submodule of '
                 f'{type(network).__name__} that runs once and puts out a tensor of 3, '
                 '4 or 5 dimensions, or a tuple or list that begins with one, such as '
                 f'{", ".join(fit) or "(none)"}.')
-    return {place: calls[place][0] for place in places}
+    return {point: calls[point][0] for point in points}
 
 
 def _submodules(network: nn.Module) -> dict[str, nn.Module]:
@@ -151,11 +157,11 @@ def _submodules(network: nn.Module) -> dict[str, nn.Module]:
             if name and name.split('.')[0] != 'plugins'}
 
 
-def _unknown_place(network: nn.Module, place: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(place), known, n=3)
+def _unknown_point(network: nn.Module, point: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(str(point), known, n=3)
     guess = f' Did you mean {" or ".join(map(repr, near))}?' if near else ''
     top = ', '.join(name for name in known if '.' not in name)
-    return (f'{type(network).__name__} has no submodule {place!r}.{guess} At its top '
+    return (f'{type(network).__name__} has no submodule {point!r}.{guess} At its top '
             f'are {top}; named_modules() of it lists all.')
 
 
@@ -171,28 +177,28 @@ def _container_of(network: nn.Module) -> nn.ModuleDict:
     return nn.ModuleDict()
 
 
-def _plug(network: nn.Module, place: str, shape: tuple[int, ...],
+def _plug(network: nn.Module, point: str, shape: tuple[int, ...],
           entries: Sequence[dict]) -> None:
-    """Build the plugins of one place, try them and hook them in."""
-    key = place.replace('.', '_')
+    """Build the plugins of one insertion point, try them and register their hook."""
+    key = point.replace('.', '_')
     if key in network.plugins:
         raise ValueError(f'There are plugins named plugins.{key} already: give all '
-                         f'plugins after {place!r} to one PluggedBackbone.')
+                         f'plugins after {point!r} to one PluggedBackbone.')
     views, built = [], ModuleList()
     for entry in entries:
         try:
             view = PluginView(shape, entry)
             built.append(_build_plugin(entry['cfg'], view))
         except (ValueError, TypeError) as error:
-            raise ValueError(f'The plugin after {place!r}: {error}') from error
+            raise ValueError(f'The plugin after {point!r}: {error}') from error
         views.append(view)
     network.plugins[key] = built
-    hook = PluginHook(place, built, views)
+    hook = PluginHook(point, built, views)
     hook.try_on(zeros_for(network, shape))
-    network.get_submodule(place).register_forward_hook(hook)
+    network.get_submodule(point).register_forward_hook(hook)
 
 
-def _build_plugin(cfg: dict, view: 'PluginView') -> nn.Module:
+def _build_plugin(cfg: dict, view: PluginView) -> nn.Module:
     """Build a plugin, with those of its arguments filled in that nobody gave."""
     found = {'in_channels': view.channels, 'num_frames': view.grid[0],
              'spatial_size': view.grid[1:]}
@@ -221,17 +227,17 @@ class _Plugged(nn.Module):
         return self
 
     def init_weights(self, *args, **kwargs) -> None:
-        """Draw or load the weights of the backbone; plugins have drawn theirs.
+        """Initialise or load the weights of the backbone, not those of plugins.
 
-        Plugins are out of sight meanwhile. What a checkpoint holds of them is
+        The plugins are taken out meanwhile. What a checkpoint holds of them is
         loaded into them, though.
         """
         plugins = self.plugins
-        for place in plugins.values():
-            if hasattr(place, 'init_weights'):
-                place.init_weights()
-        draw: Optional[Callable] = getattr(super(), 'init_weights', None)
-        if draw is None:
+        for point in plugins.values():
+            if hasattr(point, 'init_weights'):
+                point.init_weights()
+        initialise: Optional[Callable] = getattr(super(), 'init_weights', None)
+        if initialise is None:
             return
 
         def load_plugins(state_dict: dict, prefix: str, *_) -> None:
@@ -243,7 +249,7 @@ class _Plugged(nn.Module):
         handle = self._register_load_state_dict_pre_hook(load_plugins)
         del self._modules['plugins']
         try:
-            draw(*args, **kwargs)
+            initialise(*args, **kwargs)
         finally:
             handle.remove()
             self._modules['plugins'] = plugins

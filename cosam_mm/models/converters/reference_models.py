@@ -1,0 +1,339 @@
+"""Which reference model a checkpoint is, told from its parameters' names and shapes.
+
+File names and ``arch`` entries are not read: people rename files. Two things of a re-ID
+model no parameter tells: the size of the images, which the COSAM paper's code fixes at
+256 x 128, and the stride of layer4, which it derives from the aggregation.
+"""
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Optional, Union
+
+from torch import Tensor
+
+from cosam_mm.models import backbones
+from cosam_mm.models.backbones import ResNeXt3D
+from cosam_mm.utils.messages import name_some
+
+from .reference_names import ATTENTION, SOURCES, Source
+
+__all__ = ['ReferenceModel', 'ReferenceReID', 'recognise', 'shipped_config']
+
+StateDict = Mapping[str, Tensor]
+
+_MODALITIES = {3: 'rgb', 2: 'flow'}
+_REDUCED_CHANNELS = 512
+_REID_CHANNELS = 2048
+# Of the features of an image 256 high; after layer4 it depends on the stride.
+_HEIGHTS = {'stem': 64, 'layer1': 64, 'layer2': 32, 'layer3': 16}
+
+
+@dataclass(frozen=True)
+class ReferenceModel:
+    """A recognised checkpoint, as the settings of our model that it fits.
+
+    Args:
+        source: Where it comes from.
+        backbone: Config of our backbone.
+        cls_head: Config of our head, or None where there is no classifier.
+    """
+    source: Source
+    backbone: dict
+    cls_head: Optional[dict]
+
+    @property
+    def modality(self) -> str:
+        """``'rgb'`` or ``'flow'``."""
+        return _MODALITIES[self.backbone['in_channels']]
+
+    @property
+    def settings(self) -> dict:
+        """Parts of the config of a ``Recognizer3D``."""
+        return dict(backbone=self.backbone, cls_head=self.cls_head)
+
+
+@dataclass(frozen=True)
+class ReferenceReID:
+    """A recognised checkpoint, as the settings of our model that it fits.
+
+    Args:
+        source: Where it comes from.
+        backbone: Config of our backbone.
+        aggregation: Config of our aggregation.
+        head: Config of our head, or None where there is no classifier.
+    """
+    source: Source
+    backbone: dict
+    aggregation: dict
+    head: Optional[dict]
+    modality: str = 'rgb'
+
+    @property
+    def settings(self) -> dict:
+        """Parts of the config of a ``VideoReID``."""
+        return dict(backbone=self.backbone, aggregation=self.aggregation,
+                    head=self.head)
+
+    @property
+    def attention(self) -> tuple[str, ...]:
+        """Steps of the backbone after which COSAM stands."""
+        return tuple(plugin['position'].partition('_')[2]
+                     for plugin in self.backbone['plugins'])
+
+
+def recognise(
+        state_dict: StateDict) -> Union[ReferenceModel, ReferenceReID]:
+    """Tell which model of which repository a state dict belongs to.
+
+    Args:
+        state_dict: Parameters without a ``module.`` prefix.
+
+    Returns:
+        The model. Only what names and shapes can tell is looked at here;
+        whether every parameter is there and fits is for
+        :func:`convert_state_dict` to check.
+
+    Raises:
+        ValueError: No known repository has such a file.
+    """
+    source = _find_source(state_dict)
+    if source.attended:
+        return _reid_model(source, state_dict)
+    backbone = _backbone_config(source, state_dict)
+    return ReferenceModel(source, backbone,
+                          _head_config(source, backbone, state_dict))
+
+
+def _find_source(state_dict: StateDict) -> Source:
+    for source in SOURCES:
+        if source.stem in state_dict:
+            return source
+    names = list(state_dict)
+    if any(name.startswith('backbone.') for name in names):
+        raise ValueError('This checkpoint has the names of an mm package already '
+                         f'({names[0]!r}, ...): it needs no conversion.')
+    stems = ', '.join(f'{s.stem!r} ({s.repository})' for s in SOURCES)
+    raise ValueError(
+        f'This is no checkpoint of a known repository. Unexpected keys '
+        f'({len(names)}): {name_some(names, 10)}. Missing: one of {stems}.')
+
+
+def shipped_config(model: Union[ReferenceModel, ReferenceReID]) -> Optional[str]:
+    """Path of the config of just this model, from the root of the repository.
+
+    Args:
+        model: A recognised checkpoint.
+
+    Returns:
+        The path, or None: other numbers of classes or identities and other sizes
+        than the papers' have no config of their own.
+    """
+    if isinstance(model, ReferenceReID):
+        return _reid_config(model)
+    backbone, head = model.backbone, model.cls_head
+    if head is None or head['num_classes'] not in _DATASETS:
+        return None
+    if not _has_paper_sizes(model):
+        return None
+    name = 'i3d' if backbone['type'] == 'I3D' else f'resnext{backbone["depth"]}'
+    name += f'{_HEADS[head["type"]]}_{_DATASETS[head["num_classes"]]}'
+    return f'configs/{name}{"_flow" if model.modality == "flow" else ""}.py'
+
+
+# -- action models ---------------------------------------------------------------
+
+
+def _backbone_config(source: Source, state_dict: StateDict) -> dict:
+    in_channels = _size(state_dict, source.stem, 1)
+    if in_channels not in _MODALITIES:
+        raise ValueError(f'{source.stem!r} takes {in_channels} channels; RGB has 3 '
+                         'and optical flow 2.')
+    config = dict(type=source.backbone)
+    if source.backbone == 'ResNeXt3D':
+        config['depth'] = _nearest_depth(
+            source, state_dict, ResNeXt3D.arch_settings)
+    reduction = _feature_reduction(source, config, state_dict)
+    return dict(config, in_channels=in_channels, feature_reduction=reduction)
+
+
+def _feature_reduction(source: Source, config: dict,
+                       state_dict: StateDict) -> Optional[str]:
+    added = source.name('reduction.')
+    if any(name.startswith(added) for name in state_dict):
+        return 'FRAB'
+    if config['type'] == 'ResNeXt3D':
+        last = ResNeXt3D.arch_settings[config['depth']][-1] - 1
+        channels = _size(state_dict, source.name(f'layer4.{last}.conv3.weight'), 0)
+    else:
+        channels = sum(
+            _size(state_dict, source.name(f'Mixed_5c.{branch}.conv3d.weight'), 0, 0)
+            for branch in ('b0', 'b1b', 'b2b', 'b3b'))
+    return 'FRMB' if channels == _REDUCED_CHANNELS else None
+
+
+def _head_config(source: Source, backbone: dict,
+                 state_dict: StateDict) -> Optional[dict]:
+    is_bert, is_lstm = (any(name.startswith(prefix) for name in state_dict)
+                        for prefix in ('bert.', 'lstm.'))
+    num_classes = _size(state_dict, f'{source.classifier}.weight', 0)
+    if num_classes is None and not (is_bert or is_lstm):
+        return None
+    channels = 2048 if backbone['type'] == 'ResNeXt3D' else 1024
+    if backbone['feature_reduction']:
+        channels = _REDUCED_CHANNELS
+    # Without a classifier the number is arbitrary: the check names what lacks.
+    config = dict(num_classes=num_classes or 0, in_channels=channels)
+    if is_bert:
+        return dict(type='BERTHead', **config, **_bert_settings(backbone, state_dict))
+    if is_lstm:
+        return dict(type='LSTMHead', **config, **_lstm_settings(state_dict))
+    return dict(type='MeanHead', **config)
+
+
+def _bert_settings(backbone: dict, state_dict: StateDict) -> dict:
+    is_i3d = backbone['type'] == 'I3D'
+    positions = _size(state_dict, 'bert.embedding.learnedPosition.pe', 1,
+                     9 if is_i3d else 5)
+    temporal = dict(
+        num_layers=_count(state_dict, r'bert\.transformer_blocks\.(\d+)\.') or 1,
+        ffn_channels=_size(
+            state_dict, 'bert.transformer_blocks.0.feed_forward.w_1.weight', 0, 2048))
+    if is_i3d:
+        # No parameter tells these: the reference's I3D models differ in them.
+        temporal.update(normalize_tokens=True, embedding_std=None, encoder_std=0.02)
+    return dict(num_tokens=positions - 1, temporal=temporal)
+
+
+def _lstm_settings(state_dict: StateDict) -> dict:
+    return dict(
+        hidden_channels=_size(state_dict, 'lstm.weight_hh_l0', 1, 450),
+        num_layers=_count(state_dict, r'lstm\.weight_hh_l(\d+)$') or 1)
+
+
+# -- re-ID models ----------------------------------------------------------------
+
+
+def _reid_model(source: Source, state_dict: StateDict) -> ReferenceReID:
+    aggregation = _aggregation(state_dict)
+    last_stride = 2 if aggregation['type'] == 'TemporalAttentionAggregation' else 1
+    plugins = [_plugin(source, state_dict, step, last_stride)
+               for i, step in enumerate(source.attended)
+               if _has(state_dict, f'{ATTENTION}.{i}')]
+    arch_settings = getattr(backbones, source.backbone).arch_settings
+    backbone = dict(
+        type=source.backbone,
+        depth=_nearest_depth(source, state_dict, arch_settings),
+        last_stride=last_stride, plugins=plugins)
+    return ReferenceReID(source, backbone, aggregation,
+                         _identity_head(source, state_dict, aggregation))
+
+
+def _has(state_dict: StateDict, prefix: str) -> bool:
+    return any(name.startswith(f'{prefix}.') for name in state_dict)
+
+
+def _aggregation(state_dict: StateDict) -> dict:
+    if _has(state_dict, 'aggregation.attention_conv'):
+        return dict(type='TemporalAttentionAggregation', in_channels=_REID_CHANNELS)
+    if _has(state_dict, 'aggregation.lstm'):
+        hidden = _size(state_dict, 'aggregation.lstm.weight_hh_l0', 1, 512)
+        return dict(type='TemporalRNNAggregation', in_channels=_REID_CHANNELS,
+                    hidden_channels=hidden)
+    return dict(type='TemporalPoolAggregation', in_channels=_REID_CHANNELS)
+
+
+def _plugin(source: Source, state_dict: StateDict, step: str,
+            last_stride: int) -> dict:
+    height = _HEIGHTS.get(step, 16 // last_stride)
+    width = height // 2
+    weight = source.name(f'plugins.after_{step}.0.summary.0.weight')
+    # Where the number does not come out even, the comparison of shapes says so.
+    others = _size(state_dict, weight, 1, 0) // (height * width)
+    cfg = dict(type='COSAM', num_frames=max(others, 1) + 1,
+               spatial_size=(height, width))
+    return dict(cfg=cfg, position=f'after_{step}')
+
+
+def _identity_head(source: Source, state_dict: StateDict,
+          aggregation: dict) -> Optional[dict]:
+    num_pids = _size(state_dict, f'{source.classifier}.weight', 0)
+    if num_pids is None:
+        return None
+    channels = aggregation.get('hidden_channels', aggregation['in_channels'])
+    return dict(type='IdentityHead', in_channels=channels, num_pids=num_pids)
+
+
+# -- configs of the package -----------------------------------------------------
+
+
+_DATASETS = {51: 'hmdb51', 101: 'ucf101'}
+_HEADS = {'MeanHead': '', 'LSTMHead': '_lstm', 'BERTHead': '_bert'}
+_TOKENS = {'ResNeXt3D': 4, 'I3D': 8}
+
+_REID_DATASETS = {625: 'mars', 702: 'dukemtmc', 150: 'ilids'}
+_REID_BACKBONES = {'FrameResNet': 'resnet50', 'FrameSEResNet': 'se_resnet50'}
+_AGGREGATIONS = {'TemporalPoolAggregation': 'tp', 'TemporalAttentionAggregation': 'ta',
+                 'TemporalRNNAggregation': 'rnn'}
+_ATTENTION = {(): '', ('layer3', 'layer4'): '_cosam45'}
+
+
+def _reid_config(model: ReferenceReID) -> Optional[str]:
+    backbone, head = model.backbone, model.head
+    frames = {plugin['cfg']['num_frames'] for plugin in backbone['plugins']}
+    if (head is None or head['num_pids'] not in _REID_DATASETS
+            or backbone['depth'] != 50 or frames - {4}
+            or model.attention not in _ATTENTION
+            or model.aggregation.get('hidden_channels', 512) != 512):
+        return None
+    return (f'configs/reid/{_REID_BACKBONES[backbone["type"]]}'
+            f'{_ATTENTION[model.attention]}_{_AGGREGATIONS[model.aggregation["type"]]}'
+            f'_{_REID_DATASETS[head["num_pids"]]}.py')
+
+
+def _has_paper_sizes(model: ReferenceModel) -> bool:
+    backbone, head = model.backbone, model.cls_head
+    is_plain = head['type'] == 'MeanHead'
+    if backbone['feature_reduction'] != (None if is_plain else 'FRMB'):
+        return False
+    if backbone.get('depth', 101) != 101:
+        return False
+    if head['type'] == 'LSTMHead':
+        return (model.modality == 'rgb' and head['hidden_channels'] == 450
+                and head['num_layers'] == 2)
+    if head['type'] == 'BERTHead':
+        temporal = head['temporal']
+        return (head['num_tokens'] == _TOKENS[backbone['type']]
+                and temporal['num_layers'] == 1 and temporal['ffn_channels'] == 2048)
+    return True
+
+
+# -- names and shapes ------------------------------------------------------------
+
+
+def _size(state_dict: StateDict, name: str, dim: int,
+         default: Optional[int] = None) -> Optional[int]:
+    """Size of a parameter in one dimension, ``default`` where it is not there."""
+    tensor = state_dict.get(name)
+    return default if tensor is None or tensor.dim() <= dim else tensor.shape[dim]
+
+
+def _count(state_dict: StateDict, pattern: str) -> int:
+    """How many different numbers stand in the group of ``pattern``."""
+    matches = (re.match(pattern, name) for name in state_dict)
+    return len({match.group(1) for match in matches if match})
+
+
+def _nearest_depth(source: Source, state_dict: StateDict,
+                  arch_settings: Mapping[int, tuple[int, ...]]) -> int:
+    """The depth whose numbers of bottlenecks come nearest.
+
+    The nearest, because a comparison with that model then names what is missing
+    or too much.
+    """
+    blocks = [_count(state_dict, re.escape(source.name(f'layer{i}.')) + r'(\d+)\.')
+              for i in range(1, 5)]
+
+    def distance(depth: int) -> int:
+        return sum(abs(a - b) for a, b in zip(blocks, arch_settings[depth]))
+
+    return min(arch_settings, key=distance)
