@@ -11,7 +11,7 @@ from typing import Optional
 import torch
 
 from benchmarks.harness import Options
-from cosam_mm.engine.hooks.allocator import keep_freed_memory
+from cosam_mm.engine.hooks.performance_hooks import keep_freed_memory
 
 __all__ = ['Apart']
 

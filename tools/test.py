@@ -13,7 +13,7 @@ from mmengine.dist import is_main_process
 
 import cosam_mm  # noqa: F401
 from cosam_mm.apis.inference_optimization import use_fast_inference
-from cosam_mm.engine.runner.process_group import (
+from cosam_mm.engine.runner.distributed import (
     connect_cpu_processes,
     disconnect_cpu_processes,
 )

@@ -9,7 +9,7 @@ from typing import Optional
 from mmengine.config import Config, DictAction
 
 import cosam_mm  # noqa: F401
-from cosam_mm.engine.runner.process_group import (
+from cosam_mm.engine.runner.distributed import (
     connect_cpu_processes,
     disconnect_cpu_processes,
 )

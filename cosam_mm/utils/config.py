@@ -14,9 +14,9 @@ from mmengine.device import get_device
 
 __all__ = [
     'config_of_checkpoint', 'default_work_dir', 'dump_scores', 'force_test',
-    'input_shape', 'resume_training', 'scale_learning_rate', 'set_data_root',
-    'set_randomness', 'set_reid_metric', 'set_split', 'skip_validation',
-    'split_numbers', 'split_of_test', 'swap_test_data', 'use_amp'
+    'hook_option', 'input_shape', 'resume_training', 'scale_learning_rate',
+    'set_data_root', 'set_randomness', 'set_reid_metric', 'set_split',
+    'skip_validation', 'split_numbers', 'split_of_test', 'swap_test_data', 'use_amp'
 ]
 
 # Types beyond plain names that the config in a checkpoint may ask for: what another
@@ -96,6 +96,20 @@ def force_test(cfg: Config) -> None:
     for hook in cfg.get('custom_hooks') or ():
         if hook.type in ('SplitLeakageHook', 'CheckpointGuardHook'):
             hook.force = True
+
+
+def hook_option(cfg: Config, hook: object, setting: str) -> str:
+    """Name of a hook's setting for --cfg-options: ``custom_hooks.2.force``.
+
+    Args:
+        cfg: The config, which may lack the hook: then the number is ``<i>``.
+        hook: The hook.
+        setting: One of its arguments.
+    """
+    number = next(
+        (i for i, one in enumerate(cfg.get('custom_hooks') or ())
+         if isinstance(one, dict) and one.get('type') == type(hook).__name__), '<i>')
+    return f'custom_hooks.{number}.{setting}'
 
 
 def default_work_dir(cfg: Config, config_file: str,

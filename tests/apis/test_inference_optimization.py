@@ -152,7 +152,7 @@ def test_channels_last_hook():
 def test_channels_last_hook_leaves_a_wrapped_model_alone(monkeypatch):
     """Its wrapper has taken stock of the weights as they lay."""
     monkeypatch.setattr(
-        'cosam_mm.engine.hooks.fast_hooks.is_model_wrapper', lambda _: True)
+        'cosam_mm.engine.hooks.performance_hooks.is_model_wrapper', lambda _: True)
     model = nn.Sequential(nn.Conv3d(4, 4, 3))
     HOOKS.build(dict(type='ChannelsLastHook')).before_train(
         SimpleNamespace(model=model))

@@ -191,7 +191,7 @@ def test_a_model_without_cosam_is_said_once(tmp_path):
     runner = train(tmp_path, [HOOK], model=model_config(plugins=False))
     assert not images(runner)
     log = next(tmp_path.rglob('*.log')).read_text()
-    assert log.count('No pictures of masks are drawn: there is no COSAM in the model.'
+    assert log.count('No panels of masks are made: there is no COSAM in the model.'
                      ) == 1
 
 

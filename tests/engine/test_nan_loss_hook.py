@@ -359,7 +359,7 @@ def test_every_run_has_it(runtime):
 TWO_PROCESSES = """
 import math, sys
 from mmengine.config import Config
-from cosam_mm.engine.runner.process_group import (
+from cosam_mm.engine.runner.distributed import (
     connect_cpu_processes, disconnect_cpu_processes)
 from tests.engine.test_nan_loss_hook import make_runner, weight
 cfg = Config(dict(launcher='pytorch'))

@@ -15,7 +15,7 @@ import os, signal, sys
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
-from cosam_mm.engine.runner.process_group import (
+from cosam_mm.engine.runner.distributed import (
     connect_cpu_processes, disconnect_cpu_processes)
 from cosam_mm.engine.runner.stop_signals import TrainingStopped
 from tests.engine import test_checkpoint_hook as small

@@ -11,7 +11,7 @@ import pytest
 import torch.distributed
 from mmengine.config import Config
 
-from cosam_mm.engine.runner.process_group import connect_cpu_processes
+from cosam_mm.engine.runner.distributed import connect_cpu_processes
 from cosam_mm.engine.runner.process_watchdog import leave_when_lost
 from tests.tool_process import ENVIRONMENT, REPO
 
@@ -24,7 +24,7 @@ import torch
 import torch.distributed as dist
 from mmengine.config import Config
 from cosam_mm.engine.runner.process_watchdog import leave_when_lost
-from cosam_mm.engine.runner.process_group import connect_cpu_processes
+from cosam_mm.engine.runner.distributed import connect_cpu_processes
 from cosam_mm.utils.cli import one_line_errors
 
 with one_line_errors(), leave_when_lost():
@@ -143,7 +143,7 @@ def test_other_backends_tell_by_a_class(monkeypatch, capsys):
 @pytest.mark.parametrize('timeout', [0, -1, '5 min'])
 def test_timeout_must_be_seconds(monkeypatch, timeout):
     monkeypatch.setattr(
-        'cosam_mm.engine.runner.process_group.get_device', lambda: 'cpu')
+        'cosam_mm.engine.runner.distributed.get_device', lambda: 'cpu')
     with pytest.raises(ValueError, match='env_cfg.dist_cfg.timeout must be a positive '
                                          f'number of seconds, got {timeout!r}'):
         connect_cpu_processes(Config(dict(

@@ -4,8 +4,8 @@ import pytest
 import torch.distributed as dist
 from mmengine.config import Config
 
-from cosam_mm.engine.runner import process_group as processes
-from cosam_mm.engine.runner.process_group import (
+from cosam_mm.engine.runner import distributed as processes
+from cosam_mm.engine.runner.distributed import (
     connect_cpu_processes,
     disconnect_cpu_processes,
 )
@@ -18,7 +18,7 @@ import sys
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
-from cosam_mm.engine.runner.process_group import (
+from cosam_mm.engine.runner.distributed import (
     connect_cpu_processes, disconnect_cpu_processes)
 
 cfg = Config(dict(launcher='pytorch'))

@@ -1,5 +1,4 @@
-"""Draws follow from their place: whatever workers there are and were."""
-import pickle
+"""Random numbers follow from seed and position, whatever workers there are."""
 import random
 
 import numpy as np
@@ -7,29 +6,28 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from cosam_mm.engine.hooks.seeding import (
-    NumberedIndex,
+from cosam_mm.engine.hooks.seeded_sampling_hook import (
     can_skip,
-    drawing_from,
-    number_draws,
+    seed_loader,
     seed_process,
+    seeded_from,
 )
 
 
-def draw():
+def numbers():
     """One number of each generator."""
     return random.random(), float(np.random.rand()), float(torch.rand(()))
 
 
-class Drawn(Dataset):
-    """Samples that are nothing but draws, after their index."""
+class RandomSamples(Dataset):
+    """Samples of an index and random numbers."""
 
     def __len__(self):
         return 10
 
     def __getitem__(self, index):
         assert type(index) is int
-        return index, *draw()
+        return index, *numbers()
 
 
 class Order:
@@ -48,9 +46,10 @@ class Order:
 
 
 def make_loader(workers=0, persistent=False, **kwargs):
-    loader = DataLoader(Drawn(), batch_size=3, sampler=Order(), num_workers=workers,
-                        persistent_workers=persistent, collate_fn=list, **kwargs)
-    return loader, number_draws(loader, (7, 0))
+    loader = DataLoader(
+        RandomSamples(), batch_size=3, sampler=Order(), num_workers=workers,
+        persistent_workers=persistent, collate_fn=list, **kwargs)
+    return loader, seed_loader(loader, (7, 0))
 
 
 def epoch_of(loader, sampler, epoch, skip=0):
@@ -68,56 +67,80 @@ def test_samples_do_not_depend_on_workers(workers):
     assert found == expected
     values = [value for epoch in found for batch in epoch
               for sample in batch for value in sample[1:]]
-    assert len(set(values)) == len(values) == 60  # no number is drawn twice
+    assert len(set(values)) == len(values) == 60  # no number occurs twice
     assert [len(batch) for batch in found[0]] == [3, 3, 3, 1]
 
 
-def test_an_epoch_is_gone_on_with():
+def test_an_epoch_is_continued():
     whole = epoch_of(*make_loader(), 4)
     assert epoch_of(*make_loader(workers=1), 4, skip=6) == whole[2:]
 
 
-def test_seed_and_rank_make_other_draws():
-    places = [(7, 0), (8, 0), (7, 1)]
-    drawn = []
-    for place in places:
+def test_seed_and_rank_make_other_numbers():
+    positions = [(7, 0), (8, 0), (7, 1)]
+    found = []
+    for position in positions:
         loader, _ = make_loader()
-        number_draws(loader, place)
-        drawn.append(next(iter(loader))[0][1:])
-    assert len(set(drawn)) == 3
+        seed_loader(loader, position)
+        found.append(next(iter(loader))[0][1:])
+    assert len(set(found)) == 3
 
 
 def test_loading_leaves_the_process_as_it_was():
     seed_process(3)
-    expected = draw()
+    expected = numbers()
     seed_process(3)
     for workers in (0, 1):
         list(make_loader(workers)[0])
-    assert draw() == expected
+    assert numbers() == expected
 
 
 def test_seed_process():
     seed_process(1, 2)
-    first = draw()
-    draw()
+    first = numbers()
+    numbers()
     seed_process(1, 2)
-    assert draw() == first
+    assert numbers() == first
     seed_process(2, 1)
-    assert draw() != first
+    assert numbers() != first
 
 
-def test_drawing_from_restores_after_an_error():
+def test_seeded_from_restores_after_an_error():
     seed_process(0)
-    expected = draw()
+    expected = numbers()
     seed_process(0)
-    with pytest.raises(ZeroDivisionError), drawing_from((5,)):
-        draw()[0] / 0
-    assert draw() == expected
+    with pytest.raises(ZeroDivisionError), seeded_from((5,)):
+        numbers()[0] / 0
+    assert numbers() == expected
 
 
-def test_numbered_index_is_an_index():
-    index = pickle.loads(pickle.dumps(NumberedIndex(4, (1, 2))))
-    assert (index, index.place, [0, 1, 2, 3, 'four'][index]) == (4, (1, 2), 'four')
+class Batched(RandomSamples):
+    """A data set that loads a batch at once."""
+
+    def __getitems__(self, indices):
+        return [(index, 'batched', *numbers()) for index in indices]
+
+
+def test_own_batches_of_a_data_set_are_kept():
+    found = []
+    for workers in (0, 2):
+        loader = DataLoader(Batched(), batch_size=3, sampler=Order(), collate_fn=list,
+                            num_workers=workers)
+        seed_loader(loader, (7, 0))
+        found.append(list(loader))
+    assert found[0] == found[1]
+    samples = [sample for batch in found[0] for sample in batch]
+    assert {sample[1] for sample in samples} == {'batched'}
+    assert len({sample[2:] for sample in samples}) == 10
+
+
+def test_a_data_set_may_have_two_loaders():
+    data = RandomSamples()
+    loaders = [DataLoader(data, batch_size=5, collate_fn=list) for _ in range(2)]
+    for loader in loaders:
+        seed_loader(loader, (7, 0))
+    assert list(loaders[0]) == list(loaders[1])
+    assert len({sample[1] for batch in loaders[0] for sample in batch}) == 10
 
 
 def test_sampler_shows_what_it_wraps():
@@ -125,8 +148,8 @@ def test_sampler_shows_what_it_wraps():
     assert len(sampler) == 10
     assert sampler.set_epoch == loader.sampler.set_epoch
     assert len(loader) == 4
-    assert number_draws(loader, (9, 0)) is sampler  # once is enough
-    assert sampler.place == (9, 0)
+    assert seed_loader(loader, (9, 0)) is sampler  # once is enough
+    assert sampler.position == (9, 0)
 
 
 def test_loaders_that_are_left_alone():
@@ -134,8 +157,8 @@ def test_loaders_that_are_left_alone():
         def __iter__(self):
             return iter(range(3))
 
-    assert number_draws(DataLoader(Stream()), (0,)) is None
-    assert number_draws(DataLoader(Drawn(), batch_size=None), (0,)) is None
+    assert seed_loader(DataLoader(Stream()), (0,)) is None
+    assert seed_loader(DataLoader(RandomSamples(), batch_size=None), (0,)) is None
 
 
 def test_can_skip_plain_batches_only():
@@ -146,4 +169,4 @@ def test_can_skip_plain_batches_only():
         """Batches that do not follow the order of the sampler."""
 
     batches = Grouped(Order(), 3, drop_last=False)
-    assert not can_skip(DataLoader(Drawn(), batch_sampler=batches))
+    assert not can_skip(DataLoader(RandomSamples(), batch_sampler=batches))

@@ -3,7 +3,7 @@ import pytest
 from mmengine.config import Config
 
 from cosam_mm.engine.runner.amp_optim_wrapper import CPUAmpOptimWrapper
-from cosam_mm.engine.runner.process_group import connect_cpu_processes
+from cosam_mm.engine.runner.distributed import connect_cpu_processes
 from cosam_mm.utils import config as edits
 
 HMDB51 = 'resnext101_cosam_bert_hmdb51.py'
@@ -153,7 +153,7 @@ def test_other_launchers_and_gpus_are_left_alone(cfg, monkeypatch):
     cfg.launcher = 'none'
     connect_cpu_processes(cfg)
     monkeypatch.setattr(
-        'cosam_mm.engine.runner.process_group.get_device', lambda: 'cuda')
+        'cosam_mm.engine.runner.distributed.get_device', lambda: 'cuda')
     cfg.launcher = 'pytorch'
     connect_cpu_processes(cfg)
     assert 'model_wrapper_cfg' not in cfg

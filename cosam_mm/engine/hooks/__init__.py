@@ -4,10 +4,10 @@ from mmengine.registry import HOOKS
 from cosam_mm.utils.compat import register_renamed
 
 from .checkpoint_hook import SafeCheckpointHook
-from .fast_hooks import ChannelsLastHook, FastInferenceHook, MallocTuningHook
 from .mask_visualization_hook import MaskVisualizationHook
 from .mean_loss_hook import MeanLossHook
 from .nan_loss_hook import NaNLossHook
+from .performance_hooks import ChannelsLastHook, FastInferenceHook, MallocTuningHook
 from .progress_bar_hook import ProgressBarHook
 from .seeded_sampling_hook import SeededSamplingHook
 from .split_leakage_hook import SplitLeakageHook

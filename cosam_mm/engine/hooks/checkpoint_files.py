@@ -1,33 +1,140 @@
-"""Checkpoint files that are whole or not there, and known to be whole.
+"""What a checkpoint holds beyond mmengine's content, and which file to resume from.
 
-A file is written beside its place, flushed to the disk, and renamed. What it must hold
-is on record before it takes its name: ``checkpoints.sha256`` in the same folder, in
-the form that ``sha256sum --check`` reads. A file that is being replaced has two lines
-there for a moment, so whenever the machine stops, file and record agree:
-
-    partial file written, flushed  ->  recorded  ->  renamed  ->  old line dropped
+Gradients that wait to be applied and the buffers of each process are added. Of the
+files that a checkpoint names, only checkpoints in the same folder count. A checkpoint
+is whole if the CRCs that ``torch.save`` writes beside each tensor agree.
 """
-import contextlib
-import hashlib
 import os
-import re
 import zipfile
-from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple, Optional, Union
+from typing import NamedTuple, Optional
 
 import torch
-from mmengine.fileio import LocalBackend
+from mmengine.dist import (
+    all_gather,
+    all_gather_object,
+    get_rank,
+    get_world_size,
+    is_main_process,
+)
+from mmengine.optim import OptimWrapper
 
-__all__ = ['RECORD', 'Found', 'RemovingLater', 'describe_damage', 'find_newest',
-           'finish_file', 'forget', 'partial_path', 'read_record',
-           'remove_partial_files', 'write_text']
+from cosam_mm.engine.runner.distributed import bare_model
+from cosam_mm.utils.io import PathLike, read_checkpoint
 
-PathLike = Union[str, os.PathLike]
+__all__ = [
+    'AWAITS_VALIDATION', 'BUFFERS', 'GRADIENTS', 'OUTDATED', 'WITHIN_EPOCH',
+    'DelayedRemovalBackend', 'Found', 'describe_damage', 'differing_buffers',
+    'find_newest', 'pending_gradients', 'stay_in_folder', 'take_gradients'
+]
 
-RECORD = 'checkpoints.sha256'
-_SUFFIX = '.partial'
-_LINE = re.compile(r'([0-9a-f]{64})  (.+)')
+# Keys of a checkpoint: gradients of each process that were not applied yet, and their
+# mean, which older versions kept instead; buffers of each process, where they are not
+# the same; in its meta, whether its validation is to come; in its message hub, the
+# files that it replaces, and its own name if it stands within an epoch.
+GRADIENTS = 'gradients_of_processes'
+MEAN_GRADIENTS = 'gradients'
+BUFFERS = 'buffers_of_processes'
+AWAITS_VALIDATION = 'awaits_validation'
+OUTDATED = 'outdated_ckpts'
+WITHIN_EPOCH = 'ckpt_within_epoch'
+
+
+# -- content ---------------------------------------------------------------------
+
+
+def pending_gradients(runner) -> list[dict[str, torch.Tensor]]:
+    """Gradients of each process that wait for more batches, by name.
+
+    Each process has added up its own, for some parameters none; only when they are
+    applied their mean is taken, and a mean taken before is rounded otherwise. Models
+    that a strategy spreads over processes are left out.
+
+    Returns:
+        One dictionary for each process, on the CPU; the main process has them all, the
+        others an empty list. Empty everywhere if nothing waits.
+    """
+    wrapper = runner.optim_wrapper
+    if not isinstance(wrapper, OptimWrapper) or hasattr(runner, 'strategy'):
+        return []
+    if wrapper._accumulative_counts == 1 or wrapper.should_update():
+        return []
+    return _gather_gradients(bare_model(runner.model))
+
+
+def _gather_gradients(model: torch.nn.Module) -> list[dict[str, torch.Tensor]]:
+    """Parameter by parameter, since a GPU need not have room for those of all."""
+    own = {name for name, parameter in model.named_parameters()
+           if parameter.grad is not None}
+    names_of_all = all_gather_object(own)
+    gathered: list[dict[str, torch.Tensor]] = [{} for _ in names_of_all]
+    for name, parameter in model.named_parameters():
+        if not any(name in names for names in names_of_all):
+            continue
+        gradient = (parameter.grad.detach() if name in own
+                    else torch.zeros_like(parameter))
+        for names, kept, one in zip(names_of_all, gathered,
+                                    all_gather(gradient.contiguous())):
+            if name in names and is_main_process():
+                kept[name] = one.to('cpu', copy=True)
+    return gathered if is_main_process() else []
+
+
+def take_gradients(checkpoint: dict) -> dict[str, torch.Tensor]:
+    """Take the gradients that wait out of a checkpoint.
+
+    Args:
+        checkpoint: Its content, which loses them.
+
+    Returns:
+        By name, those of this process; or the mean of all where the checkpoint is of
+        another number of processes, or of a version that kept nothing else.
+    """
+    mean = checkpoint.pop(MEAN_GRADIENTS, None) or {}
+    of_all = checkpoint.pop(GRADIENTS, None) or []
+    if len(of_all) == get_world_size():
+        return of_all[get_rank()]
+    names = {name: None for one in of_all for name in one}  # in order
+    return mean or {name: sum(one[name] for one in of_all if name in one) / len(of_all)
+                    for name in names}
+
+
+def differing_buffers(runner) -> list[dict[str, torch.Tensor]]:
+    """Buffers of each process by name; empty where all have the same.
+
+    Within an epoch, each process has a batch norm's statistics of its own.
+    """
+    if get_world_size() == 1 or hasattr(runner, 'strategy'):
+        return []
+    kept = bare_model(runner.model).state_dict().keys()
+    of_all = all_gather_object({
+        name: buffer.detach().cpu()
+        for name, buffer in bare_model(runner.model).named_buffers() if name in kept})
+    is_same = all(torch.equal(buffer, other[name])
+                  for name, buffer in of_all[0].items() for other in of_all[1:])
+    return [] if is_same else of_all
+
+
+def stay_in_folder(checkpoint: dict) -> None:
+    """Drop what a checkpoint of a stranger says of files that lie elsewhere.
+
+    Those that it names are removed when they are outdated.
+    """
+    info = (checkpoint.get('message_hub') or {}).get('runtime_info') or {}
+    for key, is_own in ((OUTDATED, _is_checkpoint_name),
+                        ('keep_ckpt_ids', lambda step: isinstance(step, int))):
+        if key in info:
+            info[key] = [item for item in info[key] or () if is_own(item)]
+    if not _is_checkpoint_name(info.get(WITHIN_EPOCH, '')):
+        info.pop(WITHIN_EPOCH, None)
+
+
+def _is_checkpoint_name(name: object) -> bool:
+    return (isinstance(name, str) and name.endswith('.pth')
+            and os.path.basename(name) == name)
+
+
+# -- files -----------------------------------------------------------------------
 
 
 class Found(NamedTuple):
@@ -41,106 +148,21 @@ class Found(NamedTuple):
     problems: list[str]
 
 
-def partial_path(path: PathLike) -> Path:
-    """Where a file is written before it takes its name. No ``*.pth`` matches it."""
-    path = Path(path)
-    return path.with_name(f'.{path.name}{_SUFFIX}')
-
-
-def remove_partial_files(folder: PathLike) -> list[str]:
-    """Remove what a process left that was stopped while it wrote; return the names."""
-    found = sorted(Path(folder).glob(f'.*{_SUFFIX}'))
-    for path in found:
-        path.unlink()
-    return [path.name for path in found]
-
-
-def finish_file(partial: PathLike, path: PathLike) -> None:
-    """Let a written file take its name, once it is safe on the disk.
-
-    Args:
-        partial: The file, as :func:`partial_path` names it.
-        path: Its name. A file that has it is replaced.
-
-    Raises:
-        OSError: The disk does not take it. The file that was there still is.
-    """
-    path = Path(path)
-    with open(partial, 'rb+') as file:
-        os.fsync(file.fileno())
-    digest = _sha256(partial)
-    record = read_record(path.parent)
-    _write_record(path.parent,
-                  {**record, path.name: [*record.get(path.name, []), digest]})
-    os.replace(partial, path)
-    _flush_folder(path.parent)
-    _write_record(path.parent, {**record, path.name: [digest]})
-
-
-def write_text(path: PathLike, text: str) -> None:
-    """Write a small file whole or not at all, and flush it to the disk."""
-    partial = partial_path(path)
-    try:
-        with open(partial, 'w', encoding='utf-8') as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-    _flush_folder(Path(path).parent)
-
-
-def read_record(folder: PathLike) -> dict[str, list[str]]:
-    """Hashes by file name; more than one while a file is being replaced.
-
-    Lines that are no record are passed over, and so is a file that cannot be read.
-    """
-    record: dict[str, list[str]] = {}
-    try:
-        text = Path(folder, RECORD).read_text(encoding='utf-8')
-    except (OSError, UnicodeDecodeError):
-        return record
-    for line in text.splitlines():
-        match = _LINE.fullmatch(line)
-        if match:
-            record.setdefault(match[2], []).append(match[1])
-    return record
-
-
-def forget(folder: PathLike, names: Iterable[str]) -> None:
-    """Drop files from the record."""
-    record = read_record(folder)
-    dropped = record.keys() & set(names)
-    if dropped:
-        _write_record(folder, {name: digests for name, digests in record.items()
-                               if name not in dropped})
-
-
 def describe_damage(path: PathLike) -> Optional[str]:
-    """Say why a checkpoint cannot be what was written.
-
-    It is compared with the record of its folder. Where that does not know the file,
-    the check sums that ``torch.save`` puts beside each tensor must agree.
+    """Say why a checkpoint file is not as it was written.
 
     Returns:
         None when it is whole, else the reason.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         return 'there is no such file'
-    digests = read_record(path.parent).get(path.name)
-    if digests:
-        return None if _sha256(path) in digests else (
-            f'its SHA-256 is not the one in {RECORD}')
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
     except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError,
             zipfile.BadZipFile) as error:
         return f'it is no checkpoint file ({error})'
-    return broken and f'the check sum of its part {broken} does not agree'
+    return broken and f'the checksum of its part {broken} does not agree'
 
 
 def find_newest(folder: PathLike, work_dir: Optional[PathLike] = None) -> Found:
@@ -193,37 +215,12 @@ def _last_written(folder: Path, pointer: Path) -> Optional[Path]:
 def _num_iterations(path: Path) -> int:
     """Iterations behind a checkpoint, without reading its tensors; -1: unreadable."""
     try:
-        content = torch.load(path, map_location='cpu', mmap=True, weights_only=True)
-        return int(content['meta']['iter'])
-    except Exception:  # which one depends on the byte where the file breaks
+        return int(read_checkpoint(path, mmap=True)['meta']['iter'])
+    except (OSError, ValueError, TypeError, KeyError):
         return -1
 
 
-def _sha256(path: PathLike) -> str:
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        for block in iter(lambda: file.read(1 << 20), b''):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _write_record(folder: PathLike, record: dict[str, list[str]]) -> None:
-    write_text(Path(folder, RECORD), ''.join(
-        f'{digest}  {name}\n' for name, digests in record.items()
-        for digest in dict.fromkeys(digests)))
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make renames last. Some file systems cannot, and some need not."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-class RemovingLater:
+class DelayedRemovalBackend:
     """A file backend that removes files when it is told that it may.
 
     Attributes:
@@ -244,14 +241,11 @@ class RemovingLater:
 
     rmtree = remove
 
-    def remove_now(self, folder: str) -> None:
-        """Remove them, and drop those in ``folder`` from its record."""
+    def remove_now(self) -> None:
+        """Remove them."""
         for path in self.outdated:
             if self._backend.isfile(path):
                 self._backend.remove(path)
             elif self._backend.isdir(path):  # DeepSpeed's checkpoints
                 self._backend.rmtree(path)
-        names = [os.path.basename(path) for path in self.outdated]
         self.outdated = []
-        if isinstance(self._backend, LocalBackend):
-            forget(folder, names)

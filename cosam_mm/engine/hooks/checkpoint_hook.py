@@ -25,38 +25,32 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from cosam_mm.engine.runner.distributed import bare_model
 from cosam_mm.engine.runner.stop_signals import (
     StopSignals,
     TrainingStopped,
     shield_workers,
 )
+from cosam_mm.utils.io import remove_partial_files, write_text, writing
 
-from .checkpoint_content import (
+from .checkpoint_files import (
     AWAITS_VALIDATION,
     BUFFERS,
     GRADIENTS,
     OUTDATED,
     WITHIN_EPOCH,
-    bare_model,
+    DelayedRemovalBackend,
+    describe_damage,
     differing_buffers,
+    find_newest,
     pending_gradients,
     stay_in_folder,
     take_gradients,
 )
-from .checkpoint_files import (
-    RECORD,
-    RemovingLater,
-    describe_damage,
-    find_newest,
-    finish_file,
-    forget,
-    partial_path,
-    remove_partial_files,
-    write_text,
-)
 from .seeded_sampling_hook import SeededSamplingHook
 
 __all__ = ['SafeCheckpointHook']
+
 
 class _NotWrittenError(Exception):
     """A checkpoint could not be written, and what was there is still there."""
@@ -95,8 +89,8 @@ class SafeCheckpointHook(CheckpointHook):
     Names, intervals, ``max_keep_ckpts``, ``save_best`` and ``last_checkpoint`` are
     those of mmengine's hook. In addition:
 
-    - A checkpoint is written beside its place, flushed, put on record with its
-      SHA-256, and renamed; only then the one that it takes the place of is removed.
+    - A checkpoint is written to another name, flushed to the disk, and renamed; only
+      then the older one that it replaces is removed.
     - Resuming without a named checkpoint takes the newest one that is whole, with a
       warning for each that is not.
     - A checkpoint is written before its validation and again after it. A training
@@ -147,8 +141,7 @@ class SafeCheckpointHook(CheckpointHook):
         if damage:
             raise ValueError(
                 f'{named} is damaged: {damage}. Resume without naming a checkpoint to '
-                'go on from the newest one that is whole; or, if you changed this file '
-                f'yourself, delete its line in {RECORD}.')
+                'use the newest one that is whole.')
 
     def _choose_newest(self, runner) -> None:
         found = [None]
@@ -193,7 +186,7 @@ class SafeCheckpointHook(CheckpointHook):
         super().before_train(runner)
         if isinstance(self.file_backend, LocalBackend) and is_main_process():
             self._tidy(runner)
-        self.file_backend = RemovingLater(self.file_backend)
+        self.file_backend = DelayedRemovalBackend(self.file_backend)
         self._stop = StopSignals(lambda name: runner.logger.warning(
             f'{name}: the training stops after this iteration.'))
         self._stop.install()
@@ -216,17 +209,16 @@ class SafeCheckpointHook(CheckpointHook):
                 path = os.path.join(self.out_dir, name)
                 if os.path.isfile(path):
                     os.remove(path)
-            forget(self.out_dir, names)
 
     def _go_on(self, runner) -> None:
         if self._gradients:
-            for name, parameter in bare_model(runner).named_parameters():
+            for name, parameter in bare_model(runner.model).named_parameters():
                 if name in self._gradients:
                     parameter.grad = self._gradients[name].to(parameter)
             self._gradients = {}
             runner.logger.info("The gradients since the optimiser's last step are "
                                'restored.')
-        for name, buffer in bare_model(runner).named_buffers():
+        for name, buffer in bare_model(runner.model).named_buffers():
             if name in self._buffers:
                 buffer.copy_(self._buffers[name])
         self._buffers = {}
@@ -260,7 +252,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _save_as(self, runner, filename: str, meta: dict, kept: list[int],
                  dropped: Sequence[str] = (), within_epoch: bool = False) -> bool:
-        """Write a checkpoint to resume from, then remove those it takes the place of.
+        """Write a checkpoint to resume from, then remove those that it replaces.
 
         Args:
             runner: The runner.
@@ -268,7 +260,7 @@ class SafeCheckpointHook(CheckpointHook):
             meta: Epoch and iteration that it stands for.
             kept: Numbers of those that ``max_keep_ckpts`` leaves.
             dropped: Names of those that it does not.
-            within_epoch: It stands within an epoch: the next one takes its place.
+            within_epoch: It stands within an epoch: the next one replaces it.
 
         Returns:
             Whether it is written.
@@ -301,7 +293,7 @@ class SafeCheckpointHook(CheckpointHook):
         self.last_ckpt, self._saved_iter, self._problem = path, meta['iter'], None
         if is_main_process():
             self._point_to(runner, path)
-            self.file_backend.remove_now(self.out_dir)
+            self.file_backend.remove_now()
         return True
 
     def _write(self, runner, out_dir: str, filename: str, *args, **kwargs) -> None:
@@ -317,18 +309,17 @@ class SafeCheckpointHook(CheckpointHook):
             runner.save_checkpoint(out_dir, filename, *args, **kwargs)
             return
         path = os.path.join(out_dir, filename)
-        partial = partial_path(path)
         if kwargs.get('save_optimizer'):
             additions = {GRADIENTS: pending_gradients(runner),
                          BUFFERS: differing_buffers(runner)}
             self._additions = {key: value for key, value in additions.items() if value}
         try:
-            runner.save_checkpoint(out_dir, partial.name, *args, **kwargs)
             if is_main_process():
-                finish_file(partial, path)
+                with writing(path) as partial:
+                    runner.save_checkpoint(out_dir, partial.name, *args, **kwargs)
+            else:  # takes part in gathering the content, and writes nothing
+                runner.save_checkpoint(out_dir, filename, *args, **kwargs)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                partial.unlink()
             raise _NotWrittenError(
                 f'{path} could not be written ({error.strerror or error})') from error
         finally:
@@ -374,7 +365,7 @@ class SafeCheckpointHook(CheckpointHook):
             self._report(runner, str(error))
             return
         if self.last_ckpt is None and is_main_process():
-            self.file_backend.remove_now(self.out_dir)
+            self.file_backend.remove_now()
 
     def after_val_epoch(self, runner, metrics: Optional[dict] = None) -> None:
         """Save the best, and the checkpoint again with what the validation told."""
@@ -409,12 +400,12 @@ class SafeCheckpointHook(CheckpointHook):
             if self._saved_iter != runner.iter + 1:
                 self._save_checkpoint(runner)
             self._leave(runner, number, runner.iter + 1)
-        draws = next((hook for hook in runner.hooks
+        seeding = next((hook for hook in runner.hooks
                       if isinstance(hook, SeededSamplingHook)), None)
-        done = batch_idx + 1 if draws is None else draws.batches_done
+        done = batch_idx + 1 if seeding is None else seeding.batches_done
         if done == len(runner.train_dataloader):
             return  # after_train_epoch stops
-        if draws is not None and draws.can_go_on_within_epoch(runner):
+        if seeding is not None and seeding.can_go_on_within_epoch(runner):
             self._awaits_validation = False
             self._save_as(
                 runner, f'iter_{runner.iter + 1}.pth',

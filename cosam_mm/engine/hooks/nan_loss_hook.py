@@ -1,11 +1,11 @@
-"""Numbers that are none: a loss or a weight that is NaN or infinite.
+"""Detect NaN or infinite losses and weights.
 
-mmengine trains on: the update makes every weight NaN, and the next checkpoints take
-the place of the good ones. Here the loss is looked at before it is propagated back, and
-weights before they are written.
+mmengine trains on: the update makes every weight NaN, and the next checkpoints replace
+the good ones. This hook checks the loss before the backward pass, and the weights
+before they are written.
 
-What counts is the loss. Automatic mixed precision makes infinite *gradients* now and
-then, on purpose: its scaler then leaves the update out and lowers the scale.
+Gradients are not checked. Automatic mixed precision makes infinite gradients now and
+then, on purpose: its scaler then skips the update and lowers the scale.
 """
 import math
 from collections.abc import Mapping, Sequence
@@ -21,17 +21,20 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from torch import Tensor
 
+from cosam_mm.engine.runner.distributed import bare_model
+from cosam_mm.utils.config import hook_option
+from cosam_mm.utils.messages import name_some
+
 __all__ = ['NaNLossHook', 'sample_names']
 
-# What a data sample may know itself by; the first that is there names it.
+# Keys that may hold the name of a sample; the first one that is there counts.
 _NAMES = ('sample_id', 'tracklet_id', 'filename', 'frame_dir', 'img_path')
 _CHOICES = ('stop', 'skip')
 _MAX_NAMED = 64  # of the samples of a batch, over all processes
-_MAX_WEIGHTS_NAMED = 3
 
 
 def sample_names(data_batch: Any) -> list[str]:
-    """What the samples of a batch are called, as far as they say.
+    """Names of the samples of a batch, as far as they have some.
 
     Args:
         data_batch: What a data loader gives: a dict with ``data_samples``, one for each
@@ -51,7 +54,7 @@ def sample_names(data_batch: Any) -> list[str]:
 
 
 def _bad_weights(state_dict: Mapping[str, Any], parameters: Sequence[str]) -> list[str]:
-    """Names of weights with NaN, or, but for buffers, infinity in them."""
+    """Names of parameters that are not finite, and of buffers with NaN."""
     return [name for name, value in state_dict.items()
             if isinstance(value, Tensor) and value.is_floating_point()
             and not bool((torch.isfinite(value) if name in parameters
@@ -59,16 +62,13 @@ def _bad_weights(state_dict: Mapping[str, Any], parameters: Sequence[str]) -> li
 
 
 def _describe_batch(names: Sequence[str]) -> str:
-    if not names:
-        return 'whose samples tell no names'
-    rest = len(names) - _MAX_NAMED
-    return 'of ' + ', '.join(map(repr, names[:_MAX_NAMED])) + (
-        f' and {rest} more' if rest > 0 else '')
+    return (f'of {name_some(map(repr, names), _MAX_NAMED)}' if names
+            else 'whose samples tell no names')
 
 
 @HOOKS.register_module()
 class NaNLossHook(Hook):
-    """Stops a training, or leaves a batch out, where the loss is NaN or infinite.
+    """Stops a training, or skips a batch, when the loss is NaN or infinite.
 
     - 'stop': a RuntimeError that names the samples of the batch. No checkpoint is
       touched.
@@ -76,12 +76,11 @@ class NaNLossHook(Hook):
       With accumulated gradients the other batches of the update still count. After more
       than ``max_skipped`` batches the training stops all the same.
 
-    In both cases weights and buffers are as before the batch: BatchNorm has taken its
-    statistics into account by the time that the loss is known, and loses them again.
+    In both cases weights and buffers are as before the batch: the statistics that
+    BatchNorm has taken from it are reset.
 
-    Whatever is chosen, the training stops where a weight is NaN or infinite: before a
-    checkpoint is written, so that the good ones stay, and when a loss is bad because
-    of it.
+    With either choice the training stops when a weight is NaN or infinite: before a
+    checkpoint is written, so that the good ones stay, and when it makes a loss bad.
 
     Several processes agree on each batch, which costs a small all-reduce. Optimisers
     that do not update by mmengine's ``OptimWrapper.update_params`` go unwatched; so do
@@ -112,7 +111,7 @@ class NaNLossHook(Hook):
         self._kept: list[Tensor] = []  # what the buffers held before the batch
 
     def before_train(self, runner) -> None:
-        """Look at every loss before it is propagated back."""
+        """Check every loss before the backward pass."""
         self._buffers = list(runner.model.buffers())
         self._kept = [torch.empty_like(buffer) for buffer in self._buffers]
         wrapper = runner.optim_wrapper
@@ -121,7 +120,7 @@ class NaNLossHook(Hook):
             wrapper.update_params = partial(self._update, runner, wrapper.update_params)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
-        """Note the batch, which is named if need be, and what it may spoil."""
+        """Keep the batch, to name its samples, and the buffers, to reset them."""
         self._batch = data_batch
         _copy(self._buffers, self._kept)
 
@@ -138,12 +137,12 @@ class NaNLossHook(Hook):
                 'was NaN or infinite.')
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Write no weights that are none.
+        """Check the weights.
 
         Raises:
             RuntimeError: There are some.
         """
-        model = getattr(runner.model, 'module', runner.model)
+        model = bare_model(runner.model)
         self._check_weights(runner, checkpoint.get('state_dict') or {},
                             [name for name, _ in model.named_parameters()])
 
@@ -162,7 +161,7 @@ class NaNLossHook(Hook):
 
     def _refuse(self, runner, loss: Tensor) -> None:
         """Warn of a bad loss, or raise a RuntimeError."""
-        model = getattr(runner.model, 'module', runner.model)
+        model = bare_model(runner.model)
         self._check_weights(runner, model.state_dict(),
                             [name for name, _ in model.named_parameters()])
         own = (float(loss.detach().float().mean()), sample_names(self._batch))
@@ -178,7 +177,7 @@ class NaNLossHook(Hook):
             raise RuntimeError(
                 f'{problem}. The checkpoints are as before ({_newest(runner)}). Look '
                 'at these samples, lower the learning rate, or leave such batches out: '
-                f'--cfg-options custom_hooks.{self._place(runner)}.on_bad_loss=skip.')
+                f'--cfg-options {hook_option(runner.cfg, self, "on_bad_loss")}=skip.')
         if self.num_skipped > self.max_skipped:
             raise RuntimeError(
                 f'{problem}. {self.max_skipped} batches have been left out already, '
@@ -192,21 +191,12 @@ class NaNLossHook(Hook):
                        parameters: Sequence[str]) -> None:
         bad = _bad_weights(state_dict, parameters)
         if bad:
-            rest = len(bad) - _MAX_WEIGHTS_NAMED
             raise RuntimeError(
                 f'{len(bad)} weight(s) are NaN or infinite after iteration '
-                f'{runner.iter}: {", ".join(bad[:_MAX_WEIGHTS_NAMED])}'
-                f'{f" and {rest} more" if rest > 0 else ""}. No checkpoint is '
-                f'made of them; {_newest(runner)}. Resume from it with a lower '
-                'learning rate, or with clipped gradients '
+                f'{runner.iter}: {name_some(bad, most=3)}. No checkpoint is made of '
+                f'them; {_newest(runner)}. Resume from it with a lower learning rate, '
+                'or with clipped gradients '
                 '(optim_wrapper.clip_grad=dict(max_norm=1)).')
-
-    def _place(self, runner) -> object:
-        """Number of this hook in the config, to name its settings by."""
-        return next(
-            (number for number, hook in enumerate(runner.cfg.get('custom_hooks') or ())
-             if isinstance(hook, Mapping) and hook.get('type') == type(self).__name__),
-            '<i>')
 
 
 @torch.no_grad()

@@ -1,31 +1,179 @@
-"""What a training draws follows from its seed and its place: see ``engine/draws.py``.
+"""Random numbers that follow from the seed and the position, not from the past.
 
-mmengine saves no random states, and a resumed training draws other numbers: other
-crops, other dropout. Without a seed in the config it even shuffles by another one.
+mmengine saves no random states, so a resumed training sees other crops and another
+dropout; without a seed in the config it even shuffles differently. Here every sample
+and every iteration of a training begins with generators seeded from its position:
+
+    sample      seed of the sampler, rank, epoch, number within the epoch
+    iteration   seed of the process, iterations so far
+
+So nothing has to be restored when a training resumes in another process, however many
+workers load the data. Python's, numpy's and torch's generators are seeded alike.
 """
-from collections.abc import Sequence
-from typing import Optional
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Callable, Optional
 
+import numpy as np
+import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_rank
 from mmengine.hooks import DistSamplerSeedHook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
-from .seeding import NumberedSampler, can_skip, number_draws, seed_process
+__all__ = ['SeededSamplingHook', 'can_skip', 'seed_loader', 'seed_process',
+           'seeded_from']
 
-__all__ = ['SeededSamplingHook']
+def _seed_cpu(position: Sequence[int]) -> int:
+    """Seed the generators of the CPU; return torch's seed."""
+    words = np.random.SeedSequence(position).generate_state(8)
+    torch_seed = int.from_bytes(words[6:].tobytes(), 'little') >> 1
+    random.seed(int.from_bytes(words[:2].tobytes(), 'little'))
+    np.random.seed(words[2:6])
+    torch.default_generator.manual_seed(torch_seed)
+    return torch_seed
+
+
+def seed_process(*position: int) -> None:
+    """Seed all generators of this process, including those of its GPUs.
+
+    Args:
+        position: Numbers from 0; other numbers give other states.
+    """
+    torch_seed = _seed_cpu(position)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(torch_seed)
+
+
+@contextmanager
+def seeded_from(position: Sequence[int]) -> Iterator[None]:
+    """Seed the generators of the CPU for a while; afterwards they are as before."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    _seed_cpu(position)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
+
+
+class _NumberedIndex(int):
+    """Index of a sample that knows the position to seed from."""
+
+    def __new__(cls, index: int, position: tuple[int, ...]) -> '_NumberedIndex':
+        number = super().__new__(cls, index)
+        number.position = position
+        return number
+
+    def __getnewargs__(self) -> tuple:
+        return int(self), self.position  # workers get it as a pickle
+
+
+class _NumberedSampler:
+    """The indices of another sampler, numbered.
+
+    Args:
+        sampler: The sampler.
+        position: Numbers that come first in each position: seed and rank.
+
+    Attributes:
+        epoch: Comes next. It grows each time that the indices come to an end, for
+            loops that do not count epochs.
+        skip: So many of the next epoch have been seen: they are left out.
+    """
+
+    def __init__(self, sampler, position: tuple[int, ...]) -> None:
+        self.sampler = sampler
+        self.position = position
+        self.epoch = 0
+        self.skip = 0
+
+    def __iter__(self) -> Iterator:
+        for number, index in enumerate(self.sampler):
+            if number < self.skip:
+                continue
+            yield (_NumberedIndex(index, (*self.position, self.epoch, number))
+                   if isinstance(index, int) else index)
+        self.epoch += 1
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == 'sampler':  # asked for by copy and pickle, before it is there
+            raise AttributeError(name)
+        return getattr(self.sampler, name)
+
+
+def _load_seeded(dataset: Dataset, load_batch: Optional[Callable],
+                 indices: Sequence[int]) -> list:
+    """Samples of a batch, each with generators of its own.
+
+    A data set that loads batches by a method of its own seeds once a batch.
+    """
+    plain = [int(index) if isinstance(index, _NumberedIndex) else index
+             for index in indices]
+    positions = [getattr(index, 'position', None) for index in indices]
+    if load_batch is not None:
+        if positions[0] is None:
+            return load_batch(plain)
+        with seeded_from(positions[0]):
+            return load_batch(plain)
+    samples = []
+    for index, position in zip(plain, positions):
+        if position is None:
+            samples.append(dataset[index])
+            continue
+        with seeded_from(position):
+            samples.append(dataset[index])
+    return samples
+
+
+def seed_loader(loader: DataLoader, position: tuple[int, ...]
+                ) -> Optional[_NumberedSampler]:
+    """Make the random numbers of a loader follow from the position of each sample.
+
+    To be called before it is iterated over for the first time.
+
+    Returns:
+        The loader's sampler now; None where the loader has no batches of indices, and
+        nothing was changed.
+    """
+    batches = getattr(loader, 'batch_sampler', None)
+    if batches is None or isinstance(loader.dataset, IterableDataset):
+        return None
+    # Workers are seeded from here, so that the process's own generator is left alone.
+    loader.generator = torch.Generator()
+    if not isinstance(batches.sampler, _NumberedSampler):
+        batches.sampler = _NumberedSampler(batches.sampler, position)
+        # torch asks a data set for a whole batch where it has this method.
+        own = getattr(loader.dataset, '__getitems__', None)
+        if getattr(own, 'func', None) is not _load_seeded:  # it may have two loaders
+            loader.dataset.__getitems__ = partial(_load_seeded, loader.dataset, own)
+    batches.sampler.position = position
+    return batches.sampler
+
+
+def can_skip(loader: DataLoader) -> bool:
+    """Whether leaving out k * batch_size indices leaves out the first k batches."""
+    return type(loader.batch_sampler) is BatchSampler
+
 
 # Key of a checkpoint's meta.
-_DRAWS = 'draws'
+_SEEDING = 'draws'  # the name that checkpoints of version 0.1 have
 _TRAIN, _VAL = 0, 1
 
 
-def _begin_anew(loop: IterBasedTrainLoop) -> None:
+def _restart_loader(loop: IterBasedTrainLoop) -> None:
     """Let the loop ask its loader as it is now.
 
-    mmengine does so when it makes the loop, before there is a hook: workers have
-    started, with the data set as it was, and batches have been drawn.
+    mmengine does so when it makes the loop, before any hook runs: workers have started
+    with the data set as it was, and have loaded batches.
     """
     loader = loop.dataloader
     make, loop.dataloader_iterator = type(loop.dataloader_iterator), None
@@ -37,22 +185,22 @@ def _begin_anew(loop: IterBasedTrainLoop) -> None:
 
 @HOOKS.register_module()
 class SeededSamplingHook(DistSamplerSeedHook):
-    """Makes a training draw the same however often it is resumed.
+    """Gives a training the same random numbers however often it is resumed.
 
     A loop that counts iterations loads all that came before once more when it is
-    resumed, as mmengine does it. The hook takes the place of mmengine's
-    ``DistSamplerSeedHook``, which it is, too::
+    resumed, as mmengine does it. The hook replaces mmengine's
+    ``DistSamplerSeedHook``, from which it is derived::
 
         default_hooks = dict(sampler_seed=dict(type='SeededSamplingHook'))
 
-    The draws do not depend on the number of workers, nor on whether these live on
-    from epoch to epoch. They do on the number of processes.
+    The numbers do not depend on the number of workers, nor on whether workers persist
+    from epoch to epoch. They depend on the number of processes.
     """
 
     def __init__(self) -> None:
         self._resumed: dict = {}
-        self._train: Optional[NumberedSampler] = None
-        self._val: Optional[NumberedSampler] = None
+        self._train: Optional[_NumberedSampler] = None
+        self._val: Optional[_NumberedSampler] = None
         self._done = 0  # batches of this epoch, when it began and now
         self._begun_at = 0
         self._counts_iters = False  # the loop
@@ -69,10 +217,10 @@ class SeededSamplingHook(DistSamplerSeedHook):
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Note where a resumed training stands."""
         if runner._resume:
-            self._resumed = (checkpoint.get('meta') or {}).get(_DRAWS) or {}
+            self._resumed = (checkpoint.get('meta') or {}).get(_SEEDING) or {}
 
     def before_train(self, runner) -> None:
-        """Number the draws of the loaders."""
+        """Seed the loaders."""
         loader = runner.train_dataloader
         seed = self._resumed.get('seed')
         if seed is None:
@@ -82,14 +230,14 @@ class SeededSamplingHook(DistSamplerSeedHook):
         elif hasattr(loader.sampler, 'seed'):
             loader.sampler.seed = seed
         self._seed = seed
-        self._train = number_draws(loader, (seed, get_rank(), _TRAIN))
+        self._train = seed_loader(loader, (seed, get_rank(), _TRAIN))
         self._counts_iters = isinstance(runner.train_loop, IterBasedTrainLoop)
         self._done = self._begun_at = (
             0 if self._counts_iters else self._resumed.get('batches_done', 0))
         if self._train is not None:
             self._train.skip = self._done * self._resumed.get('batch_size', 0)
         if runner.val_loop is not None:
-            self._val = number_draws(
+            self._val = seed_loader(
                 runner.val_dataloader, (seed, get_rank(), _VAL))
 
     def before_train_epoch(self, runner) -> None:
@@ -98,11 +246,11 @@ class SeededSamplingHook(DistSamplerSeedHook):
         if self._train is not None:
             self._train.epoch = runner.epoch
             if self._counts_iters:
-                _begin_anew(runner.train_loop)
+                _restart_loader(runner.train_loop)
 
     def before_train_iter(self, runner, batch_idx: int,
                           data_batch: Optional[Sequence] = None) -> None:
-        """Set the generators as for this iteration."""
+        """Seed the generators for this iteration."""
         seed_process(runner.seed, runner.iter, _TRAIN)
 
     def after_train_iter(self, runner, batch_idx: int,
@@ -118,13 +266,13 @@ class SeededSamplingHook(DistSamplerSeedHook):
             self._train.skip = 0
 
     def before_val_epoch(self, runner) -> None:
-        """Set the generators as for this validation."""
+        """Seed the generators for this validation."""
         seed_process(runner.seed, runner.iter, _VAL)
         if self._val is not None:
             self._val.epoch = runner.epoch
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Say where the training stands."""
-        checkpoint['meta'][_DRAWS] = dict(
+        checkpoint['meta'][_SEEDING] = dict(
             seed=self._seed, batches_done=self._done,
             batch_size=getattr(runner.train_dataloader, 'batch_size', None) or 0)

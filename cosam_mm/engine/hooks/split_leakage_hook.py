@@ -1,4 +1,4 @@
-"""Refuse to test a checkpoint that would give a meaningless figure.
+"""Refuse to test a checkpoint that would give a meaningless result.
 
 Two mistakes are silent in mmengine: it loads what fits of a checkpoint and goes on
 with random weights for the rest, and it does not mind which data a model was trained
@@ -18,12 +18,13 @@ from typing import Optional
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from torch import Tensor
 
 from cosam_mm.apis.model_loading import describe_misfit
+from cosam_mm.engine.runner.distributed import bare_model
 from cosam_mm.layers.cosam_resampling import resampled_on_load
+from cosam_mm.utils.config import hook_option
 from cosam_mm.utils.messages import name_some
 
 __all__ = ['SplitLeakageHook', 'trained_on_test_clips']
@@ -50,7 +51,7 @@ def trained_on_test_clips(trained: dict, tested: dict) -> Optional[str]:
         return None
     return (f'The model was trained on split {splits[0]} of {name} and would be tested '
             f'on split {splits[1]}: the training set of split {splits[0]} holds test '
-            f'clips of split {splits[1]}, so the figure would mean nothing. Test on '
+            f'clips of split {splits[1]}, so the result would mean nothing. Test on '
             f'split {splits[0]} (--split {splits[0]})')
 
 
@@ -109,12 +110,6 @@ def _disarm_resume(checkpoint: dict, work_dir: str) -> None:
             del info[key]
 
 
-def _bare_model(model):
-    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-        model = model.module
-    return model
-
-
 @HOOKS.register_module()
 class SplitLeakageHook(Hook):
     """Stop a test, or the resuming of a training, with a checkpoint unfit for it.
@@ -144,7 +139,7 @@ class SplitLeakageHook(Hook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Note what the checkpoint holds; stop if it is to be resumed and unfit."""
-        model = _bare_model(runner.model)
+        model = bare_model(runner.model)
         found = _tensors(checkpoint.get('state_dict', checkpoint))
         resampled = resampled_on_load(model, found)
         self._misfit = describe_misfit(
@@ -193,10 +188,5 @@ class SplitLeakageHook(Hook):
             print_log(f'{reason}. Going on, as forced.', logger='current',
                       level=logging.WARNING)
             return
-        place = next(
-            (i for i, hook in enumerate(runner.cfg.get('custom_hooks') or ())
-             if isinstance(hook, dict) and hook.get('type') == 'SplitLeakageHook'),
-            '<i>')
-        raise RuntimeError(
-            f'{reason}, or insist with --force '
-            f'(--cfg-options custom_hooks.{place}.force=True).')
+        raise RuntimeError(f'{reason}, or insist with --force (--cfg-options '
+                           f'{hook_option(runner.cfg, self, "force")}=True).')

@@ -1,6 +1,6 @@
 """Samples that could not be read: listed, counted, and a limit set to them.
 
-Training goes on where a clip or an image cannot be read: another one takes its place.
+Training goes on where a clip or an image cannot be read: another one replaces it.
 So that this never goes unnoticed, ``bad_samples.txt`` in the work dir names each
 once, over all workers, processes and runs in that folder. A line is what became of it,
 its name and the reason, with tabs between::
@@ -19,6 +19,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from cosam_mm.datasets.unreadable_samples import REPLACED, SKIPPED, BadSample, notes_of
+from cosam_mm.utils.config import hook_option
 
 __all__ = ['FILE_NAME', 'UnreadableSamplesHook', 'as_line', 'read_bad_samples']
 
@@ -119,11 +120,11 @@ class UnreadableSamplesHook(Hook):
 
     A run stops when more than ``max_share`` of the different samples of a data set
     cannot be read, and more than three: training at once, validation and test once
-    their figures are there. Frames of a tracklet that another frame stands in for are
+    their metrics are there. Frames of a tracklet that another frame stands in for are
     listed, but do not count. What an earlier run has listed does not count either: the
     files may have been repaired.
 
-    A sample that stands in for a bad one is drawn at random and may be in the batch
+    A sample that stands in for a bad one is chosen at random and may be in the batch
     already. The log says after each epoch how often that was.
 
     Args:
@@ -135,7 +136,7 @@ class UnreadableSamplesHook(Hook):
         ValueError: An argument is not as described.
     """
 
-    # When too many are bad, checkpoints and figures of this step are there.
+    # When too many are bad, checkpoints and metrics of this step are there.
     priority = 'LOWEST'
 
     def __init__(self, max_share: float = 0.05, interval: int = 50) -> None:
@@ -174,7 +175,7 @@ class UnreadableSamplesHook(Hook):
         if phase.num_stand_ins > self._said['train']:
             self._said['train'] = phase.num_stand_ins
             runner.logger.warning(
-                f'{self._describe(runner, "train")}. Others took their places '
+                f'{self._describe(runner, "train")}. Others replaced them '
                 f'{phase.num_stand_ins} time(s), {phase.num_doubled} of them in a '
                 f'batch that they were in already: see {FILE_NAME}.')
 
@@ -226,14 +227,10 @@ class UnreadableSamplesHook(Hook):
         phase = self._phases[mode]
         reasons = Counter(phase.bad.values()).most_common(_MAX_REASONS)
         summary = '; '.join(f'{count} x {reason}' for reason, count in reasons)
-        place = next(
-            (i for i, hook in enumerate(runner.cfg.get('custom_hooks') or ())
-             if isinstance(hook, dict) and hook.get('type') == type(self).__name__),
-            '<i>')
         return (
             f'{self._describe(runner, mode)} so far, more than max_share='
             f'{self.max_share:g} allows: {summary}. The first are '
             f'{", ".join(map(repr, list(phase.bad)[:_MAX_NAMED]))}; all are listed in '
             f'{Path(runner.work_dir) / FILE_NAME}. Repair them, take them out of the '
             'list, or allow more: --cfg-options '
-            f'custom_hooks.{place}.max_share=0.5.')
+            f'{hook_option(runner.cfg, self, "max_share")}=0.5.')

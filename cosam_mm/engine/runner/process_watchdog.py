@@ -1,8 +1,8 @@
-"""Several processes of one run: none lives on alone, none waits in vain.
+"""Stop distributed workers when the launcher or a peer dies.
 
 Where a process dies, its launcher ends the others, or they fail at their next exchange.
 Where the launcher itself is killed, nobody ends the processes: they would train on
-unseen, and write into the folder of the run that is started in their place.
+unseen, and write into the folder of the run that is started next.
 """
 import contextlib
 import multiprocessing

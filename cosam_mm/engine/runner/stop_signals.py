@@ -1,4 +1,4 @@
-"""Stopping when asked to, at a moment that a training can go on from.
+"""Stop a training on SIGTERM or Ctrl-C, at a step from which it can be resumed.
 
 Clusters send SIGTERM some seconds before SIGKILL, and people press Ctrl-C (SIGINT).
 The signal is noted, and the loop looks at it between two iterations.
@@ -97,7 +97,7 @@ class StopSignals:
     def agreed(self) -> Optional[int]:
         """Number of the signal that any process was sent, the same in all of them.
 
-        Every process has to ask at the same place.
+        Every process has to call this at the same step.
         """
         if get_world_size() == 1:
             return self._received

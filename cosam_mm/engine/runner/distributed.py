@@ -20,10 +20,18 @@ import torch
 import torch.distributed
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.model import BaseTTAModel, is_model_wrapper
 
-__all__ = ['connect_cpu_processes', 'disconnect_cpu_processes']
+__all__ = ['bare_model', 'connect_cpu_processes', 'disconnect_cpu_processes']
 
 BACKEND = 'gloo_in_order'
+
+
+def bare_model(model: torch.nn.Module) -> torch.nn.Module:
+    """The model inside what wraps it for several processes or for augmented tests."""
+    while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+        model = model.module
+    return model
 
 
 def connect_cpu_processes(cfg: Config) -> None:
