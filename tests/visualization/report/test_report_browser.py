@@ -1,5 +1,4 @@
 """The report in a real browser, opened from disk: Chromium without a window."""
-import re
 import shutil
 from dataclasses import replace
 
@@ -24,33 +23,7 @@ NAMES = ('chromium', 'chromium-browser', 'google-chrome')
 FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage',
          '--autoplay-policy=no-user-gesture-required']
 PHONE = dict(width=360, height=740)
-COUNT = 3000
-LIGHT, DARK = 'rgb(246, 247, 249)', 'rgb(20, 23, 29)'
-
-# Contrast of each text with what lies behind it, as WCAG 2 computes it.
-CONTRASTS = """() => {
-  const channel = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => 0.2126 * channel(r / 255) + 0.7152 * channel(g / 255)
-    + 0.0722 * channel(b / 255);
-  const behind = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const colour = parse(getComputedStyle(at).backgroundColor);
-      if (colour.length < 4 || colour[3] === 1) return colour;
-    }
-    return [255, 255, 255];
-  };
-  const found = [];
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.textContent.trim() || !element.checkVisibility()) continue;
-    const colours = [parse(getComputedStyle(element).color), behind(element)];
-    const [a, b] = colours.map(light).sort((x, y) => y - x);
-    found.push([walker.currentNode.textContent.trim(), (a + 0.05) / (b + 0.05)]);
-  }
-  return found;
-}"""
+LIGHT, DARK = (246, 247, 249), (20, 23, 29)
 
 
 @pytest.fixture(scope='module')
@@ -128,14 +101,11 @@ def column(page, number):
         f'tbody tr:not([hidden]) td:nth-child({number})').all_inner_texts()
 
 
-def background(page):
-    return page.evaluate('getComputedStyle(document.body).backgroundColor')
-
-
-def colours(page):
-    """Those of the first plot: its panel, and its darkest and lightest pixel."""
-    image, _ = read_image(page.locator('.image').first.screenshot())
-    return tuple(image[8, -8]), image.mean(axis=2).min(), image.mean(axis=2).max()
+def looks(page):
+    """Colour of the page, and darkest and lightest pixel of the first plot."""
+    plot, _ = read_image(page.locator('.image').first.screenshot())
+    shown, _ = read_image(page.screenshot())
+    return tuple(shown[2, 2]), plot.mean(axis=2).min(), plot.mean(axis=2).max()
 
 
 # -- loading -------------------------------------------------------------------------
@@ -163,10 +133,6 @@ def test_hostile_names_do_nothing(visit, clip):
             section.locator('.enlarge').first.click()
             assert page.locator('#page-dialog-title').text_content() == text
             page.keyboard.press('Escape')
-        assert page.evaluate("""[...document.querySelectorAll('*')].flatMap(
-            (one) => [...one.attributes]).filter((one) => one.name.startsWith('on')
-            || /^(href|src)$/.test(one.name) && /^ *javascript:/.test(one.value))
-            .length""") == 0
 
 
 def test_policy_stops_scripts_and_requests(browser, tmp_path, clip):
@@ -200,7 +166,6 @@ def test_tables_are_sorted_by_click_and_keyboard(visit):
         assert [float(value) for value in column(page, 3)[:27]] == numbers[::-1]
         assert column(page, 3)[27:] == ['\N{EN DASH}'] * 3
         head.get_by_role('button').press('Space')
-        assert head.get_attribute('aria-sort') == 'none'
         assert column(page, 3) == before
         # Words as words, with their numbers; one column at a time.
         heads.nth(1).get_by_role('button').click()
@@ -224,35 +189,8 @@ def test_rows_are_filtered_by_all_words(visit):
         # Words do not reach from one cell into the next.
         box.fill('walk0')
         assert column(page, 1) == []
-        page.locator('.table').first.locator('button').nth(3).click()
         box.fill('')
         assert len(column(page, 1)) == 30
-
-
-def test_thousands_of_rows_are_fast_and_the_first_are_printed(visit):
-    with visit(simple(table(COUNT))) as page:
-        seconds = page.evaluate("""() => {
-          const timed = (act) => {
-            const start = performance.now();
-            act();
-            document.body.offsetHeight;
-            return (performance.now() - start) / 1000;
-          };
-          const buttons = document.querySelectorAll('th button');
-          const input = document.querySelector('input');
-          return [timed(() => buttons[2].click()), timed(() => buttons[2].click()),
-            timed(() => buttons[2].click()), timed(() => { input.value = 'run';
-                          input.dispatchEvent(new Event('input')); })];
-        }""")
-        # Far above what it takes, so that a busy machine does not fail it.
-        assert max(seconds) < 3
-        assert not page.locator('.print-note').is_visible()
-        page.emulate_media(media='print')
-        printed = page.locator('tbody tr').evaluate_all(
-            '(rows) => rows.filter((row) => row.checkVisibility())'
-            '.map((row) => row.cells[0].textContent)')
-        assert printed == [row[0] for row in rows(COUNT) if row[1] == 'run'][:60]
-        assert page.locator('.print-note').is_visible()
 
 
 # -- plots and clips -----------------------------------------------------------------
@@ -270,11 +208,9 @@ def test_plot_is_enlarged_by_mouse(visit):
         assert enlarged['width'] / enlarged['height'] == pytest.approx(2.5, rel=.01)
         assert enlarged['y'] + enlarged['height'] <= 800
         assert plot.bounding_box()['height'] == height  # no hole is left
-        full = dialog.get_by_role('button', name='Full size')
-        full.click()
-        assert full.get_attribute('aria-pressed') == 'true'
+        dialog.get_by_role('button', name='Full size').click()
         assert dialog.locator('img').bounding_box()['width'] == 1404
-        full.click()
+        dialog.get_by_role('button', name='Full size').click()
         assert dialog.locator('img').bounding_box() == enlarged
         dialog.get_by_role('button', name='Close').click()
         assert not dialog.is_visible()
@@ -290,8 +226,7 @@ def test_plot_is_enlarged_by_keyboard(visit):
         button.focus()
         page.keyboard.press('Enter')
         assert dialog.get_by_role('img').get_attribute('alt') == 'Stripes'
-        # What is behind cannot be reached.
-        for _ in range(6):
+        for _ in range(6):  # what is behind cannot be reached
             page.keyboard.press('Tab')
             assert page.evaluate("document.activeElement === document.body || "
                                  "!!document.activeElement.closest('dialog')")
@@ -301,13 +236,12 @@ def test_plot_is_enlarged_by_keyboard(visit):
         assert button.locator('img').count() == 1
 
 
-def test_clip_plays_in_sight_and_pauses_out_of_it(visit):
+def test_clip_plays_in_sight_unless_the_reader_wants_no_motion(visit):
     with visit() as page:
         clip = page.locator('video')
         assert clip.evaluate('(video) => video.paused && video.muted && video.loop')
         clip.scroll_into_view_if_needed()
         wait_until(page, "document.querySelector('video').currentTime > .2")
-        assert clip.evaluate('(video) => video.videoWidth') == 64
         page.evaluate('scrollTo(0, 0)')
         wait_until(page, "document.querySelector('video').paused")
         clip.scroll_into_view_if_needed()
@@ -317,65 +251,44 @@ def test_clip_plays_in_sight_and_pauses_out_of_it(visit):
         page.evaluate('scrollTo(0, 0)')
         page.wait_for_timeout(100)
         clip.scroll_into_view_if_needed()
-        page.wait_for_timeout(200)
+        page.wait_for_timeout(150)
         assert clip.evaluate('(video) => video.paused')
-
-
-def test_clip_waits_for_a_reader_who_wants_no_motion(visit):
     with visit(reduced_motion='reduce') as page:
         page.locator('video').scroll_into_view_if_needed()
-        page.wait_for_timeout(200)
+        page.wait_for_timeout(150)
         assert page.locator('video').evaluate('(video) => video.paused')
-        page.locator('video').evaluate('(video) => video.play()')
-        wait_until(page, "document.querySelector('video').currentTime > .1")
 
 
 # -- light, dark, small and printed --------------------------------------------------
 
 
-@pytest.mark.parametrize(('system', 'first', 'second'), [
-    ('light', LIGHT, DARK), ('dark', DARK, LIGHT)])
-def test_theme_follows_the_system_until_the_switch_is_used(visit, system, first,
-                                                          second):
+@pytest.mark.parametrize(('system', 'other'), [('light', 'dark'), ('dark', 'light')])
+def test_theme_follows_the_system_until_the_switch_is_used(visit, system, other):
     with visit(color_scheme=system) as page:
-        button, looks = page.get_by_role('button', name='Dark'), {}
-        looks[background(page)] = colours(page)
-        assert background(page) == first
-        assert button.get_attribute('aria-pressed') == str(first == DARK).lower()
+        button, seen = page.get_by_role('button', name='Dark'), {system: looks(page)}
+        assert button.get_attribute('aria-pressed') == str(system == 'dark').lower()
         button.press('Enter')
-        looks[background(page)] = colours(page)
-        assert background(page) == second
-        assert button.get_attribute('aria-pressed') == str(second == DARK).lower()
+        seen[other] = looks(page)
+        assert button.get_attribute('aria-pressed') == str(other == 'dark').lower()
         page.reload()
-        assert background(page) == second
-        page.emulate_media(color_scheme='dark' if system == 'light' else 'light')
-        assert background(page) == second
+        page.emulate_media(color_scheme=other)
+        assert looks(page) == seen[other]
         page.locator('#page-theme').click()
-        assert background(page) == first
+        assert looks(page)[0] == seen[system][0]
         # Plots have the colours of the page: dark ink on white, light ink on dark.
-        (panel, darkest, _), (dark_panel, _, lightest) = looks[LIGHT], looks[DARK]
-        assert (panel, dark_panel) == ((255, 255, 255), (28, 32, 40))
-        assert darkest < 60
-        assert lightest > 200
-
-
-@pytest.mark.parametrize('scheme', ['light', 'dark'])
-def test_text_has_contrast(visit, scheme):
-    with visit(color_scheme=scheme) as page:
-        found = page.evaluate(CONTRASTS)
-        assert {'Summary', 'Loss', '77.5 %', 'Not shown: the channel masks.',
-                'python tools/x.py'} <= {text for text, _ in found}
-        assert [(text, ratio) for text, ratio in found if ratio < 4.5] == []
+        assert seen['light'][0] == LIGHT
+        assert seen['dark'][0] == DARK
+        assert seen['light'][1] < 60
+        assert seen['light'][2] == 255
+        assert seen['dark'][1] < 40
+        assert seen['dark'][2] > 200
 
 
 @pytest.mark.parametrize('text', [None, 'x' * 300, 'a_' * 150])
 def test_no_sideways_scrolling_on_a_phone(visit, clip, text):
     with visit(text and hostile(text, clip), viewport=PHONE) as page:
         assert page.evaluate('document.documentElement.scrollWidth') == 360
-        if text is None:  # wide things scroll by themselves
-            assert page.locator('.box').first.evaluate(
-                '(box) => box.scrollWidth > box.clientWidth')
-        assert page.locator('.canvas').first.evaluate(
+        assert page.locator('.canvas').first.evaluate(  # wide things scroll themselves
             '(canvas) => canvas.scrollWidth > canvas.clientWidth')
         page.locator('.enlarge').first.click()
         page.get_by_role('button', name='Full size').click()
@@ -388,7 +301,6 @@ def test_keyboard_and_navigation(visit):
         page.keyboard.press('Tab')
         skip = page.locator(':focus')
         assert skip.inner_text() == 'Skip to the report'
-        wait_until(page, "document.activeElement.getBoundingClientRect().top > 0")
         assert skip.evaluate('(link) => getComputedStyle(link).outlineStyle') == 'solid'
         page.keyboard.press('Enter')
         assert page.evaluate('document.activeElement.id') == 'page-main'
@@ -396,23 +308,21 @@ def test_keyboard_and_navigation(visit):
         wait_until(page, "document.querySelector('nav [aria-current]').textContent"
                    " === 'Masks'")
         assert page.url.endswith('#masks')
-        button = page.get_by_role('button', name='Copy')
-        button.click()
+        page.get_by_role('button', name='Copy').click()
         wait_until(page, "/Copied|Selected/.test(document.querySelector('.copy')"
                    ".textContent)")
-        if button.inner_text() == 'Selected':
-            assert page.evaluate('String(getSelection())').strip() == (
-                'python tools/report.py work_dirs/demo')
 
 
-def test_prints_in_light_without_controls(visit):
-    with visit(color_scheme='dark') as page:
+def test_prints_in_light_the_first_rows_and_no_controls(visit):
+    with visit(simple(table(200)), color_scheme='dark') as page:
+        page.locator('input').fill('run')
         page.emulate_media(media='print')
         assert page.locator('h1').evaluate('(h) => getComputedStyle(h).color') == (
             'rgb(31, 36, 48)')
-        for control in ('nav', '#page-theme', '.filter', '.copy', '.skip'):
+        for control in ('nav', '#page-theme', '.filter', '.skip'):
             assert not page.locator(control).first.is_visible()
-        assert colours(page)[1] < 60
-        data = page.pdf()
-        assert data.startswith(b'%PDF')
-        assert 1 < len(re.findall(rb'/Type\s*/Page\b', data)) < 9
+        printed = page.locator('tbody tr').evaluate_all(
+            '(rows) => rows.filter((row) => row.checkVisibility())'
+            '.map((row) => row.cells[0].textContent)')
+        assert printed == [row[0] for row in rows(200) if row[1] == 'run'][:60]
+        assert page.locator('.print-note').is_visible()
