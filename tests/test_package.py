@@ -6,6 +6,7 @@ import sys
 import tarfile
 import zipfile
 from email.parser import Parser
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -34,6 +35,7 @@ METAFILES = sorted((REPO / 'configs').rglob('metafile.yml'))
 
 def copy_sources(target):
     """The files that a source distribution is made of, without generated ones."""
+    target.mkdir()
     generated = shutil.ignore_patterns('__pycache__', '.mim', '*.pyc')
     for folder in FOLDERS:
         shutil.copytree(REPO / folder, target / folder, ignore=generated)
@@ -59,28 +61,38 @@ def files_below(folder):
             if path.is_file() and '__pycache__' not in path.parts}
 
 
-def wheel_contents(wheel):
-    with zipfile.ZipFile(wheel) as archive:
-        return {name: archive.read(name) for name in archive.namelist()
-                if not name.endswith('/RECORD')}
+def load_yaml(path):
+    return yaml.safe_load(path.read_text(encoding='utf-8'))
 
 
 @pytest.fixture(scope='module')
-def wheel(tmp_path_factory):
-    """A wheel of this checkout, built where an earlier build has left things."""
+def sdist(tmp_path_factory):
+    """The source distribution of this checkout, unpacked."""
+    base = tmp_path_factory.mktemp('sdist')
+    archive = build('sdist', copy_sources(base / 'tree'), base / 'out')
+    safely = {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}
+    with tarfile.open(archive) as tar:
+        tar.extractall(base / 'unpacked', **safely)
+    (unpacked,) = (base / 'unpacked').iterdir()
+    return unpacked
+
+
+@pytest.fixture(scope='module')
+def wheel(sdist, tmp_path_factory):
+    """Folder of the wheel that it makes where an earlier build has left things."""
     base = tmp_path_factory.mktemp('wheel')
-    tree = copy_sources(base)
-    left_over = tree / 'build' / 'lib' / 'cosam_mm' / 'removed_module.py'
+    left_over = sdist / 'build' / 'lib' / 'cosam_mm' / 'removed_module.py'
     left_over.parent.mkdir(parents=True)
     left_over.touch()
-    return build('wheel', tree, base / 'out')
+    with zipfile.ZipFile(build('wheel', sdist, base / 'out')) as archive:
+        archive.extractall(base / 'installed')
+    return base / 'installed'
 
 
 @pytest.fixture(scope='module')
 def wheel_metadata(wheel):
-    contents = wheel_contents(wheel)
-    (name,) = (name for name in contents if name.endswith('.dist-info/METADATA'))
-    return Parser().parsestr(contents[name].decode())
+    (path,) = wheel.glob('*.dist-info/METADATA')
+    return Parser().parsestr(path.read_text(encoding='utf-8'))
 
 
 @pytest.fixture(scope='module')
@@ -97,41 +109,25 @@ def extra_of(requirement):
 # -- files ---------------------------------------------------------------------
 
 
-def test_wheel_holds_the_package_and_what_mim_needs_and_nothing_else(wheel):
-    expected = {f'cosam_mm/{name}' for name in files_below(REPO / 'cosam_mm')
+def test_wheel_holds_the_package_and_what_mim_needs_and_nothing_else(sdist, wheel):
+    expected = {f'cosam_mm/{name}': REPO / 'cosam_mm' / name
+                for name in files_below(REPO / 'cosam_mm')
                 if name.endswith(PACKED) and not name.startswith('.mim')}
     for folder in ('configs', 'tools'):
-        expected |= {f'cosam_mm/.mim/{folder}/{name}'
+        expected |= {f'cosam_mm/.mim/{folder}/{name}': REPO / folder / name
                      for name in files_below(REPO / folder)}
-    expected.add('cosam_mm/.mim/model-index.yml')
-    found = {name for name in wheel_contents(wheel) if '.dist-info/' not in name}
-    assert found == expected
-
-
-def test_wheel_holds_the_licence(wheel):
-    texts = [text for name, text in wheel_contents(wheel).items()
-             if name.endswith('/LICENSE')]
-    assert texts == [(REPO / 'LICENSE').read_bytes()]
-    assert b'Apache License' in texts[0]
-
-
-def test_source_distribution_makes_the_same_wheel(wheel, tmp_path):
-    tree = tmp_path / 'tree'
-    tree.mkdir()
-    archive = build('sdist', copy_sources(tree), tmp_path / 'sdist')
-    safely = {'filter': 'data'} if hasattr(tarfile, 'data_filter') else {}
-    with tarfile.open(archive) as tar:
-        tar.extractall(tmp_path / 'unpacked', **safely)
-    (unpacked,) = (tmp_path / 'unpacked').iterdir()
+    expected['cosam_mm/.mim/model-index.yml'] = REPO / 'model-index.yml'
+    found = {name for name in files_below(wheel) if '.dist-info/' not in name}
+    assert found == set(expected)
+    for name, path in expected.items():
+        assert (wheel / name).read_bytes() == path.read_bytes(), name
+    (licence,) = wheel.glob('*.dist-info/**/LICENSE')
+    assert licence.read_bytes() == (REPO / 'LICENSE').read_bytes()
     assert {'CHANGELOG.md', 'CITATION.cff', 'CONTRIBUTING.md', 'tests/conftest.py',
-            'requirements/constraints.txt'} <= files_below(unpacked)
-    again = build('wheel', unpacked, tmp_path / 'wheel')
-    assert wheel_contents(again) == wheel_contents(wheel)
+            'requirements/constraints.txt'} <= files_below(sdist)
 
 
-def test_unpacked_wheel_imports_and_its_configs_load(wheel, tmp_path):
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path)
+def test_installed_wheel_imports_and_its_configs_load(wheel):
     done = subprocess.run(
         [sys.executable, '-W', 'ignore', '-c',
          'import sys; sys.path.insert(0, "."); import cosam_mm\n'
@@ -139,24 +135,24 @@ def test_unpacked_wheel_imports_and_its_configs_load(wheel, tmp_path):
          'cfg = Config.fromfile('
          '"cosam_mm/.mim/configs/resnext101_cosam_bert_hmdb51.py")\n'
          'print(cosam_mm.__file__, cfg.model.cls_head.num_classes)'],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        cwd=wheel, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     file, classes = done.stdout.split()
-    assert (tmp_path / file).samefile(tmp_path / 'cosam_mm' / '__init__.py')
+    assert (wheel / file).samefile(wheel / 'cosam_mm' / '__init__.py')
     assert classes == '51'
 
 
 def test_editable_installation_links_to_the_checkout(tmp_path):
-    tree = tmp_path / 'tree'
-    tree.mkdir()
-    build('editable', copy_sources(tree), tmp_path / 'out')
+    tree = copy_sources(tmp_path / 'tree')
+    # Links of an earlier one are replaced, and what they lead to stays.
+    links = tree / 'cosam_mm' / '.mim'
+    links.mkdir()
+    (links / 'configs').symlink_to('../../configs')
+    build('editable', tree, tmp_path / 'out')
     for part in ('configs', 'tools', 'model-index.yml'):
-        link = tree / 'cosam_mm' / '.mim' / part
-        assert link.is_symlink()
-        assert link.resolve() == (tree / part).resolve()
-    # Again, over the links: they are replaced and what they lead to stays.
-    build('editable', tree, tmp_path / 'out2')
-    assert (tree / 'cosam_mm' / '.mim' / 'configs' / 'metafile.yml').is_file()
+        assert (links / part).is_symlink()
+        assert (links / part).resolve() == (tree / part).resolve()
+    assert (links / 'configs' / 'metafile.yml').is_file()
 
 
 # -- versions ------------------------------------------------------------------
@@ -166,20 +162,16 @@ def test_version_is_the_same_everywhere(wheel_metadata):
     version = cosam_mm.__version__
     assert wheel_metadata['Version'] == version
     assert f'[{version}]' in (REPO / 'CHANGELOG.md').read_text(encoding='utf-8')
-    citation = yaml.safe_load((REPO / 'CITATION.cff').read_text(encoding='utf-8'))
-    assert citation['version'] == version
+    assert load_yaml(REPO / 'CITATION.cff')['version'] == version
 
 
-def test_extras(wheel_metadata, requirements):
+def test_extras_and_lower_bounds(wheel_metadata, requirements):
     assert set(wheel_metadata.get_all('Provides-Extra')) == EXTRAS
     names = {extra: {str(r).split(';')[0] for r in requirements if extra_of(r) == extra}
              for extra in EXTRAS}
     assert names['action'] <= names['tests']
-    plain = {r.name for r in requirements if extra_of(r) is None}
-    assert plain == {'torch', 'mmengine', 'numpy'}
-
-
-def test_every_requirement_has_a_lower_bound(requirements):
+    assert {r.name for r in requirements if extra_of(r) is None} == {
+        'torch', 'mmengine', 'numpy'}
     for requirement in requirements:
         assert any(spec.operator == '>=' for spec in requirement.specifier), requirement
 
@@ -202,20 +194,15 @@ def test_constraints_lie_within_the_ranges(requirements):
     assert len(opencv) == 1, 'builds of OpenCV share a folder: pin one version'
 
 
-def test_mmcv_is_asked_for_in_an_extra_of_its_own_only(requirements):
-    """Neither full mmcv nor mmcv-lite, which would be laid over a full one."""
-    by_extra = {(canonicalize_name(r.name), extra_of(r)) for r in requirements
-                if 'mmcv' in r.name}
-    assert by_extra == {('mmcv-lite', 'mmcv-lite')}
-
-
 def test_no_requirement_brings_mmcv(requirements):
-    """Not through what it requires in turn either, as far as that is installed."""
+    """Neither full mmcv nor mmcv-lite, which would be laid over a full one, but in an
+    extra of its own; nor through what is required in turn, if that is installed."""
+    assert {(canonicalize_name(r.name), extra_of(r)) for r in requirements
+            if 'mmcv' in r.name} == {('mmcv-lite', 'mmcv-lite')}
     waiting = [r for r in requirements if extra_of(r) != 'mmcv-lite']
     seen = set()
     while waiting:
-        requirement = waiting.pop()
-        name = canonicalize_name(requirement.name)
+        name = canonicalize_name(waiting.pop().name)
         assert not name.startswith('mmcv')
         if name in seen:
             continue
@@ -230,10 +217,6 @@ def test_no_requirement_brings_mmcv(requirements):
 
 
 # -- model index ---------------------------------------------------------------
-
-
-def load_yaml(path):
-    return yaml.safe_load(path.read_text(encoding='utf-8'))
 
 
 def indexed_models(metafile):
@@ -252,25 +235,18 @@ def test_index_imports_every_metafile():
 def test_metafile_names_every_config_beside_it(metafile):
     shipped = {path.stem for path in metafile.parent.glob('*.py')
                if not re.search('_demo(_strong)?$', path.stem)}
-    content = load_yaml(metafile)
-    assert [model['Name'] for model in content['Models']] == list(
-        indexed_models(metafile)), 'a name occurs twice'
-    assert set(indexed_models(metafile)) == shipped
+    content, models = load_yaml(metafile), indexed_models(metafile)
+    assert len(content['Models']) == len(models), 'a name occurs twice'
+    assert set(models) == shipped
     collections = {collection['Name'] for collection in content['Collections']}
-    for name, model in indexed_models(metafile).items():
+    assert {model['In Collection'] for model in models.values()} == collections
+    for name, model in models.items():
         assert REPO / model['Config'] == metafile.parent / f'{name}.py'
-        assert model['In Collection'] in collections
-    assert {model['In Collection'] for model in content['Models']} == collections
-
-
-@pytest.mark.parametrize('metafile', METAFILES, ids=lambda path: path.parent.name)
-def test_figures_of_papers_are_marked_and_no_weights_are_promised(metafile):
-    for model in indexed_models(metafile).values():
+        # Metrics are the papers', and are marked so; there are no weights.
         assert 'Weights' not in model
         for result in model.get('Results', ()):
             assert result['Reported By'] == 'paper'
-            for metric in result['Metrics']:
-                assert metric.endswith(' (paper)')
+            assert all(metric.endswith(' (paper)') for metric in result['Metrics'])
 
 
 def test_results_are_those_of_the_paper():
@@ -283,15 +259,13 @@ def test_results_are_those_of_the_paper():
         'i3d_bert': (68.63, 87.78, 92.50, 98.26),
         'i3d_cosam_bert': (69.38, 87.95, 93.05, 98.63),
     }
-    expected = {}
-    for name, figures in rows.items():
-        expected[f'{name}_hmdb51'] = ('HMDB51', *figures[:2])
-        expected[f'{name}_ucf101'] = ('UCF101', *figures[2:])
-    found = {}
-    for name, model in ACTION_MODELS.items():
-        for result in model.get('Results', ()):
-            found[name] = (result['Dataset'], *result['Metrics'].values())
-    assert found == expected
+    found = {name: (result['Dataset'], *result['Metrics'].values())
+             for name, model in ACTION_MODELS.items()
+             for result in model.get('Results', ())}
+    assert found == {
+        f'{name}_{dataset.lower()}': (dataset, *metrics[at:at + 2])
+        for name, metrics in rows.items() for dataset, at in (('HMDB51', 0),
+                                                              ('UCF101', 2))}
 
 
 def millions(parameters):
@@ -299,27 +273,27 @@ def millions(parameters):
 
 
 @pytest.mark.parametrize('name', ACTION_MODELS)
-def test_parameters_flops_and_input_in_the_index(name):
+def test_parameters_flops_and_input_in_the_index(name, monkeypatch):
     cfg = Config.fromfile(REPO / 'configs' / f'{name}.py')
     shape = input_shape(cfg)
     entry = ACTION_MODELS[name]
-    figures = entry['Metadata']
+    stated = entry['Metadata']
     # Nothing is computed on this device: sizes are all that is asked for. MMAction2's
-    # transformers read numbers when they are built, and are moved there.
-    place = 'cpu' if name.startswith(('videomae', 'swin')) else 'meta'
-    # Distributions that blends of training batches are drawn from do so, too.
+    # transformers read these numbers when they are built.
+    monkeypatch.setattr(torch, 'linspace', partial(torch.linspace, device='cpu'))
+    # Distributions that blends of training batches are sampled from do so, too.
     cfg.model.data_preprocessor.pop('blending', None)
-    with DefaultScope.overwrite_default_scope('mmaction'), torch.device(place):
-        model = MODELS.build(cfg.model).to('meta').eval()
+    with DefaultScope.overwrite_default_scope('mmaction'), torch.device('meta'):
+        model = MODELS.build(cfg.model).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad(), \
             torch.device('meta'):
         model(blank_clip(model, shape), mode='tensor', stage='head')
-    assert figures['Parameters'] == millions(sum(p.numel() for p in model.parameters()))
+    assert stated['Parameters'] == millions(sum(p.numel() for p in model.parameters()))
     # The counter takes two for a multiply-add and leaves normalisation out.
     giga = counter.get_total_flops() / 2 / 1e9
-    assert float(figures['FLOPs'].rstrip('G')) == pytest.approx(giga, rel=0.01)
-    assert figures['Resolution'] == 'x'.join(map(str, shape[1:]))
-    assert figures['Training Data'].lower() == cfg.train_dataloader.dataset.name
+    assert float(stated['FLOPs'].rstrip('G')) == pytest.approx(giga, rel=0.01)
+    assert stated['Resolution'] == 'x'.join(map(str, shape[1:]))
+    assert stated['Training Data'].lower() == cfg.train_dataloader.dataset.name
     assert entry['Modality'] == {3: 'RGB', 2: 'Flow'}[shape[0]]
 
 

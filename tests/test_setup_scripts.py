@@ -112,40 +112,30 @@ def test_set_up_installs_the_pinned_set_once(sandbox):
     assert call.endswith('-e .[action,mmcv-lite]')
     pinned = '-c requirements/constraints.txt' in call
     assert pinned is (sys.version_info >= (3, 11))
-
     again = sandbox.run()
     assert (again.returncode, again.stdout, sandbox.pip_calls()) == (0, '', [])
 
 
-def test_environment_for_tests_serves_the_demo(sandbox):
-    sandbox.run('tests')
-    assert sandbox.pip_calls()[0].endswith('-e .[tests,mmcv-lite]')
-    assert sandbox.run('action').returncode == 0
-    assert sandbox.pip_calls() == []
+@pytest.mark.parametrize(('first', 'second', 'calls'), [
+    ('tests', 'action', 0), ('action', 'tests', 1)])
+def test_environment_for_tests_serves_the_demo_and_not_vice_versa(sandbox, first,
+                                                                  second, calls):
+    sandbox.run(first)
+    assert sandbox.pip_calls()[0].endswith(f'-e .[{first},mmcv-lite]')
+    assert sandbox.run(second).returncode == 0
+    assert len(sandbox.pip_calls()) == calls
 
 
-def test_environment_for_the_demo_does_not_serve_tests(sandbox):
-    sandbox.run('action')
-    sandbox.pip_calls()
-    sandbox.run('tests')
-    assert len(sandbox.pip_calls()) == 1
-
-
-@pytest.mark.parametrize('name', ['setup.py', 'requirements/constraints.txt'])
-def test_other_requirements_are_installed(sandbox, name):
-    sandbox.run()
-    sandbox.pip_calls()
-    with (sandbox.checkout / name).open('a') as file:
-        file.write('# changed\n')
-    assert sandbox.run().returncode == 0
-    assert len(sandbox.pip_calls()) == 1
-
-
-def test_a_moved_checkout_is_set_up_again(sandbox):
+@pytest.mark.parametrize('change', ['setup.py', 'requirements/constraints.txt', 'move'])
+def test_a_changed_checkout_is_set_up_again(sandbox, change):
     """An editable installation knows the folder by its full name."""
     sandbox.run()
     sandbox.pip_calls()
-    sandbox.checkout = sandbox.checkout.rename(sandbox.base / 'elsewhere')
+    if change == 'move':
+        sandbox.checkout = sandbox.checkout.rename(sandbox.base / 'elsewhere')
+    else:
+        with (sandbox.checkout / change).open('a') as file:
+            file.write('# changed\n')
     assert sandbox.run().returncode == 0
     assert len(sandbox.pip_calls()) == 1
 
@@ -163,41 +153,25 @@ def test_an_interrupted_environment_is_completed(sandbox):
 def test_a_failed_installation_is_not_taken_for_done(sandbox):
     text = (sandbox.base / 'bin' / 'python3').read_text()
     sandbox.write_python(text.replace('*"-e ."*)', '*"-e ."*) exit 1;;\n *never*)'))
-    assert sandbox.run().returncode != 0
-    assert not (sandbox.venv / '.cosam_mm_action').exists()
-    assert len(sandbox.pip_calls()) == 1
-    sandbox.run()
-    assert len(sandbox.pip_calls()) == 1
+    for _ in range(2):
+        assert sandbox.run().returncode != 0
+        assert not (sandbox.venv / '.cosam_mm_action').exists()
+        assert len(sandbox.pip_calls()) == 1
 
 
-# -- mmcv ----------------------------------------------------------------------
+# -- mmcv and OpenCV -----------------------------------------------------------
 
 
-@pytest.mark.parametrize('distribution', ['mmcv', None], ids=['wheel', 'folder'])
-def test_full_mmcv_is_left_alone(sandbox, distribution):
+@pytest.mark.parametrize(('distributions', 'extras'), [
+    ([], 'action'), (['mmcv'], 'action'), (['mmcv', 'mmcv_lite'], 'action'),
+    (['mmcv_lite'], 'action,mmcv-lite')])
+def test_full_mmcv_is_left_alone(sandbox, distributions, extras):
+    """mmcv-lite of an earlier run is kept up to date."""
     sandbox.add_module('mmcv')
-    if distribution:
-        sandbox.add_distribution(distribution)
+    for name in distributions:
+        sandbox.add_distribution(name)
     sandbox.run()
-    assert sandbox.pip_calls()[0].endswith('-e .[action]')
-
-
-def test_full_mmcv_beside_mmcv_lite_is_left_alone(sandbox):
-    sandbox.add_module('mmcv')
-    sandbox.add_distribution('mmcv')
-    sandbox.add_distribution('mmcv_lite')
-    sandbox.run()
-    assert sandbox.pip_calls()[0].endswith('-e .[action]')
-
-
-def test_mmcv_lite_of_an_earlier_run_is_kept_up_to_date(sandbox):
-    sandbox.add_module('mmcv')
-    sandbox.add_distribution('mmcv_lite')
-    sandbox.run()
-    assert sandbox.pip_calls()[0].endswith('-e .[action,mmcv-lite]')
-
-
-# -- OpenCV --------------------------------------------------------------------
+    assert sandbox.pip_calls()[0].endswith(f'-e .[{extras}]')
 
 
 @pytest.mark.parametrize('state', ['libGL.so.1 is missing', 'an empty folder is left'])
@@ -209,63 +183,48 @@ def test_headless_opencv_where_graphics_libraries_are_missing(sandbox, state):
     else:
         sandbox.add_module('cv2', 'raise ImportError("libGL.so.1")')
     done = sandbox.run()
-    assert 'taking the headless OpenCV' in done.stdout
+    assert done.returncode == 0, done.stderr
+    assert 'headless' in done.stdout
     _, uninstall, install = sandbox.pip_calls()
     assert uninstall == ('uninstall --quiet --yes opencv-python '
                          'opencv-contrib-python')
     assert install == ('install --quiet --force-reinstall --no-deps '
                        'opencv-contrib-python-headless==5.0.0')
-    assert done.returncode == 0, done.stderr
 
 
 # -- messages ------------------------------------------------------------------
 
 
-def test_unknown_extra(sandbox):
-    done = sandbox.run('everything')
+OLD_PYTHON = ('#!/bin/sh\ncase "$*" in *--version) echo Python 3.8.1 ;; '
+              '*) exit 1 ;; esac\n')
+
+
+@pytest.mark.parametrize(('mistake', 'words'), [
+    ('unknown extra', ["'everything'", 'action or tests']),
+    ('no Python', ['python0', 'PYTHON']), ('old Python', ['3.8.1', 'PYTHON']),
+    ('no venv', ['virtual environment', 'apt-get install python3-venv'])])
+def test_mistakes_are_said_and_leave_nothing(sandbox, mistake, words):
+    if mistake == 'old Python':
+        sandbox.write_python(OLD_PYTHON)
+    elif mistake == 'no venv':
+        (sandbox.base / 'venv_fails').touch()
+    done = sandbox.run(*(['everything'] if mistake == 'unknown extra' else []),
+                       **({'PYTHON': 'python0'} if mistake == 'no Python' else {}))
     assert done.returncode == 2
-    assert "EXTRA must be action or tests, got 'everything'" \
-        in done.stderr
-    assert not sandbox.venv.exists()
-
-
-def test_no_python(sandbox):
-    done = sandbox.run(PYTHON='python0')
-    assert done.returncode == 2
-    assert 'error: there is no python0 here. Install Python 3.9 or newer, or set ' \
-        'PYTHON to one.' in done.stderr
-
-
-def test_python_too_old(sandbox):
-    sandbox.write_python('#!/bin/sh\n'
-                         '[ "$1" = --version ] && echo Python 3.8.1 && exit 0\n'
-                         'exit 1\n')
-    done = sandbox.run()
-    assert done.returncode == 2
-    assert 'error: cosam_mm needs Python 3.9 or newer, and python3 is Python 3.8.1. ' \
-        'Set PYTHON to a newer one.' in done.stderr
+    assert 'error: ' in done.stderr or "got 'everything'" in done.stderr
+    for word in words:
+        assert word in done.stderr
     assert not sandbox.venv.exists()
 
 
 def test_environment_of_a_python_too_old(sandbox):
-    old = ('#!/bin/sh\n'
-           'case "$*" in *--version) echo Python 3.8.1 ;; *) exit 1 ;; esac\n')
     (sandbox.venv / 'bin').mkdir(parents=True)
-    (sandbox.venv / 'bin' / 'python').write_text(old)
+    (sandbox.venv / 'bin' / 'python').write_text(OLD_PYTHON)
     (sandbox.venv / 'bin' / 'python').chmod(0o755)
     done = sandbox.run()
     assert done.returncode == 2
-    assert 'error: .venv holds Python 3.8.1, and cosam_mm needs 3.9 or newer: remove ' \
-        'that folder' in done.stderr
-
-
-def test_no_venv_module(sandbox):
-    (sandbox.base / 'venv_fails').touch()
-    done = sandbox.run()
-    assert done.returncode == 2
-    assert 'error: python3 cannot make a virtual environment.' in done.stderr
-    assert 'apt-get install python3-venv' in done.stderr
-    assert not sandbox.venv.exists()
+    for word in ('.venv', '3.8.1', 'remove'):
+        assert word in done.stderr
 
 
 def test_a_folder_that_was_there_is_not_removed(sandbox):
