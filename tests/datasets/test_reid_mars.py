@@ -11,7 +11,7 @@ import pytest
 from mmengine.registry import DATASETS
 from scipy.io import savemat
 
-from cosam_mm.datasets.reid import MARS
+from cosam_mm.datasets.reid import MARS, QueryGalleryDataset
 
 # (pid, camera, frames) of the tracklets of a small data set in MARS's layout.
 TRAIN = [(3, 1, 3), (3, 2, 2), (8, 1, 4), (11, 4, 2), (11, 4, 2)]
@@ -65,14 +65,20 @@ def seen(dataset):
 
 
 @pytest.fixture(scope='module')
-def real(real_data_dir):
-    """Items of each subset of the official index files, read once."""
+def real_datasets(real_data_dir):
+    """Each subset of the official index files, read once."""
     arguments = dict(train={}, query={}, gallery={},
                      both=dict(subset='gallery', query_in_gallery=True))
-    return {key: infos(DATASETS.build(dict(
+    return {key: DATASETS.build(dict(
         type='MARS', data_root=str(real_data_dir / 'mars'), check_images=False,
-        serialize_data=False, **{'subset': key, **kwargs})))
+        serialize_data=False, **{'subset': key, **kwargs}))
         for key, kwargs in arguments.items()}
+
+
+@pytest.fixture(scope='module')
+def real(real_datasets):
+    """Items of each subset."""
+    return {key: infos(dataset) for key, dataset in real_datasets.items()}
 
 
 class TestRealIndex:
@@ -101,6 +107,12 @@ class TestRealIndex:
         without = [info for info in real['query']
                    if not cameras[info['pid']] - {info['camid']}]
         assert len(without) == expected
+
+    def test_protocol(self, real_datasets):
+        dataset = QueryGalleryDataset(real_datasets['query'], real_datasets['gallery'])
+        assert dataset.metainfo == dict(
+            dataset='mars', protocol='gallery without queries', split=None,
+            num_queries=1980, num_gallery=9330, num_queries_without_truth=140)
 
     def test_protocols_differ_by_the_queries(self, real):
         names = {key: {info['tracklet_id'] for info in items}

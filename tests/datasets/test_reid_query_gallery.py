@@ -111,13 +111,6 @@ def test_unknown_cameras(tmp_path):
     assert dataset.metainfo['num_queries_without_truth'] == 1
 
 
-def test_real_protocol(real_data_dir):
-    part = dict(type='MARS', data_root=str(real_data_dir / 'mars'), check_images=False)
-    assert QueryGalleryDataset(part, part).metainfo == dict(
-        dataset='mars', protocol='gallery without queries', split=None,
-        num_queries=1980, num_gallery=9330, num_queries_without_truth=140)
-
-
 @pytest.mark.parametrize(('query', 'gallery', 'match'), [
     (dict(subset='gallery'), {}, 'query'), ({}, dict(subset='query'), 'gallery'),
     (dict(name='a'), dict(name='b'), "'a'.*'b'")])

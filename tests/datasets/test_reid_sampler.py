@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.registry import DATA_SAMPLERS
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from cosam_mm.datasets.reid import PKSampler
 from cosam_mm.datasets.reid import pk_sampler as sampler
@@ -202,13 +202,6 @@ class TestArguments:
         as_rank(monkeypatch, 0, 3)
         with pytest.raises(ValueError, match='12 different'):
             PKSampler(dataset, 4)
-
-    def test_loader_batches(self, dataset):
-        mine = PKSampler(dataset, 3, 2, seed=0)
-        loader = DataLoader(dataset, batch_size=mine.batch_size, sampler=mine)
-        batches = [batch.tolist() for batch in loader]
-        assert [index for batch in batches for index in batch] == list(mine)
-        assert [len(batch) for batch in batches] == [6] * 4 == [6] * len(loader)
 
 
 def sample_on_rank(rank, group_file):

@@ -1,7 +1,7 @@
 """Data sets of tracklets for person re-identification, their sampler and pipeline.
 
-Importing this registers them in mmengine's root registries, where every scope finds
-them by plain name: ``custom_imports=dict(imports=['cosam_mm.datasets.reid'])``.
+They are registered in mmengine's root registries, where every scope finds them by plain
+name, with ``custom_imports=dict(imports=['cosam_mm'])``.
 """
 from cosam_mm.structures.tracklet import TrackletDataSample
 

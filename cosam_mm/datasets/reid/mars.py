@@ -39,7 +39,7 @@ import numpy as np
 from mmengine.registry import DATASETS
 
 from cosam_mm.structures.tracklet import Tracklet
-from cosam_mm.utils.messages import name_some
+from cosam_mm.utils.messages import name_some, one_line
 from cosam_mm.utils.progress import progress_bar
 
 from .matfile import read_integer_matrix
@@ -54,10 +54,10 @@ _SEPARATORS = r'[/\\\0]'
 
 
 class _Index(NamedTuple):
-    """Image names, (m, 4) rows of first, last, pid, camera, and where they are from."""
-    names: list[str]
-    rows: np.ndarray
-    source: str
+    """What the files of a part list."""
+    names: list[str]  # of all images
+    rows: np.ndarray  # (m, 4): first and last image, from 1; pid, camera
+    source: str  # path of the rows
 
 
 def _read_names(path: str) -> list[str]:
@@ -81,7 +81,7 @@ def _read_names(path: str) -> list[str]:
     except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(
             f'{path!r}: expected a list of image names, one a line; got '
-            f'{type(error).__name__}: {error}.') from error
+            f'{one_line(error)}.') from error
     names = text.split()
     bad = {'.', '..'}.intersection(names)
     if re.search(_SEPARATORS, text):  # a path, which could leave the folder of images

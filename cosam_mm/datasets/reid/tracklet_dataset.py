@@ -196,12 +196,12 @@ class TrackletDataset(BaseDataset):
         expected = self.expected_counts
         if expected == 'official':
             expected = self.official_counts()
-        found = dict(num_tracklets=len(tracklets),
-                     num_pids=len({tracklet.pid for tracklet in tracklets}))
+        counted = dict(num_tracklets=len(tracklets),
+                       num_pids=len({tracklet.pid for tracklet in tracklets}))
         wrong = {key: count for key, count in (expected or {}).items()
-                 if count is not None and found[key] != count}
+                 if count is not None and counted[key] != count}
         if wrong:
-            lines = '; '.join(f'{key} is {found[key]:,}, expected {count:,}'
+            lines = '; '.join(f'{key} is {counted[key]:,}, expected {count:,}'
                               for key, count in wrong.items())
             raise ValueError(
                 f'{self.title} in {self.data_root!r}: {lines}. Files are missing, or '
@@ -219,7 +219,7 @@ class TrackletDataset(BaseDataset):
     def _nothing_readable(self, refused: list[str]) -> str:
         message = (
             f'{self.title}: no tracklet came out of the pipeline in {len(refused)} '
-            f'attempt(s): {name_some(list(dict.fromkeys(refused)))} in '
+            f'attempt(s): {name_some(dict.fromkeys(refused))} in '
             f'{self.data_root!r} (the warnings above say why). ')
         if self.test_mode:
             return message + (

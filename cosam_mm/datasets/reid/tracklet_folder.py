@@ -69,17 +69,15 @@ def _split_pids(
     return set(shuffled[:num_train]), set(shuffled[num_train:])
 
 
-def _walk_persons(root: str) -> tuple[list[_ImageFolder], list[str]]:
-    """Find the tracklets in a folder of persons.
+def _walk_persons(root: str) -> list[_ImageFolder]:
+    """Folders of tracklets in a folder of persons, also those without an image.
 
-    Returns:
-        The tracklets in natural order of person, camera and name, and the folders
-        that hold no image.
+    They are in natural order of person, camera and name.
 
     Raises:
         ValueError: Images lie where folders should be.
     """
-    found, empty = [], []
+    tracklets = []
     for person in list_folders(root):
         folder = os.path.join(root, person)
         if list_images(folder):
@@ -87,46 +85,35 @@ def _walk_persons(root: str) -> tuple[list[_ImageFolder], list[str]]:
                 f'{folder!r} is a person and holds images. Put the images of each '
                 'tracklet into a folder: <pid>/<camid>/<tracklet>/*.jpg.')
         for name in list_folders(folder):
-            _look_into(os.path.join(folder, name), person, name, found, empty)
-    return found, empty
+            path = os.path.join(folder, name)
+            images, inside = list_images(path), list_folders(path)
+            if images and inside:
+                raise ValueError(
+                    f'{path!r} holds images and folders: it must be a tracklet '
+                    '(images) or a camera (folders).')
+            if not inside:
+                tracklets.append(_ImageFolder(person, None, path, images))
+            for own in (os.path.join(path, each) for each in inside):
+                tracklets.append(_ImageFolder(person, name, own, list_images(own)))
+    return tracklets
 
 
-def _look_into(folder: str, person: str, name: str, found: list, empty: list) -> None:
-    """Note the tracklet that a person's folder is, or those of the camera it is."""
-    images, subfolders = list_images(folder), list_folders(folder)
-    if images and subfolders:
-        raise ValueError(
-            f'{folder!r} holds images and folders: it must be a tracklet (images) or '
-            'a camera (folders).')
-    if images:
-        found.append(_ImageFolder(person, None, folder, images))
-    for subfolder in subfolders:
-        path = os.path.join(folder, subfolder)
-        images = list_images(path)
-        if images:
-            found.append(_ImageFolder(person, name, path, images))
-        else:
-            empty.append(path)
-    if not images and not subfolders:
-        empty.append(folder)
-
-
-def _number_cameras(found: Sequence[_ImageFolder]) -> list[int]:
+def _number_cameras(folders: Sequence[_ImageFolder]) -> list[int]:
     """Camera numbers of tracklets, over all subsets of a data set; -1 is unknown.
 
     Raises:
         ValueError: Some have a camera and some have none.
     """
-    without = [tracklet for tracklet in found if tracklet.camera is None]
-    if without and len(without) < len(found):
-        other = next(tracklet for tracklet in found if tracklet.camera is not None)
+    without = [tracklet for tracklet in folders if tracklet.camera is None]
+    if without and len(without) < len(folders):
+        other = next(tracklet for tracklet in folders if tracklet.camera is not None)
         raise ValueError(
             f'{without[0].folder!r} is <pid>/<tracklet> and {other.folder!r} is '
             '<pid>/<camid>/<tracklet>: all tracklets must have a camera, or none.')
     if without:
-        return [UNKNOWN_CAMERA] * len(found)
-    numbers = _number_names(tracklet.camera for tracklet in found)
-    return [numbers[tracklet.camera] for tracklet in found]
+        return [UNKNOWN_CAMERA] * len(folders)
+    numbers = _number_names(tracklet.camera for tracklet in folders)
+    return [numbers[tracklet.camera] for tracklet in folders]
 
 
 @DATASETS.register_module()
@@ -186,29 +173,30 @@ class TrackletFolder(TrackletDataset):
                 f'{self.data_root!r} has folders of {subsets}, but none of '
                 f'{self.subset!r}. {self.hint}')
         # Numbers of persons and cameras must agree between the subsets.
-        found = [(subset, tracklet) for subset in subsets or ['']
-                 for tracklet in self._find(subset)]
-        tracklets = self._number([tracklet for _, tracklet in found])
+        folders = [(subset, folder) for subset in subsets or ['']
+                   for folder in self._find(subset)]
+        tracklets = self._number([folder for _, folder in folders])
         if not subsets:
             return self._choose(tracklets)
-        return [tracklet for (subset, _), tracklet in zip(found, tracklets)
+        return [tracklet for (subset, _), tracklet in zip(folders, tracklets)
                 if subset == self.subset]
 
     def _find(self, subset: str) -> list[_ImageFolder]:
-        found, empty = _walk_persons(os.path.join(self.data_root, subset))
+        folders = _walk_persons(os.path.join(self.data_root, subset))
+        empty = [each.folder for each in folders if not each.images]
         if empty and subset in ('', self.subset):
             self._log(f'{len(empty):,} folders without an image are left out: '
                       f'{name_some(empty)}.', logging.WARNING)
-        return found
+        return [each for each in folders if each.images]
 
-    def _number(self, found: Sequence[_ImageFolder]) -> list[Tracklet]:
-        pids = _number_names(tracklet.person for tracklet in found)
+    def _number(self, folders: Sequence[_ImageFolder]) -> list[Tracklet]:
+        pids = _number_names(tracklet.person for tracklet in folders)
         return [
             Tracklet(
                 pids[tracklet.person], camid,
                 os.path.relpath(tracklet.folder, self.data_root).replace(os.sep, '/'),
                 [os.path.join(tracklet.folder, image) for image in tracklet.images])
-            for tracklet, camid in zip(found, _number_cameras(found))]
+            for tracklet, camid in zip(folders, _number_cameras(folders))]
 
     def _choose(self, tracklets: list[Tracklet]) -> list[Tracklet]:
         train, test = _split_pids(
