@@ -80,30 +80,53 @@ def imports_of(path):
                           path.name == '__init__.py')
 
 
+def foreign_names(tree):
+    """Names in a module that stand for what other packages hold.
+
+    Those that it imports, what is assigned from them, and the parameters of functions
+    that are called with them or that ``on_import`` calls.
+    """
+    foreign = {(alias.asname or alias.name).split('.')[0]
+               for node in ast.walk(tree)
+               if isinstance(node, (ast.Import, ast.ImportFrom))
+               and not (isinstance(node, ast.ImportFrom)
+                        and (node.level or (node.module or '').startswith('cosam_mm')))
+               for alias in node.names if not alias.name.startswith('cosam_mm')}
+    callbacks = {ast.unparse(argument) for node in ast.walk(tree)
+                 if isinstance(node, ast.Call)
+                 and ast.unparse(node.func).endswith('on_import')
+                 for argument in node.args[1:]}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name in callbacks:
+            foreign |= {argument.arg for argument in node.args.args}
+        elif isinstance(node, ast.Assign) and isinstance(
+                node.value, (ast.Name, ast.Attribute)) and (
+                ast.unparse(node.value).split('.')[0] in foreign):
+            foreign |= {target.id for target in node.targets
+                        if isinstance(target, ast.Name)}
+    return foreign
+
+
 def workarounds(source):
     """Lines that change what belongs to other packages or to the import system."""
     tree = ast.parse(source)
-    imported = {(alias.asname or alias.name).split('.')[0]
-                for node in ast.walk(tree)
-                if isinstance(node, (ast.Import, ast.ImportFrom))
-                and not (isinstance(node, ast.ImportFrom) and node.level)
-                for alias in node.names}
+    foreign = foreign_names(tree)
     found = []
     for node in ast.walk(tree):
         text = ast.unparse(node) if isinstance(node, (ast.Attribute, ast.Call)) else ''
         if text in ('sys.modules', 'sys.meta_path', 'sys.path', 'sys.path_hooks'):
             found.append((node.lineno, text))
         elif (isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load)
-              and text.split('.')[0] in imported):
+              and text.split('.')[0] in foreign):
             found.append((node.lineno, f'{text} = ...'))
         elif isinstance(node, ast.Call):
             called = ast.unparse(node.func).split('.')[-1]
-            patched = node.args and ast.unparse(node.args[0]).split('.')[0] in imported
+            patched = node.args and ast.unparse(node.args[0]).split('.')[0] in foreign
             forced = any(k.arg == 'force' and getattr(k.value, 'value', None) is True
                          for k in node.keywords)
-            if (called == 'add_safe_globals'
+            if (called in ('add_safe_globals', 'safe_globals')
                     or (called in ('setattr', 'delattr') and patched)
-                    or (called == 'register_module' and forced)):
+                    or (called in ('register_module', 'register_scheme') and forced)):
                 found.append((node.lineno, text))
     return found
 
@@ -136,6 +159,11 @@ def test_imported_names(source, name, is_package, expected):
     'import torch\ndel torch.load',
     'import torch\ntorch.serialization.add_safe_globals([int])',
     'MODELS.register_module(force=True)(A)',
+    "CheckpointLoader.register_scheme(prefixes='', force=True)(load)",
+    'from mmengine.runner import checkpoint\nloader = checkpoint\nloader.load_url = 1',
+    'import torch\nload = torch.hub\nload.load = print',
+    'def mend(module):\n    module.load_url = print\non_import("a.b", mend)',
+    'def mend(module):\n    setattr(module, "a", 1)\ncompat.on_import("a.b", mend)',
 ])
 def test_workarounds_are_noticed(source):
     assert workarounds(source)
@@ -147,6 +175,9 @@ def test_workarounds_are_noticed(source):
     'class A:\n    def __init__(self):\n        self.a = 1',
     'from .layers import cosam\ncosam.name = 1',
     'MODELS.register_module()(A)',
+    "CheckpointLoader.register_scheme(prefixes='imagenet://')(load)",
+    'import torch\nmodel = torch.nn.Linear(1, 1)\nmodel.bias = None',
+    'def fill(module):\n    module.value = 1',
 ])
 def test_ordinary_code_is_no_workaround(source):
     assert not workarounds(source)

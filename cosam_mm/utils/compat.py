@@ -1,6 +1,6 @@
 """What importing this package adds to others, and nothing else.
 
-Additions only: no function, class or setting of another package is replaced, and a
+Additions only: no function, class or loader of another package is replaced, and a
 project that uses nothing of this one behaves as without it. The mechanisms:
 
 * a *fallback finder* at the end of ``sys.meta_path``: Python asks it only for
@@ -19,9 +19,9 @@ mmaction2 1.2.0                  the module ``importlib_metadata``, which no pac
                                  requires: the one of the standard library
 mmaction2 1.2.0 with             the module ``moviepy.editor``: names that are in
 moviepy >= 2                     ``moviepy`` itself now
-mmaction2 1.2.0, mmpretrain      their switch ``WITH_MULTIMODAL`` is off where they
-1.2.0 with transformers >= 5,    cannot be imported otherwise: their multimodal models
-mmaction2 1.2.0 without timm     are the placeholders that they have for that
+mmaction2 1.2.0, mmpretrain      their import fails otherwise: their switch
+1.2.0 with transformers >= 5,    ``WITH_MULTIMODAL`` is off, and their multimodal
+mmaction2 1.2.0 without timm     models are the placeholders that they have for that
 torchvision 0.28, compiled       declarations of two operators, without which torch
 for another torch                stops the import; calling them stays an error
 mmengine <= 0.10.7 with          the classes in mmengine's checkpoints, and numpy's

@@ -7,8 +7,11 @@ from mmengine.config import Config
 from mmengine.registry import OPTIM_WRAPPERS, RUNNERS, STRATEGIES
 from torch.distributed.fsdp import StateDictType
 
-import cosam_mm.datasets.reid  # noqa: F401  (what custom_imports of the configs does)
-from cosam_mm.engine.runner.strategies import fit_to_strategy, use_strategy
+from cosam_mm.engine.runner.strategies import (
+    build_runner,
+    fit_to_strategy,
+    use_strategy,
+)
 from tests.tool_process import REPO
 
 CONFIGS = ('resnext101_cosam_bert_hmdb51', 'reid/se_resnet50_cosam45_tp_mars',
@@ -114,3 +117,22 @@ def test_a_file_without_a_strategy(tmp_path):
     with pytest.raises(ValueError, match=(
             r'--strategy: .*other\.py sets no runner_type and strategy, as configs/')):
         use_strategy(Config(), path)
+
+
+def test_the_text_of_a_config_is_laid_out_once(monkeypatch, tmp_path):
+    """yapf takes up to a second, and mmengine asks several times a checkpoint."""
+    from yapf.yapflib import reformatter
+    calls, lay_out = [], reformatter.Reformat
+    monkeypatch.setattr(reformatter, 'Reformat',
+                        lambda *args, **rest: calls.append(1) or lay_out(*args, **rest))
+    model = dict(type='COSAM', in_channels=8, num_frames=2, spatial_size=2)
+    cfg = Config(dict(model=model, default_scope='mmengine', log_level='ERROR',
+                      work_dir=str(tmp_path), experiment_name='text'))
+    runner = build_runner(cfg)
+    expected = cfg.pretty_text
+    calls.clear()
+    assert runner.cfg.pretty_text == expected
+    assert not calls  # the log has it already
+    runner.cfg.model.num_frames = 3
+    assert 'num_frames=3' in runner.cfg.pretty_text
+    assert len(calls) == 1

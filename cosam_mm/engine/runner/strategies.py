@@ -16,9 +16,33 @@ from cosam_mm.utils.io import loading_weights_only
 __all__ = ['build_runner', 'fit_to_strategy', 'loading_safely', 'use_strategy']
 
 
+class _ConfigOfRun(Config):
+    """A config that keeps its text until it changes.
+
+    yapf takes up to a second for the layout, and mmengine asks for the text several
+    times at the start of a run and twice for each checkpoint.
+    """
+
+    @property
+    def pretty_text(self) -> str:
+        """The config as Python."""
+        content = repr(self._cfg_dict)
+        if content not in _texts:
+            _texts.clear()
+            _texts[content] = super().pretty_text
+        return _texts[content]
+
+
+_texts: dict[str, str] = {}  # of the latest config: its content -> its text
+
+
 def build_runner(cfg: Config) -> Union[Runner, FlexibleRunner]:
     """Build the runner that a config asks for."""
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    run_cfg = _ConfigOfRun.__new__(_ConfigOfRun)
+    run_cfg.__dict__.update(cfg.__dict__)
+    if 'runner_type' in cfg:
+        return RUNNERS.build(run_cfg)
+    return Runner.from_cfg(run_cfg)
 
 
 def loading_safely(cfg: Config) -> AbstractContextManager:
