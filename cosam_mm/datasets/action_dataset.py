@@ -47,30 +47,18 @@ def preparation_hint(name: str, data_root: str, flags: str = '') -> str:
             f'--splits DIR --out {data_root}{flags}')
 
 
-def _check_choice(split: int, subset: str, num_classes: int) -> None:
-    if subset not in SUBSETS:
-        raise ValueError(
-            f"subset must be one of {SUBSETS} ('val' is the official test list), "
-            f'got {subset!r}.')
-    for what, value in (('split', split), ('num_classes', num_classes)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(
-                f'{what} must be an integer of at least 1, got {value!r}.')
-
-
 class _SplitDataset:
     """What the data sets of videos and of frames have in common.
 
     Subclasses set ``list_kind`` (the end of the annotation file's name), whether
-    ``with_frames``, and ``prefix_key``, and make data items in ``make_item``.
-
-    Args:
-        base: ``filename_tmpl`` of frames, for the data set of MMAction2.
+    ``with_frames``, ``prefix_key``, and ``templates``, the default ``filename_tmpl`` of
+    each modality. They make data items in ``make_item``.
     """
 
     list_kind: str
     with_frames: bool
     prefix_key: str
+    templates: dict[str, Optional[str]]
 
     def __init__(self,
                  data_root: str,
@@ -87,10 +75,13 @@ class _SplitDataset:
                  serialize_data: bool = True,
                  lazy_init: bool = False,
                  max_refetch: int = 100,
-                 **base) -> None:
-        _check_choice(split, subset, num_classes)
+                 filename_tmpl: Optional[str] = None) -> None:
+        self._check_choice(split, subset, num_classes, modality)
+        if filename_tmpl and not self.with_frames:
+            raise TypeError(f'A video has no filename_tmpl, got {filename_tmpl!r}.')
+        template = filename_tmpl or self.templates[modality]
         data_root = os.fspath(data_root)
-        flags = {'Flow': ' --flow tvl1', 'RGB': ' --frames'}[modality]
+        flags = ' --flow tvl1' if modality == 'Flow' else ' --frames'
         self.hint = preparation_hint(name, data_root, flags * self.with_frames)
         data_prefix = dict(data_prefix or {self.prefix_key: self.list_kind})
         if set(data_prefix) != {self.prefix_key}:
@@ -106,13 +97,29 @@ class _SplitDataset:
             ann_file=ann_file, pipeline=pipeline, data_root=data_root,
             num_classes=num_classes, data_prefix=data_prefix, test_mode=test_mode,
             modality=modality, indices=indices, serialize_data=serialize_data,
-            lazy_init=True, max_refetch=max_refetch, **base)
+            lazy_init=True, max_refetch=max_refetch,
+            **({'filename_tmpl': template} if template else {}))
         self._metainfo.update(dataset=name, split=split)
         class_file = os.path.join(data_root, f'{name}_classes.txt')
         if os.path.isfile(class_file):
             self._metainfo['classes'] = read_class_names(class_file, num_classes)
         if not lazy_init:
             self.full_init()
+
+    def _check_choice(self, split: int, subset: str, num_classes: int,
+                      modality: str) -> None:
+        if modality not in self.templates:
+            raise ValueError(
+                f'modality must be one of {tuple(self.templates)}, got {modality!r}. '
+                'Flow is read from frames, by ActionFrameDataset.')
+        if subset not in SUBSETS:
+            raise ValueError(
+                f"subset must be one of {SUBSETS} ('val' is the official test list), "
+                f'got {subset!r}.')
+        for what, value in (('split', split), ('num_classes', num_classes)):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(
+                    f'{what} must be an integer of at least 1, got {value!r}.')
 
     def make_item(self, entry: Entry, path: str) -> dict:
         """One data item, of an entry and its path with the prefix."""
@@ -193,13 +200,7 @@ class ActionVideoDataset(_SplitDataset, VideoDataset):
     list_kind = 'videos'
     with_frames = False
     prefix_key = 'video'
-
-    def __init__(self, *args, modality: str = 'RGB', **kwargs) -> None:
-        if modality != 'RGB':
-            raise ValueError(
-                f"Videos are read as 'RGB', got modality={modality!r}. For flow, "
-                'extract frames and use ActionFrameDataset.')
-        super().__init__(*args, **kwargs)
+    templates = {'RGB': None}
 
     def make_item(self, entry: Entry, path: str) -> dict:
         return {'filename': path, 'label': entry.label,
@@ -225,15 +226,6 @@ class ActionFrameDataset(_SplitDataset, RawframeDataset):
     with_frames = True
     prefix_key = 'img'
     templates = {'RGB': 'img_{:05}.jpg', 'Flow': 'flow_{}_{:05}.jpg'}
-
-    def __init__(self, *args, modality: str = 'RGB',
-                 filename_tmpl: Optional[str] = None, **kwargs) -> None:
-        if modality not in self.templates:
-            raise ValueError(
-                f'modality must be one of {tuple(self.templates)}, got '
-                f'{modality!r}.')
-        super().__init__(*args, modality=modality, **kwargs,
-                         filename_tmpl=filename_tmpl or self.templates[modality])
 
     def make_item(self, entry: Entry, path: str) -> dict:
         return {'frame_dir': path.rstrip('/'), 'total_frames': entry.num_frames,

@@ -30,7 +30,7 @@ class ClipSampler(Sampler):
         dataset: Frames 0 to ``clip_len`` - 1 are the first clip, and so on.
         clip_len: Frames of a clip.
         shuffle: Whether to shuffle the clips; each epoch in another way.
-        seed: The same on all ranks; None draws one and shares it.
+        seed: The same on all ranks; None chooses one and shares it.
 
     Raises:
         ValueError: ``clip_len`` is below 1 or does not divide the number of frames,
@@ -39,8 +39,6 @@ class ClipSampler(Sampler):
 
     Example:
         >>> list(ClipSampler(range(6), clip_len=3, shuffle=False))
-        [0, 1, 2, 3, 4, 5]
-        >>> list(ClipSampler(range(6), clip_len=3, seed=0))
         [0, 1, 2, 3, 4, 5]
         >>> list(ClipSampler(range(6), clip_len=3, seed=1))
         [3, 4, 5, 0, 1, 2]
@@ -87,5 +85,5 @@ class ClipSampler(Sampler):
         return self._clips_per_rank * self.clip_len
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw another order; a resumed epoch gets the order it had."""
+        """Choose another order; a resumed epoch gets the order it had."""
         self.epoch = epoch

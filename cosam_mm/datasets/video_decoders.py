@@ -145,9 +145,7 @@ def decode_with_decord(path: PathLike, wanted: Optional[Sequence[int]] = None,
 
 
 @contextmanager
-def _open_with_opencv(
-    path: PathLike, num_threads: Optional[int]
-) -> Iterator[cv2.VideoCapture]:
+def _open_with_opencv(path: PathLike, num_threads: Optional[int]) -> Iterator:
     """A capture that is released at the end; by default with a thread per core."""
     capture = cv2.VideoCapture()
     threads = [cv2.CAP_PROP_N_THREADS, num_threads] if num_threads else []
@@ -160,15 +158,13 @@ def _open_with_opencv(
         capture.release()
 
 
-def count_with_opencv(
-    path: PathLike, num_threads: Optional[int] = None
-) -> tuple[int, float]:
+def count_with_opencv(path: PathLike) -> tuple[int, float]:
     """Number of frames that decode, and frames a second or 0; no header is believed.
 
     Raises:
         UnreadableVideo: OpenCV does not decode a single frame.
     """
-    with _open_with_opencv(path, num_threads) as capture:
+    with _open_with_opencv(path, None) as capture:
         fps = max(capture.get(cv2.CAP_PROP_FPS), 0.)
         num_frames = sum(1 for _ in islice(iter(capture.grab, False), MAX_FRAMES))
     if num_frames == 0:

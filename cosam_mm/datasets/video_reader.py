@@ -81,9 +81,8 @@ class VideoReader:
         self._num_threads = num_threads
         self._ahead = ahead
         self._time_limit = time_limit
-        self._backends = [backend] if backend else ['pyav', 'opencv', 'decord']
-        if num_threads > 1 and backend is None:
-            self._backends.remove('pyav')
+        several = ['opencv', 'decord'] if num_threads > 1 else list(DECODERS)
+        self._backends = [backend] if backend else several
         self._within_limit(self._open)
 
     def __len__(self) -> int:
@@ -126,13 +125,10 @@ class VideoReader:
     def _open(self) -> None:
         check_video_file(self.filename)
         self._header_counts = self._backends != ['opencv']
-        if not self._header_counts:
-            self._num_frames, self._fps = count_with_opencv(
-                self.filename, self._num_threads)
-            return
+        count = count_with_decord if self._header_counts else count_with_opencv
         try:
-            self._num_frames, self._fps = count_with_decord(self.filename)
-        except ImportError:
+            self._num_frames, self._fps = count(self.filename)
+        except (ImportError, UnreadableVideo):
             raise
         except Exception as error:  # decord's errors have no common base
             self._leave_to_opencv(f'decord: {one_line(error)}')
@@ -149,14 +145,16 @@ class VideoReader:
         log_once(f'{self.filename} is read with OpenCV ({reason}).', logging.INFO)
 
     def _get_batch(self, indices: np.ndarray, prepare: Optional[Prepare]) -> np.ndarray:
-        for backend in list(self._backends):
-            try:
+        *others, last = self._backends
+        for backend in others:
+            with suppress(UnreadableVideo):  # the last one says what is wrong
                 return self._get_batch_with(backend, indices, prepare)
-            except UnreadableVideo as error:
-                if backend == self._backends[-1] != 'decord':
-                    raise
-                reason = str(error)  # decord, the last, says what is wrong
-        self._leave_to_opencv(reason)
+        try:
+            return self._get_batch_with(last, indices, prepare)
+        except UnreadableVideo as error:
+            if last != 'decord':
+                raise
+            self._leave_to_opencv(str(error))
         return self._get_batch_with('opencv', indices, prepare)
 
     def _get_batch_with(self, backend: str, indices: np.ndarray,

@@ -242,7 +242,7 @@ class TestErrors:
         (dict(split=0), 'split must be an integer of at least 1, got 0'),
         (dict(split='1'), "split must be an integer of at least 1, got '1'"),
         (dict(num_classes=0), 'num_classes must be .* got 0'),
-        (dict(modality='Flow'), 'use ActionFrameDataset'),
+        (dict(modality='Flow'), 'ActionFrameDataset'),
         (dict(data_prefix=dict(img='x')), "the one key 'video', got {'img': 'x'}"),
     ])
     def test_arguments(self, root, kwargs, message):
@@ -254,8 +254,9 @@ class TestErrors:
             build(root, 'Frame', modality='Depth')
 
     def test_misspelt_argument(self, root):
-        with pytest.raises(TypeError, match='test_modes'):
-            build(root, test_modes=True)
+        for name in ('test_modes', 'multi_class', 'filename_tmpl'):
+            with pytest.raises(TypeError, match=name):
+                build(root, **{name: True})
 
 
 @pytest.fixture

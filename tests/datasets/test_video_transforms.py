@@ -216,9 +216,9 @@ class TestUnreadable:
         assert sample['sample_id'] == 'text (1)'
 
     def test_bad_arguments(self):
-        with pytest.raises(ValueError, match=r"'skip', 'blank'.*got 'ignore'"):
+        with pytest.raises(ValueError, match='ignore'):
             SafeDecordInit(on_unreadable='ignore')
-        with pytest.raises(ValueError, match=r'\(height, width\).*got \(0, 3\)'):
+        with pytest.raises(ValueError, match='blank_size'):
             SafeDecordInit(blank_size=(0, 3))
         with pytest.raises(TypeError, match='io_backend'):
             TRANSFORMS.build(dict(type='SafeDecordInit', io_backend='disk'))

@@ -242,7 +242,7 @@ def test_wrong_lists_are_errors(tool, small, capsys):
     assert tool(*small_args(small, '--allow-missing')) == 2
     assert capsys.readouterr().err == (
         'error: the split files of hmdb51 list 1 val clips in split 3, expected 2: get '
-        'the official files again\n')
+        'the official split files again\n')
 
     path.write_text(f'{NAMES[0]} 1\nnonsense\n')
     assert tool(*small_args(small)) == 2

@@ -44,15 +44,6 @@ def _integer(text: str, what: str) -> int:
     return int(text)
 
 
-def _check_folder(path: str, label: int, labels: Mapping[str, int]) -> None:
-    """Raise a ValueError if a clip lies in the folder of another class."""
-    folder = PurePosixPath(path).parent.name
-    own = labels.get(folder.casefold(), label)  # UCF101 spells some in two ways
-    if own != label:
-        raise ValueError(f'label {label}, but the folder {folder!r} is that of class '
-                         f'{own}: check the list and the file of class names')
-
-
 def _parse_line(line: str, num_classes: int, with_frames: bool,
                 labels: Mapping[str, int]) -> Entry:
     form = 'PATH NUM_FRAMES LABEL' if with_frames else 'PATH LABEL'
@@ -66,7 +57,11 @@ def _parse_line(line: str, num_classes: int, with_frames: bool,
             'num_classes')
     if PurePosixPath(path).is_absolute() or '..' in PurePosixPath(path).parts:
         raise ValueError('the path must stay inside the data root')
-    _check_folder(path, label, labels)
+    folder = PurePosixPath(path).parent.name
+    own = labels.get(folder.casefold(), label)  # UCF101 spells some in two ways
+    if own != label:
+        raise ValueError(f'label {label}, but the folder {folder!r} is that of class '
+                         f'{own}: check the list and the file of class names')
     if not with_frames:
         return Entry(path, None, label)
     num_frames = _integer(fields[1], 'the number of frames')
@@ -199,8 +194,6 @@ def write_rawframe_lists(data_root: PathLike, lists: SplitLists,
         num_frames: Path of a video -> its number of frames; videos that are not in
             it are left out.
 
-    Returns:
-        Lines written, by (split, subset).
     """
     lines = {clip: f'{clip_folder(path)} {num_frames[path]} {clip.label}'
              for clip, path in found.items() if path in num_frames}
@@ -219,14 +212,7 @@ def _write_lists(data_root: PathLike, lists: SplitLists,
 
 
 def link_videos(videos_dir: PathLike, data_root: PathLike) -> Path:
-    """Makes `<data_root>/videos` lead to the videos.
-
-    Args:
-        videos_dir: Folder of the videos.
-        data_root: Folder that gets the link, unless its `videos` is that folder.
-
-    Returns:
-        The path of the link.
+    """Makes `<data_root>/videos` lead to the videos, and returns it.
 
     Raises:
         FileExistsError: `<data_root>/videos` is something else.
@@ -234,13 +220,10 @@ def link_videos(videos_dir: PathLike, data_root: PathLike) -> Path:
     videos, link = Path(videos_dir).resolve(), Path(data_root) / 'videos'
     if link.exists() and link.samefile(videos):
         return link
-    if link.is_symlink():
+    if link.is_symlink() or link.exists():
+        target = f' and leads to {os.readlink(link)}' if link.is_symlink() else ''
         raise FileExistsError(
-            f'{link} leads to {os.readlink(link)}, not to {videos}: remove the link, '
-            'or choose another folder to write to')
-    if link.exists():
-        raise FileExistsError(
-            f'{link} is there and is not {videos}: move it away, or choose another '
-            'folder to write to')
+            f'{link} is there{target} and is not {videos}: move it away, or choose '
+            'another folder to write to')
     link.symlink_to(videos, target_is_directory=True)
     return link

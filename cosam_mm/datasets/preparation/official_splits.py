@@ -16,7 +16,7 @@ are forgiven when clips are matched with files; annotations then hold the real n
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Callable, NamedTuple, Optional, Union
+from typing import NamedTuple, Optional, Union
 
 SUBSETS = ('train', 'val')
 SPLITS = (1, 2, 3)
@@ -90,15 +90,13 @@ def parse_hmdb51_splits(
 ) -> SplitLists:
     """Reads `<class>_test_split<k>.txt` files: `name.avi 0|1|2` a line.
 
-    0 is unused, 1 training, 2 test. Labels follow the alphabet of class names.
+    0 is unused, 1 training, 2 test. Labels follow the alphabet of class names. Subset
+    'val' is the official test list.
 
     Args:
         splits_dir: Folder of the split files.
         name: What annotation files of this data set are called.
         splits: Splits to read; every class needs a file for each.
-
-    Returns:
-        The lists, subset 'val' being the official test lists.
 
     Raises:
         FileNotFoundError: No split file there, or a class lacks one.
@@ -134,15 +132,8 @@ def parse_ucf101_splits(
 
     Class indices count from 1 in the files and become labels from 0. A folder in
     a list is matched to its class whatever its case ('HandstandPushups' occurs as
-    'HandStandPushups'), and the clip gets the spelling of classInd.txt.
-
-    Args:
-        splits_dir: Folder of the split files.
-        name: What annotation files of this data set are called.
-        splits: Splits to read.
-
-    Returns:
-        The lists, subset 'val' being the official test lists.
+    'HandStandPushups'), and the clip gets the spelling of classInd.txt. Arguments are
+    those of `parse_hmdb51_splits`.
 
     Raises:
         FileNotFoundError: One of the files is not there.
@@ -161,33 +152,22 @@ def parse_ucf101_splits(
     return SplitLists(name, classes, clips)
 
 
-PARSERS: dict[str, Callable[[PathLike], SplitLists]] = {
-    'hmdb51': parse_hmdb51_splits,
-    'ucf101': parse_ucf101_splits,
-}
+PARSERS = {'hmdb51': parse_hmdb51_splits, 'ucf101': parse_ucf101_splits}
 
 
 def check_counts(lists: SplitLists, official: OfficialCounts) -> None:
-    """Compares the lists with the published counts.
-
-    Args:
-        lists: Parsed split files.
-        official: What they should hold.
-
-    Raises:
-        ValueError: The first count that differs, found and expected.
-    """
+    """Raises a ValueError for the first count that is not the published one."""
     if len(lists.classes) != official.num_classes:
         raise ValueError(
             f'the split files of {lists.name} name {len(lists.classes)} classes, '
-            f'expected {official.num_classes}: get the official files again')
+            f'expected {official.num_classes}: {_AGAIN}')
     for split, expected in official.clips.items():
         for subset, count in zip(SUBSETS, expected):
             found = len(lists.clips[split, subset])
             if found != count:
                 raise ValueError(
                     f'the split files of {lists.name} list {found} {subset} clips in '
-                    f'split {split}, expected {count}: get the official files again')
+                    f'split {split}, expected {count}: {_AGAIN}')
 
 
 def _read_lines(path: Path, what: str = 'clip') -> list[tuple[int, str]]:
@@ -211,6 +191,7 @@ def _malformed(path: Path, number: int, line: str, expected: str) -> ValueError:
 
 
 def _check_new(seen: dict, key: object, path: Path, number: int, line: str) -> None:
+    """Raise a ValueError where a clip is listed twice."""
     if key in seen:
         raise _malformed(
             path, number, line,
@@ -301,9 +282,6 @@ def index_videos(videos_dir: PathLike) -> VideoIndex:
     Hidden and empty files are passed over: the latter are what a broken download
     leaves behind, and no decoder reads them.
 
-    Args:
-        videos_dir: Folder that holds a folder per class.
-
     Returns:
         Paths below `videos_dir`, by class folder and stem in folded case.
 
@@ -354,13 +332,6 @@ def locate_clips(lists: SplitLists, index: VideoIndex) -> LocatedClips:
     """Finds the video of every clip that a list holds.
 
     Clips that all splits leave unused are not looked for: their absence is no gap.
-
-    Args:
-        lists: Parsed split files.
-        index: What `index_videos` found.
-
-    Returns:
-        What is there, what is missing, and how many videos no list names.
     """
     used = lists.used_clips()
     found = {clip: match_video(clip, index) for clip in used}

@@ -104,8 +104,7 @@ class CropReport(NamedTuple):
 
 
 def _whole(text: str, smallest: int, what: str) -> int:
-    """A whole number; MATLAB writes them as '1.0' or '1e+02'."""
-    number = float(text)
+    number = float(text)  # MATLAB writes '1.0' or '1e+02'
     if not number.is_integer() or number < smallest:
         raise ValueError(f'the {what} must be a whole number, {smallest} or more')
     return int(number)
@@ -126,11 +125,8 @@ def _parse_line(line: str) -> TrackBox:
 def read_tracks(path: PathLike) -> list[TrackBox]:
     """Read a track file in MOT format.
 
-    Coordinates are taken as trackers write them: the frame's left upper corner is
-    0, 0. What follows the sixth field (confidence, class, ...) is not used.
-
-    Args:
-        path: Text file, a box a line; blank lines are skipped.
+    The frame's left upper corner is 0, 0. What follows the sixth field (confidence,
+    class, ...) is not used; blank lines are skipped.
 
     Returns:
         The boxes in the file's order.
@@ -236,16 +232,14 @@ class _Writer:
             shutil.rmtree(folder)
             del self.num_images[folder], self.num_clipped[folder]
         return CropReport(
-            num_tracklets=len(self.num_images),
-            num_images=sum(self.num_images.values()),
-            num_clipped=sum(self.num_clipped.values()),
-            num_empty=self.counts['num_empty'], num_low=self.counts['num_low'],
-            num_short_tracklets=len(short),
-            num_after_end=self.counts['num_after_end'])
+            len(self.num_images), sum(self.num_images.values()),
+            sum(self.num_clipped.values()), num_short_tracklets=len(short),
+            **{kind: self.counts[kind]
+               for kind in ('num_empty', 'num_low', 'num_after_end')})
 
 
-def _cut(frames: Iterable[np.ndarray], boxes: list[TrackBox],
-         writer: _Writer) -> CropReport:
+def _crop(frames: Iterable[np.ndarray], boxes: list[TrackBox],
+          writer: _Writer) -> CropReport:
     """Read a video as far as there are boxes."""
     by_frame = {}
     for box in sorted(boxes):
@@ -260,25 +254,6 @@ def _cut(frames: Iterable[np.ndarray], boxes: list[TrackBox],
                 break
     writer.counts['num_after_end'] = sum(map(len, by_frame.values()))
     return writer.finish()
-
-
-def _check_folders(out_dir: Path, boxes: list[TrackBox], camid: int) -> None:
-    """Refuse to mix tracklets of two runs."""
-    for track in sorted({box.track for box in boxes}):
-        folder = out_dir / f'{track:04d}' / str(camid)
-        if folder.exists():
-            raise FileExistsError(
-                f'{folder} holds tracklets of camera {camid} already; delete them, or '
-                'choose another --camid or --out')
-
-
-def _publish(partial: Path, out_dir: Path) -> None:
-    """Move the cameras' folders that hold tracklets to their persons."""
-    for camera in sorted(partial.glob('*/*')):
-        if any(camera.iterdir()):
-            person = out_dir / camera.parent.name
-            person.mkdir(parents=True, exist_ok=True)
-            camera.rename(person / camera.name)
 
 
 def crop_tracklets(video: PathLike, tracks: PathLike, out_dir: PathLike,
@@ -307,20 +282,29 @@ def crop_tracklets(video: PathLike, tracks: PathLike, out_dir: PathLike,
     if not video.is_file():
         raise FileNotFoundError(f'there is no video {video}')
     boxes = read_tracks(tracks)
-    _check_folders(out_dir, boxes, settings.camid)
+    for track in sorted({box.track for box in boxes}):
+        folder = out_dir / f'{track:04d}' / str(settings.camid)
+        if folder.exists():  # tracklets of two runs must not mix
+            raise FileExistsError(
+                f'{folder} holds tracklets of camera {settings.camid} already; delete '
+                'them, or choose another --camid or --out')
     partial = out_dir / f'.partial-{uuid4().hex[:8]}'
     is_new = not out_dir.exists()
 
-    def cut(frames: Iterable[np.ndarray]) -> CropReport:
+    def crop(frames: Iterable[np.ndarray]) -> CropReport:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        return _cut(frames, boxes, _Writer(partial, settings))
+        return _crop(frames, boxes, _Writer(partial, settings))
 
     try:
-        report = read_all_frames(video, cut)
+        report = read_all_frames(video, crop)
         if not report.num_tracklets:
             raise ValueError(f'no tracklet is left of {len(boxes)} boxes: {report}')
-        _publish(partial, out_dir)
+        for camera in sorted(partial.glob('*/*')):
+            if any(camera.iterdir()):
+                person = out_dir / camera.parent.name
+                person.mkdir(parents=True, exist_ok=True)
+                camera.rename(person / camera.name)
         return report
     except BaseException as error:
         if is_new:

@@ -34,9 +34,6 @@ def run_jobs(function: Callable[[Any], Any], jobs: Sequence, num_workers: int,
 
     Yields:
         (job, result), in the order in which jobs finish.
-
-    Raises:
-        ValueError: `num_workers` is negative.
     """
     if num_workers < 0:
         raise ValueError(f'num_workers must be 0 or more, got {num_workers}')

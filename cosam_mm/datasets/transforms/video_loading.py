@@ -64,14 +64,13 @@ def has_free_core() -> bool:
 
 
 class _BlankReader:
-    """A video of black frames."""
+    """A video of black frames of a size (height, width)."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
 
-    def get_batch(self, indices, prepare=None) -> np.ndarray:
-        frame = np.zeros((*self.size, 3), dtype=np.uint8)
-        frame = frame if prepare is None else prepare(frame)
+    def get_batch(self, indices, prepare) -> np.ndarray:
+        frame = prepare(np.zeros((*self.size, 3), dtype=np.uint8))
         return np.zeros((len(indices), *frame.shape), dtype=np.uint8)
 
 
@@ -176,16 +175,14 @@ class SafeDecordDecode(DecordDecode):
         self.transforms = [TRANSFORMS.build(config) for config in transforms]
         check_geometry(self.transforms)
 
-    def _decode(self, results: dict) -> dict:
-        geometry = FrameGeometry(self.transforms, results)
+    def _decode(self, results: dict) -> None:
         imgs = results['video_reader'].get_batch(
-            np.ravel(results['frame_inds']), geometry)
+            np.ravel(results['frame_inds']), FrameGeometry(self.transforms, results))
         results['imgs'] = imgs if self.transforms else list(imgs)
-        return results
 
     def transform(self, results: dict):
         try:
-            results = self._decode(results)
+            self._decode(results)
         except UnreadableVideo as error:
             policy = results['on_unreadable']
             _report_unreadable(results, results['filename'], error, policy)
@@ -193,7 +190,7 @@ class SafeDecordDecode(DecordDecode):
                 return None
             results.update(
                 video_reader=_BlankReader(results['blank_size']), unreadable=True)
-            results = self._decode(results)
+            self._decode(results)
         del results['video_reader']
         return results
 
