@@ -10,7 +10,6 @@ from PIL import Image
 from cosam_mm.visualization.report import page
 from cosam_mm.visualization.report.page import Report, Section
 from cosam_mm.visualization.report.report_builder import build_report
-from cosam_mm.visualization.report.work_dir_collection import ReportOptions
 from cosam_mm.visualization.style import encode_image, new_figure, style
 
 HOSTILE = ('<script>alert(1)</script>', '</script><b>', '"\'><img src=x onerror=x()>',
@@ -110,7 +109,7 @@ def read_image(data):
 def sections_of(root, num_samples=2, with_masks=False, **options):
     """Title -> view of the sections of a folder's report."""
     tree = parse_page(page.render_page(build_report(
-        root, ReportOptions(num_samples, with_masks, progress=False), **options)))
+        root, num_samples, with_masks, progress=False, **options)))
     return {text_of(one.find('h2')): View(one) for one in tree.iter('section')}
 
 

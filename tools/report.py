@@ -16,7 +16,6 @@ from cosam_mm.visualization.report.report_builder import (
     size_advice,
     write_report,
 )
-from cosam_mm.visualization.report.work_dir_collection import ReportOptions
 
 
 def parse_args():
@@ -34,7 +33,7 @@ def parse_args():
     parser.add_argument('--checkpoint', metavar='FILE',
                         help='checkpoint to show masks of (default: the best one)')
     parser.add_argument(
-        '--samples', type=int, default=ReportOptions.num_samples, metavar='N',
+        '--samples', type=int, default=4, metavar='N',
         help='clips or tracklets with masks, and queries of the best and of the worst '
         '(default: %(default)s)')
     parser.add_argument('--no-masks', action='store_true',
@@ -51,10 +50,10 @@ def parse_args():
 
 def main():
     args = parse_args()
-    options = ReportOptions(args.samples, not args.no_masks)
     with one_line_errors():
-        report = build_report(args.work_dir, options, args.data_root, args.checkpoint,
-                              args.title)
+        report = build_report(
+            args.work_dir, args.samples, not args.no_masks, data_root=args.data_root,
+            checkpoint=args.checkpoint, title=args.title)
     out = Path(args.out or Path(args.work_dir) / 'report.html')
     size = write_report(report, out)
     for missing in missing_of(report):

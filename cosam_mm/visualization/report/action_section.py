@@ -1,6 +1,7 @@
 """The section on action recognition: accuracies, confusion, clips, two models."""
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Optional
 
 from cosam_mm.visualization.action_clips import (
@@ -27,7 +28,7 @@ from cosam_mm.visualization.style import encode_image
 
 from . import page
 from .page import Block
-from .work_dir_collection import ReportOptions, WorkDir, get_in
+from .work_dir_collection import WorkDir, get_in
 
 __all__ = ['build_section']
 
@@ -39,20 +40,13 @@ _STRIP_PIXELS, _STRIP_QUALITY = 96, 80
 _DUMP = 'python tools/test.py CONFIG CHECKPOINT --dump {}'
 
 
-def build_section(found: WorkDir, options: ReportOptions) -> tuple[str, list[Block]]:
-    """Results of the newest score file, and those of another model beside them.
-
-    Args:
-        found: Files of a training and its tests.
-        options: How much to show.
-
-    Returns:
-        The section's lead and blocks. They say what is missing or damaged.
-    """
-    return _LEAD, _blocks(found, options)
+def build_section(found: WorkDir, num_samples: int, progress: bool
+                  ) -> tuple[str, list[Block]]:
+    """Lead and blocks: the newest score file, and another model's beside it."""
+    return _LEAD, _blocks(found, num_samples, progress)
 
 
-def _blocks(found: WorkDir, options: ReportOptions) -> list[Block]:
+def _blocks(found: WorkDir, num_samples: int, progress: bool) -> list[Block]:
     if not found.score_files:
         return [page.missing('confusion and accuracies', 'There is no score file.',
                              _DUMP.format(found.root / 'scores.npz'))]
@@ -66,10 +60,11 @@ def _blocks(found: WorkDir, options: ReportOptions) -> list[Block]:
         blocks.append(_table_of_tests(tests, found))
     blocks += _plots(result_figures(results, names, titled=False))
     blocks.append(_confused_pairs(results, names))
-    clips = _find_clips(found, results, blocks)
-    for group in sample_groups(results, names, options.num_samples):
-        blocks += _gallery(group, results, clips, options)
-    blocks += _comparison(tests, found, names, clips, options)
+    show = partial(_gallery, clips=_find_clips(found, results, blocks),
+                   progress=progress)
+    for group in sample_groups(results, names, num_samples):
+        blocks += show(group, results)
+    blocks += _comparison(tests, found, names, num_samples, show)
     return [*blocks, _table_of_clips(results, names)]
 
 
@@ -160,12 +155,12 @@ def _confused_pairs(results: ActionResults, names: Sequence[str]) -> Block:
 
 
 def _gallery(group: SampleGroup, results: ActionResults, clips: Optional[ActionClips],
-             options: ReportOptions) -> list[Block]:
+             progress: bool) -> list[Block]:
     """Strips of a group's clips; nothing where no clip can be found."""
     if clips is None:
         return []
     strips = read_strips(results, [clip.row for clip in group.clips], clips,
-                         _STRIP_PIXELS, options.progress)
+                         _STRIP_PIXELS, progress)
     images = [page.image(
         clip.caption.heading,
         encode_image(strips.images[clip.row], quality=_STRIP_QUALITY),
@@ -200,19 +195,19 @@ def _table_of_clips(results: ActionResults, names: Sequence[str]) -> Block:
 
 
 def _comparison(tests: Sequence[ActionResults], found: WorkDir, names: Sequence[str],
-                clips: Optional[ActionClips], options: ReportOptions) -> list[Block]:
+                num_samples: int, show: Callable) -> list[Block]:
     """The newest result against the next one of another model on the same clips."""
     comparison = _find_comparison(tests)
     if comparison is None:
         return []
     first, second = (found.relative(side.path)
                      for side in (comparison.first, comparison.second))
-    changed = changed_samples(comparison, names, options.num_samples)
+    changed = changed_samples(comparison, names, num_samples)
     return [
         page.text(f'Two models on the same clips. The first: {first}. The second, the '
                   f'newest: {second}.'),
         *_plots(comparison_figures(comparison, names, first, second, False)),
-        *(_gallery(changed, comparison.first, clips, options) if changed else ()),
+        *(show(changed, comparison.first) if changed else ()),
         page.table('Clips that one model alone gets right', [
             'clip', 'true', 'first model', 'second model', 'the second has'], [
                 [str(comparison.first.sample_id[row]),

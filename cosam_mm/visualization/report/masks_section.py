@@ -28,7 +28,7 @@ from cosam_mm.visualization.style import encode_image
 
 from . import page
 from .page import Block
-from .work_dir_collection import ReportOptions, WorkDir
+from .work_dir_collection import WorkDir
 
 __all__ = ['build_section']
 
@@ -42,17 +42,11 @@ _MAX_CLIP_BYTES = 240_000
 _QUALITIES = (24, 28, 32, 36)
 
 
-def build_section(found: WorkDir, options: ReportOptions) -> tuple[str, list[Block]]:
-    """Masks over some samples of the test data: grids, clips and channel bars.
+def build_section(found: WorkDir, num_samples: int, progress: bool
+                  ) -> tuple[str, list[Block]]:
+    """Lead and blocks: grids, clips and channel bars of samples of the test data.
 
     Samples are spread evenly over the test list, or over the queries.
-
-    Args:
-        found: Files of a training and its tests.
-        options: How much to show.
-
-    Returns:
-        The section's lead and blocks. They say what is missing or damaged.
     """
     blocks, clips = [], []
     # A folder may be of another project: its config can fail in any way.
@@ -61,11 +55,11 @@ def build_section(found: WorkDir, options: ReportOptions) -> tuple[str, list[Blo
             raise ValueError('there is no checkpoint')
         model = _trained_model(found)
         recorder = _recorder(model, blocks)
-        samples = _samples(model.config, found, options.num_samples)
+        samples = _samples(model.config, found, num_samples)
     except Exception as error:
         return '', [page.missing('masks of COSAM over sample clips', _first_line(error),
                                  _HOW)]
-    for name, source in progress_bar(samples, 'masks', 'sample', show=options.progress):
+    for name, source in progress_bar(samples, 'masks', 'sample', show=progress):
         try:
             clips.append(replace(recorder.record(source), name=name))
         except Exception as error:  # likewise its data

@@ -1,6 +1,6 @@
 """The section on person re-identification: metrics, curves, rank panels, queries."""
 from collections.abc import Sequence
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from cosam_mm.visualization.tracklet_images import find_tracklet_images
 
 from . import page
 from .page import Block
-from .work_dir_collection import ReportOptions, WorkDir, get_in
+from .work_dir_collection import WorkDir
 
 __all__ = ['build_section']
 
@@ -35,31 +35,25 @@ _WHAT = 'metrics, curves and rank panels'
 _HOW = 'python tools/test.py CONFIG CHECKPOINT --dump features.npz'
 
 
-def build_section(found: WorkDir, options: ReportOptions) -> tuple[str, list[Block]]:
-    """Metrics, curves, rank panels and all queries of the newest feature file.
-
-    Args:
-        found: Files of a training and its tests.
-        options: How much to show.
-
-    Returns:
-        The section's lead and blocks. They say what is missing or damaged.
-    """
+def build_section(found: WorkDir, num_samples: int, progress: bool
+                  ) -> tuple[str, list[Block]]:
+    """Lead and blocks: metrics, curves, rank panels, and all queries."""
     blocks = []
     for path in found.feature_files:
         try:
-            review = _review(found, load_features(str(path)), options, blocks)
+            review = _review(found, load_features(str(path)), progress, blocks)
         except (ValueError, OSError) as error:
             blocks.append(page.missing(_WHAT, str(error), _HOW))
             continue
         lead = (f'How the {len(review.gallery):,} tracklets of the gallery are ranked '
                 f'for each of {len(review.query):,} queries, from {path.name}.')
-        return lead, [*_metrics(review), *blocks, *_panels(review, found, options),
+        return lead, [*_metrics(review), *blocks,
+                      *_panels(review, found, num_samples, progress),
                       _all_queries(review)]
     return '', blocks or [page.missing(_WHAT, 'there is no feature file', _HOW)]
 
 
-def _review(found: WorkDir, features: dict, options: ReportOptions,
+def _review(found: WorkDir, features: dict, progress: bool,
             blocks: list[Block]) -> ReIDReview:
     """Rankings by the distance and re-ranking of the test, as far as they are known."""
     log = next((metrics for _, metrics in reversed(found.test_logs)
@@ -67,20 +61,13 @@ def _review(found: WorkDir, features: dict, options: ReportOptions,
     distance = log.get('reid/distance')
     if distance not in DISTANCES:
         distance = configured_distance(found.config)
-    rerank = _configured_reranking(found) or 'reid/rerank_mAP' in log
+    rerank = found.reid_evaluator.get('rerank') or 'reid/rerank_mAP' in log
     try:
-        return review_features(features, distance, rerank, progress=options.progress)
+        return review_features(features, distance, rerank, progress=progress)
     except ImportError as error:
         blocks.append(page.missing('the re-ranked metrics', str(error),
                                    'pip install scipy'))
-        return review_features(features, distance, progress=options.progress)
-
-
-def _configured_reranking(found: WorkDir) -> Union[bool, dict]:
-    evaluators = found.config.get('test_evaluator') or ()
-    return next((one.get('rerank') or False for one in (
-        [evaluators] if isinstance(evaluators, dict) else evaluators)
-        if get_in(one, 'type') == 'ReIDMetric'), False)
+        return review_features(features, distance, progress=progress)
 
 
 # -- metrics and curves --------------------------------------------------------------
@@ -153,10 +140,11 @@ def _distances(review: ReIDReview) -> Block:
 # -- queries -------------------------------------------------------------------------
 
 
-def _panels(review: ReIDReview, found: WorkDir, options: ReportOptions) -> list[Block]:
-    extremes = extreme_queries(review.ranking.ranks, options.num_samples)
+def _panels(review: ReIDReview, found: WorkDir, num_samples: int, progress: bool
+            ) -> list[Block]:
+    extremes = extreme_queries(review.ranking.ranks, num_samples)
     titles = place_titles(extremes)
-    chosen = list(titles) or list(range(min(options.num_samples, len(review.query))))
+    chosen = list(titles) or list(range(min(num_samples, len(review.query))))
     if not chosen:
         return []
     try:
@@ -167,7 +155,7 @@ def _panels(review: ReIDReview, found: WorkDir, options: ReportOptions) -> list[
             review.features['split'])
         panels = make_panels(
             review, review.ranking, chosen, images,
-            [titles.get(query, '') for query in chosen], progress=options.progress)
+            [titles.get(query, '') for query in chosen], progress=progress)
         if all(panel.images[0] is None for panel in panels):
             raise ValueError('no image of these tracklets is in the data set of '
                              f'{len(images):,} tracklets that the config names')

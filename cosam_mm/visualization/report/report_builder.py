@@ -2,21 +2,14 @@
 import os
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 from cosam_mm.utils.io import write_text
 from cosam_mm.utils.messages import name_some
 
 from . import page, run_sections
 from .page import Block, Report, Section
-from .work_dir_collection import (
-    ACTION,
-    REID,
-    ReportOptions,
-    WorkDir,
-    collect_work_dir,
-    get_in,
-)
+from .work_dir_collection import ACTION, REID, WorkDir, collect_work_dir, get_in
 
 __all__ = ['build_report', 'missing_of', 'size_advice', 'write_report']
 
@@ -26,15 +19,18 @@ PathLike = Union[str, os.PathLike]
 _MANY_BYTES = 25_000_000
 
 
-def build_report(root: PathLike, options: Optional[ReportOptions] = None,
-                 data_root: Optional[PathLike] = None,
+def build_report(root: PathLike, num_samples: int = 4, with_masks: bool = True,
+                 progress: bool = True, data_root: Optional[PathLike] = None,
                  checkpoint: Optional[PathLike] = None,
                  title: Optional[str] = None) -> Report:
     """Everything that the results in a folder have to show.
 
     Args:
         root: See :func:`.work_dir_collection.collect_work_dir`.
-        options: How much to show.
+        num_samples: Clips or tracklets whose masks are shown, and queries with rank
+            panels of the best and of the worst.
+        with_masks: Whether to run the model for its masks.
+        progress: Show bars.
         data_root: The data set's folder. Default: searched.
         checkpoint: Default: the best one in the folder.
         title: Default: the name of the config, else of the folder.
@@ -44,39 +40,37 @@ def build_report(root: PathLike, options: Optional[ReportOptions] = None,
         ValueError: The folder holds no results. Files that are missing or damaged are
             named in the report instead.
     """
-    options = options or ReportOptions()
     found = collect_work_dir(root, data_root, checkpoint)
     return Report(
         title or found.name or found.root.resolve().name, run_sections.subtitle(found),
         run_sections.headline(found), [
             run_sections.summary_section(found), run_sections.training_section(found),
-            *_result_sections(found, options), run_sections.reproduce_section(found)])
+            *(_section(key, heading, found, num_samples, progress)
+              for key, heading in _topics(found, with_masks)),
+            run_sections.reproduce_section(found)])
 
 
-def _result_sections(found: WorkDir, options: ReportOptions) -> Iterator[Section]:
-    """Sections that apply to what was found."""
+def _topics(found: WorkDir, with_masks: bool) -> Iterator[tuple[str, str]]:
+    """Key and heading of the sections that apply to what was found."""
     if found.score_files or get_in(found.config, 'model', 'cls_head'):
-        yield _section('action', ACTION, found, options)
-    evaluators = found.config.get('test_evaluator') or ()
-    if found.feature_files or any(
-            get_in(one, 'type') == 'ReIDMetric' for one in
-            ([evaluators] if isinstance(evaluators, dict) else evaluators)):
-        yield _section('reid', REID, found, options)
-    if options.with_masks and (found.config_file or found.checkpoint_file):
-        yield _section('masks', 'Masks', found, options)
+        yield 'action', ACTION
+    if found.feature_files or found.reid_evaluator:
+        yield 'reid', REID
+    if with_masks and (found.config_file or found.checkpoint_file):
+        yield 'masks', 'Masks'
 
 
-def _section(key: str, title: str, found: WorkDir, options: ReportOptions) -> Section:
+def _section(key: str, heading: str, *settings: Any) -> Section:
     """A section of a module of its own, which not every installation can import."""
     try:
         module = import_module(f'{__package__}.{key}_section')
     except ModuleNotFoundError as error:
         if str(error.name).partition('.')[0] == 'cosam_mm':
             raise
-        return Section(key, title, blocks=[page.missing(
-            f'the section "{title}"', f'The package {error.name} is not installed.',
+        return Section(key, heading, blocks=[page.missing(
+            f'the section "{heading}"', f'The package {error.name} is not installed.',
             "pip install 'cosam_mm[action]'")])
-    return Section(key, title, *module.build_section(found, options))
+    return Section(key, heading, *module.build_section(*settings))
 
 
 def missing_of(report: Report) -> Iterator[Block]:

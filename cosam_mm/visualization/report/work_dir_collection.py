@@ -21,7 +21,7 @@ from mmengine.config import Config
 from cosam_mm.utils.config import config_of_checkpoint
 from cosam_mm.utils.io import read_checkpoint
 
-__all__ = ['ACTION', 'REID', 'ReportOptions', 'WorkDir', 'collect_work_dir', 'get_in']
+__all__ = ['ACTION', 'REID', 'WorkDir', 'collect_work_dir', 'get_in']
 
 PathLike = Union[str, os.PathLike]
 
@@ -33,21 +33,6 @@ _STAMP = re.compile(r'\d{8}_\d{6}')
 _CHECKPOINTS = ('best_', 'epoch_', 'iter_')
 _SCORES = {'sample_id', 'score', 'label'}
 _FEATURES = {'feature', 'pid', 'camid'}
-
-
-@dataclass(frozen=True)
-class ReportOptions:
-    """How much a report shows.
-
-    Attributes:
-        num_samples: Clips or tracklets whose masks are shown, and queries with rank
-            panels of the best and of the worst.
-        with_masks: Whether to run the model for its masks.
-        progress: Show bars.
-    """
-    num_samples: int = 4
-    with_masks: bool = True
-    progress: bool = True
 
 
 @dataclass(frozen=True)
@@ -102,6 +87,15 @@ class WorkDir:
         if self.feature_files or kind == 'VideoReID':
             return REID
         return ACTION * bool(self.score_files or kind.startswith('Recognizer'))
+
+    @property
+    def reid_evaluator(self) -> Mapping:
+        """Settings of the config's ``ReIDMetric``; empty if there is none."""
+        evaluators = self.config.get('test_evaluator')
+        if not isinstance(evaluators, (list, tuple)):
+            evaluators = [evaluators]
+        return next((one for one in evaluators if get_in(one, 'type') == 'ReIDMetric'),
+                    {})
 
     @property
     def started(self) -> Optional[datetime]:
@@ -172,19 +166,19 @@ def collect_work_dir(root: PathLike, data_root: Optional[PathLike] = None,
     if data_root is not None and not Path(data_root).is_dir():
         raise FileNotFoundError(f'There is no data set folder {data_root}.')
     files = list(_walk(root, Path(data_root or root / 'data')))
-    damaged = _Damaged()
+    damaged = []
     weights, content = _best_checkpoint(files, damaged) if checkpoint is None else (
         Path(checkpoint), read_checkpoint(checkpoint))
     config_file, config = _find_config(files, weights, damaged)
     arrays = _by_age(path for path in files if path.suffix == '.npz')[::-1]
-    names = {path: damaged.try_to(_array_names, path) or set() for path in arrays}
+    names = {path: _try(_array_names, path, damaged) or set() for path in arrays}
     found = WorkDir(
         root, config_file, config, _find_data_root(root, data_root, config), weights,
         content, _in_time(path for path in files if path.name == 'scalars.json'),
         tuple(_test_logs(files)),
         tuple(path for path in arrays if names[path] >= _SCORES),
         tuple(path for path in arrays if names[path] >= _FEATURES),
-        tuple(damaged.files))
+        tuple(damaged))
     if not any((config_file, weights, found.training_logs, found.test_logs,
                 found.score_files, found.feature_files, found.damaged)):
         raise ValueError(
@@ -194,19 +188,13 @@ def collect_work_dir(root: PathLike, data_root: Optional[PathLike] = None,
     return found
 
 
-class _Damaged:
-    """Files that could not be read, with the reason."""
-
-    def __init__(self) -> None:
-        self.files: list[tuple[Path, str]] = []
-
-    def try_to(self, read: Callable[[Path], Any], path: Path) -> Any:
-        """What ``read`` makes of a file, or None."""
-        try:
-            return read(path)
-        except (ValueError, OSError) as error:
-            self.files.append((path, str(error)))
-            return None
+def _try(read: Callable[[Path], Any], path: Path, damaged: list) -> Any:
+    """What ``read`` makes of a file; None if it is damaged."""
+    try:
+        return read(path)
+    except (ValueError, OSError) as error:
+        damaged.append((path, str(error)))
+        return None
 
 
 def _walk(root: Path, data_root: Path) -> Iterator[Path]:
@@ -248,14 +236,14 @@ def _by_age(paths: Iterable[Path]) -> list[Path]:
 # -- each kind of file ---------------------------------------------------------------
 
 
-def _best_checkpoint(files: list[Path], damaged: _Damaged
+def _best_checkpoint(files: list[Path], damaged: list
                      ) -> tuple[Optional[Path], Any]:
     """The newest of the first kind of checkpoint that can be read, and its content."""
     for start in _CHECKPOINTS:
         for path in reversed(_by_age(
                 path for path in files
                 if path.suffix == '.pth' and path.name.startswith(start))):
-            content = damaged.try_to(read_checkpoint, path)
+            content = _try(read_checkpoint, path, damaged)
             if content is not None:
                 return path, content
     return None, None
@@ -273,21 +261,21 @@ def _read_config(path: Path) -> Config:
     return config
 
 
-def _find_config(files: list[Path], checkpoint: Optional[Path], damaged: _Damaged
+def _find_config(files: list[Path], checkpoint: Optional[Path], damaged: list
                  ) -> tuple[Optional[Path], Config]:
     """The newest config: beside the checkpoint, else of a run, else anywhere."""
     def rank(path: Path) -> tuple:
         is_beside = checkpoint is not None and path.parent == checkpoint.parent
         return is_beside, path.parent.name != 'vis_data', _start_time(path), str(path)
 
-    own = _Damaged()
+    own = []
     for path in sorted((path for path in files if path.suffix == '.py'), key=rank,
                        reverse=True):
-        config = own.try_to(_read_config, path)
+        config = _try(_read_config, path, own)
         if config is not None:
             return path, config
     # A script of the user's own is no damaged config where there is a whole one.
-    damaged.files += own.files
+    damaged += own
     return None, Config()
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from cosam_mm.evaluation.metrics.action_metric import save_scores
 from cosam_mm.visualization.report.report_builder import build_report, write_report
-from cosam_mm.visualization.report.work_dir_collection import ReportOptions
 from tests.action_data import write_data_root
 from tests.report_content import read_image, sections_of
 
@@ -198,7 +197,7 @@ def test_section_of_a_full_test_is_small(tmp_path, num_classes, num_clips, limit
           unreadable=np.zeros(num_clips, bool),
           sample_id=[f'ACertainClass{k}/v_ACertainClass{k}_g01_c{i}'
                      for i, k in enumerate(label)])
-    report = build_report(tmp_path, ReportOptions(with_masks=False, progress=False))
+    report = build_report(tmp_path, with_masks=False, progress=False)
     assert write_report(report, tmp_path / 'r.html') < limit
     text = (tmp_path / 'r.html').read_text()
     assert text.count('<tr>') > num_clips

@@ -11,7 +11,6 @@ import torch
 from cosam_mm.visualization.report import page
 from cosam_mm.visualization.report.page import Report
 from cosam_mm.visualization.report.report_builder import build_report, write_report
-from cosam_mm.visualization.report.work_dir_collection import ReportOptions
 from tests.report_content import View, parse_page, sections_of, simple
 from tests.training_logs import epochs, train_line, val_line, write_log
 from tests.work_dir_data import (
@@ -25,7 +24,7 @@ from tests.work_dir_data import (
     write_work_dir,
 )
 
-QUIET = ReportOptions(with_masks=False, progress=False)
+QUIET = dict(with_masks=False, progress=False)
 
 
 @pytest.fixture
@@ -96,7 +95,7 @@ def test_data_root_is_given_or_beside_or_configured(root, tmp_path):
     assert files_of(root, data_root=tmp_path / 'named')[0]['Data set'] == str(
         tmp_path / 'named')
     with pytest.raises(FileNotFoundError, match='gone'):
-        build_report(root, QUIET, data_root=tmp_path / 'gone')
+        build_report(root, **QUIET, data_root=tmp_path / 'gone')
 
 
 def test_checkpoint_is_the_given_or_the_next_that_can_be_read(root, tmp_path):
@@ -104,10 +103,10 @@ def test_checkpoint_is_the_given_or_the_next_that_can_be_read(root, tmp_path):
     files, _ = files_of(root, checkpoint=tmp_path / 'other.pth')
     assert files['Checkpoint'] == str(tmp_path / 'other.pth')
     with pytest.raises(FileNotFoundError, match='gone'):
-        build_report(root, QUIET, checkpoint=tmp_path / 'gone.pth')
+        build_report(root, **QUIET, checkpoint=tmp_path / 'gone.pth')
     torch.save(Bomb(tmp_path / 'proof'), tmp_path / 'bomb.pth')
     with pytest.raises(ValueError, match='refused'):
-        build_report(root, QUIET, checkpoint=tmp_path / 'bomb.pth')
+        build_report(root, **QUIET, checkpoint=tmp_path / 'bomb.pth')
     assert not (tmp_path / 'proof').exists()
     broken = root / 'run' / 'best_acc_top1_epoch_20.pth'
     broken.write_bytes(broken.read_bytes()[:500])
@@ -125,7 +124,7 @@ def test_checkpoint_is_read_once(root, monkeypatch):
     reads, load = [], torch.load
     monkeypatch.setattr(torch, 'load', lambda path, *args, **options: (
         reads.append(path), load(path, *args, **options))[1])
-    build_report(root, ReportOptions(progress=False))
+    build_report(root, progress=False)
     assert len(reads) == 1
 
 
@@ -173,16 +172,16 @@ def test_what_is_no_config(tmp_path, text):
 def test_folders_without_results(tmp_path):
     (tmp_path / 'a.json').write_text('{"a": 1}')
     with pytest.raises(ValueError, match='--work-dir'):
-        build_report(tmp_path, QUIET)
+        build_report(tmp_path, **QUIET)
     with pytest.raises(FileNotFoundError, match='gone'):
-        build_report(tmp_path / 'gone', QUIET)
+        build_report(tmp_path / 'gone', **QUIET)
 
 
 # -- summary and reproduction ----------------------------------------------------------
 
 
 def test_summary_says_what_was_written_down(root):
-    report = build_report(root, QUIET)
+    report = build_report(root, **QUIET)
     checkpoint = root / 'run' / 'best_acc_top1_epoch_20.pth'
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:12]
     assert (report.title, report.subtitle) == (
@@ -230,7 +229,7 @@ def test_summary_of_reid(tmp_path):
         'reid/num_queries': 180., 'reid/num_unreadable': 0.,
         'reid/protocol': 'gallery without queries',
         'reid/split': '', 'reid/dataset': 'mars'}))
-    report = build_report(tmp_path, QUIET, title='Mine')
+    report = build_report(tmp_path, **QUIET, title='Mine')
     assert report.title == 'Mine'
     assert list(report.headline) == [
         ('mAP', '50.0 %'), ('R1', '25.0 %'), ('mAP, re-ranked', '75.0 %')]
@@ -243,11 +242,11 @@ def test_summary_of_reid(tmp_path):
 def test_metrics_are_of_all_splits_then_of_tests_then_of_validations(root):
     splits = {'acc/top1': dict(splits=[.5, .75], mean=.625)}
     (root / 'all_splits.json').write_text(json.dumps(splits))
-    assert build_report(root, QUIET).headline == [
+    assert build_report(root, **QUIET).headline == [
         ('Top-1 accuracy, mean of the splits', '62.5 %')]
     (root / 'all_splits.json').write_text('{"acc/top1": {}}')  # none of ours
-    assert build_report(root, QUIET).headline[0] == ('Top-1 accuracy', '75.0 %')
-    assert build_report(root / 'run', QUIET).headline == [
+    assert build_report(root, **QUIET).headline[0] == ('Top-1 accuracy', '75.0 %')
+    assert build_report(root / 'run', **QUIET).headline == [
         ('Top-1 accuracy in validation', '25.0 %')]
     why, how = sections_of(root / 'run')['Summary'].missing['metrics of a test']
     assert 'No test' in why
