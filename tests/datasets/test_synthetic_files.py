@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from functools import partial
 
 import cv2
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
-from cosam_mm.datasets.reid import MARS, TrackletFolder
+from cosam_mm.datasets.reid import MARS
 from cosam_mm.datasets.synthetic.action_dataset_files import (
     clip_name,
     generate_action_dataset,
@@ -342,15 +341,6 @@ def test_mars_reads_it(reid_root, subset, query_in_gallery, num_tracklets, pids)
     assert {item['camid'] for item in items} == {1, 2}
 
 
-def test_tracklet_folder_reads_the_images(reid_root, tmp_path):
-    """The layout of folders is another one; the images are the same."""
-    for path in sorted((reid_root / 'bbox_train').rglob('*.jpg')):
-        folder = tmp_path / path.name[:4] / path.name[5] / path.name[7:11]
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / path.name).symlink_to(path)
-    assert len(TrackletFolder(str(tmp_path), 'train', train_fraction=1.0)) == 12
-
-
 def test_size_and_difficulty_reach_the_images(tmp_path):
     root = generate_reid_dataset(tmp_path, 1, 1, 2, size=(48, 20), num_distractors=0,
                                  num_junk=0, difficulty=EASY)
@@ -358,44 +348,6 @@ def test_size_and_difficulty_reach_the_images(tmp_path):
     assert cv2.imread(str(next(root.rglob('*.jpg')))).shape == (48, 20, 3)
     assert (root / 'info' / 'attributes.csv').read_text() == (
         'pid,handbag,backpack,hat,umbrella\n1,0,0,0,0\n2,0,0,0,0\n')
-
-
-def colour_histogram(paths):
-    """Colours of the middle columns in six stripes, after balancing out the light."""
-    frames = read_images(paths).astype(float)
-    frames = np.clip(frames * (110 / frames.mean(axis=(0, 1, 2))), 0, 255)[:, :, 8:24]
-    stripes = (np.histogramdd(part.reshape(-1, 3), bins=[np.arange(0, 257, 64)] * 3)[0]
-               for part in np.array_split(frames, 6, axis=1))
-    return np.sqrt(np.concatenate([stripe.ravel() for stripe in stripes]))
-
-
-def rank1(root, describe):
-    subsets = []
-    for subset in ('query', 'gallery'):
-        dataset = MARS(str(root), subset, expected_counts=None)
-        items = [dataset.get_data_info(k) for k in range(len(dataset))]
-        features = np.array([describe(item['img_paths']) for item in items])
-        features /= np.linalg.norm(features, axis=1, keepdims=True)
-        subsets.append((items, features))
-    hits = 0
-    for item, feature in zip(*subsets[0]):
-        distances = [
-            (np.linalg.norm(feature - other), candidate['pid'])
-            for candidate, other in zip(*subsets[1])
-            if (candidate['pid'], candidate['camid']) != (item['pid'], item['camid'])]
-        hits += min(distances)[1] == item['pid']
-    return hits / len(subsets[0][0])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('seed', [0, 1])
-def test_colour_alone_is_better_than_chance_and_not_enough(tmp_path, seed):
-    start = time.process_time()
-    root = generate_reid_dataset(tmp_path / 'set', seed=seed)
-    assert time.process_time() - start < 60
-    rng = np.random.default_rng(0)
-    assert rank1(root, lambda paths: rng.standard_normal(8)) < 0.08
-    assert 0.15 < rank1(root, colour_histogram) < 0.6
 
 
 # Ground truth of the files.

@@ -21,7 +21,6 @@ _POLYGONS = {
     'fin': [(-0.9, 0.3), (-0.4, -0.85), (0.25, -0.45), (0.95, -0.3), (0.45, 0.8),
             (-0.3, 0.5)],
 }
-SHAPES = tuple(_POLYGONS)
 _OVERSAMPLING = 4
 
 # Of the occluder: lengths are shares of the frame's height, durations of the clip.
@@ -31,36 +30,19 @@ _DURATION_IN_OR_OUT = (0.15, 0.3)
 _STAY = (0.15, 0.35)
 
 
-def _stripes(u, v, period, phase):
-    return np.sin(2 * np.pi * u / period + phase) > 0
-
-
-def _checks(u, v, period, phase):
-    return np.sin(2 * np.pi * u / period + phase) * np.sin(2 * np.pi * v / period) > 0
-
-
-def _dots(u, v, period, phase):
-    return np.cos(2 * np.pi * u / period + phase) + np.cos(
-        2 * np.pi * v / period) > 0.5
-
-
-def _halves(u, v, period, phase):
-    return v > 0.3 * np.sin(phase)
-
-
-_TEXTURES = (_stripes, _checks, _dots, _halves)
-
-
-def _polygon_mask(shape: str, side: int, shrink: float) -> np.ndarray:
-    """Fill a polygon, (side, side) uint8 0 or 1, unit circle = the inner square."""
-    corners = (np.asarray(_POLYGONS[shape]) * shrink + 1) * side / 2
-    mask = np.zeros((side, side), np.uint8)
-    cv2.fillPoly(mask, [np.round(corners).astype(np.int32)], 1)
-    return mask
+# Two-valued patterns of u, v in -1 to 1, with a period and a phase.
+_TEXTURES = (
+    lambda u, v, period, phase: np.sin(2 * np.pi * u / period + phase) > 0,
+    lambda u, v, period, phase: (
+        np.sin(2 * np.pi * u / period + phase) * np.sin(2 * np.pi * v / period) > 0),
+    lambda u, v, period, phase: (
+        np.cos(2 * np.pi * u / period + phase) + np.cos(2 * np.pi * v / period) > 0.5),
+    lambda u, v, period, phase: v > 0.3 * np.sin(phase),
+)
 
 
 def _texture(rng: np.random.Generator, side: int) -> np.ndarray:
-    """Two-valued pattern (side, side) bool at a random tilt."""
+    """A random pattern (side, side) bool at a random tilt."""
     v, u = np.mgrid[-1:1:side * 1j, -1:1:side * 1j]
     tilt = rng.uniform(0, 2 * np.pi)
     u, v = u * np.cos(tilt) - v * np.sin(tilt), u * np.sin(tilt) + v * np.cos(tilt)
@@ -83,8 +65,10 @@ def make_sprite(rng: np.random.Generator, radius: float, colours: np.ndarray,
     """
     half = int(np.ceil(radius))
     side = 2 * half * _OVERSAMPLING
-    shape = SHAPES[rng.integers(len(SHAPES))]
-    body = _polygon_mask(shape, side, radius / half)
+    polygon = np.asarray(list(_POLYGONS.values())[rng.integers(len(_POLYGONS))])
+    corners = (polygon * (radius / half) + 1) * side / 2
+    body = np.zeros((side, side), np.uint8)
+    cv2.fillPoly(body, [np.round(corners).astype(np.int32)], 1)
     colour = np.where(_texture(rng, side)[..., None], *np.asarray(colours, float))
     if outline is not None:
         rim = max(3, round(0.16 * side / 2)) | 1

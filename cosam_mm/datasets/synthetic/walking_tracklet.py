@@ -119,35 +119,29 @@ def _cast_shadow(frames: np.ndarray, view: View, person: Person) -> None:
         frame *= 1 - 0.45 * shadow[..., None]
 
 
-def _beside(walk: _Walk, x: np.ndarray, nearness: float, yaw: float, lift: float,
-            depth: float) -> View:
-    """View of another walker.
+def _add_walker(canvas: Canvas, walk: _Walk, rng: np.random.Generator, x: float,
+                nearness: float, lift: float, depth: float) -> None:
+    """Render somebody else who crosses the image.
 
     Args:
+        canvas: What is rendered so far.
         walk: The person's walk.
-        x: (T,) metres to the right of the person.
+        rng: Source of randomness.
+        x: Metres to the right of the person, halfway.
         nearness: Size as a factor of the size beside the person.
-        yaw: Which way they walk.
         lift: Metres their ground lies above the person's in the image.
         depth: Metres towards the camera.
     """
-    view = walk.view
-    shift = view.scale[:, None] * np.stack([x, np.full_like(x, -lift)], axis=-1)
-    return view._replace(
-        yaw=np.full_like(x, yaw), scale=view.scale * nearness,
-        origin=view.origin + shift, depth=depth)
-
-
-def _add_walker(canvas: Canvas, walk: _Walk, rng: np.random.Generator, x: float,
-                nearness: float, lift: float, depth: float) -> None:
-    """Render somebody else who crosses the image and is at ``x`` halfway."""
-    other = generate_person(rng)
+    other, view = generate_person(rng), walk.view
     num_frames = len(walk.phase)
     time = (np.arange(num_frames) - num_frames / 2) / FRAMES_PER_SECOND
     yaw = rng.choice((0, np.pi)) + rng.normal(0, 0.4)
-    offset = x + _speed(other) * np.cos(yaw) * time - (walk.passed - walk.passed.mean())
+    across = x + _speed(other) * np.cos(yaw) * time - (walk.passed - walk.passed.mean())
     phase = 2 * np.pi * (rng.random() + other.cadence * time)
-    render_body(canvas, other, phase, _beside(walk, offset, nearness, yaw, lift, depth))
+    shift = np.stack([across, np.full_like(across, -lift)], axis=-1)
+    render_body(canvas, other, phase, view._replace(
+        yaw=np.full_like(across, yaw), scale=view.scale * nearness,
+        origin=view.origin + view.scale[:, None] * shift, depth=depth))
 
 
 def _add_walkers(canvas: Canvas, walk: _Walk, camera: Camera,
