@@ -1,1 +1,1 @@
-"""The tables of the papers: what to run for them, what was measured, how it reads."""
+"""The papers' tables: experiments, recorded results, and the page of both."""

@@ -1,35 +1,46 @@
 """What is trained and tested for a row of a table: an experiment, by its name.
 
 Experiments on the real data sets are the configs of this project, under their names.
-Those on drawn data stand in one file, ``configs/tables/drawn.yml``, as changes to a
+Those on synthetic data stand in one file, ``tables/synthetic.yml``, as changes to a
 config, since they differ from one another in a line or two::
 
     runs:
       resnet14_tp_demo:
         task: reid
         config: configs/reid/resnet14_tp_demo.py
-        draw: {kind: reid}
+        synthetic: {kind: reid}
         options: {train_cfg.max_epochs: 40}
       resnet14_ta_demo:
         like: resnet14_tp_demo              # all of it, but for what follows
         options: {model.aggregation.type: TemporalAttentionAggregation}
 """
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Union
 
 import yaml
 from mmengine.config import Config
 
-from .table import Row
+from cosam_mm.datasets.preparation import (
+    index_videos,
+    locate_clips,
+    parse_hmdb51_splits,
+    write_classes,
+    write_video_lists,
+)
+from cosam_mm.datasets.synthetic.action_dataset_files import generate_action_dataset
+from cosam_mm.datasets.synthetic.motion_clip import ClutterConfig
+from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
+from cosam_mm.datasets.synthetic.walking_tracklet import Difficulty
 
-__all__ = ['Experiment', 'experiment_config', 'load_drawn', 'paper_experiment']
+from .table import Row, read_yaml
+
+__all__ = ['Experiment', 'experiment_config', 'generate_data', 'load_synthetic',
+           'paper_experiment']
 
 TASKS = ('action', 'reid', 'masks')
-_KEYS = {'like', 'task', 'config', 'options', 'draw', 'test', 'splits', 'training',
-         'start'}
-_PLACES = ('configs/{}.py', 'configs/reid/{}.py')
 
 
 @dataclass(frozen=True)
@@ -38,14 +49,14 @@ class Experiment:
 
     Args:
         name: Its own, which its results bear.
-        task: 'action', 'reid', 'masks', which holds the attention of all checkpoints
-            against silhouettes, or 'cost', which trains nothing.
+        task: 'action', 'reid', 'masks', which compares the attention of all checkpoints
+            with silhouettes, or 'cost', which trains nothing.
         config: Path of the config, from the root of the checkout.
         options: Settings of the config to override, by dotted keys.
-        draw: The drawn data set: ``kind`` is 'reid' or 'action'; ``test`` holds what
-            is different for the test, if anything; the rest goes to the function that
-            draws it. None: the config's data.
-        test: Further arguments of ``tools/test.py``, or of ``evaluate_masks.py``.
+        synthetic: Options of the synthetic data: ``kind`` is 'reid' or 'action';
+            ``test`` holds what is different for the test, if anything; see
+            :func:`generate_data` for the rest. None: the config's data.
+        test: Further arguments of ``tools/test.py``, or of ``evaluate_masks``.
         splits: Official splits to train and test on; empty: the config's own.
         training: Name of what is trained; '': ``name``. Experiments that differ in
             their tests alone share it.
@@ -57,27 +68,27 @@ class Experiment:
     task: str
     config: str
     options: dict = field(default_factory=dict)
-    draw: Optional[dict] = None
-    test: tuple = ()
-    splits: tuple = ()
+    synthetic: Optional[dict] = None
+    test: Sequence[str] = ()
+    splits: Sequence[int] = ()
     training: str = ''
     start: str = ''
 
     @property
     def data(self) -> str:
         """'paper' or 'demo'."""
-        return 'paper' if self.draw is None else 'demo'
+        return 'paper' if self.synthetic is None else 'demo'
 
     @property
-    def train_draw(self) -> Optional[dict]:
-        """The drawn data set to train on."""
-        return self.draw and {key: value for key, value in self.draw.items()
-                              if key != 'test'}
+    def train_data(self) -> Optional[dict]:
+        """Options of the synthetic data to train on."""
+        return self.synthetic and {key: value for key, value in self.synthetic.items()
+                                   if key != 'test'}
 
     @property
-    def test_draw(self) -> Optional[dict]:
-        """The drawn data set to test on."""
-        return self.draw and {**self.train_draw, **self.draw.get('test', {})}
+    def test_data(self) -> Optional[dict]:
+        """Options of the synthetic data to test on."""
+        return self.synthetic and {**self.train_data, **self.synthetic.get('test', {})}
 
 
 def experiment_config(experiment: Experiment, root: Path) -> Config:
@@ -89,9 +100,8 @@ def experiment_config(experiment: Experiment, root: Path) -> Config:
     """
     file = root / experiment.config
     if not file.is_file():
-        raise FileNotFoundError(
-            f'Experiment {experiment.name!r} needs the config {experiment.config}, '
-            'which is not there.')
+        raise FileNotFoundError(f'Experiment {experiment.name!r} needs the config '
+                                f'{experiment.config}, which does not exist.')
     cfg = Config.fromfile(str(file))
     try:
         cfg.merge_from_dict(copy.deepcopy(experiment.options))
@@ -115,104 +125,124 @@ def paper_experiment(row: Row, task: str, root: Path) -> Experiment:
     Raises:
         FileNotFoundError: There is no config of that name.
     """
-    for place in _PLACES:
-        config = place.format(row.run)
-        if (root / config).is_file():
-            break
-    else:
-        raise FileNotFoundError(
-            f'There is no config of experiment {row.run!r}: looked for '
-            f'{" and ".join(place.format(row.run) for place in _PLACES)}.')
+    configs = [f'configs/{folder}{row.run}.py' for folder in ('', 'reid/')]
+    config = next((path for path in configs if (root / path).is_file()), None)
+    if config is None:
+        raise FileNotFoundError(f'There is no config of experiment {row.run!r}: '
+                                f'neither {" nor ".join(configs)}.')
+    name = row.record_name('paper')
     if task == 'cost':
-        return Experiment(row.record_name('paper'), task, config,
-                          dict(map(_setting, row.test[1:])), training=row.run)
+        settings = (word.partition('=')[::2] for word in row.test[1:])
+        options = {key: yaml.safe_load(value) for key, value in settings}
+        return Experiment(name, task, config, options, training=row.run)
     splits = ()
     if '--all-splits' in row.test:
         cfg = Config.fromfile(str(root / config))
         splits = tuple(range(1, cfg.get('num_splits', 1) + 1))
-    return Experiment(
-        row.record_name('paper'), task, config,
-        test=tuple(word for word in row.test if word != '--all-splits'),
-        splits=splits, training=row.run)
+    test = tuple(word for word in row.test if word != '--all-splits')
+    return Experiment(name, task, config, test=test, splits=splits, training=row.run)
 
 
-def _setting(word: str) -> tuple[str, object]:
-    """Key and value of ``key=value``, as on the command line."""
-    key, _, value = word.partition('=')
-    return key, yaml.safe_load(value)
+# -- experiments on synthetic data ---------------------------------------------
 
 
-def load_drawn(path: Path) -> dict[str, Experiment]:
-    """The experiments on drawn data, by name.
+def load_synthetic(path: Path) -> dict[str, Experiment]:
+    """The experiments on synthetic data, by name.
 
     Args:
-        path: A file as ``configs/tables/drawn.yml``, see the module.
+        path: A file as ``tables/synthetic.yml``, see the module.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no such list, or an entry of it is wrong; the message
-            names it.
+        ValueError: An entry is wrong; the message names file and entry.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f'There is no list of experiments {path}.')
-    content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    if not isinstance(content, dict) or not isinstance(content.get('runs'), dict):
+    runs = read_yaml(path).get('runs')
+    if not isinstance(runs, dict):
         raise ValueError(f"{path} needs a mapping 'runs' of names to experiments.")
-    resolved: dict[str, dict] = {}
-    for name in content['runs']:
-        _resolve(name, content['runs'], resolved, (), path)
-    for name in resolved:
-        _check_start(name, resolved, path)
-    return {name: _experiment(name, entry, path) for name, entry in resolved.items()}
+    experiments = {}
+    for name in runs:
+        try:
+            entry = dict(dict(training=name), **_resolve(name, runs, ()))
+            experiments[name] = Experiment(name, **entry)
+            if entry['task'] not in TASKS or not entry['synthetic']:
+                raise ValueError(f'it needs synthetic data and a task among {TASKS}')
+            _check_start(name, runs, ())
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise ValueError(f'{path}: experiment {name!r}: {error}') from error
+    return experiments
 
 
-def _resolve(name: str, runs: dict, resolved: dict, above: tuple, path: Path) -> dict:
+def _resolve(name: str, runs: dict, above: tuple) -> dict:
     """An entry with all that it is like."""
-    if name in resolved:
-        return resolved[name]
-    if name in above:
-        raise ValueError(f'{path}: {" is like ".join((*above, name))}.')
-    if name not in runs:
-        raise ValueError(f'{path}: {above[-1]!r} is like {name!r}, which is not there.')
-    own = runs[name] or {}
-    unknown = sorted(set(own) - _KEYS)
-    if unknown:
-        raise ValueError(f'{path}: {name!r} has the unknown keys {unknown}; allowed '
-                         f'are {sorted(_KEYS)}.')
-    entry = {}
-    if 'like' in own:
-        entry = copy.deepcopy(
-            _resolve(own['like'], runs, resolved, (*above, name), path))
-    for key, value in own.items():
-        if key in ('options', 'draw'):
-            entry[key] = {**entry.get(key, {}), **(value or {})}
-        elif key != 'like':
-            entry[key] = value
-    resolved[name] = entry
-    return entry
+    if name in above or name not in runs:
+        raise ValueError(f'{" is like ".join((*above, name))}, which is '
+                         f'{"a circle" if name in above else "missing"}')
+    own = dict(runs[name] or {})
+    entry = _resolve(own.pop('like'), runs, (*above, name)) if 'like' in own else {}
+    for key in ('options', 'synthetic'):
+        if key in own:
+            own[key] = {**entry.get(key, {}), **(own[key] or {})}
+    return {**entry, **own}
 
 
-def _check_start(name: str, resolved: dict, path: Path) -> None:
+def _check_start(name: str, runs: dict, above: tuple) -> None:
     """Follow a training's starts to one that has none."""
-    passed = [name]
-    while start := resolved[passed[-1]].get('start'):
-        if start not in resolved:
-            raise ValueError(f'{path}: {passed[-1]!r} starts with {start!r}, which is '
-                             'not there.')
-        passed.append(start)
-        if start in passed[:-1]:
-            raise ValueError(f'{path}: {" starts with ".join(passed)}.')
+    start = _resolve(name, runs, ()).get('start') if name in runs else None
+    if name in above or name not in runs:
+        raise ValueError(f'{" starts with ".join((*above, name))}, which is '
+                         f'{"a circle" if name in above else "missing"}')
+    if start:
+        _check_start(start, runs, (*above, name))
 
 
-def _experiment(name: str, entry: dict, path: Path) -> Experiment:
-    missing = [key for key in ('task', 'config', 'draw') if key not in entry]
-    if missing:
-        raise ValueError(f'{path}: {name!r} lacks {missing}.')
-    if entry['task'] not in TASKS:
-        raise ValueError(f'{path}: {name!r} has the task {entry["task"]!r}; allowed '
-                         f'are {TASKS}.')
-    return Experiment(
-        name, entry['task'], entry['config'], dict(entry.get('options', {})),
-        dict(entry['draw']), tuple(entry.get('test', ())),
-        tuple(entry.get('splits', ())), entry.get('training', name),
-        entry.get('start', ''))
+def generate_data(options: dict, folder: Path) -> Path:
+    """Generate the synthetic data of an experiment, unless they are there.
+
+    Args:
+        options: ``kind``, 'reid' or 'action'; the rest says how difficult, each from 0
+            to 1: clutter and occlusion, of persons accessories and misalignment, too;
+            and of clips the ``size``, width and height in pixels, ``clips_per_class``,
+            and the ``seed`` of the data.
+        folder: Folder of all synthetic data.
+
+    Returns:
+        The data set's folder.
+
+    Raises:
+        ValueError: There is no such kind or difficulty.
+    """
+    levels = {key: value for key, value in options.items() if key != 'kind'}
+    generate = dict(reid=_generate_persons, action=_generate_clips).get(
+        options.get('kind'))
+    if generate is None:
+        raise ValueError(f"Synthetic data need a kind of 'reid' or 'action', got "
+                         f'{options!r}.')
+    parts = [options['kind'], *(key + _short(levels[key]) for key in sorted(levels))]
+    try:
+        return generate(folder / '_'.join(parts), **levels)
+    except TypeError as error:
+        raise ValueError(
+            f'The options {options!r} of synthetic data do not fit: {error}') from error
+
+
+def _short(value: Union[float, Sequence[int]]) -> str:
+    """A level, or a size, as part of a name."""
+    return 'x'.join(map(str, value)) if isinstance(value, (list, tuple)) \
+        else f'{value:g}'
+
+
+def _generate_persons(folder: Path, **levels: float) -> Path:
+    return generate_reid_dataset(folder, difficulty=Difficulty(**levels))
+
+
+def _generate_clips(folder: Path, clutter: float = 0.5, occlusion: float = 0.0,
+                    size: Sequence[int] = (96, 72), clips_per_class: int = 60,
+                    seed: int = 0) -> Path:
+    out = generate_action_dataset(folder, clips_per_class, seed, size=tuple(size),
+                                  clutter=ClutterConfig.scaled(clutter),
+                                  occlusion=occlusion)
+    lists = parse_hmdb51_splits(out / 'splits', name='demo')
+    located = locate_clips(lists, index_videos(out / 'videos'))
+    write_classes(out, lists)
+    write_video_lists(out, lists, located.found)
+    return out

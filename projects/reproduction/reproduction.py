@@ -1,8 +1,10 @@
-"""Tables, their experiments, and the results that are on record, together.
+"""Tables, their experiments, and the recorded results, together.
 
-    configs/tables/<table>.yml      rows: the paper's numbers, names of experiments
-    configs/tables/drawn.yml        the experiments on drawn data
-    docs/results/<data>/<name>.json results: the only numbers that count as measured
+    tables/<table>.yml         rows: the paper's numbers, names of experiments
+    tables/synthetic.yml       the experiments on synthetic data
+    results/<data>/<name>.json results: the only numbers that count as measured
+    results/notes/<table>.md   texts on them
+    results.md                 the page made of all these
 """
 import platform
 import shlex
@@ -10,86 +12,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Optional, Union
+from typing import Optional
 
 import mmengine
 import numpy
 import torch
 
-from cosam_mm.datasets.preparation import (
-    index_videos,
-    locate_clips,
-    parse_hmdb51_splits,
-    write_classes,
-    write_video_lists,
-)
-from cosam_mm.datasets.synthetic.action_dataset_files import generate_action_dataset
-from cosam_mm.datasets.synthetic.motion_clip import ClutterConfig
-from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
-from cosam_mm.datasets.synthetic.walking_tracklet import Difficulty
+from cosam_mm.utils.io import write_text
 from cosam_mm.version import __version__
 from cosam_mm.visualization.curves import save_figure
 
-from .experiment import Experiment, load_drawn, paper_experiment
+from .experiment import Experiment, load_synthetic, paper_experiment
+from .plots import Plot, result_plots
+from .presentation import results_page
 from .record import Record, SeedResult, load_record, save_record
-from .result_plots import result_plots
-from .results_page import make_results_page, read_notes
 from .running import Run
 from .table import DATA, Row, Table, load_table
 
-__all__ = ['Reproduction', 'draw_data']
+__all__ = ['FOLDER', 'Reproduction']
 
-DRAWN = 'drawn.yml'
-
-
-def draw_data(draw: dict, folder: Path) -> Path:
-    """Draw the data of an experiment, unless they are there.
-
-    Args:
-        draw: ``kind``, 'reid' or 'action'; the rest says how difficult, each from 0 to
-            1: clutter and occlusion, of persons accessories and misalignment, too; and
-            of clips the ``size``, width and height in pixels, ``clips_per_class``, and
-            the ``seed`` of the data.
-        folder: Folder of all drawn data.
-
-    Returns:
-        The data set's folder.
-
-    Raises:
-        ValueError: There is no such kind or difficulty.
-    """
-    levels = {key: value for key, value in draw.items() if key != 'kind'}
-    draw_set = dict(reid=_draw_persons, action=_draw_clips).get(draw.get('kind'))
-    if draw_set is None:
-        raise ValueError(f"draw needs a kind of 'reid' or 'action', got {draw!r}.")
-    parts = [draw['kind'], *(key + _short(levels[key]) for key in sorted(levels))]
-    try:
-        return draw_set(folder / '_'.join(parts), **levels)
-    except TypeError as error:
-        raise ValueError(f'draw {draw!r} does not fit: {error}') from error
-
-
-def _draw_persons(folder: Path, **levels: float) -> Path:
-    return generate_reid_dataset(folder, difficulty=Difficulty(**levels))
-
-
-def _short(value: Union[float, Sequence[int]]) -> str:
-    """A level, or a size, as part of a name."""
-    return 'x'.join(map(str, value)) if isinstance(value, (list, tuple)) \
-        else f'{value:g}'
-
-
-def _draw_clips(folder: Path, clutter: float = 0.5, occlusion: float = 0.0,
-                size: Sequence[int] = (96, 72), clips_per_class: int = 60,
-                seed: int = 0) -> Path:
-    out = generate_action_dataset(folder, clips_per_class, seed, size=tuple(size),
-                                  clutter=ClutterConfig.scaled(clutter),
-                                  occlusion=occlusion)
-    lists = parse_hmdb51_splits(out / 'splits', name='demo')
-    located = locate_clips(lists, index_videos(out / 'videos'))
-    write_classes(out, lists)
-    write_video_lists(out, lists, located.found)
-    return out
+FOLDER = 'projects/reproduction'
+_SYNTHETIC = 'synthetic.yml'
 
 
 @dataclass(frozen=True)
@@ -106,16 +49,16 @@ class Reproduction:
     data: str = 'paper'
     records: Optional[Path] = None
 
-    def __post_init__(self):
-        if self.data not in DATA:
-            raise ValueError(f'data must be one of {DATA}, got {self.data!r}.')
-
     # -- tables --------------------------------------------------------------
+
+    @property
+    def _tables(self) -> Path:
+        return self.root / FOLDER / 'tables'
 
     def table_names(self) -> list[str]:
         """Names of all tables."""
-        return sorted(path.stem for path in (self.root / 'configs/tables').glob('*.yml')
-                      if path.name != DRAWN)
+        return sorted(path.stem for path in self._tables.glob('*.yml')
+                      if path.name != _SYNTHETIC)
 
     def table(self, name: str) -> Table:
         """A table by its name.
@@ -126,7 +69,22 @@ class Reproduction:
         if name not in self.table_names():
             raise ValueError(f'There is no table {name!r}; there are '
                              f'{", ".join(self.table_names())}.')
-        return load_table(self.root / 'configs/tables' / f'{name}.yml')
+        return load_table(self._tables / f'{name}.yml')
+
+    @cached_property
+    def all_synthetic(self) -> dict[str, Experiment]:
+        """All experiments on synthetic data; read once, for the file is long."""
+        return load_synthetic(self._tables / _SYNTHETIC)
+
+    def synthetic(self, name: str) -> Experiment:
+        """An experiment on synthetic data by its name.
+
+        Raises:
+            ValueError: There is none of that name.
+        """
+        if name not in self.all_synthetic:
+            raise ValueError(f'There is no experiment {name!r} in {_SYNTHETIC}.')
+        return self.all_synthetic[name]
 
     def experiment(self, row: Row, task: str) -> Optional[Experiment]:
         """What a row's results come from; None where it has none on these data.
@@ -137,38 +95,26 @@ class Reproduction:
 
         Raises:
             FileNotFoundError: Its config is not there.
-            ValueError: It is not among the experiments on drawn data.
+            ValueError: It is not among the experiments on synthetic data.
         """
-        if not row.run_name(self.data):
+        name = row.record_name(self.data)
+        if not name:
             return None
         if self.data == 'paper':
             return paper_experiment(row, task, self.root)
-        return replace(self.drawn(row.demo), name=row.record_name('demo'),
-                       test=self.drawn(row.demo).test
-                       + row.test_arguments('demo'))
-
-    def drawn(self, name: str) -> Experiment:
-        """An experiment on drawn data by its name.
-
-        Raises:
-            ValueError: There is none of that name.
-        """
-        if name not in self.all_drawn:
-            raise ValueError(f'There is no experiment {name!r} in '
-                             f'configs/tables/{DRAWN}.')
-        return self.all_drawn[name]
-
-    @cached_property
-    def all_drawn(self) -> dict[str, Experiment]:
-        """All experiments on drawn data; read once, for the file is long."""
-        return load_drawn(self.root / 'configs/tables' / DRAWN)
+        found = self.synthetic(row.demo)
+        return replace(found, name=name,
+                       test=(*found.test, *row.test_arguments('demo')))
 
     # -- results -------------------------------------------------------------
 
+    @property
+    def _results(self) -> Path:
+        return self.records or self.root / FOLDER / 'results'
+
     def record_file(self, name: str) -> Path:
         """Where an experiment's results are, or will be."""
-        folder = self.records or self.root / 'docs/results'
-        return folder / self.data / f'{name}.json'
+        return self._results / self.data / f'{name}.json'
 
     def record(self, name: str) -> Optional[Record]:
         """The results of an experiment; None where there are none.
@@ -179,6 +125,11 @@ class Reproduction:
         file = self.record_file(name)
         return load_record(file) if file.is_file() else None
 
+    def all_records(self) -> dict[str, Record]:
+        """All results on these data, by name."""
+        return {file.stem: load_record(file) for file in
+                sorted((self._results / self.data).glob('*.json'))}
+
     def missing_seeds(self, experiment: Experiment, seeds: Sequence[int]) -> list[int]:
         """Seeds that there are no results of.
 
@@ -188,8 +139,8 @@ class Reproduction:
         record = self.record(experiment.name)
         if record is None:
             return list(seeds)
-        now = (experiment.config, experiment.options, experiment.draw, experiment.start)
-        then = (record.config, record.options, record.draw, record.start)
+        now, then = ((one.config, one.options, one.synthetic, one.start)
+                     for one in (experiment, record))
         if now != then:
             raise ValueError(
                 f'{self.record_file(experiment.name)} holds results of other settings: '
@@ -197,64 +148,51 @@ class Reproduction:
         return [seed for seed in seeds if seed not in record.seeds]
 
     def keep(self, run: Run, result: SeedResult) -> None:
-        """Put the results of a run on record.
+        """Add the result of a run to the record.
 
         Raises:
             ValueError: The record holds results of other versions.
         """
-        experiment, versions = run.experiment, measured_with(run.num_threads)
+        experiment, versions = run.experiment, _versions(run.num_threads)
         record = self.record(experiment.name)
         if record is not None and record.versions != versions:
             raise ValueError(
                 f'{self.record_file(experiment.name)} was made with '
                 f'{record.versions}, this run with {versions}. Keep them apart: '
                 '--records names another folder.')
-        seeds = dict(record.seeds) if record is not None else {}
-        seeds[run.seed] = result
-        command = (f'python tools/reproduce.py --data {self.data} '
+        seeds = {**(record.seeds if record else {}), run.seed: result}
+        command = (f'python -m projects.reproduction --data {self.data} '
                    f'--only {shlex.quote(experiment.name)} --run')
         save_record(Record(
             run=experiment.name, data=self.data, task=experiment.task,
             config=experiment.config, options=experiment.options,
-            draw=experiment.draw, start=experiment.start, command=command,
+            synthetic=experiment.synthetic, start=experiment.start, command=command,
             versions=versions, seeds=seeds),
             self.record_file(experiment.name))
 
-    def records_of(self, table: Table) -> dict[str, Record]:
-        """What is on record for a table's rows, by name."""
-        names = {row.record_name(self.data) for row in table.rows}
-        found = {name: self.record(name) for name in sorted(names) if name}
-        return {name: record for name, record in found.items() if record is not None}
+    # -- page ----------------------------------------------------------------
 
-    def write_page(self) -> Path:
-        """Write ``docs/results.md``, and its plots, from what is on record.
-
-        Returns:
-            The page.
-        """
-        page = self.root / 'docs/results.md'
-        page.write_text(self.page(), encoding='utf-8')
-        for each in result_plots(replace(self, data='demo').record).values():
-            save_figure(each.draw(), page.parent / each.plot.path)
-        return page
+    def _plots(self) -> dict[str, Plot]:
+        return result_plots(replace(self, data='demo').record)
 
     def page(self) -> str:
-        """The text of ``docs/results.md``."""
-        both = [replace(self, data=data) for data in DATA]
-        records = [each.record(file.stem) for each in both for file in
-                   sorted(each.record_file('').parent.glob('*.json'))]
-        plots = {table: [each.plot] for table, each in
-                 result_plots(replace(self, data='demo').record).items()}
-        folder = self.records or self.root / 'docs/results'
-        return make_results_page([self.table(name) for name in self.table_names()],
-                                 records, plots, read_notes(folder / 'notes'))
+        """The text of ``results.md``."""
+        records = {data: replace(self, data=data).all_records() for data in DATA}
+        notes = {path.stem: path.read_text(encoding='utf-8').strip()
+                 for path in sorted((self._results / 'notes').glob('*.md'))}
+        return results_page([self.table(name) for name in self.table_names()], records,
+                            self._plots(), notes)
+
+    def write_page(self) -> None:
+        """Write ``results.md`` and its plots from the recorded results."""
+        write_text(self.root / FOLDER / 'results.md', self.page())
+        for plot in self._plots().values():
+            save_figure(plot.draw(), self.root / FOLDER / plot.path)
 
 
-def measured_with(num_threads: int) -> dict:
+def _versions(num_threads: int) -> dict:
     """What a result depends on beside its config and seed."""
-    device = 'cpu'
-    if torch.cuda.is_available():
-        device = torch.cuda.get_device_name()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'
     return dict(cosam_mm=__version__, torch=torch.__version__,
                 mmengine=mmengine.__version__, numpy=numpy.__version__,
                 python=platform.python_version(),
