@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from benchmarks.figures import Figure, at_least, at_most
 from benchmarks.harness import Options
 from benchmarks.profiling import time_by_operation
-from projects.attention_study.attention_comparison import Shape
+from projects.attention_study.compare_attention import Shape
 from projects.attention_study.measurement import (
     Summary,
     growth_exponent,
@@ -184,11 +184,11 @@ def _memory(setting: _Setting) -> Iterator[Figure]:
 
 
 def _size(shape: Shape, name: str) -> int:
-    return shape.frames if name == 'T' else shape.places
+    return shape.frames if name == 'T' else shape.positions
 
 
 def _fit_for_naive(shapes: list[Shape]) -> list[Shape]:
-    return [shape for shape in shapes if shape.frames * shape.places <= NAIVE_PLACES]
+    return [shape for shape in shapes if shape.frames * shape.positions <= NAIVE_PLACES]
 
 
 def _growth_figure(part: str, cost: str, name: str, exponent: Summary, costs: dict,

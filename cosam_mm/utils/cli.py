@@ -34,7 +34,7 @@ def is_user_mistake(error: BaseException) -> bool:
         last = last.tb_next
     module = last.tb_frame.f_globals.get('__name__', '')
     line = linecache.getline(last.tb_frame.f_code.co_filename, last.tb_lineno)
-    is_ours = module.split('.')[0] in ('cosam_mm', '__main__')
+    is_ours = module.split('.')[0] in ('cosam_mm', 'projects', '__main__')
     return is_ours and line.lstrip().startswith('raise ')
 
 

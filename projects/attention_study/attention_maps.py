@@ -1,7 +1,7 @@
-"""Maps of where a model looks, noted in one pass over a video.
+"""Maps of where a model looks, recorded in one pass over a video.
 
     cosam           the spatial mask of a COSAM
-    nonlocal        what each place of an MMCV non-local block adds to all others
+    nonlocal        what each position of an MMCV non-local block adds to all others
     grad_cam        Grad-CAM of the model's own decision
     feature_energy  mean squared features
     centre          a Gaussian in the middle, the same for every model
@@ -12,7 +12,7 @@ module that is named, they are of its output.
 
 What Grad-CAM explains is, in action recognition, the highest class score. A test
 person of re-identification has no class: it is the similarity (inner product) of the
-tracklet's feature with itself, so that those places count which make up the feature.
+tracklet's feature with itself, so that those positions count which make up the feature.
 """
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -25,10 +25,9 @@ from cosam_mm.layers import COSAM
 from cosam_mm.layers.mask_recording import record_masks
 from cosam_mm.models.reid import VideoReID
 
-from .saliency import attention_received, centre_prior, feature_energy, grad_cam
-
-__all__ = ['MAPS', 'AttentionMap', 'attention_places', 'decision_score', 'offered_maps',
-           'record_attention']
+__all__ = ['MAPS', 'AttentionMap', 'attention_modules', 'attention_received',
+           'centre_prior', 'decision_score', 'feature_energy', 'grad_cam',
+           'offered_maps', 'record_attention']
 
 MAPS = ('cosam', 'nonlocal', 'grad_cam', 'feature_energy', 'centre')
 _OF_FEATURES = ('grad_cam', 'feature_energy')
@@ -40,17 +39,17 @@ class AttentionMap(NamedTuple):
 
     Attributes:
         kind: One of :data:`MAPS`.
-        place: Name of the module; '' for the centre.
+        module: Its name in the model; '' for the centre.
     """
     kind: str
-    place: str
+    module: str
 
 
-def attention_places(model: nn.Module) -> list[str]:
+def attention_modules(model: nn.Module) -> list[str]:
     """Names of a model's COSAMs and non-local blocks.
 
     Example:
-        >>> attention_places(nn.Sequential(nn.Identity(), COSAM(8, 4, (2, 2))))
+        >>> attention_modules(nn.Sequential(nn.Identity(), COSAM(8, 4, (2, 2))))
         ['1']
     """
     return [name for name, module in model.named_modules()
@@ -65,7 +64,7 @@ def offered_maps(model: nn.Module, layers: Optional[Sequence[str]] = None) -> li
         layers: Modules whose features are looked at. Default: the attention's.
     """
     modules = list(model.modules())
-    has_features = bool(attention_places(model) if layers is None else layers)
+    has_features = bool(attention_modules(model) if layers is None else layers)
     has = dict(cosam=any(isinstance(m, COSAM) and m.with_spatial for m in modules),
                nonlocal_=any(isinstance(m, _non_local_kinds()) for m in modules),
                grad_cam=has_features, feature_energy=has_features, centre=True)
@@ -75,7 +74,7 @@ def offered_maps(model: nn.Module, layers: Optional[Sequence[str]] = None) -> li
 def record_attention(model: nn.Module, batch: Mapping, num_clips: int,
                      kinds: Sequence[str], layers: Optional[Sequence[str]] = None
                      ) -> dict[AttentionMap, Tensor]:
-    """Run a model on one video and note its maps.
+    """Run a model on one video and record its maps.
 
     Args:
         model: In evaluation mode. For Grad-CAM a recogniser of MMAction2 or a
@@ -95,7 +94,7 @@ def record_attention(model: nn.Module, batch: Mapping, num_clips: int,
             that are no clips or frames.
     """
     _check_kinds(model, kinds, layers)
-    layers = attention_places(model) if layers is None else layers
+    layers = attention_modules(model) if layers is None else layers
     of_features = layers if set(kinds) & set(_OF_FEATURES) else []
     with ExitStack() as hooks:
         masks = hooks.enter_context(record_masks(model)) if 'cosam' in kinds else None
@@ -117,8 +116,8 @@ def record_attention(model: nn.Module, batch: Mapping, num_clips: int,
     found['grad_cam'] = {
         name: grad_cam(clips[name], _clips(torch.cat(passes), name, num_clips))
         for name, passes in gradients.items()}
-    return {AttentionMap(kind, place): values.detach()[:num_clips].float().cpu()
-            for kind in kinds for place, values in found[kind].items()}
+    return {AttentionMap(kind, module): values.detach()[:num_clips].float().cpu()
+            for kind in kinds for module, values in found[kind].items()}
 
 
 def decision_score(model: nn.Module, inputs: Any) -> Tensor:
@@ -147,6 +146,79 @@ def decision_score(model: nn.Module, inputs: Any) -> Tensor:
         raise ValueError(f'{type(model.cls_head).__name__} gives no scores (views, '
                          'classes) that Grad-CAM could explain: leave grad_cam out.')
     return scores.mean(0).max()
+
+
+# -- maps of features ----------------------------------------------------------
+
+
+def feature_energy(features: Tensor) -> Tensor:
+    """Mean squared activation over the channels: (M, C, T, H, W) to (M, T, H, W)."""
+    return features.square().mean(1)
+
+
+def grad_cam(features: Tensor, gradients: Tensor) -> Tensor:
+    """Grad-CAM (Selvaraju et al., ICCV 2017, equations 1 and 2) of clips.
+
+    A channel's weight is the mean of its gradient over all positions of the clip, its
+    frames included.
+
+    Args:
+        features: (M, C, T, H, W).
+        gradients: Likewise, of the score with respect to the features.
+
+    Returns:
+        (M, T, H, W), 0 and above.
+
+    Example:
+        >>> features = torch.tensor([[1., 2.], [3., -4.]]).view(1, 2, 1, 1, 2)
+        >>> gradients = torch.tensor([[2., 0.], [1., 1.]]).view(1, 2, 1, 1, 2)
+        >>> grad_cam(features, gradients).flatten()
+        tensor([4., 0.])
+    """
+    weights = gradients.mean((2, 3, 4), keepdim=True)           # (M, C, 1, 1, 1)
+    return (weights * features).sum(1).relu()                   # (M, T, H, W)
+
+
+def attention_received(weights: Tensor, grid: Sequence[int]) -> Tensor:
+    """What each position of a non-local block adds to all others.
+
+    Wang et al., *Non-local Neural Networks*, CVPR 2018.
+
+    Args:
+        weights: (N, Q, K): how far each of Q positions listens to each of K.
+        grid: Sizes of the K positions, as (T, H, W).
+
+    Returns:
+        (N, \\*grid): sums over the listening positions.
+
+    Example:
+        >>> attention_received(torch.tensor([[[.9, .1], [.6, .4]]]), (1, 2))
+        tensor([[[1.5000, 0.5000]]])
+    """
+    return weights.sum(1).unflatten(1, tuple(grid))
+
+
+def centre_prior(height: int, width: int, spread: float = 0.25) -> Tensor:
+    """A Gaussian in the middle of an image.
+
+    Args:
+        height, width: Of the map.
+        spread: Standard deviation as a share of each side, so that the Gaussian is as
+            long as the image is.
+
+    Returns:
+        (height, width), at most 1.
+
+    Example:
+        >>> centre_prior(1, 3).round(decimals=3)
+        tensor([[0.4110, 1.0000, 0.4110]])
+    """
+    y, x = (((torch.arange(side) + 0.5) / side - 0.5) / spread
+            for side in (height, width))
+    return torch.exp(-0.5 * (y[:, None].square() + x.square()))
+
+
+# -- recording -----------------------------------------------------------------
 
 
 def _check_kinds(model: nn.Module, kinds: Sequence[str],
@@ -207,7 +279,7 @@ def _record_features(model: nn.Module, layers: Sequence[str], with_gradients: bo
                      ) -> Iterator[dict[str, list[Tensor]]]:
     """Input of attention modules, output of others, by name, pass by pass."""
     found: dict[str, list[Tensor]] = {name: [] for name in layers}
-    attention = set(attention_places(model))
+    attention = set(attention_modules(model))
 
     def keep(name: str, x: Any) -> Tensor:
         x = x[0] if isinstance(x, (tuple, list)) else x
@@ -276,7 +348,7 @@ def _record_non_local(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
 
 
 def _non_local_kinds() -> tuple[type, ...]:
-    """MMCV's non-local blocks over places; none where it is not installed."""
+    """MMCV's non-local blocks over positions; none where it is not installed."""
     try:
         from mmcv.cnn import NonLocal2d, NonLocal3d
     except ImportError:

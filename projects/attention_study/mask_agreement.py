@@ -1,7 +1,7 @@
 """How well a mask tells a silhouette from its surroundings.
 
 A mask gives every pixel a value, a silhouette says which pixels are the object's. Three
-figures compare them, frame by frame:
+metrics compare them, frame by frame:
 
 * the area under the ROC curve: how often a pixel of the silhouette has a higher value
   than one outside. 0.5 is chance, whatever the size of the silhouette; only the order
@@ -10,15 +10,24 @@ figures compare them, frame by frame:
   which is an upper bound that looks at the silhouette;
 * and above the one that leaves as many pixels as the silhouette has.
 
-Frames without a silhouette, or with nothing else, have no such figures. They are left
+Frames without a silhouette, or with nothing else, have no such metrics. They are left
 out and counted.
 """
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import rankdata
 
-__all__ = ['MaskAgreement', 'best_iou', 'mask_agreement', 'roc_auc', 'share_iou']
+from cosam_mm.visualization.style import CYCLE, GREY, new_figure, plain_text, style
+
+__all__ = ['AgreementPoint', 'MaskAgreement', 'best_iou', 'draw_agreement',
+           'mask_agreement', 'roc_auc', 'share_iou']
+
+_MARKERS, _LINES = 'osD^v', ('-', '--', ':', '-.')
 
 
 class MaskAgreement(NamedTuple):
@@ -110,7 +119,7 @@ def share_iou(values: np.ndarray, silhouette: np.ndarray) -> np.ndarray:
 
 
 def mask_agreement(values: np.ndarray, silhouette: np.ndarray) -> MaskAgreement:
-    """All figures, as means over the frames of a video.
+    """All metrics, as means over the frames of a video.
 
     Args:
         values: (F, P) of the mask at P pixels.
@@ -158,3 +167,92 @@ def _counts(values: np.ndarray, silhouette: np.ndarray
         raise ValueError(f'{(inside * outside == 0).sum()} of the {len(inside)} '
                          'silhouettes are empty or full: leave these frames out.')
     return inside, outside
+
+
+# -- plot ----------------------------------------------------------------------
+
+
+class AgreementPoint(NamedTuple):
+    """One map of one model.
+
+    Attributes:
+        map: What made it; one colour each.
+        layer: Its short name; '' for a map of none.
+        epoch: When; 0 before training.
+        auc: Mean over the videos, in [0, 1].
+        deviation: Between the videos.
+    """
+    map: str
+    layer: str
+    epoch: int
+    auc: float
+    deviation: float
+
+
+def draw_agreement(points: Sequence[AgreementPoint]) -> Figure:
+    """AUC over epochs, where there are several, and over layers at the last of them.
+
+    Args:
+        points: Of all maps, layers and epochs.
+
+    Raises:
+        ValueError: There is no point.
+    """
+    if not points:
+        raise ValueError('There is no map to draw.')
+    epochs = sorted({point.epoch for point in points})
+    maps = list(dict.fromkeys(point.map for point in points))
+    layers = [layer for layer in dict.fromkeys(point.layer for point in points)
+              if layer]
+    with style():
+        figure = new_figure(7.5 if len(epochs) > 1 else 4.5, 3.4)
+        axes = figure.subplots(1, 2 if len(epochs) > 1 else 1, sharey=True,
+                               squeeze=False)[0]
+        if len(epochs) > 1:
+            _draw_epochs(axes[0], points, maps, layers)
+        last = [point for point in points if point.epoch == epochs[-1]]
+        _draw_layers(axes[-1], last, maps, layers, is_labelled=len(axes) == 1)
+        for one in axes:
+            one.axhline(0.5, color=GREY, linestyle=(0, (1, 2)), zorder=1)
+        axes[0].set_ylabel('AUC (0.5 is chance)')
+        figure.legend(*axes[0].get_legend_handles_labels(), loc='outside upper left',
+                      ncols=3 if len(axes) > 1 else 2)
+    return figure
+
+
+def _draw_epochs(axes: Axes, points: Sequence[AgreementPoint], maps: Sequence[str],
+                 layers: Sequence[str]) -> None:
+    for name in maps:
+        for layer in ('', *layers):
+            line = sorted((point for point in points
+                           if (point.map, point.layer) == (name, layer)),
+                          key=lambda point: point.epoch)
+            if not line:
+                continue
+            number = layers.index(layer) if layer else 0
+            axes.plot([point.epoch for point in line], [point.auc for point in line],
+                      color=CYCLE[maps.index(name) % len(CYCLE)], markersize=4.5,
+                      marker=_MARKERS[number % len(_MARKERS)],
+                      linestyle=_LINES[number % len(_LINES)],
+                      label=plain_text(f'{name}, {layer}' if layer else name))
+    axes.set(title='during training', xlabel='epoch')
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _draw_layers(axes: Axes, points: Sequence[AgreementPoint], maps: Sequence[str],
+                 layers: Sequence[str], is_labelled: bool) -> None:
+    """Means with their deviation between videos, maps side by side at each layer."""
+    ticks = list(layers)
+    if not all(point.layer for point in points):
+        ticks.append('no layer')
+    shifts = np.linspace(-.2, .2, len(maps)) if len(maps) > 1 else [0.]
+    for number, (name, shift) in enumerate(zip(maps, shifts)):
+        own = [point for point in points if point.map == name]
+        axes.errorbar(
+            [ticks.index(point.layer or 'no layer') + shift for point in own],
+            [point.auc for point in own], [point.deviation for point in own],
+            color=CYCLE[number % len(CYCLE)], marker='o', linestyle='none', capsize=3,
+            label=plain_text(name) if is_labelled else None)
+    axes.set(title=f'by layer, epoch {points[0].epoch}',
+             xlim=(-.5, len(ticks) - .5))
+    axes.set_xticks(range(len(ticks)), [plain_text(tick) for tick in ticks])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 import cosam_mm  # noqa: F401
-from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.cli import one_line_errors, positive_int
 from cosam_mm.utils.progress import progress_bar
 
 from .experiment import Experiment, experiment_config, generate_data
@@ -46,22 +46,19 @@ def parse_args(arguments=None):
                         help='of the printed tables (default: text)')
     parser.add_argument('--page', action='store_true',
                         help='write results.md from the results')
-    parser.add_argument('--seeds', type=int, metavar='N',
+    parser.add_argument('--seeds', type=positive_int, metavar='N',
                         help='run seeds 0 to N - 1 of each (default: 5 on synthetic '
                         "data, 1 on the papers')")
-    parser.add_argument('--max-parallel', type=int, metavar='N',
+    parser.add_argument('--max-parallel', type=positive_int, metavar='N',
                         help='trainings at a time (default: one; on synthetic data one '
                         'for each core)')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/reproduce'),
                         help='folder of trainings and synthetic data (default: '
                         'work_dirs/reproduce)')
     parser.add_argument('--records', type=Path,
-                        help='folder of the results (default: results beside this file)')
+                        help='folder of the results (default: results, beside this '
+                        'file)')
     args = parser.parse_args(arguments)
-    for name in ('seeds', 'max_parallel'):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            parser.error(f'--{name.replace("_", "-")} must be at least 1, got {value}')
     if args.seeds is None:
         args.seeds = DEFAULT_SEEDS[args.data]
     if args.max_parallel is None:

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cosam_mm.datasets.synthetic.walking_tracklet import DEFAULT_DIFFICULTY
 from cosam_mm.visualization.style import CYCLE, new_figure, plain_text, style
-from projects.attention_study.mask_agreement_plot import AgreementPoint, draw_agreement
+from projects.attention_study.mask_agreement import AgreementPoint, draw_agreement
 
 from .record import Record
 

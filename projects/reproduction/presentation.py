@@ -1,8 +1,9 @@
 """Tables of the papers beside what was measured, as text, as Markdown, and as a page.
 
 On the data of the paper each metric has the paper's number, the measured one and their
-difference. Synthetic data are another data set: there each metric has what was measured,
-and how far it is from the baseline's. Nothing of the paper is ever shown as measured.
+difference. Synthetic data are another data set: there each metric has what was
+measured, and how far it is from the baseline's. Nothing of the paper is shown as
+measured.
 
 The page is written from tables, records, plots and notes alone: the same ones give the
 same page.
@@ -25,8 +26,8 @@ NOT_AT_HAND = 'not on hand'
 NOT_RUN = 'not run'
 NOT_MEASURED = 'not measured'  # run, but without this metric
 _NOTHING = '\N{EN DASH}'
-_OTHER_DATA = ("Synthetic data are another data set than the paper's: compare the rows, "
-               "not the numbers with the paper's.")
+_OTHER_DATA = ("Synthetic data are another data set than the paper's: compare the "
+               "rows, not the numbers with the paper's.")
 # What rounding of the scores in a record can make of a mean, in percentage points.
 _ROUNDING = 0.02
 _MARKUP = re.compile(r'([\\`*<&|~]|\](?=\()|(?<!\w)_|_(?!\w))')
@@ -35,9 +36,9 @@ _HEADINGS = dict(demo='On synthetic data', paper='On the data of the paper')
 _HEAD = """\
 # Results
 
-Written by `python -m projects.reproduction --page` from the records in `results`, and from
-nothing else: what has no record is not run. The texts that interpret them come from
-`results/notes`.
+Written by `python -m projects.reproduction --page` from the records in `results`, and
+from nothing else: what has no record is not run. The texts that interpret them come
+from `results/notes`.
 """
 
 
@@ -137,8 +138,8 @@ def _on_synthetic_data(table: Table, measured: Mapping[str, Record]) -> tuple:
     notes = (
         table.note, _OTHER_DATA if has_paper_rows else '', _explain(table, measured),
         f'Differences are from {baseline.record_name("demo")}, seed by seed; in '
-        'brackets, where single scores are kept, is a 95 % interval of a bootstrap over '
-        'seeds and test items.' if has_baseline else '',
+        'brackets, where single scores are kept, is a 95 % interval of a bootstrap '
+        'over seeds and test items.' if has_baseline else '',
         f'Without a counterpart on synthetic data: {", ".join(left_out)}.'
         if left_out else '')
     return (*header, 'seeds'), rows, 2, notes

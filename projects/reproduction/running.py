@@ -12,10 +12,10 @@ a process of its own::
                                   /log.txt         what all of them printed
                                   /training.sha256 of all that decides the training
 
-Interrupted runs resume at their newest checkpoint. Runs with a result of the same config
-are skipped; what was trained with another config, or another number of threads, is
-moved aside. The test takes the last checkpoint, never the best: that would be chosen on
-the data it is evaluated on.
+Interrupted runs resume at their newest checkpoint. Runs with a result of the same
+config are skipped; what was trained with another config, or another number of threads,
+is moved aside. The test takes the last checkpoint, never the best: that would be chosen
+on the data it is evaluated on.
 """
 import collections
 import hashlib

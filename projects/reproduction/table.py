@@ -164,9 +164,9 @@ def load_table(path: Path) -> Table:
     try:
         rows = tuple(_row(row, number) for number, row
                      in enumerate(content.pop('rows', []), start=1))
-        texts = {key: value.strip() if isinstance(value, str) else tuple(value)
-                 for key, value in content.items()}
-        table = Table(rows=rows, **texts)
+        metrics = tuple(content.pop('metrics', ()))
+        table = Table(rows=rows, metrics=metrics, **{
+            key: value.strip() for key, value in content.items()})
         _check(table, path.stem)
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f'{path}: {error}') from error

@@ -1,11 +1,13 @@
-"""Figures of masks against silhouettes, beside their definitions pixel by pixel."""
+"""Metrics of masks against silhouettes, by their definitions pixel by pixel."""
 import math
 
 import numpy as np
 import pytest
 
 from projects.attention_study.mask_agreement import (
+    AgreementPoint,
     best_iou,
+    draw_agreement,
     mask_agreement,
     roc_auc,
     share_iou,
@@ -48,38 +50,38 @@ def frames(levels, seed=0, count=20, pixels=30):
 
 
 @pytest.mark.parametrize('levels', [1, 2, 5, 10**6], ids='{} levels'.format)
-@pytest.mark.parametrize(('figure', 'naive'), PAIRS, ids=lambda f: f.__name__)
-def test_figures_are_those_of_the_definition(figure, naive, levels):
+@pytest.mark.parametrize(('metric', 'naive'), PAIRS, ids=lambda f: f.__name__)
+def test_metrics_are_those_of_the_definition(metric, naive, levels):
     values, silhouette = frames(levels)
     expected = [naive(v.tolist(), s.tolist()) for v, s in zip(values, silhouette)]
-    np.testing.assert_allclose(figure(values, silhouette), expected, rtol=1e-12)
+    np.testing.assert_allclose(metric(values, silhouette), expected, rtol=1e-12)
 
 
 def test_single_precision_ranks_alike():
     values, silhouette = frames(7, seed=1)
-    for figure, _ in PAIRS:
+    for metric, _ in PAIRS:
         np.testing.assert_array_equal(
-            figure(values.astype(np.float32), silhouette), figure(values, silhouette))
+            metric(values.astype(np.float32), silhouette), metric(values, silhouette))
 
 
 def test_identities():
     _, silhouette = frames(5, seed=2)
     perfect = silhouette.astype(float)
-    for figure, _ in PAIRS:
-        np.testing.assert_array_equal(figure(perfect, silhouette), 1)
+    for metric, _ in PAIRS:
+        np.testing.assert_array_equal(metric(perfect, silhouette), 1)
     np.testing.assert_array_equal(roc_auc(-perfect, silhouette), 0)
     # A mask that is the same everywhere tells nothing and marks everything.
     flat = np.full(silhouette.shape, 0.3)
     np.testing.assert_array_equal(roc_auc(flat, silhouette), 0.5)
-    for figure in (best_iou, share_iou):
-        np.testing.assert_allclose(figure(flat, silhouette), silhouette.mean(1))
+    for metric in (best_iou, share_iou):
+        np.testing.assert_allclose(metric(flat, silhouette), silhouette.mean(1))
 
 
 def test_only_the_order_counts():
     values, silhouette = frames(10**6, seed=3)
-    for figure, _ in PAIRS:
+    for metric, _ in PAIRS:
         np.testing.assert_array_equal(
-            figure(np.exp(3 * values) - 7, silhouette), figure(values, silhouette))
+            metric(np.exp(3 * values) - 7, silhouette), metric(values, silhouette))
     np.testing.assert_allclose(roc_auc(-values, silhouette),
                                1 - roc_auc(values, silhouette))
 
@@ -106,23 +108,64 @@ def test_nothing_left():
     assert found[4:] == (0, 2)
 
 
-@pytest.mark.parametrize('figure', [roc_auc, best_iou, share_iou])
-def test_one_sided_silhouettes_are_refused(figure):
-    silhouette = np.array([[True, False], [True, True]])
-    with pytest.raises(ValueError, match='^1 of the 2 silhouettes are empty or full: '
-                                         'leave these frames out'):
-        figure(np.zeros((2, 2)), silhouette)
+@pytest.mark.parametrize('metric', [roc_auc, best_iou, share_iou, mask_agreement])
+@pytest.mark.parametrize(('values', 'silhouette', 'word'), [
+    (np.zeros((1, 3)), np.array([[True, False]]), r'\(1, 3\)'),
+    (np.zeros((1, 1, 2)), np.array([[[True, False]]]), r'\(1, 1, 2\)'),
+    (np.zeros((1, 2)), np.array([[1, 0]]), 'bool'),
+    (np.array([[0, np.nan]]), np.array([[True, False]]), 'not a number'),
+    (np.zeros((2, 2)), np.array([[True, False], [True, True]]), '1 of the 2')])
+def test_wrong_arrays(metric, values, silhouette, word):
+    if metric is mask_agreement and word == '1 of the 2':
+        assert metric(values, silhouette).num_left_out == 1
+        return
+    with pytest.raises(ValueError, match=word):
+        metric(values, silhouette)
 
 
-@pytest.mark.parametrize('figure', [roc_auc, best_iou, share_iou, mask_agreement])
-def test_wrong_arrays(figure):
-    silhouette = np.array([[True, False]])
-    with pytest.raises(ValueError, match=r'\(frames, pixels\), got \(1, 3\) and '
-                                         r'\(1, 2\)'):
-        figure(np.zeros((1, 3)), silhouette)
-    with pytest.raises(ValueError, match=r'got \(1, 1, 2\) and \(1, 1, 2\)'):
-        figure(np.zeros((1, 1, 2)), silhouette[None])
-    with pytest.raises(ValueError, match='must be of bool, got int64'):
-        figure(np.zeros((1, 2)), silhouette.astype(np.int64))
-    with pytest.raises(ValueError, match='^1 of the 2 values of the mask are not'):
-        figure(np.array([[0, np.nan]]), silhouette)
+# -- plot --------------------------------------------------------------------------
+
+
+POINTS = [AgreementPoint(kind, layer, epoch, auc + epoch / 100, .05)
+          for epoch in (20, 0, 10)
+          for kind, layer, auc in (('cosam', 'after_layer3', .5),
+                                   ('cosam', 'after_$4$', .6), ('centre', '', .7))]
+
+
+def labels(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_over_epochs_and_layers():
+    figure = draw_agreement(POINTS)
+    epochs, layers = figure.axes
+    lines = {line.get_label(): line for line in epochs.get_lines()}
+    for name, auc in (('cosam, after_layer3', .5), (r'cosam, after_\$4\$', .6),
+                      ('centre', .7)):
+        assert lines[name].get_xdata().tolist() == [0, 10, 20]
+        assert lines[name].get_ydata() == pytest.approx([auc, auc + .1, auc + .2])
+    assert labels(figure) == ['cosam, after_layer3', r'cosam, after_\$4\$', 'centre']
+    cosam, centre = (container.lines[0] for container in layers.containers)
+    assert cosam.get_ydata() == pytest.approx([.7, .8])
+    assert cosam.get_xdata() == pytest.approx([-.2, .8])
+    assert (centre.get_xdata(), centre.get_ydata()) == (
+        pytest.approx([2.2]), pytest.approx([.9]))
+    low, high = layers.containers[0].lines[2][0].get_segments()[0][:, 1]
+    assert (low, high) == pytest.approx((.65, .75))
+    assert [tick.get_text() for tick in layers.get_xticklabels()] == [
+        'after_layer3', r'after_\$4\$', 'no layer']
+    assert layers.get_title(loc='left') == 'by layer, epoch 20'
+    assert cosam.get_color() == lines['cosam, after_layer3'].get_color()
+
+
+def test_one_epoch_has_no_curve():
+    figure = draw_agreement(POINTS[:2])
+    axes, = figure.axes
+    assert len(axes.containers) == 1
+    assert labels(figure) == ['cosam']
+    assert axes.get_ylabel() == 'AUC (0.5 is chance)'
+
+
+def test_nothing_to_draw():
+    with pytest.raises(ValueError, match='no map'):
+        draw_agreement([])

@@ -1,4 +1,4 @@
-"""The papers' tables as data: complete, runnable, and no figure without a source."""
+"""The shipped tables: complete, runnable, and no number without a source."""
 import importlib.util
 import re
 import sys
@@ -11,15 +11,15 @@ import yaml
 from mmengine.config import Config
 
 from cosam_mm.datasets.synthetic.action_dataset_files import split_subsets
-from projects.reproduction.experiment import experiment_config, load_drawn
+from projects.reproduction.experiment import experiment_config, load_synthetic
 from projects.reproduction.table import load_table
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG_DIR = REPO / 'configs'
-TABLE_DIR = CONFIG_DIR / 'tables'
+TABLE_DIR = REPO / 'projects/reproduction/tables'
 TABLES = {path.stem: yaml.safe_load(path.read_text(encoding='utf-8'))
-          for path in sorted(TABLE_DIR.glob('*.yml')) if path.stem != 'drawn'}
-DRAWN = load_drawn(TABLE_DIR / 'drawn.yml')
+          for path in sorted(TABLE_DIR.glob('*.yml')) if path.stem != 'synthetic'}
+SYNTHETIC = load_synthetic(TABLE_DIR / 'synthetic.yml')
 
 FOLDERS = dict(reid=('reid',), action=('',), cost=('', 'reid'))
 METRICS = dict(
@@ -57,7 +57,7 @@ def config_file(table, row):
 
 
 def paper_of(name):
-    """Run to the paper's figures, of the rows that have some."""
+    """Run to the paper's numbers, of the rows that have some."""
     return {row['run']: row['paper'] for row in TABLES[name]['rows'] if 'paper' in row}
 
 
@@ -78,23 +78,23 @@ def tool():
 def test_table_is_read(name):
     table = load_table(TABLE_DIR / f'{name}.yml')
     assert all(METRICS[table.task].fullmatch(metric) for metric in table.metrics)
-    assert all(row.demo in DRAWN for row in table.rows if row.demo)
+    assert all(row.demo in SYNTHETIC for row in table.rows if row.demo)
 
 
-@pytest.mark.parametrize('name', DRAWN)
-def test_experiment_on_drawn_data_fits_its_config(name):
-    cfg = experiment_config(DRAWN[name], REPO)
+@pytest.mark.parametrize('name', SYNTHETIC)
+def test_experiment_on_synthetic_data_fits_its_config(name):
+    cfg = experiment_config(SYNTHETIC[name], REPO)
     num_epochs = 0
     for step in cfg.param_scheduler:
         length = step.get('total_steps') or step['end'] - step.get('begin', 0)
         num_epochs += length if step.get('by_epoch', True) else \
-            length / steps_of_an_epoch(DRAWN[name], cfg)
+            length / steps_of_an_epoch(SYNTHETIC[name], cfg)
     assert cfg.train_cfg.max_epochs == num_epochs
 
 
 def steps_of_an_epoch(experiment, cfg):
-    """Of drawn clips: eight classes, of each the clips that are not for the test."""
-    subsets = split_subsets(0, 'grow', experiment.train_draw['clips_per_class'])
+    """Of synthetic clips: eight classes, of each those not for the test."""
+    subsets = split_subsets(0, 'grow', experiment.train_data['clips_per_class'])
     return -(-8 * np.sum(subsets[0] == 1) // cfg.train_dataloader.batch_size)
 
 
@@ -113,7 +113,7 @@ def test_rows_are_told_apart_and_groups_stay_together(name):
 
 
 def test_readme_lists_every_table():
-    text = (TABLE_DIR / 'README.md').read_text(encoding='utf-8')
+    text = (TABLE_DIR.parent / 'README.md').read_text(encoding='utf-8')
     listed = re.findall(r'^\| `(\w+)\.yml` \|', text, flags=re.MULTILINE)
     assert sorted(listed) == sorted(TABLES)
 
@@ -156,7 +156,7 @@ def flat(settings, prefix=''):
 
 
 @every_row(having=('run', 'demo'))
-def test_counterpart_on_drawn_data_is_the_same_but_for_size(table, row):
+def test_counterpart_on_synthetic_data_is_the_same_but_for_size(table, row):
     """Attention, aggregation and variant of the names agree."""
     assert DEMO.fullmatch(row['demo'])
     run = re.sub(r'^(se_)?resnet50_|^(resnext101|i3d)_', '', row['run'])
@@ -165,17 +165,17 @@ def test_counterpart_on_drawn_data_is_the_same_but_for_size(table, row):
     assert demo == run
 
 
-# -- the papers' figures ---------------------------------------------------------
+# -- the papers' numbers ---------------------------------------------------------
 
 
 @every_row(having=('paper',))
-def test_figures_of_the_paper_are_possible(table, row):
+def test_numbers_of_the_paper_are_possible(table, row):
     paper = row['paper']
     assert paper
     assert set(paper) <= set(table['metrics'])
-    assert all(type(figure) in (int, float) and figure > 0 for figure in paper.values())
+    assert all(type(number) in (int, float) and number > 0 for number in paper.values())
     if table['task'] != 'cost':
-        assert all(figure <= 100 for figure in paper.values())
+        assert all(number <= 100 for number in paper.values())
 
 
 def test_best_rows():
@@ -200,14 +200,14 @@ def test_costs_are_those_the_readmes_quote():
     """Parameters, which equal ours; and of re-identification the operations."""
     text = (REPO / 'configs' / 'reid' / 'README.md').read_text(encoding='utf-8')
     (quoted,) = re.findall(r'The paper prints (.+?)\. Its billions', text, re.DOTALL)
-    figures = [float(number) for number in re.findall(r'\d+\.\d+', quoted)]
+    numbers = [float(number) for number in re.findall(r'\d+\.\d+', quoted)]
     found = paper_of('nonlocal')
     runs = [f'{backbone}_{attention}45_tp_mars'
             for backbone in ('resnet50', 'se_resnet50')
             for attention in ('cosam', 'nonlocal')]
     assert list(found) == runs
     assert [found[run]['params_M'] for run in runs] \
-        + [found[run]['flops_G'] for run in runs] == figures
+        + [found[run]['flops_G'] for run in runs] == numbers
 
 
 def test_costs_of_action_models_are_close_to_those_counted_here():
@@ -220,3 +220,63 @@ def test_costs_of_action_models_are_close_to_those_counted_here():
         assert float(counted[run]['Parameters'][:-1]) == paper['params_M']
         assert float(counted[run]['FLOPs'][:-1]) == pytest.approx(
             paper['flops_G'], rel=0.01)
+
+
+# -- tables that are wrong ---------------------------------------------------------
+
+
+GOOD = dict(name='t', title='A', source='B', task='reid', metrics=['mAP'],
+            rows=[dict(label='x', run='y')])
+
+
+@pytest.mark.parametrize(('change', 'word'), [
+    (dict(name='other'), 'other'), (dict(task='sing'), 'sing'), (dict(rows=[]), 'rows'),
+    (dict(metrics=[]), 'metrics'), (dict(colour='red'), 'colour'),
+    (dict(title=3), 't.yml'),
+    (dict(baseline='z'), "'z'"), (dict(rows=[dict(label='x')]), 'row 1'),
+    (dict(rows=[dict(label='x', run='y', wrong=1)]), 'row 1.*wrong'),
+    (dict(rows=[dict(label='x', run='y', paper=dict(R1=3))]), 'R1'),
+    (dict(rows=[dict(label='x', run='y', paper=dict(mAP=3))]), 'numbers_from')])
+def test_wrong_table(tmp_path, change, word):
+    path = tmp_path / 't.yml'
+    path.write_text(yaml.safe_dump(GOOD))
+    assert load_table(path).rows[0].run == 'y'
+    path.write_text(yaml.safe_dump({**GOOD, **change}))
+    with pytest.raises(ValueError, match=word):
+        load_table(path)
+
+
+def test_file_that_is_no_table(tmp_path):
+    with pytest.raises(FileNotFoundError, match='none'):
+        load_table(tmp_path / 'none.yml')
+    for text in ('a: [', '- 1'):
+        (tmp_path / 't.yml').write_text(text)
+        with pytest.raises(ValueError, match='t.yml'):
+            load_table(tmp_path / 't.yml')
+
+
+@pytest.mark.parametrize(('runs', 'word'), [
+    ('a: {like: b}', 'b'), ('a: {like: a}', 'circle'), ('a: {task: reid}', "'a'"),
+    ('a: {task: sing, config: c, synthetic: {kind: reid}}', 'task'),
+    ('a: {task: reid, config: c, synthetic: {kind: reid}, fog: 1}', 'fog'),
+    ('a: {task: reid, config: c, synthetic: {kind: reid}, start: b}', 'missing'),
+    ('a: {task: reid, config: c, synthetic: {kind: reid}, start: a}', 'circle')])
+def test_wrong_experiment(tmp_path, runs, word):
+    path = tmp_path / 'synthetic.yml'
+    path.write_text(f'runs:\n  {runs}\n')
+    with pytest.raises(ValueError, match=word):
+        load_synthetic(path)
+
+
+def test_an_experiment_like_another(tmp_path):
+    path = tmp_path / 'synthetic.yml'
+    path.write_text('''
+runs:
+  a: {task: reid, config: c, synthetic: {kind: reid, clutter: 0}, options: {x: 1, y: 2}}
+  b: {like: a, synthetic: {test: {clutter: 1}}, options: {y: 3}, training: a}
+''')
+    found = load_synthetic(path)
+    assert (found['a'].training, found['b'].training) == ('a', 'a')
+    assert found['b'].options == dict(x=1, y=3)
+    assert found['b'].train_data == dict(kind='reid', clutter=0)
+    assert found['b'].test_data == dict(kind='reid', clutter=1)

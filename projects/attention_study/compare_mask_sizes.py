@@ -1,11 +1,16 @@
 """What becomes of a COSAM's masks when clips get longer or frames larger.
 
+    python -m projects.attention_study.compare_mask_sizes CHECKPOINT VIDEO [VIDEO ...]
+
 Only the backbone runs, for heads are made for one number of tokens. All COSAMs of the
 model take any size meanwhile. Masks of other sizes are compared with those of the
-clip that the model was trained for, at the same places and moments.
+clip that the model was trained for, at the same positions and moments.
 """
+import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from statistics import mean
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +24,11 @@ from cosam_mm.apis.action_pipeline import action_pipeline, modality
 from cosam_mm.apis.video_input import describe, open_video
 from cosam_mm.layers import COSAM
 from cosam_mm.layers.mask_recording import record_masks
+from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.progress import progress_bar
+from cosam_mm.visualization.style import figure_png, new_figure
+
+_SHOWN = 4  # frames of a mask in the plot
 
 __all__ = ['SizedMask', 'center_frames', 'compare_mask_sizes', 'mask_correlation']
 
@@ -44,7 +54,7 @@ def compare_mask_sizes(model: nn.Module, video: Any, lengths: Sequence[int] = ()
 
     Args:
         model: A 3-D recogniser with ``cfg``, in evaluation mode, as
-            ``load_recognizer`` of :mod:`.inference.recognizer` returns it.
+            ``load_recognizer`` of :mod:`cosam_mm.apis.action_recognizer` returns it.
         video: Of any kind that ``ActionRecognizer`` takes.
         lengths: Frames of the clips, which all have their centre in that of the
             video. A video that is shorter than the clip is looped.
@@ -98,7 +108,7 @@ def center_frames(mask: Tensor, num_frames: int) -> Tensor:
 def mask_correlation(mask: Tensor, trained: Tensor) -> float:
     """Pearson correlation of two masks (t, h, w) over the frames that both cover.
 
-    Places are brought to the size of ``trained``: by linear interpolation, or where
+    Positions are brought to the size of ``trained``: by linear interpolation, or where
     there are fewer than in ``mask`` by averaging.
     """
     frames = min(mask.shape[0], trained.shape[0])
@@ -153,3 +163,93 @@ def _any_size(model: nn.Module) -> Iterator[None]:
     finally:
         for cosam, setting in zip(cosams, before):
             cosam.any_size = setting
+
+
+# -- command -------------------------------------------------------------------
+
+
+
+def parse_args(arguments=None):
+    parser = argparse.ArgumentParser(
+        prog='python -m projects.attention_study.compare_mask_sizes',
+        description='Run the backbone of a 3-D recogniser with COSAM on videos, at the '
+        'clip length and size that it was trained for and at others, and compare the '
+        'spatial masks with those of the trained size. The numbers are means over the '
+        'videos.')
+    parser.add_argument('checkpoint', help='checkpoint of the recogniser')
+    parser.add_argument('videos', nargs='+', metavar='video',
+                        help='video file, or folder of images')
+    parser.add_argument('--config', help='config file (default: the one in the '
+                        'checkpoint)')
+    parser.add_argument('--lengths', type=int, nargs='*', metavar='T',
+                        help='frames of the clips (default: half, one and a half times '
+                        'and twice those of the test pipeline)')
+    parser.add_argument('--scales', type=float, nargs='*', metavar='S',
+                        default=[0.5, 0.75, 1.5, 2],
+                        help='factors by which frames are resized (default: '
+                        '0.5 0.75 1.5 2)')
+    parser.add_argument('--out', default='mask_sizes.png',
+                        help='PNG to write, of the first video (default: '
+                        'mask_sizes.png)')
+    return parser.parse_args(arguments)
+
+
+def clip_len(config):
+    """Frames of a clip that a test pipeline samples."""
+    steps = config.test_dataloader.dataset.pipeline
+    found = [step['clip_len'] for step in steps if step.get('clip_len')]
+    return found[0] if found else None
+
+
+def draw(rows, path):
+    """One row of frames a mask; all in the same colours."""
+    most = max(row.mask.max().item() for row in rows)
+    least = min(row.mask.min().item() for row in rows)
+    figure = new_figure(1.5 * _SHOWN + 1.6, 1.25 * len(rows))
+    axes = figure.subplots(len(rows), _SHOWN, squeeze=False)
+    for line, row in zip(axes, rows):
+        frames = min(_SHOWN, row.mask.shape[0])
+        for axis in line:
+            axis.axis('off')
+        same_moments = line[(_SHOWN - frames) // 2:]
+        for axis, frame in zip(same_moments, center_frames(row.mask, frames)):
+            image = axis.imshow(frame, vmin=least, vmax=most, cmap='magma')
+        t, h, w = row.clip
+        line[0].set_title(f'{t} x {h} x {w}: r = {row.correlation:.2f}', fontsize=8,
+                          loc='left')
+    figure.colorbar(image, ax=axes, shrink=0.5)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(figure_png(figure))
+
+
+def main(arguments=None):
+    """The command."""
+    args = parse_args(arguments)
+    with one_line_errors():
+        from cosam_mm.apis.action_recognizer import load_recognizer  # MMAction2
+        model = load_recognizer(args.checkpoint, args.config)
+        trained = clip_len(model.cfg)
+        if args.lengths is None:
+            args.lengths = [trained // 2, trained * 3 // 2, trained * 2]
+        found = [compare_mask_sizes(model, video, args.lengths, args.scales)
+                 for video in progress_bar(args.videos, 'masks', 'video')]
+    module = None
+    for same in zip(*found):
+        if same[0].module != module:
+            module = same[0].module
+            print(f'\n{module}, {len(found)} video(s)')
+            print(f'{"clip (T x H x W)":>18} {"mask":>11} {"correlation":>12} '
+                  f'{"mean":>7} {"min":>7} {"max":>7}')
+        clip, size = (' x '.join(map(str, s))
+                      for s in (same[0].clip, same[0].mask.shape))
+        correlation = mean(row.correlation for row in same)
+        numbers = [mean(read(row.mask).item() for row in same)
+                   for read in (Tensor.mean, Tensor.min, Tensor.max)]
+        print(f'{clip:>18} {size:>11} {correlation:12.3f} '
+              + ' '.join(f'{number:7.3f}' for number in numbers))
+    draw(found[0], args.out)
+    print(f'plot: {args.out}')
+
+
+if __name__ == '__main__':
+    main()

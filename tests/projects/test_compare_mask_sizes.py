@@ -1,15 +1,19 @@
-"""Masks at other lengths and sizes, from a video file to figures."""
+"""Masks at other lengths and sizes, from a video to a table."""
 import copy
+import re
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+from PIL import Image
 
 from cosam_mm.layers import COSAM
-from projects.attention_study.mask_sizes import (
+from projects.attention_study.compare_mask_sizes import (
     center_frames,
     compare_mask_sizes,
+    main,
     mask_correlation,
 )
 
@@ -73,7 +77,7 @@ def test_correlation():
 
 @pytest.mark.parametrize('wrong', [dict(lengths=[0]), dict(scales=[-1.])])
 def test_wrong_sizes(model, video, wrong):
-    with pytest.raises(ValueError, match='Lengths and scales are positive'):
+    with pytest.raises(ValueError, match='positive'):
         compare_mask_sizes(model, video, **wrong)
 
 
@@ -85,5 +89,41 @@ def test_models_of_frames_are_refused(model, video):
             step.input_format = 'NCHW'
     frames = MODELS.build(cfg.model)
     frames.cfg = cfg
-    with pytest.raises(ValueError, match=r'3-D recognisers.*\(32, 3, 56, 56\)'):
+    with pytest.raises(ValueError, match='3-D'):
         compare_mask_sizes(frames, video)
+
+
+@pytest.fixture
+def files(model, video, tmp_path):
+    """A checkpoint, and a folder of images."""
+    torch.save(dict(meta=dict(cfg=model.cfg.pretty_text),
+                    state_dict=model.state_dict()), tmp_path / 'a.pth')
+    (tmp_path / 'video').mkdir()
+    for number, frame in enumerate(np.asarray(video)):
+        Image.fromarray(frame).save(tmp_path / 'video' / f'img_{number:05}.png')
+    return tmp_path
+
+
+def test_table_and_plot(files, capsys):
+    video = str(files / 'video')
+    main([str(files / 'a.pth'), video, video, '--lengths', '16', '48', '--scales', '2',
+          '--out', str(files / 'new/masks.png')])
+    text = capsys.readouterr().out
+    assert 'backbone.plugins.after_layer3.0, 2 video(s)' in text
+    rows = re.findall(r'^ *(\d+ x \d+ x \d+) +(\d+ x \d+ x \d+) +(-?\d\.\d{3}) ', text,
+                      re.M)
+    assert [row[:2] for row in rows] == [
+        ('32 x 56 x 56', '4 x 4 x 4'), ('16 x 56 x 56', '2 x 4 x 4'),
+        ('48 x 56 x 56', '6 x 4 x 4'), ('32 x 112 x 112', '4 x 7 x 7')]
+    assert rows[0][2] == '1.000'
+    with Image.open(files / 'new' / 'masks.png') as plot:
+        assert min(plot.size) > 200
+
+
+@pytest.mark.parametrize(('options', 'word'), [
+    ((), 'no.avi'), (('--lengths', '0'), 'pos')])
+def test_a_mistake_is_one_line(files, capsys, options, word):
+    with pytest.raises(SystemExit) as ended:
+        main([str(files / 'a.pth'), 'no.avi', *options])
+    assert ended.value.code == 2
+    assert word in capsys.readouterr().err.splitlines()[-1]

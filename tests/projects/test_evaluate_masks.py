@@ -1,7 +1,8 @@
-"""Maps against silhouettes, from drawn files to figures, beside the long way round."""
+"""Maps against silhouettes, from synthetic files to metrics, the long way round."""
 import copy
 import json
 import math
+import re
 
 import cv2
 import numpy as np
@@ -15,16 +16,16 @@ from cosam_mm.datasets.synthetic.ground_truth import synthetic_test_videos
 from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
 from cosam_mm.layers.mask_recording import record_masks
 from cosam_mm.visualization.mask_models import untrained_model
-from projects.attention_study.attention_maps import AttentionMap
-from projects.attention_study.mask_agreement import MaskAgreement
-from projects.attention_study.mask_evaluation import (
+from projects.attention_study import evaluate_masks as module
+from projects.attention_study.attention_maps import AttentionMap, centre_prior
+from projects.attention_study.evaluate_masks import (
     MapAgreement,
     choose_evenly,
     epoch_of,
     evaluate_masks,
-    split_of_test,
+    main,
 )
-from projects.attention_study.saliency import centre_prior
+from projects.attention_study.mask_agreement import MaskAgreement
 
 COSAMS = ['backbone.plugins.after_layer3.0', 'backbone.plugins.after_layer4.0']
 
@@ -122,8 +123,8 @@ def test_clips_are_seen_through_the_centre_crop(action_config, action_videos):
     assert [row.kind for row in rows] == ['cosam', 'grad_cam', 'feature_energy',
                                           'centre']
     for number, video in enumerate(videos):
-        drawn = video.generate()
-        cropped = torch.from_numpy(drawn.silhouette[:, 8:64, 20:76].copy())
+        generated = video.generate()
+        cropped = torch.from_numpy(generated.silhouette[:, 8:64, 20:76].copy())
         usable = [s for s in cropped if s.any()]
         for row in rows.values():
             found = row.videos[number]
@@ -155,7 +156,6 @@ def test_clips_are_seen_through_the_centre_crop(action_config, action_videos):
 
 def test_masks_that_are_silhouettes(reid_config, reid_videos, monkeypatch):
     """A map of the silhouette at full resolution agrees wholly, whatever the clips."""
-    from projects.attention_study import mask_evaluation
     truth = iter([video.generate().silhouette for video in reid_videos])
 
     def record(model, batch, num_clips, kinds, layers):
@@ -164,14 +164,14 @@ def test_masks_that_are_silhouettes(reid_config, reid_videos, monkeypatch):
         padded = torch.cat([frames, torch.zeros(spare, *frames.shape[1:])])
         return {AttentionMap('cosam', 'x'): padded.unflatten(0, (num_clips, 4))}
 
-    monkeypatch.setattr(mask_evaluation, 'record_attention', record)
+    monkeypatch.setattr(module, 'record_attention', record)
     row, = evaluate_masks(untrained_model(reid_config, device='cpu'), reid_videos)
     assert [row.mean(name) for name in ('auc', 'best_iou', 'share_iou')] == [1, 1, 1]
     assert row.deviation('auc') == 0
     assert row.coarse_auc == 1  # as fine as the frames
 
 
-def test_figures_over_videos():
+def test_metrics_over_videos():
     videos = [MaskAgreement(.5, .2, .1, .3, 4, 0), MaskAgreement(.8, .4, .2, .3, 5, 1),
               MaskAgreement(*[math.nan] * 4, 0, 6)]
     row = MapAgreement(AttentionMap('cosam', 'x'), (4, 4, 2), videos, videos[1:])
@@ -198,13 +198,13 @@ def test_plain_models_have_the_centre_alone(reid_config, reid_videos):
 
 def test_nothing_to_evaluate(reid_config, reid_videos):
     model = untrained_model(reid_config, device='cpu')
-    with pytest.raises(ValueError, match='There is no video to look at'):
+    with pytest.raises(ValueError, match='no video'):
         evaluate_masks(model, [])
     first = reid_videos[0]
-    drawn = first.generate()
-    unseen = first._replace(generate=lambda: drawn._replace(
-        silhouette=np.zeros_like(drawn.silhouette)))
-    with pytest.raises(ValueError, match='No frame shows both the object and'):
+    generated = first.generate()
+    unseen = first._replace(generate=lambda: generated._replace(
+        silhouette=np.zeros_like(generated.silhouette)))
+    with pytest.raises(ValueError, match='No frame'):
         evaluate_masks(model, [unseen], ['centre'])
 
 
@@ -212,7 +212,7 @@ def test_pipelines_that_do_more_than_cut(reid_config, reid_videos):
     config = copy.deepcopy(reid_config)
     steps = config.test_dataloader.dataset.gallery.pipeline
     steps.insert(3, dict(type='RandomErasingFrames', prob=1))
-    with pytest.raises(ValueError, match='test pipeline does more to frames than resi'):
+    with pytest.raises(ValueError, match='pipeline'):
         evaluate_masks(untrained_model(config, device='cpu'), reid_videos[:1])
 
 
@@ -221,13 +221,88 @@ def test_choice_of_videos():
     assert choose_evenly((1, 2), 2) == choose_evenly((1, 2), 9) == [1, 2]
 
 
-def test_epochs_and_splits(tmp_path, action_config, reid_config):
+def test_epoch_of_a_checkpoint(tmp_path):
     for meta, epoch in ((dict(epoch=7), 7), (dict(iter=3), None), (None, None)):
         torch.save(dict(meta=meta, state_dict={}), tmp_path / 'one.pth')
         assert epoch_of(tmp_path / 'one.pth') == epoch
     with pytest.raises(FileNotFoundError, match=r'no\.pth'):
         epoch_of(tmp_path / 'no.pth')
-    assert split_of_test(action_config) == split_of_test(reid_config) == 1
-    action_config = copy.deepcopy(action_config)
-    action_config.test_dataloader.dataset.split = 3
-    assert split_of_test(action_config) == 3
+
+
+# -- command -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope='module')
+def reid_root(tmp_path_factory):
+    return generate_reid_dataset(
+        tmp_path_factory.mktemp('masks') / 'reid', 1, 2, 2, seed=4, num_distractors=1,
+        num_junk=1, progress=False)
+
+
+@pytest.fixture
+def reid_file(repo):
+    return str(repo / 'configs/reid/resnet14_cosam45_tp_demo.py')
+
+
+def test_untrained_model_and_checkpoint(reid_config, reid_file, reid_root, tmp_path,
+                                        capsys):
+    model = untrained_model(reid_config, seed=5, device='cpu')
+    torch.save(dict(meta=dict(epoch=3, seed=5), state_dict=model.state_dict()),
+               tmp_path / 'a.pth')
+    out, plot = tmp_path / 'new/masks.json', tmp_path / 'new/masks.png'
+    main([reid_file, str(tmp_path / 'a.pth'), '--untrained', '--data-root',
+          str(reid_root), '--num', '3', '--out', str(out), '--plot', str(plot),
+          '--device', 'cpu', '--cfg-options', 'model.backbone.base_channels=8'])
+    text, found = capsys.readouterr().out, json.loads(out.read_text())
+    before, after = found['states']
+    assert (before['weights'], before['epoch']) == ('untrained', 0)
+    assert (after['weights'], after['epoch']) == ('a', 3)
+    # The same weights in other ways.
+    assert before['rows'] == after['rows']
+    assert [(row['map'], row['place']) for row in after['rows']] == [
+        *((kind, name) for kind in ('cosam', 'grad_cam', 'feature_energy')
+          for name in COSAMS), ('centre', '')]
+    assert all(0 <= row['auc_mean'] <= 1 and len(row['auc_of_videos']) == 3
+               for row in after['rows'])
+    assert found['seed'] == 5
+    assert found['data'] == json.loads((reid_root / 'reid_demo.json').read_text())
+    # 9 tracklets without the junk: the middle one of each third.
+    assert found['videos'] == ['0002C1T0001', '0002C2T0002', '0003C2T0001']
+    share = after['rows'][0]['share_mean']
+    assert f'by chance the best IoU is {share:.3f} or' in text
+    rows = re.findall(r'^(untrained|a) +(0|3) +(\w+) +(\S+) +4 x 4 x 2 +(\d\.\d{3}) ',
+                      text, re.M)
+    assert [row[3] for row in rows] == ['after_layer3', 'after_layer4'] * 6
+    assert [row[4] for row in rows[6:]] == [
+        f'{row["auc_mean"]:.3f}' for row in after['rows'][:-1]]
+    assert plot.stat().st_size > 1000
+
+
+def test_maps_of_an_action_model(repo, action_videos, tmp_path, capsys):
+    root = action_videos[0].source
+    while not (root / 'demo.json').is_file():
+        root = root.parent
+    main([str(repo / 'configs/resnext14_cosam_bert_demo.py'), '--untrained',
+          '--data-root', str(root), '--num', '2', '--maps', 'cosam', 'centre', '--out',
+          str(tmp_path / 'masks.json')])
+    state, = json.loads((tmp_path / 'masks.json').read_text())['states']
+    assert [(row['map'], row['grid']) for row in state['rows']] == [
+        ('cosam', [4, 4, 4]), ('centre', [1, 56, 56])]
+    assert 'feature_energy' not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(('arguments', 'word'), [
+    ((), '--untrained'), (('no.pth',), 'no.pth'),
+    (('--untrained', '--num', '0'), '--num'),
+    (('--untrained', '--data-root', '.'), 'demo.json'),
+    (('--untrained', '--maps', 'nonlocal'), 'nonlocal'),
+    (('--untrained', '--layers', 'layer3'), 'layer3'),
+    (('a.pth', '--plot', 'a.png'), 'a.pth')])
+def test_a_mistake_is_one_line(reid_file, reid_root, tmp_path, monkeypatch, capsys,
+                               arguments, word):
+    torch.save(dict(meta={}, state_dict={}), tmp_path / 'a.pth')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main([reid_file, '--data-root', str(reid_root), *arguments])
+    assert ended.value.code == 2
+    assert word in capsys.readouterr().err.splitlines()[-1]

@@ -1,16 +1,20 @@
-"""Counts of the attention blocks against formulas and the papers' figures."""
+"""Counts of the attention blocks against formulas and the papers' numbers."""
+import json
+import re
+
 import pytest
 import torch
 from torch import nn
 
 from cosam_mm.apis.complexity import MultiplyAdds, count_multiply_adds
 from cosam_mm.layers import COSAM
-from projects.attention_study.attention_comparison import (
+from projects.attention_study.compare_attention import (
     BLOCKS,
     PAPER,
     PAPER_SHAPE,
     Shape,
     compare_attention,
+    main,
 )
 
 SMALL = Shape(4, 32, 4, 2)
@@ -69,14 +73,14 @@ def test_what_cosam_really_multiplies(papers_row):
 
 
 def test_what_non_local_blocks_really_multiply(papers_row):
-    c, half, places = 2048, 1024, 512
+    c, half, positions = 2048, 1024, 512
     for name, keys in (('none', 512), ('1x2x2', 128), ('2x2x2', 64)):
-        expected = 4 * c * half * places + 2 * places * keys * half
+        expected = 4 * c * half * positions + 2 * positions * keys * half
         assert papers_row['embedded_gaussian', name].multiply_adds == expected
         assert papers_row['dot_product', name].multiply_adds == expected
         row = papers_row['concatenation', name]
         assert row.layer_multiply_adds == (
-            4 * c * half * places + places * keys * 2 * half)
+            4 * c * half * positions + positions * keys * 2 * half)
 
 
 def test_too_large_blocks_are_named_and_not_run(papers_row):
@@ -104,16 +108,13 @@ def test_chosen_blocks_only():
     assert [row.block for row in rows] == ['cosam', 'naive_cosam']
 
 
-@pytest.mark.parametrize(('settings', 'message'), [
-    ({'blocks': ('cosam', 'x')}, "'x' is none of cosam, naive_cosam, gaussian, "),
-    ({'sub_samplings': ('y',)}, "'y' is none of none, 1x2x2, 2x2x2"),
-    ({'batch': 0}, 'batch must be at least 1, got 0'),
-    ({'shape': Shape(4, 8, 1, 2), 'blocks': ('gaussian',)},
-     'Sub-sampling by 1x2x2 leaves nothing of 4x8x1x2'),
-])
-def test_wrong_settings(settings, message):
+@pytest.mark.parametrize(('settings', 'word'), [
+    ({'blocks': ('cosam', 'x')}, "'x'"), ({'sub_samplings': ('y',)}, "'y'"),
+    ({'batch': 0}, 'batch'),
+    ({'shape': Shape(4, 8, 1, 2), 'blocks': ('gaussian',)}, '1x2x2')])
+def test_wrong_settings(settings, word):
     pytest.importorskip('mmcv')
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=word):
         compare_attention(**{'shape': SMALL, 'seconds': 0, **settings})
 
 
@@ -121,7 +122,51 @@ def test_shapes_as_text():
     assert Shape.parse('4x2048X16x8') == PAPER_SHAPE
     assert str(PAPER_SHAPE) == '4x2048x16x8'
     for text in ('4x2048x16', '4x0x16x8', '4x-1x16x8', '', '4,2048,16,8'):
-        with pytest.raises(ValueError, match=f"^'{text}' is no shape: write frames x"):
+        with pytest.raises(ValueError, match=f"'{text}'"):
             Shape.parse(text)
     assert type(SMALL.cosam()) is COSAM
     assert SMALL.features(3).shape == (3, 32, 4, 4, 2)
+
+
+# -- command -----------------------------------------------------------------------
+
+
+def test_table_of_the_papers_row(papers_row, monkeypatch, capsys):
+    """1.6 M and 0.57 G stand in the paper, 4.2 M and 4.3 G for the Gaussian block."""
+    monkeypatch.setattr('projects.attention_study.compare_attention.compare_attention',
+                        lambda *_, **__: list(papers_row.values()))
+    main([])
+    text = capsys.readouterr().out
+    title, cosam, naive, gaussian, *_ = text.splitlines()
+    assert title.split()[:4] == ['block', 'sub-sampling', 'params', 'M']
+    assert re.match(r'cosam +none +1\.60 +0\.57 +0\.5\d +1\.6/0\.57 +\d', cosam)
+    assert re.match(r'naive_cosam +none +1\.60 +0\.57 +0\.67 +1\.6/0\.57 +-', naive)
+    assert re.match(r'gaussian +none +4\.20 +4\.29 +5\.91 +4\.2/4\.3 +-', gaussian)
+    assert 'concatenation none: not run' in text
+
+
+def test_other_shapes_as_markdown_and_json(tmp_path, capsys):
+    path = tmp_path / 'out.json'
+    main(['--shape', '3x16x4x4', '--batch', '2', '--blocks', 'naive_cosam',
+          'dot_product', '--sub-sampling', 'none', '--seconds', '0', '--multiply-adds',
+          '--markdown', '--json', str(path)])
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    assert lines[1].startswith('| -')
+    assert [line.split('|')[1].strip() for line in lines[2:5]] == [
+        'cosam', 'naive_cosam', 'dot_product']
+    assert len({len(line) for line in lines[:5]}) == 1
+    assert 'a multiply-add counts one' in text
+    written = json.loads(path.read_text())
+    assert (written['shape'], written['batch']) == ('3x16x4x4', 2)
+    assert written['rows'][1]['training_ratio']['count'] >= 7
+
+
+@pytest.mark.parametrize(('shape', 'word'), [
+    ('4x2048', 'shape'), ('1x16x4x4', 'frames')])
+def test_wrong_shape_is_one_line(shape, word, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(['--shape', shape, '--seconds', '0'])
+    assert ended.value.code == 2
+    error, = capsys.readouterr().err.splitlines()
+    assert word in error

@@ -1,15 +1,20 @@
 """What COSAM costs at a feature shape, beside non-local blocks.
 
-The blocks stand in the papers (Subramaniam et al., ICCV 2019, with its supplement;
+    python -m projects.attention_study.compare_attention --shape 4x2048x16x8
+
+The blocks are those of the papers (Subramaniam et al., ICCV 2019, with its supplement;
 Wang et al., *Non-local Neural Networks*, CVPR 2018): COSAM here, in linear form and
 with the cost volume, and MMCV's ``NonLocal3d`` in its four modes, each as it is and
 with its keys and values sub-sampled.
 """
+import argparse
 import copy
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Optional
 
 import torch
@@ -17,10 +22,17 @@ from torch import Tensor, nn
 
 from cosam_mm.apis.complexity import count_multiply_adds
 from cosam_mm.layers import COSAM
+from cosam_mm.utils.cli import one_line_errors
 from cosam_mm.utils.progress import progress_bar
-from projects.attention_study.cosam_naive import NaiveCOSAM
 
-from .measurement import Summary, peak_extra_bytes, summarize, time_alternately
+from .cosam_naive import NaiveCOSAM
+from .measurement import (
+    Summary,
+    describe_environment,
+    peak_extra_bytes,
+    summarize,
+    time_alternately,
+)
 
 __all__ = [
     'BLOCKS', 'PAPER', 'PAPER_SHAPE', 'SUB_SAMPLINGS', 'AttentionCost', 'Shape',
@@ -32,7 +44,7 @@ BLOCKS = ('cosam', 'naive_cosam', *NON_LOCAL)
 # What a max pool makes of keys and values: nothing, MMCV's, and the pool in time, too.
 SUB_SAMPLINGS = {'none': None, '1x2x2': (1, 2, 2), '2x2x2': (2, 2, 2)}
 
-# The papers' figures for one block: parameters (M) and FLOPs (G; 2 a multiply-add,
+# The papers' numbers for one block: parameters (M) and FLOPs (G; 2 a multiply-add,
 # convolution and linear layers only) at 4 frames of 2048 x 16 x 8.
 PAPER = {
     'cosam': (1.6, 0.57),
@@ -70,7 +82,7 @@ class Shape:
         return f'{self.frames}x{self.channels}x{self.height}x{self.width}'
 
     @property
-    def places(self) -> int:
+    def positions(self) -> int:
         """H * W."""
         return self.height * self.width
 
@@ -133,7 +145,7 @@ class _Contender:
     block: str
     sub_sampling: str
     module: nn.Module
-    pairs: int         # places that are compared with each other, in a clip
+    pairs: int         # positions that are compared with each other, in a clip
     pair_values: int   # values kept for each pair
 
     @property
@@ -190,7 +202,7 @@ def compare_attention(shape: Shape = PAPER_SHAPE,
     for one in bar(contenders, 'multiply-adds and memory', 'block'):
         row = _cost(one, shape, x, one in runnable)
         if one in runnable:
-            row.update(_figures(one, x, forward, training, device))
+            row.update(_measured(one, x, forward, training, device))
         else:
             row['note'] = (f'not run: it would take over '
                            f'{_least_bytes(one, batch) / 2**30:.1f} GiB')
@@ -200,7 +212,7 @@ def compare_attention(shape: Shape = PAPER_SHAPE,
 
 def _contenders(shape: Shape, blocks: Sequence[str], sub_samplings: Sequence[str],
                 device: str) -> Iterator[_Contender]:
-    between_frames = shape.frames * (shape.frames - 1) * shape.places**2
+    between_frames = shape.frames * (shape.frames - 1) * shape.positions**2
     cosam = shape.cosam().to(device)
     yield _Contender('cosam', 'none', cosam, 0, 0)
     if 'naive_cosam' in blocks:
@@ -220,12 +232,12 @@ def _contenders(shape: Shape, blocks: Sequence[str], sub_samplings: Sequence[str
                 keys *= size // k
             block = _non_local(shape.channels, mode, SUB_SAMPLINGS[name]).to(device)
             values = 2 * block.inter_channels if mode == 'concatenation' else 1
-            yield _Contender(mode, name, block, shape.frames * shape.places * keys,
+            yield _Contender(mode, name, block, shape.frames * shape.positions * keys,
                              values)
 
 
 def _non_local(channels: int, mode: str, kernel: Optional[tuple]) -> nn.Module:
-    """MMCV's block; its weights last, which begin as zeros, are drawn."""
+    """MMCV's block; its last weights, zeros at first, are random."""
     try:
         from mmcv.cnn import NonLocal3d
     except ImportError as error:
@@ -284,7 +296,7 @@ def _train(module: nn.Module, x: Tensor) -> Callable[[], None]:
 
 
 def _cost(one: _Contender, shape: Shape, x: Tensor, is_run: bool) -> dict:
-    """Parameters, multiply-adds and the papers' figures."""
+    """Parameters, multiply-adds and the papers' numbers."""
     meta = torch.empty_like(x, device='meta')      # shapes without storage
     layer_form = shape.cosam(naive=True) if one.block == 'cosam' else one.module
     layer_form = copy.deepcopy(layer_form).to('meta')
@@ -302,7 +314,7 @@ def _cost(one: _Contender, shape: Shape, x: Tensor, is_run: bool) -> dict:
     }
 
 
-def _figures(one: _Contender, x: Tensor, forward: dict, training: dict,
+def _measured(one: _Contender, x: Tensor, forward: dict, training: dict,
              device: str) -> dict:
     """What was measured of a block that was run."""
 
@@ -318,3 +330,121 @@ def _figures(one: _Contender, x: Tensor, forward: dict, training: dict,
         'forward_bytes': peak_extra_bytes(_forward(one.module, x), device),
         'training_bytes': peak_extra_bytes(_train(one.module, x), device),
     }
+
+
+# -- command -------------------------------------------------------------------
+
+TITLES = ('block', 'sub-sampling', 'params M', 'layers G', 'all G', 'paper M/G',
+          'forward ms', 'x COSAM', 'fwd+bwd ms', 'x COSAM', 'MiB fwd', 'MiB fwd+bwd')
+COUNTS_TWO = 'a multiply-add counts two'
+
+
+def parse_args(arguments=None):
+    parser = argparse.ArgumentParser(
+        prog='python -m projects.attention_study.compare_attention',
+        description='Parameters, FLOPs, time and peak memory of COSAM, of COSAM with '
+        'its cost volume, and of the non-local blocks, on random features of a shape. '
+        "The default is the row of the paper's table.")
+    parser.add_argument('--shape', default=str(PAPER_SHAPE), metavar='TxCxHxW',
+                        help='features of a clip: frames x channels x height x '
+                        'width (default: %(default)s)')
+    parser.add_argument('--batch', type=int, default=1, metavar='N',
+                        help='clips at once (default: %(default)s)')
+    parser.add_argument('--blocks', nargs='+', default=BLOCKS, choices=BLOCKS,
+                        metavar='BLOCK', help=f'which: {", ".join(BLOCKS)} (default: '
+                        'all); cosam is always there')
+    parser.add_argument('--sub-sampling', nargs='+', default=tuple(SUB_SAMPLINGS),
+                        choices=tuple(SUB_SAMPLINGS), metavar='POOL',
+                        help='max pool over keys and values of non-local blocks, in '
+                        f'time x height x width: {", ".join(SUB_SAMPLINGS)} (default: '
+                        "all); 1x2x2 is MMCV's")
+    parser.add_argument('--multiply-adds', action='store_true',
+                        help='count a multiply-add as one, not as two FLOPs')
+    parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1 '
+                        '(default: %(default)s)')
+    parser.add_argument('--threads', type=int, metavar='N',
+                        help="threads on the CPU (default: torch's)")
+    parser.add_argument('--seconds', type=float, default=20, metavar='S',
+                        help='about how long to time forward passes, and the same '
+                        'again for training (default: %(default)s)')
+    parser.add_argument('--memory-limit', type=float, metavar='GIB',
+                        help='do not run a block that would take more (default: three '
+                        'quarters of the memory there is)')
+    parser.add_argument('--markdown', action='store_true',
+                        help='print the table as Markdown')
+    parser.add_argument('--json', type=Path, metavar='FILE',
+                        help='write all numbers, quartiles included')
+    return parser.parse_args(arguments)
+
+
+def cells(row, flops):
+    """One line of the table, as text."""
+    def number(value, scale, digits=2):
+        return '-' if value is None else f'{value / scale:.{digits}f}'
+
+    def times(summary, scale=1.0, digits=2):
+        if summary is None:
+            return '-'
+        spread = (summary.upper - summary.lower) / 2
+        return f'{summary.median / scale:.{digits}f} +-{spread / scale:.{digits}f}'
+
+    return (row.block, row.sub_sampling, number(row.parameters, 1e6),
+            number(row.layer_multiply_adds * flops, 1e9),
+            number(row.multiply_adds * flops, 1e9),
+            '-' if row.paper is None else '{}/{}'.format(*row.paper),
+            times(row.forward_seconds, 1e-3, 1), times(row.forward_ratio),
+            times(row.training_seconds, 1e-3, 1), times(row.training_ratio),
+            number(row.forward_bytes, 2**20, 1), number(row.training_bytes, 2**20, 1))
+
+
+def print_table(lines, markdown):
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    for index, line in enumerate(lines):
+        padded = [cell.ljust(width) if column < 2 else cell.rjust(width)
+                  for column, (cell, width) in enumerate(zip(line, widths))]
+        print(f'| {" | ".join(padded)} |' if markdown else '  '.join(padded).rstrip())
+        if markdown and index == 0:
+            rules = ['-' * w if column < 2 else '-' * (w - 1) + ':'
+                     for column, w in enumerate(widths)]
+            print(f'| {" | ".join(rules)} |')
+
+
+def main(arguments=None):
+    """The command."""
+    args = parse_args(arguments)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    limit = None if args.memory_limit is None else int(args.memory_limit * 2**30)
+    with one_line_errors():
+        shape = Shape.parse(args.shape)
+        rows = compare_attention(
+            shape, args.batch, args.blocks, args.sub_sampling, args.device,
+            args.seconds, limit, progress=True)
+    environment = describe_environment(args.device)
+    flops = 1 if args.multiply_adds else 2
+    print_table([TITLES, *(cells(row, flops) for row in rows)], args.markdown)
+    print()
+    print(f'features  {shape} (T x C x H x W), batch {args.batch}, fp32, '
+          f'{environment["device"]}, {environment["threads"]} threads, torch '
+          f'{environment["torch"]}')
+    print(f'G         {"a multiply-add counts one" if flops == 1 else COUNTS_TWO}; '
+          'layers: of convolution and linear layers')
+    print('          only, as the papers count; all: with matrix products, as executed')
+    print('ms        median; +- half the distance of the quartiles; ratios are taken '
+          'within a round')
+    print('MiB       peak beyond parameters and input')
+    if any(row.paper for row in rows):
+        print('paper     parameters and FLOPs of layers, 2 a multiply-add; its figure '
+              'for concatenation is that of 2x2x2')
+    for row in rows:
+        if row.note:
+            print(f'{row.block} {row.sub_sampling}: {row.note}')
+    if args.json:
+        args.json.write_text(json.dumps({
+            'shape': str(shape), 'batch': args.batch, 'dtype': 'float32',
+            'environment': environment, 'rows': [row.as_dict() for row in rows]},
+            indent=1) + '\n', encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,388 @@
+"""Do the masks find the object? Attention of a model against synthetic silhouettes.
+
+    python -m projects.attention_study.evaluate_masks CONFIG epoch_10.pth \\
+        epoch_20.pth --untrained --data-root data/reid_demo --plot masks.png
+
+COSAM's paper calls it co-segmentation, and nobody has told the module what to segment.
+Synthetic data know the true silhouette of each frame::
+
+    video --- test pipeline, model ---> maps (M, T', h, w)
+      |                                   | put on the frames, as far as the network
+      v                                   v saw them, interpolated between positions
+    generated again --> silhouettes ---> agreement, pixel by pixel
+
+The maps come to the pixels, and not the silhouette to the map's positions: so that maps
+of different resolutions face one ground truth, and a coarse map pays for being coarse.
+How much it pays is told beside it: by the silhouette itself, averaged over the map's
+positions and brought to the pixels like the map.
+
+Printed for each map and layer, and for each checkpoint, are the area under the ROC
+curve (AUC; 0.5 is chance) and the intersection over union at the map's own best
+threshold and at the threshold that marks as many pixels as the silhouette has.
+"""
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+from mmengine.config import Config, DictAction
+from mmengine.dataset import pseudo_collate
+from torch import nn
+
+from cosam_mm.apis.model_loading import scope_of
+from cosam_mm.datasets.synthetic.ground_truth import (
+    SyntheticVideo,
+    generation_parameters,
+    synthetic_test_videos,
+)
+from cosam_mm.layers import COSAM
+from cosam_mm.layers.cosam_functional import evenly_spaced_indices
+from cosam_mm.utils.cli import one_line_errors, positive_int
+from cosam_mm.utils.io import read_checkpoint
+from cosam_mm.utils.progress import progress_bar
+from cosam_mm.visualization.mask_drawing import layer_titles
+from cosam_mm.visualization.mask_models import (
+    load_model,
+    seed_of_training,
+    untrained_model,
+)
+from cosam_mm.visualization.mask_placement import (
+    Box,
+    average_places,
+    first_showings,
+    frame_masks,
+    place_mask,
+    seen_pixels,
+    step_means,
+)
+from cosam_mm.visualization.mask_views import ClipReader, padded_view
+from cosam_mm.visualization.style import figure_png
+
+from .attention_maps import MAPS, AttentionMap, offered_maps, record_attention
+from .mask_agreement import (
+    AgreementPoint,
+    MaskAgreement,
+    draw_agreement,
+    mask_agreement,
+)
+from .measurement import describe_environment
+
+__all__ = ['MapAgreement', 'choose_evenly', 'epoch_of', 'evaluate_masks']
+
+# Of a tracklet; synthetic ones are shorter.
+_MAX_FRAMES = 64
+
+
+@dataclass(frozen=True)
+class MapAgreement:
+    """How one map of a model agrees with the silhouettes, video by video.
+
+    Attributes:
+        map: Which.
+        grid: (T', h, w), of the map.
+        videos: Of each video its means over frames.
+        coarse: The same of the silhouette itself at the map's resolution: about the
+            best that such a map can do.
+    """
+    map: AttentionMap
+    grid: tuple[int, int, int]
+    videos: Sequence[MaskAgreement]
+    coarse: Sequence[MaskAgreement]
+
+    @property
+    def coarse_auc(self) -> float:
+        """Mean AUC of the silhouette at the map's resolution."""
+        return float(np.mean([one.auc for one in self.coarse if one.num_frames]))
+
+    def mean(self, metric: str) -> float:
+        """Mean of a metric of :class:`MaskAgreement` over the videos that have it."""
+        return float(np.mean(self._values(metric)))
+
+    def deviation(self, metric: str) -> float:
+        """Standard deviation between these videos; 0 where there is one."""
+        values = self._values(metric)
+        return float(np.std(values, ddof=1)) if len(values) > 1 else 0.
+
+    def _values(self, metric: str) -> list[float]:
+        return [getattr(one, metric) for one in self.videos if one.num_frames]
+
+    def as_dict(self) -> dict:
+        """Plain values, for JSON."""
+        metrics = {f'{name}_{kind}': read(name)
+                   for name in ('auc', 'best_iou', 'share_iou', 'share')
+                   for kind, read in (('mean', self.mean),
+                                      ('deviation', self.deviation))}
+        return dict(
+            map=self.map.kind, place=self.map.module, grid=list(self.grid), **metrics,
+            coarse_silhouette_auc=self.coarse_auc, num_videos=len(self._values('auc')),
+            num_frames=sum(one.num_frames for one in self.videos),
+            num_frames_left_out=sum(one.num_left_out for one in self.videos),
+            auc_of_videos=[one.auc if one.num_frames else None for one in self.videos])
+
+
+def evaluate_masks(model: nn.Module, videos: Sequence[SyntheticVideo],
+                   kinds: Optional[Sequence[str]] = None,
+                   layers: Optional[Sequence[str]] = None,
+                   progress: bool = False) -> list[MapAgreement]:
+    """Compare the maps of a model with silhouettes.
+
+    Args:
+        model: In evaluation mode, with ``cfg``.
+        videos: Of ``synthetic_test_videos`` of
+            :mod:`cosam_mm.datasets.synthetic.ground_truth`.
+        kinds: Of :data:`~.attention_maps.MAPS`. Default: all that the model offers.
+        layers: As for :func:`~.attention_maps.record_attention`.
+        progress: Show a bar, where the error stream is a terminal.
+
+    Returns:
+        One entry a map and module.
+
+    Raises:
+        FileNotFoundError: A video is not there.
+        ValueError: There is no video, or one that cannot be read or is no longer as
+            generated; no video has a silhouette; the pipeline does more to frames than
+            resizes, crops and mirroring; or as for ``record_attention``.
+    """
+    if not videos:
+        raise ValueError('There is no video to look at.')
+    kinds = offered_maps(model, layers) if kinds is None else kinds
+    clip_len = next((module.num_frames for module in model.modules()
+                     if isinstance(module, COSAM)), 1)
+    compared: dict[AttentionMap, list[_Compared]] = {}
+    with scope_of(model.cfg):
+        reader = ClipReader(model.cfg, clip_len, _MAX_FRAMES)
+        for video in progress_bar(videos, 'masks', 'video', show=progress):
+            for key, one in _evaluate(model, reader, video, kinds, layers).items():
+                compared.setdefault(key, []).append(one)
+    rows = [MapAgreement(key, of_videos[0].grid, *list(zip(*of_videos))[1:])
+            for key, of_videos in compared.items()]
+    if rows and not any(one.num_frames for one in rows[0].videos):
+        raise ValueError('No frame shows both the object and something else.')
+    return rows
+
+
+class _Compared(NamedTuple):
+    """A map of one video."""
+    grid: tuple[int, int, int]
+    agreement: MaskAgreement
+    coarse: MaskAgreement
+
+
+def _evaluate(model: nn.Module, reader: ClipReader, video: SyntheticVideo,
+              kinds: Sequence[str], layers: Optional[Sequence[str]]
+              ) -> dict[AttentionMap, _Compared]:
+    source = video.source
+    clip = reader.read(list(map(str, source)) if isinstance(source, (list, tuple))
+                       else str(source))
+    if clip.box is None:
+        raise ValueError(
+            "The test pipeline does more to frames than resizes, crops and mirroring: "
+            'where a mask lies on them is not known.')
+    silhouettes = video.silhouettes(clip.numbers, np.stack(clip.frames))
+    ground_truth = _GroundTruth(
+        silhouettes, first_showings(clip.numbers), clip.num_clips,
+        padded_view(clip.box, model, clip))
+    maps = record_attention(model, pseudo_collate(list(clip.samples)), clip.num_clips,
+                            kinds, layers)
+    grids = {tuple(values.shape[1:]) for values in maps.values()}
+    coarse = {grid: ground_truth.agreement(ground_truth.at_resolution(grid))
+              for grid in grids}
+    return {key: _Compared(tuple(values.shape[1:]),
+                           ground_truth.agreement(values.numpy()),
+                           coarse[tuple(values.shape[1:])])
+            for key, values in maps.items()}
+
+
+@dataclass(frozen=True)
+class _GroundTruth:
+    """What the frames of a video's clips show.
+
+    Attributes:
+        silhouettes: (M * T, H, W) bool.
+        kept: Numbers of the frames that count, each of the video once.
+        num_clips: M.
+        box: What the network sees of a frame.
+    """
+    silhouettes: np.ndarray
+    kept: np.ndarray
+    num_clips: int
+    box: Box
+
+    def agreement(self, maps: np.ndarray) -> MaskAgreement:
+        """Of maps (M, T', h, w), at the pixels that the network sees."""
+        size = self.silhouettes.shape[1:]
+        seen = seen_pixels(size, self.box)
+        of_frames = frame_masks(maps, len(self.silhouettes) // self.num_clips)
+        # In single precision, positions of one value stay ties between their centres.
+        placed = np.stack([place_mask(mask, size, self.box)[seen]
+                           for mask in of_frames[self.kept]]).astype(np.float32)
+        return mask_agreement(placed, self.silhouettes[self.kept][:, seen])
+
+    def at_resolution(self, grid: tuple[int, int, int]) -> np.ndarray:
+        """The silhouettes as maps (M, T', h, w)."""
+        means = np.stack([average_places(one, grid[1:], self.box)
+                          for one in self.silhouettes])
+        return step_means(means.reshape(self.num_clips, -1, *grid[1:]), grid[0])
+
+
+def choose_evenly(videos: Sequence[Any], count: int) -> list[Any]:
+    """So many of them, spread evenly; all, where there are no more.
+
+    >>> choose_evenly('abcdefgh', 2)
+    ['c', 'g']
+    """
+    if count >= len(videos):
+        return list(videos)
+    return [videos[k] for k in evenly_spaced_indices(len(videos), count).tolist()]
+
+
+def epoch_of(checkpoint: str) -> Optional[int]:
+    """The epoch after which a checkpoint was written; None where it does not tell.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no checkpoint.
+    """
+    content = read_checkpoint(checkpoint)
+    meta = content.get('meta') if isinstance(content, dict) else None
+    epoch = (meta or {}).get('epoch')
+    return epoch if isinstance(epoch, int) else None
+
+
+# -- command -------------------------------------------------------------------
+
+TITLES = ('weights', 'epoch', 'map', 'place', 'grid', 'AUC', '+-', 'coarse',
+          'best IoU', 'IoU at share')
+
+
+def parse_args(argv: Optional[Sequence[str]] = None):
+    parser = argparse.ArgumentParser(
+        prog='python -m projects.attention_study.evaluate_masks', description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file of the model')
+    parser.add_argument('checkpoints', nargs='*', metavar='CHECKPOINT',
+                        help='checkpoints of it; several of one training give a curve')
+    parser.add_argument('--untrained', action='store_true',
+                        help='also the weights that training begins with')
+    parser.add_argument('--data-root', required=True, metavar='DIR',
+                        help='folder that tools/prepare_data.py demo or reid-demo '
+                        'generated')
+    parser.add_argument('--maps', nargs='+', choices=MAPS,
+                        help='which maps (default: all that the model has)')
+    parser.add_argument('--layers', nargs='+', metavar='NAME',
+                        help='modules whose features grad_cam and feature_energy are '
+                        'of (default: COSAMs and non-local blocks)')
+    parser.add_argument('--num', type=positive_int, default=32, metavar='N',
+                        help='clips or tracklets of the test part, spread evenly '
+                        '(default: %(default)s)')
+    parser.add_argument('--seed', type=int, metavar='N',
+                        help='of the untrained weights (default: that of the first '
+                        'checkpoint)')
+    parser.add_argument('--device',
+                        help='where to compute (default: the GPU, if there is one)')
+    parser.add_argument('--out', type=Path, metavar='FILE',
+                        help='write all numbers as JSON')
+    parser.add_argument('--plot', type=Path, metavar='FILE',
+                        help='write a PNG of the AUC over epochs and layers')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction,
+                        metavar='KEY=VALUE', help='settings of the config to override')
+    args = parser.parse_args(argv)
+    if not Path(args.config).is_file():
+        parser.error(f'there is no config {args.config}')
+    if not args.checkpoints and not args.untrained:
+        parser.error('give a checkpoint, or --untrained')
+    return args
+
+
+def weights(args, config):
+    """Yields (name, epoch, model), before training first."""
+    epochs = [epoch_of(checkpoint) for checkpoint in args.checkpoints]
+    if args.plot and None in epochs:
+        raise ValueError(f'{args.checkpoints[epochs.index(None)]} does not tell its '
+                         'epoch, which --plot needs: leave that out.')
+    if args.untrained:
+        yield 'untrained', 0, untrained_model(config, args.seed, args.device,
+                                              needs_cosam=False)
+    for checkpoint, epoch in zip(args.checkpoints, epochs):
+        yield (Path(checkpoint).stem, epoch,
+               load_model(checkpoint, config, args.device, needs_cosam=False))
+
+
+def print_table(states):
+    lines = [TITLES]
+    for state in states:
+        short = layer_titles({row['place'] for row in state['rows']})
+        lines += [(
+            state['weights'], '-' if state['epoch'] is None else str(state['epoch']),
+            row['map'], short[row['place']] or '-', ' x '.join(map(str, row['grid'])),
+            f'{row["auc_mean"]:.3f}', f'{row["auc_deviation"]:.3f}',
+            f'{row["coarse_silhouette_auc"]:.3f}', f'{row["best_iou_mean"]:.3f}',
+             f'{row["share_iou_mean"]:.3f}')
+            for row in state['rows']]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    for line in lines:
+        print('  '.join(cell.ljust(width) if column < 5 else cell.rjust(width)
+                        for column, (cell, width) in enumerate(zip(line, widths)))
+              .rstrip())
+    row = states[0]['rows'][0]
+    print(f'\n{row["num_videos"]} videos, {row["num_frames"]} frames; left out: '
+          f'{row["num_frames_left_out"]} whose silhouette is empty or full')
+    share = row['share_mean']
+    print(f'the silhouette has {100 * share:.1f} % of the pixels: by chance the best '
+          f'IoU is {share:.3f} or a little\nmore, that at share about '
+          f'{share / (2 - share):.3f}')
+    print('+- is the standard deviation between videos; coarse the AUC of the '
+          "silhouette itself,\naveraged over the map's positions: about the best that "
+          'such a map can do')
+
+
+def plot(states, path):
+    """Draw AUCs over epochs and layers."""
+    titles = layer_titles(dict.fromkeys(
+        row['place'] for state in states for row in state['rows']))
+    points = [AgreementPoint(row['map'], titles[row['place']], state['epoch'],
+                             row['auc_mean'], row['auc_deviation'])
+              for state in states for row in state['rows']]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(figure_png(draw_agreement(points)))
+
+
+def main(argv: Optional[Sequence[str]] = None):
+    """The command."""
+    args = parse_args(argv)
+    with one_line_errors():
+        config = Config.fromfile(args.config)
+        if args.cfg_options is not None:
+            config.merge_from_dict(args.cfg_options)
+        loader = config.get('test_dataloader') or config.get('val_dataloader') or {}
+        split = (loader.get('dataset') or {}).get('split') or 1
+        videos = choose_evenly(synthetic_test_videos(args.data_root, split), args.num)
+        if args.seed is None:
+            args.seed = seed_of_training(next(iter(args.checkpoints), None), config)
+        states = []
+        for name, epoch, model in weights(args, config):
+            rows = evaluate_masks(model, videos, args.maps, args.layers, progress=True)
+            states.append(dict(weights=name, epoch=epoch,
+                               rows=[row.as_dict() for row in rows]))
+    print_table(states)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        device = str(next(model.parameters()).device)
+        args.out.write_text(json.dumps({
+            'command': shlex.join(sys.argv), 'config': args.config,
+            'cfg_options': args.cfg_options, 'checkpoints': args.checkpoints,
+            'data': generation_parameters(args.data_root), 'split': split,
+            'seed': args.seed, 'environment': describe_environment(device),
+            'videos': [video.name for video in videos], 'states': states},
+            indent=1) + '\n', encoding='utf-8')
+    if args.plot:
+        plot(states, args.plot)
+
+
+if __name__ == '__main__':
+    main()
