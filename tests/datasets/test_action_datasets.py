@@ -134,10 +134,6 @@ class TestItems:
         assert len(build(root, ann_file='mine.txt')) == 1
         assert len(build(root, ann_file=str(root / 'mine.txt'))) == 1
 
-    def test_relative_data_root(self, root, monkeypatch):
-        monkeypatch.chdir(root.parent)
-        assert build('toy')[0]['inputs'].shape == (1, 3, 8, 16, 24)
-
     def test_indices_and_lazy_init(self, root):
         assert len(build(root, indices=2)) == 2
         dataset = build(root, lazy_init=True)
@@ -166,92 +162,57 @@ class TestMetainfo:
 
 class TestErrors:
 
-    @pytest.mark.parametrize(('line', 'reason'), [
-        ('wave/a.avi', 'expected "PATH LABEL"'),
-        ('wave/a.avi one', "the label must be an integer, got 'one'"),
-        ('wave/a.avi 1.0', "the label must be an integer, got '1.0'"),
-        ('wave/a.avi 3', r'label 3 is outside \[0, 3\)'),
-        ('wave/a.avi -1', r'label -1 is outside \[0, 3\)'),
-        ('../a.avi 1', 'the path must stay inside the data root'),
-        ('wave/../../a.avi 1', 'the path must stay inside the data root'),
-        ('/etc/a.avi 1', 'the path must stay inside the data root'),
-    ])
-    def test_video_line(self, root, line, reason):
-        (root / 'bad.txt').write_text(f'wave/plain.avi 1\n\n{line}\n')
-        with pytest.raises(ValueError, match=rf'bad\.txt:3: {reason}.*{line[:7]}'):
+    @pytest.mark.parametrize(('kind', 'line', 'reason'), [
+        ('Video', 'wave/a.avi', 'PATH LABEL'), ('Video', 'wave/a.avi one', "'one'"),
+        ('Video', 'wave/a.avi 1.0', "'1.0'"), ('Video', 'wave/a.avi 3', 'label 3'),
+        ('Video', 'wave/a.avi -1', 'label -1'), ('Video', '../a.avi 1', 'root'),
+        ('Video', 'wave/../../a.avi 1', 'root'), ('Video', '/etc/a.avi 1', 'root'),
+        ('Frame', 'wave/a 1', 'PATH NUM_FRAMES LABEL'), ('Frame', 'wave/a 0 1', '0'),
+        ('Frame', 'wave/a -5 1', '-5'), ('Frame', 'wave/a b 1', "'b'"),
+        ('Frame', 'wave/a 6 7', 'label 7'), ('Frame', '../a 6 1', 'root')])
+    def test_line(self, root, kind, line, reason):
+        first = 'wave/plain 6 1' if kind == 'Frame' else 'wave/plain.avi 1'
+        (root / 'bad.txt').write_text(f'{first}\n\n{line}\n')
+        with pytest.raises(ValueError, match=rf'bad\.txt:3: .*{reason}.*{line}'):
+            build(root, kind, ann_file='bad.txt')
+
+    @pytest.mark.parametrize(('content', 'reason'), [
+        (b'', 'empty'), (b'\n \n', 'empty'),
+        ('wave/ü.avi 1'.encode('latin-1'), 'UTF-8')])
+    def test_lists_without_lines_say_how_to_prepare(self, root, content, reason):
+        (root / 'bad.txt').write_bytes(content)
+        with pytest.raises(ValueError, match=rf'bad\.txt .*{reason}.*prepare_data\.py'):
             build(root, ann_file='bad.txt')
 
-    @pytest.mark.parametrize(('line', 'reason'), [
-        ('wave/a 1', 'expected "PATH NUM_FRAMES LABEL"'),
-        ('wave/a 0 1', 'number of frames must be at least 1, got 0'),
-        ('wave/a -5 1', 'number of frames must be at least 1, got -5'),
-        ('wave/a b 1', "number of frames must be an integer, got 'b'"),
-        ('wave/a 6 7', r'label 7 is outside \[0, 3\)'),
-        ('../a 6 1', 'the path must stay inside the data root'),
-    ])
-    def test_frame_line(self, root, line, reason):
-        (root / 'bad.txt').write_text(f'wave/plain 6 1\n{line}\n')
-        with pytest.raises(ValueError, match=rf'bad\.txt:2: .*{reason}'):
-            build(root, 'Frame', ann_file='bad.txt')
-
-    def test_errors_in_a_list_say_how_to_prepare(self, root):
-        for text in ('', '\n \n'):
-            (root / 'empty.txt').write_text(text)
-            with pytest.raises(
-                    ValueError, match=r'empty\.txt is empty.*prepare_data\.py'):
-                build(root, ann_file='empty.txt')
-
-    def test_list_that_is_not_utf8(self, root):
-        (root / 'latin.txt').write_bytes('wave/ü.avi 1\n'.encode('latin-1'))
-        with pytest.raises(ValueError, match=r'latin\.txt is not UTF-8'):
-            build(root, ann_file='latin.txt')
-
-    def test_missing_data_root(self, tmp_path):
+    @pytest.mark.parametrize(('name', 'kind', 'options', 'command'), [
+        ('hmdb51', 'Video', {}, 'hmdb51 --videos DIR --splits DIR --out OUT'),
+        ('ucf101', 'Frame', {}, 'ucf101 .* --frames'),
+        ('ucf101', 'Frame', dict(modality='Flow'), 'ucf101 .* --flow tvl1'),
+        ('demo', 'Video', {}, 'demo --out OUT'),
+        ('mine', 'Video', {}, r'hmdb51\|ucf101')])
+    def test_missing_data_root(self, tmp_path, name, kind, options, command):
         missing = str(tmp_path / 'nothing')
-        with pytest.raises(
-                FileNotFoundError,
-                match=r'data root .*nothing.* does not exist.*prepare_data\.py hmdb51 '
-                      rf'--videos DIR --splits DIR --out {missing}$'):
-            build(missing, name='hmdb51')
-        with pytest.raises(FileNotFoundError, match='--out .* --frames'):
-            build(missing, 'Frame', name='ucf101')
-        with pytest.raises(FileNotFoundError, match='--out .* --flow tvl1'):
-            build(missing, 'Frame', name='ucf101', modality='Flow')
-        with pytest.raises(
-                FileNotFoundError, match=r'prepare_data\.py demo --out'):
-            build(missing, name='demo')
-        with pytest.raises(FileNotFoundError, match='hmdb51|ucf101'):
-            build('', name='mine')
+        command = command.replace('OUT', missing)
+        with pytest.raises(FileNotFoundError, match=rf'prepare_data\.py {command}'):
+            build(missing, kind, name=name, **options)
 
     def test_missing_list_and_folder(self, root):
-        with pytest.raises(
-                FileNotFoundError,
-                match=r'annotation file .*toy_train_split_3_videos.txt.*Prepare it'):
+        with pytest.raises(FileNotFoundError, match='toy_train_split_3_videos.txt'):
             build(root, split=3)
-        with pytest.raises(FileNotFoundError, match=r'folder of videos .*nowhere'):
+        with pytest.raises(FileNotFoundError, match='nowhere'):
             build(root, data_prefix=dict(video='nowhere'))
 
     def test_number_of_classes(self, root):
-        with pytest.raises(
-                ValueError, match=r'toy_classes\.txt names 3 classes, but num_classes '
-                                  r'is 51.*cls_head'):
+        with pytest.raises(ValueError, match='3 classes.*51'):
             build(root, num_classes=51)
 
-    @pytest.mark.parametrize(('kwargs', 'message'), [
-        (dict(subset='test'), r"'train', 'val'.*official test list.*got 'test'"),
-        (dict(split=0), 'split must be an integer of at least 1, got 0'),
-        (dict(split='1'), "split must be an integer of at least 1, got '1'"),
-        (dict(num_classes=0), 'num_classes must be .* got 0'),
-        (dict(modality='Flow'), 'ActionFrameDataset'),
-        (dict(data_prefix=dict(img='x')), "the one key 'video', got {'img': 'x'}"),
-    ])
-    def test_arguments(self, root, kwargs, message):
-        with pytest.raises(ValueError, match=message):
-            build(root, **kwargs)
-
-    def test_frame_modality(self, root):
-        with pytest.raises(ValueError, match="'RGB', 'Flow'.*got 'Depth'"):
-            build(root, 'Frame', modality='Depth')
+    @pytest.mark.parametrize(('kind', 'name', 'value'), [
+        ('Video', 'subset', 'test'), ('Video', 'split', 0), ('Video', 'split', '1'),
+        ('Video', 'num_classes', 0), ('Video', 'modality', 'Flow'),
+        ('Frame', 'modality', 'Depth'), ('Video', 'data_prefix', dict(img='x'))])
+    def test_arguments(self, root, kind, name, value):
+        with pytest.raises(ValueError, match=name):
+            build(root, kind, **{name: value})
 
     def test_misspelt_argument(self, root):
         for name in ('test_modes', 'multi_class', 'filename_tmpl'):
@@ -296,20 +257,15 @@ class TestBrokenFiles:
         dataset = build(broken_root)
         with pytest.raises(RuntimeError) as error:
             dataset[0]
-        message = str(error.value)
-        assert 'in 101 attempt(s)' in message
-        for name in NAMES[:3]:
-            assert repr(os.path.splitext(name)[0]) in message
-        assert 'Check data_root and the files. Prepare it: python' in message
-
-    def test_max_refetch(self, broken_root):
-        os.remove(broken_root / 'videos' / NAMES[2])
-        with pytest.raises(RuntimeError, match=r'in 3 attempt\(s\)'):
+        for word in ('101', 'prepare_data.py', *(
+                repr(os.path.splitext(name)[0]) for name in NAMES[:3])):
+            assert word in str(error.value)
+        with pytest.raises(RuntimeError, match='3 attempt'):
             build(broken_root, max_refetch=2)[0]
 
     def test_skipping_in_a_test_is_refused(self, broken_root):
         dataset = build(broken_root, subset='val', test_mode=True)
-        with pytest.raises(RuntimeError, match=r"'run/r'.*on_unreadable='blank'"):
+        with pytest.raises(RuntimeError, match='on_unreadable'):
             dataset[0]
 
     def test_shorter_than_a_clip(self, root):
@@ -318,23 +274,3 @@ class TestBrokenFiles:
         inputs = dataset[0]['inputs'][0]
         assert inputs.shape == (3, 64, 16, 24)
         assert torch.equal(inputs[:, :59], inputs[:, 5:])
-
-
-class TestRealClips:
-
-    @pytest.mark.parametrize('name', ['hmdb51', 'ucf101'])
-    def test_every_clip_is_read(self, real_data_dir, tmp_path, name):
-        folder = real_data_dir / name / 'videos'
-        clips = sorted(str(path.relative_to(folder)) for path in folder.glob('*/*'))
-        os.symlink(folder, tmp_path / 'videos')
-        (tmp_path / f'{name}_val_split_1_videos.txt').write_text(
-            ''.join(f'{clip} {k % 51}\n' for k, clip in enumerate(clips)))
-        dataset = build(
-            tmp_path, name=name, num_classes=51, subset='val', test_mode=True,
-            pipeline=video_pipeline('blank', clip_len=64))
-        assert len(dataset) == len(clips) > 5
-        for k in range(len(dataset)):
-            sample = dataset[k]
-            assert sample['inputs'].shape == (1, 3, 64, 16, 24)
-            assert sample['inputs'].float().std() > 1
-            assert 'unreadable' not in sample['data_samples']

@@ -123,13 +123,13 @@ def test_what_is_equal_in_two_frames_stays_equal(name):
 
 
 @pytest.mark.parametrize('name', OPERATIONS)
-@pytest.mark.parametrize('level', [0, 77, 255])
-def test_clips_of_one_colour(name, level):
-    clip = np.full((2, 12, 14, 3), level, np.uint8)
-    changed = change_clip(clip, name, 1)
-    if name in ('auto_contrast', 'color', 'contrast', 'equalize', 'sharpness'):
-        assert np.abs(changed.astype(int) - level).max() <= 1
-    assert changed.shape == clip.shape
+def test_clips_of_one_colour(name):
+    for level in (0, 77, 255):
+        clip = np.full((2, 12, 14, 3), level, np.uint8)
+        changed = change_clip(clip, name, 1)
+        assert changed.shape == clip.shape
+        if name in ('auto_contrast', 'color', 'contrast', 'equalize', 'sharpness'):
+            assert np.abs(changed.astype(int) - level).max() <= 1
 
 
 @pytest.mark.parametrize(('shape', 'kind'), [
@@ -265,12 +265,9 @@ def test_mirrored_flow_is_the_flow_of_the_mirrored_video():
     assert np.abs(difference).mean() < 2
 
 
-def test_mirroring_twice_is_the_identity():
+def test_mirror_refuses_rgb():
     image = np.random.default_rng(0).integers(0, 256, (4, 5, 2), dtype=np.uint8)
     assert np.array_equal(mirror_flow(mirror_flow(image)), image)
-
-
-def test_mirror_refuses_rgb():
     with pytest.raises(ValueError, match='H, W, 2'):
         mirror_flow(np.zeros((4, 5, 3), np.uint8))
 
