@@ -62,7 +62,7 @@ def parse_args(argv: Optional[Sequence[str]] = None):
     parser.add_argument(
         '--fast', action='store_true',
         help='fold batch norms into convolutions and compute channels last, in '
-        'bfloat16 where the device is made for it; the log tells how far the results '
+        'bfloat16 where the device is made for it; the log says how far the results '
         'of the first batch are from the exact ones')
     reid = parser.add_argument_group('person re-identification')
     reid.add_argument('--rerank', action='store_const', const=True,

@@ -4,7 +4,8 @@
     action_recognizer       ActionRecognizer: videos -> classes; needs MMAction2
     action_pipeline         the test pipeline of a config, entered with frames
     tracklet_encoder        TrackletEncoder: tracklets -> features
-    gallery                 Gallery: people found again in a folder; gallery_faiss
+    gallery                 Gallery: search a folder of tracklets for a person
+    gallery_faiss           the same search by FAISS
     deployable, export      a model as an ONNX file, or as a program of torch.export
     video_input             what a user hands over as a video -> frames
     inference_optimization  channels last, folded batch norms, bfloat16

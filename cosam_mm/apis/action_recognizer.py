@@ -1,4 +1,4 @@
-"""From a trained recogniser and videos to class names."""
+"""Recognise actions: a trained recogniser of MMAction2 and videos to class names."""
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -62,7 +62,7 @@ class ActionPrediction:
 class ActionRecognizer:
     """Names the action in videos, by the test pipeline of the model's config.
 
-    The scores of a video are those that ``tools/test.py`` finds for it.
+    The scores of a video are those that ``tools/test.py`` computes for it.
 
     A video is a path of a video file or of a folder of images, a list of image paths,
     PIL images or arrays (H, W, 3), or an array (T, H, W, 3). Arrays are uint8, RGB. A
@@ -80,7 +80,7 @@ class ActionRecognizer:
             :func:`cosam_mm.apis.inference_optimization.make_fast`.
 
     Raises:
-        FileNotFoundError: A file is not there.
+        FileNotFoundError: A file does not exist.
         ValueError: The checkpoint is none, it holds no config and none is given, the
             model is no recogniser of videos, the parameters do not fit, there is no
             such device, or there are more or fewer names than classes.
@@ -161,11 +161,12 @@ class ActionRecognizer:
                              'predict takes one.')
         if (self.model.test_cfg or {}).get('max_testing_views'):
             batch_size = 1  # MMAction2 takes the views of one video in portions
-        pipeline, waiting, found = self._pipeline(views), iter(videos), []
+        pipeline, waiting = self._pipeline(views), iter(videos)
+        predictions = []
         while batch := list(islice(waiting, batch_size)):
             samples = [self._sample(video, pipeline) for video in batch]
-            found += self._run(samples, topk, return_feature, return_masks)
-        return found
+            predictions += self._run(samples, topk, return_feature, return_masks)
+        return predictions
 
     # -- video -> inputs -----------------------------------------------------
 

@@ -254,7 +254,7 @@ def _keep(path: Path, folder: Path, error: float) -> ExportedFile:
 # -- check -------------------------------------------------------------------
 
 
-def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
+def relative_error(output: np.ndarray, expected: np.ndarray) -> float:
     """The largest error of a row, in units of the row's largest entry.
 
     An entry near zero says nothing by its own relative error: it is what is left of
@@ -262,12 +262,12 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     largest entries of the same clip.
 
     Args:
-        found: (N, D).
+        output: (N, D).
         expected: (N, D), finite.
 
     Returns:
-        max over n of ``max_d |found - expected| / max_d |expected|``; NaN if an entry
-        of ``found`` is.
+        max over n of ``max_d |output - expected| / max_d |expected|``; NaN if an entry
+        of ``output`` is.
 
     Raises:
         ValueError: The shapes differ.
@@ -276,10 +276,10 @@ def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
         >>> relative_error(np.array([[1.0, 1e-9]]), np.array([[1.0, 2e-9]]))
         1e-09
     """
-    if found.shape != expected.shape:
-        raise ValueError(f'The file gives an output of shape {found.shape}, the model '
+    if output.shape != expected.shape:
+        raise ValueError(f'The file gives an output of shape {output.shape}, the model '
                          f'one of {expected.shape}.')
-    difference = np.abs(found.astype(np.float64) - expected).max(axis=1)
+    difference = np.abs(output.astype(np.float64) - expected).max(axis=1)
     scale = np.abs(expected.astype(np.float64)).max(axis=1)
     with np.errstate(divide='ignore', invalid='ignore'):
         ratio = np.where(difference == 0, 0.0, difference / scale)

@@ -1,4 +1,4 @@
-"""People found again in a folder of tracklets.
+"""Search a folder of tracklets for a person.
 
     find_tracklet_folders    folder -> every folder of images below it
     index_folder             folder -> gallery file; again: only what is new
@@ -58,8 +58,8 @@ class TrackletFiles(NamedTuple):
 def _state(folder: str, images: Sequence[str]) -> int:
     digest = hashlib.sha256()
     for name in images:
-        found = os.stat(os.path.join(folder, name))
-        digest.update(os.fsencode(f'{name}/{found.st_size}/{found.st_mtime_ns}/'))
+        status = os.stat(os.path.join(folder, name))
+        digest.update(os.fsencode(f'{name}/{status.st_size}/{status.st_mtime_ns}/'))
     return int.from_bytes(digest.digest()[:8], 'little')
 
 
@@ -75,14 +75,14 @@ def find_tracklet_folders(root: str) -> list[TrackletFiles]:
     """
     if not os.path.isdir(root):
         raise FileNotFoundError(f'There is no folder {root}.')
-    found = list(progress_bar(_walk(root), 'looking for tracklets', 'tracklet',
-                              leave=False))
-    if not found:
+    tracklets = list(progress_bar(_walk(root), 'looking for tracklets', 'tracklet',
+                                  leave=False))
+    if not tracklets:
         raise ValueError(
             f'No folder below {root} holds images'
             + (', only that folder itself' if list_images(root) else '')
             + ': the images of each tracklet belong into a folder of their own.')
-    return found
+    return tracklets
 
 
 def _walk(root: str) -> Iterator[TrackletFiles]:

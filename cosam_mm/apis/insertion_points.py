@@ -46,7 +46,7 @@ def list_insertion_points(cfg: Config, shape: Optional[Sequence[int]] = None
             pipeline makes.
 
     Raises:
-        ValueError: The config has no backbone, or does not tell the shape.
+        ValueError: The config has no backbone, or the shape is unknown.
     """
     backbone = (cfg.get('model') or {}).get('backbone')
     if backbone is None:
@@ -75,7 +75,7 @@ def _shape_of_pipeline(cfg: Config) -> tuple[int, ...]:
         channels, frames, height, width = input_shape(cfg)
     except (AttributeError, ValueError):
         raise ValueError(
-            'This config does not tell what a clip looks like to its backbone: give '
+            'The shape of a clip for the backbone of this config is unknown: give '
             '--shape, 1 C T H W for a clip or T C H W for the frames of one.') from None
     formats = [step.get('input_format')
                for step in cfg.test_dataloader.dataset.pipeline]

@@ -265,7 +265,7 @@ def untrained_model(config: Config, seed: int = 0,
     """A model with the weights that a training with ``seed`` begins with.
 
     Pretrained weights that the config asks for are loaded as in training. Random
-    numbers of the caller go on as if none had been taken.
+    numbers of the caller continue as if none had been taken.
 
     Returns:
         The model in evaluation mode, with ``cfg``.
@@ -331,12 +331,12 @@ def _without(state_dict: Mapping[str, Tensor], unused: Iterable[str]
     return kept
 
 
-def describe_misfit(found: dict[str, tuple], wanted: dict[str, tuple],
+def describe_misfit(given: dict[str, tuple], wanted: dict[str, tuple],
                     resampled: Container[str] = ()) -> Optional[str]:
     """Say why parameters do not fit a model.
 
     Args:
-        found: Name -> shape of what the checkpoint holds.
+        given: Name -> shape of what the checkpoint holds.
         wanted: Name -> shape of what the model of the config holds.
         resampled: Names of parameters that the model brings into shape itself.
 
@@ -345,22 +345,22 @@ def describe_misfit(found: dict[str, tuple], wanted: dict[str, tuple],
         differs and what to do. BatchNorm's ``num_batches_tracked`` may be absent.
     """
     differ = [name for name in wanted if name not in resampled
-              and found.get(name, wanted[name]) != wanted[name]]
+              and given.get(name, wanted[name]) != wanted[name]]
     missing = [name for name in wanted
-               if name not in found and not name.endswith('num_batches_tracked')]
+               if name not in given and not name.endswith('num_batches_tracked')]
     if not differ and not missing:
         return None
     parts = []
     for name in differ:
         if re.search(r'(^|\.)fc_cls\.(weight|bias)$', name):
             parts.append(
-                f'the checkpoint has {found[name][0]} classes, the config '
+                f'the checkpoint has {given[name][0]} classes, the config '
                 f'{wanted[name][0]}: set model.cls_head.num_classes and num_classes '
                 'of the data sets, or use the matching config')
             break
     if differ:
         parts.append(f'{len(differ)} parameter(s) differ in shape (checkpoint, model): '
-                     + name_some([f'{name} {found[name]}, {wanted[name]}'
+                     + name_some([f'{name} {given[name]}, {wanted[name]}'
                                   for name in differ], separator='; '))
     if missing:
         parts.append(f'{len(missing)} parameter(s) of the model are not in the '

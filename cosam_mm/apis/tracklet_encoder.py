@@ -1,4 +1,4 @@
-"""From a trained re-ID model and tracklets to one feature a tracklet.
+"""One feature a tracklet, by a trained re-ID model.
 
 A feature depends on the weights, and on settings of the model and the pipeline that
 leave no trace in the weights (a stride, the size of images, which clips are taken).
@@ -130,7 +130,7 @@ def _is_in_files(tracklet: Any) -> bool:
 
 
 def _image_paths(tracklet: Union[PathLike, Sequence[PathLike]]) -> list[str]:
-    """Paths of a tracklet's images; none of a folder that is not there any more."""
+    """Paths of a tracklet's images; none of a folder that is gone."""
     if not is_path(tracklet):
         return [os.fspath(path) for path in tracklet]
     folder = os.fspath(tracklet)
@@ -155,7 +155,7 @@ def _check_tracklet(tracklet: Any) -> None:
 
 
 def _collate(samples: list[Optional[dict]]) -> tuple[list[bool], Optional[dict]]:
-    """Which of the samples there are, and a batch of these."""
+    """Which samples are readable, and a batch of these."""
     readable = [sample for sample in samples if sample is not None]
     batch = pseudo_collate(readable) if readable else None
     return [sample is not None for sample in samples], batch
@@ -178,7 +178,7 @@ class TrackletEncoder:
 
     All frames count, in clips without overlap; the frames of a short last clip are
     looped, and the feature is the mean over the clips. It equals the feature that
-    ``tools/test.py`` rates.
+    ``tools/test.py`` evaluates.
 
     A tracklet is a folder of images (in natural order), a list of image paths, of PIL
     images or of arrays (H, W, 3), or an array (T, H, W, 3). Arrays are uint8, RGB.
@@ -202,7 +202,7 @@ class TrackletEncoder:
         default_distance: 'euclidean' or 'cosine': what tests of the model compare by.
 
     Raises:
-        FileNotFoundError: A file is not there.
+        FileNotFoundError: A file does not exist.
         ValueError: The checkpoint is none, it holds no config and none is given, the
             config is not of a :class:`VideoReID` and its tracklets, the parameters do
             not fit, or there is no such device.
@@ -332,11 +332,11 @@ class TrackletEncoder:
                     num_workers: int = 0, return_masks: bool = False) -> list[_Encoded]:
         for tracklet in tracklets:
             _check_tracklet(tracklet)
-        found = list(self._iterate(tracklets, batch_size, num_workers, return_masks))
-        for one, tracklet in zip(found, tracklets):
+        encoded = list(self._iterate(tracklets, batch_size, num_workers, return_masks))
+        for one, tracklet in zip(encoded, tracklets):
             if one is None:
                 raise ValueError(f'No image of {describe(tracklet)} can be read.')
-        return found
+        return encoded
 
     def _iterate(self, tracklets: Sequence[Any], batch_size: int, num_workers: int,
                  return_masks: bool = False) -> Iterator[Optional[_Encoded]]:

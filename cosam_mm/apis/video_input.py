@@ -7,7 +7,7 @@
 
 Frames in memory are uint8 from 0 to 255 in RGB order; OpenCV's are BGR and need
 ``frame[..., ::-1]``. An image file of any kind becomes RGB, and so does a PIL image of
-8 bits. An array must be RGB already: nobody can tell what else it means.
+8 bits. An array must be RGB already: nothing else says what it means.
 """
 import os
 from collections.abc import Sequence
@@ -99,7 +99,7 @@ def _check_array(array: np.ndarray, shape: str, channels: int, name: str) -> Non
 
 
 def _frame(item: Any, number: int, channels: int) -> np.ndarray:
-    """One frame (H, W, channels) of what stands at a place of a list."""
+    """One frame (H, W, channels) of an item of a list."""
     if is_path(item) and channels == 3:
         try:
             return read_image(os.fspath(item))
@@ -175,7 +175,7 @@ class MemoryReader:
         return len(self._frames)
 
     def get_avg_fps(self) -> float:
-        """0, for they tell no rate: MMAction2 then samples them as they are."""
+        """0, for they have no rate: MMAction2 then samples them as they are."""
         return 0.
 
     def get_batch(self, indices: Sequence[int]) -> np.ndarray:

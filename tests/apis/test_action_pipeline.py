@@ -59,18 +59,16 @@ def test_one_view_of_several_clips():
 def test_modality():
     assert modality(config_of()) == ('RGB', 3)
     assert modality(config_of(modality='Flow')) == ('Flow', 2)
-    with pytest.raises(ValueError, match=r"is of modality 'Pose'; models of \('RGB', "):
+    with pytest.raises(ValueError, match='Pose'):
         modality(config_of(modality='Pose'))
 
 
 def test_other_pipelines():
     for config in (Config(dict(model=dict(type='Recognizer3D'))), config_of(),
                    config_of('UniformSampleFrames', 'PoseDecode')):
-        with pytest.raises(ValueError, match='does not decode frames of a video: it '
-                           'has none of the steps SafeDecordDecode, '):
+        with pytest.raises(ValueError, match='SafeDecordDecode'):
             action_pipeline(config)
-    with pytest.raises(ValueError, match=r"views must be one of \('test', 'center'\), g"
-                       "ot 'ten'"):
+    with pytest.raises(ValueError, match='ten'):
         action_pipeline(config_of('DecordDecode'), 'ten')
 
 

@@ -124,9 +124,9 @@ class TestEvaluation:
         folder = data_root / 'rawframes' / 'class 1' / 'clip (a&b) 1'
         for axis in 'xy':
             for frame in range(1, 21):
-                picture = cv2.resize(rng.integers(0, 256, (5, 6), dtype=np.uint8),
+                image = cv2.resize(rng.integers(0, 256, (5, 6), dtype=np.uint8),
                                      (96, 80))
-                cv2.imwrite(str(folder / f'flow_{axis}_{frame:05}.jpg'), picture)
+                cv2.imwrite(str(folder / f'flow_{axis}_{frame:05}.jpg'), image)
         path = write_checkpoint(tmp_path / 'flow.pth', config)
         tested = scores_of_a_test(config, path, data_root, tmp_path)
 
@@ -138,9 +138,8 @@ class TestEvaluation:
         assert_close(recognizer.predict(array).score, expected)
         assert_close(recognizer.predict(list(array)).score, expected)
         for wrong, message in (
-                (data_root / VIDEO, 'reads optical flow from folders of images, and a v'
-                                    r'.*or give flow as an array \(T, H, W, 2\)'),
-                (array[..., :1], r'uint8 of shape \(T, H, W, 2\), horizontal, then ')):
+                (data_root / VIDEO, 'optical flow'),
+                (array[..., :1], r'\(T, H, W, 2\)')):
             with pytest.raises(ValueError, match=message):
                 recognizer.predict(wrong)
 
@@ -228,8 +227,7 @@ class TestInputs:
         sizes = [np.stack([cv2.resize(frame, size) for frame in frames])
                  for size in ((50, 40), (120, 90))]
         assert len(recognizer.predict_batch(sizes, batch_size=2)) == 2
-        with pytest.raises(ValueError, match=r'must be of one size, got \[\(40, 50, 3\)'
-                           r', \(80, 96, 3\)\]'):
+        with pytest.raises(ValueError, match='one size'):
             recognizer.predict([sizes[0][0], frames[0]])
 
     def test_channel_order_matters(self, recognizer, prediction, frames):
@@ -238,20 +236,16 @@ class TestInputs:
 
     def test_wrong_videos(self, recognizer, data_root, tmp_path):
         (tmp_path / 'broken.avi').write_bytes(b'RIFF' + bytes(500))
-        whole = (data_root / VIDEO).read_bytes()
-        (tmp_path / 'cut.avi').write_bytes(whole[:len(whole) // 3])
-        for wrong, message in (
-                (tmp_path / 'broken.avi', 'broken.avi cannot be decoded: decord: '),
-                ([], 'The list of frames is empty'),
-                ([str(data_root / VIDEO)] * 2, r'\.avi cannot be read: it does not deco'
-                                               'de. One list is one video'),
-                (np.zeros((4, 8, 8, 3)), 'got float64 of shape'),
-                (np.zeros((4, 8, 8), np.uint8), r'got uint8 of shape \(4, 8, 8\)')):
-            with pytest.raises(ValueError, match=message):
+        for wrong, word in (
+                (tmp_path / 'broken.avi', 'broken.avi'), ([], 'empty'),
+                ([str(data_root / VIDEO)] * 2, 'predict_batch'),
+                (np.zeros((4, 8, 8, 3)), 'float64'),
+                (np.zeros((4, 8, 8), np.uint8), r'\(4, 8, 8\)')):
+            with pytest.raises(ValueError, match=word):
                 recognizer.predict(wrong)
-        with pytest.raises(FileNotFoundError, match='There is no video no.mp4'):
+        with pytest.raises(FileNotFoundError, match='no.mp4'):
             recognizer.predict('no.mp4')
-        with pytest.raises(ValueError, match="takes a list of videos, got 'a.mp4': p"):
+        with pytest.raises(ValueError, match='list of videos'):
             recognizer.predict_batch('a.mp4')
         assert recognizer.predict_batch([]) == []
 
@@ -263,7 +257,7 @@ class TestInputs:
             raise video_reader.UnreadableVideo('frame 3 is gone')
 
         monkeypatch.setattr(video_reader.VideoReader, 'get_batch', stop)
-        with pytest.raises(ValueError, match=r'avi cannot be decoded: frame 3 is gone'):
+        with pytest.raises(ValueError, match='frame 3 is gone'):
             recognizer.predict(data_root / VIDEO)
 
 
@@ -332,29 +326,24 @@ class TestPredictions:
         steps = config.test_dataloader.dataset.pipeline
         config.test_dataloader.dataset.pipeline = steps[:3] + steps[5:]
         recognizer = ActionRecognizer(checkpoint, config, 'cpu')
-        with pytest.raises(ValueError, match=r'inputs of different shapes \[\(1, 3, 16'
-                           ', 40, 48.*does not crop to one size: set batch_size=1'):
+        with pytest.raises(ValueError, match='batch_size=1'):
             recognizer.predict_batch([frames[:, :40, :48], frames], batch_size=2)
 
-    @pytest.mark.parametrize(('arguments', 'message'), [
-        (dict(topk=0), 'topk must be at least 1, got 0'),
-        (dict(topk=1.5), 'topk must be at least 1, got 1.5'),
-        (dict(batch_size=0), 'batch_size must be at least 1, got 0'),
-        (dict(views='all'), r"views must be one of \('test', 'center'\), got 'all'"),
-    ])
-    def test_wrong_arguments(self, recognizer, frames, arguments, message):
-        with pytest.raises(ValueError, match=message):
-            recognizer.predict_batch([frames], **arguments)
+    @pytest.mark.parametrize('argument', [
+        dict(topk=0), dict(topk=1.5), dict(batch_size=0), dict(views='all')])
+    def test_wrong_arguments(self, recognizer, frames, argument):
+        with pytest.raises(ValueError, match=next(iter(argument))):
+            recognizer.predict_batch([frames], **argument)
 
     def test_nothing_to_return(self, repo, frames, tmp_path):
         config = action_config(repo)
         config.model.backbone.plugins = None
         path = write_checkpoint(tmp_path / 'm.pth', config)
         recognizer = ActionRecognizer(path, device='cpu')
-        with pytest.raises(ValueError, match='There is no COSAM in this Recognizer3D'):
+        with pytest.raises(ValueError, match='COSAM'):
             recognizer.predict(frames, return_masks=True)
         recognizer.model.cls_head.fc_cls = None
-        with pytest.raises(ValueError, match='BERTHead has no layer fc_cls, whose inp'):
+        with pytest.raises(ValueError, match='fc_cls'):
             recognizer.predict(frames, return_feature=True)
 
 
@@ -368,8 +357,7 @@ class TestCheckpoint:
             assert found.class_names == tuple(names)
         (tmp_path / 'names.txt').write_text('one\ntwo\n')
         for classes, message in (
-                (names[:3], '3 names are given for 8 classes'),
-                (tmp_path / 'names.txt', 'names.txt names 2 classes, but num_classes')):
+                (names[:3], '3 names'), (tmp_path / 'names.txt', 'names.txt')):
             with pytest.raises(ValueError, match=message):
                 ActionRecognizer(checkpoint, device='cpu', classes=classes)
         bare = tmp_path / 'bare.pth'
@@ -382,11 +370,11 @@ class TestCheckpoint:
         content = torch.load(checkpoint, weights_only=True)
         torch.save(content['state_dict'], tmp_path / 'bare.pth')
         (tmp_path / 'c.py').write_text(action_config(repo).pretty_text)
-        with pytest.raises(ValueError, match='bare.pth holds no config'):
+        with pytest.raises(ValueError, match='config'):
             ActionRecognizer(tmp_path / 'bare.pth')
         recognizer = ActionRecognizer(tmp_path / 'bare.pth', tmp_path / 'c.py', 'cpu')
         assert_close(recognizer.predict(frames).score, prediction.score)
-        with pytest.raises(FileNotFoundError, match='There is no config no.py'):
+        with pytest.raises(FileNotFoundError, match='no.py'):
             ActionRecognizer(tmp_path / 'bare.pth', 'no.py')
 
     def test_settings_that_do_not_fit(self, repo, checkpoint, tmp_path):
@@ -399,14 +387,14 @@ class TestCheckpoint:
         for wrong, message in (
                 (lambda: ActionRecognizer(reid), 'VideoReID.*BaseRecognizer'),
                 (lambda: load(change=lambda c: c.model.update(type='My')),
-                 "No model of type 'My' is registered. If it is yours, give the con"),
+                 'My.*config'),
                 (lambda: load(change=lambda c: c.model.cls_head.update(type='My')),
-                 'The model cannot be built: My.*give the config file, whose custom'),
+                 'My.*custom_imports'),
                 (lambda: load(change=lambda c: c.model.cls_head.update(num_classes=9)),
-                 'does not fit the model'),
+                 '9'),
                 (lambda: load(change=lambda c: c.pop('test_dataloader')),
-                 'does not decode frames of a video'),
-                (lambda: load(device='cuda:99'), "There is no device 'cuda:99' here")):
+                 'pipeline'),
+                (lambda: load(device='cuda:99'), 'cuda:99')):
             with pytest.raises(ValueError, match=message):
                 wrong()
         with pytest.raises(FileNotFoundError, match='nothing.pth'):
@@ -415,8 +403,7 @@ class TestCheckpoint:
     def test_broken_weights(self, repo, frames, tmp_path):
         path = write_checkpoint(tmp_path / 'nan.pth', action_config(repo), **{
             'cls_head.fc_cls.bias': torch.full((8,), float('nan'))})
-        with pytest.raises(ValueError, match='The scores hold NaN or infinity: the weig'
-                           'hts of .*nan.pth are of no use'):
+        with pytest.raises(ValueError, match='NaN.*nan.pth'):
             ActionRecognizer(path, device='cpu').predict(frames)
 
     def test_default_scope_of_others_is_left_alone(self, checkpoint, frames):
@@ -443,15 +430,12 @@ class TestMMAction2:
         return str(path)
 
     @pytest.fixture
-    def label_file(self, tmp_path):
-        (tmp_path / 'labels.txt').write_text('\n'.join(NAMES))
-        return str(tmp_path / 'labels.txt')
-
-    @pytest.fixture
-    def inferencer(self, config_file, label_file, checkpoint):
+    def inferencer(self, config_file, checkpoint, tmp_path):
         from mmaction.apis.inferencers import MMAction2Inferencer
-        with pytest.warns(UserWarning, match='please provide the `save_dir`'):
-            return MMAction2Inferencer(config_file, checkpoint, 'cpu', label_file)
+        labels = tmp_path / 'labels.txt'
+        labels.write_text('\n'.join(NAMES))
+        with pytest.warns(UserWarning, match='save_dir'):
+            return MMAction2Inferencer(config_file, checkpoint, 'cpu', str(labels))
 
     def test_inferencer_takes_the_centre_crop(self, inferencer, recognizer, data_root):
         video = str(data_root / VIDEO)
@@ -459,7 +443,7 @@ class TestMMAction2:
         for one in inferencer([video, video], batch_size=2)['predictions']:
             assert_close(one['rec_scores'][0], expected.score)
             assert one['rec_labels'] == [[expected.classes[0].label]]
-        with pytest.warns(UserWarning, match='please provide the `save_dir`'):
+        with pytest.warns(UserWarning, match='save_dir'):
             in_memory = type(inferencer)(
                 inferencer.actionrecog_inferencer.cfg.filename, recognizer.checkpoint,
                 'cpu', input_format='array')
@@ -467,23 +451,21 @@ class TestMMAction2:
         assert_close(in_memory(frames)['predictions'][0]['rec_scores'][0],
                      expected.score)
 
-    def test_pictures_of_it(self, inferencer, data_root, tmp_path):
+    def test_images(self, inferencer, data_root, tmp_path):
         shutil.copy(data_root / VIDEO, tmp_path / 'walk.avi')
         found = inferencer(str(tmp_path / 'walk.avi'), out_type='img',
                            vid_out_dir=str(tmp_path / 'out'))
         assert found['visualization'][0].shape == (20, 80, 96, 3)
-        pictures = sorted((tmp_path / 'out' / 'walk.avi' / 'frames_0').iterdir())
-        assert len(pictures) == 20
-        assert cv2.imread(str(pictures[0])).shape == (80, 96, 3)
+        images = sorted((tmp_path / 'out' / 'walk.avi' / 'frames_0').iterdir())
+        assert len(images) == 20
+        assert cv2.imread(str(images[0])).shape == (80, 96, 3)
 
-    def test_film_of_it(self, inferencer, tmp_path):
+    @pytest.mark.parametrize(('kind', 'name'), [('video', 'a.mp4'), ('gif', 'a.gif')])
+    def test_videos(self, inferencer, tmp_path, kind, name):
         pytest.importorskip('moviepy')
-        write_video(tmp_path / 'walk.avi', 20)
-        for kind, name in (('video', 'walk.mp4'), ('gif', 'walk.gif')):
-            inferencer(str(tmp_path / 'walk.avi'), vid_out_dir=str(tmp_path),
-                       out_type=kind)
-            assert (tmp_path / name).stat().st_size > 1000
-        assert len(VideoReader(tmp_path / 'walk.mp4')) == 20
+        write_video(tmp_path / 'a.avi', 20)
+        inferencer(str(tmp_path / 'a.avi'), vid_out_dir=str(tmp_path), out_type=kind)
+        assert (tmp_path / name).stat().st_size > 1000
 
     def test_functions(self, config_file, checkpoint, data_root, prediction):
         from mmaction.apis import inference_recognizer, init_recognizer

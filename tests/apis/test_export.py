@@ -245,7 +245,7 @@ def test_files_equal_the_model(exported, name):
 
 
 @needs_onnx
-@pytest.mark.parametrize('name', ['lstm', 'tsn', 'ta'])
+@pytest.mark.parametrize('name', ['tsn', 'ta'])
 def test_contract_is_in_the_files_and_true(exported, name):
     model, base, files = exported(name)
     session, _ = open_onnx(f'{base}.onnx')
@@ -277,13 +277,12 @@ def test_contract_is_in_the_files_and_true(exported, name):
         assert 'class_names' not in stored
         model.head = model.losses = None
     else:
-        assert given['layout'] == ('NTCHW' if name == 'tsn' else 'NCTHW')
+        assert given['layout'] == 'NTCHW'
         assert given['normalization']['mean'] == MEAN
         assert given['normalization']['std'] == STD
         assert stored['class_names'] == list('abcde')
         assert made['name'] == 'scores'
-        assert ('softmax each' if name == 'tsn' else 'average the logits'
-                ) in made['meaning']
+        assert 'softmax each' in made['meaning']
     assert stored['checkpoint'] == f'{name}.pth'
     assert stored['weights_sha256'] == weights_sha256(model)
 
@@ -396,36 +395,27 @@ def test_a_file_that_differs_is_not_kept(tmp_path, kind, fault):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_good_file_stays_when_a_bad_one_was_to_replace_it(tmp_path):
+@needs_onnx
+def test_none_of_two_files_is_kept_when_one_differs(tmp_path, monkeypatch):
+    """And files that were there stay."""
+    import onnxruntime
     export_model(Sums(), tmp_path / 'm', ['program'])
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(before) == {'m.pt2', 'm.pt2.json'}
-    with pytest.raises(RuntimeError, match='tolerance'):
-        export_model(Sums('raw'), tmp_path / 'm', ['program'], overwrite=True)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-@needs_onnx
-def test_none_of_two_files_is_kept_when_one_differs(tmp_path, monkeypatch):
-    """ONNX Runtime gives other numbers than PyTorch does."""
-    import onnxruntime
     run = onnxruntime.InferenceSession.run
     monkeypatch.setattr(onnxruntime.InferenceSession, 'run', lambda *arguments: [
         output + 1 for output in run(*arguments)])
     with pytest.raises(RuntimeError, match='m.onnx'):
-        export_model(Sums(), tmp_path / 'm', ['program', 'onnx'])
-    assert list(tmp_path.iterdir()) == []
+        export_model(Sums(), tmp_path / 'm', ['program', 'onnx'], overwrite=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_model_that_gives_nan_is_not_compared(tmp_path):
+def test_outputs_that_are_nan_or_not_as_the_contract_says(tmp_path):
     model = Sums()
     model.model.layer.weight.data[0, 0] = float('nan')
     with pytest.raises(ValueError, match='NaN'):
         export_model(model, tmp_path / 'm', ['program'])
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_contract_that_is_wrong_about_the_output(tmp_path):
     with pytest.raises(ValueError, match=r'\(1, 3\).*\(1, 2\)'):
         export_model(Sums(num_outputs=2), tmp_path / 'm', ['program'])
 
@@ -484,8 +474,7 @@ def test_weights_beside_the_file_and_back(tmp_path):
 
 
 @needs_onnx
-@pytest.mark.parametrize('name', [
-    "it's $(touch harm); `x`", '%s {0} \\n', 'ä ü 人', '-rf', 'v1.2', 'line\nbreak'])
+@pytest.mark.parametrize('name', ["v1.2 $(touch harm) `x` %s", '-rf ä 人\n"'])
 def test_names_are_data(tmp_path, name):
     model = Sums()
     model.contract['checkpoint'] = name
@@ -503,16 +492,11 @@ def test_names_are_data(tmp_path, name):
 
 
 @needs_onnx
-@pytest.mark.parametrize('opset', [18, 21])
-def test_opset(tmp_path, opset):
+def test_opset(tmp_path):
     import onnx
-    export_model(Sums(), tmp_path / 'm', ['onnx'], opset=opset)
+    export_model(Sums(), tmp_path / 'm', ['onnx'], opset=18)
     model = onnx.load(tmp_path / 'm.onnx')
-    assert [one.version for one in model.opset_import if one.domain == ''] == [opset]
-
-
-@needs_onnx
-def test_impossible_opsets(tmp_path):
+    assert [one.version for one in model.opset_import if one.domain == ''] == [18]
     for opset in (17, 999):
         with pytest.raises(ValueError, match=f'18 .*{opset}'):
             check_exportable(tmp_path / 'm', ['onnx'], opset)
@@ -546,14 +530,11 @@ def test_what_is_in_the_way(tmp_path):
     (tmp_path / 'q.pt2.data').write_text('mine')
     (tmp_path / 'o.pt2').mkdir()
     (tmp_path / 'p').mkdir()
-    for name, message in (
-            ('m', r'm\.pt2 .*overwrite'),
-            ('n', r'n\.pt2\.json .*overwrite'),
-            ('q', r'q\.pt2\.data .*overwrite'),
-            ('o', r'o\.pt2 .*folder'),
-            ('p', 'p is a folder'),
-            ('m.pt2/x', r'm\.pt2')):
-        with pytest.raises(ValueError, match=message):
+    for name, word in (
+            ('m', r'm\.pt2 .*overwrite'), ('n', r'n\.pt2\.json .*overwrite'),
+            ('q', r'q\.pt2\.data .*overwrite'), ('o', r'o\.pt2 .*folder'),
+            ('p', 'p is a folder'), ('m.pt2/x', r'm\.pt2')):
+        with pytest.raises(ValueError, match=word):
             export_model(Sums(), tmp_path / name, ['program'])
     assert (tmp_path / 'm.pt2').read_text() == 'mine'
     export_model(Sums(), tmp_path / 'new' / 'folder' / 'm', ['program'])
@@ -647,13 +628,8 @@ def test_configs_that_say_too_little(tmp_path):
         load(config, tmp_path)
 
 
-def test_models_that_are_neither(tmp_path):
+def test_model_that_is_neither(tmp_path):
     torch.save(dict(state_dict=dict(a=torch.zeros(1))), tmp_path / 'c.pth')
     config = Config(dict(model=dict(type='FrameResNet'), default_scope='mmengine'))
     with pytest.raises(ValueError, match='FrameResNet.*BaseRecognizer'):
         load_deployable(tmp_path / 'c.pth', config)
-    config.model.type = 'Mine'
-    with pytest.raises(ValueError, match='Mine'):
-        load_deployable(tmp_path / 'c.pth', config)
-    with pytest.raises(FileNotFoundError, match=r'no\.pth'):
-        load_deployable(tmp_path / 'no.pth')

@@ -232,8 +232,7 @@ class Peeks(BaseModel):
 
 @torch.no_grad()
 def test_folding_that_changes_results_is_refused():
-    with pytest.raises(FoldingError, match='Without its 1 batch norms the model gives '
-                                           'other results in float32.*without --fast'):
+    with pytest.raises(FoldingError, match='--fast'):
         make_fast(learned(Peeks()), dict(inputs=torch.rand(2, 3, 4, 4)))
 
 
@@ -245,7 +244,7 @@ def test_difference():
         [sample(pred_score=[0., 4.]), sample(pred_score=[1.5, 1.])],
         [sample(pred_score=[0., 4.]), sample(pred_score=[1., 1.25])])
     assert found == (0.125, 2, 1)
-    with pytest.raises(ValueError, match="have none of .'pred_score', 'feature'."):
+    with pytest.raises(ValueError, match='feature'):
         result_difference([SimpleNamespace()], [SimpleNamespace()])
 
 

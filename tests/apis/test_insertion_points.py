@@ -14,7 +14,7 @@ def by_name(cfg, shape=None):
 
 
 @pytest.mark.parametrize('backbone', [BACKBONE, PLUGGED])
-def test_places_of_a_backbone(backbone):
+def test_points_of_a_backbone(backbone):
     places = by_name(Config(dict(model=dict(backbone=backbone))), (4, 3, 64, 32))
     assert places['layer3'].shape == (4, 128, 4, 2)
     assert places['layer3'].layouts == ('frames', 'frames_last')
@@ -48,8 +48,8 @@ def test_shape_of_the_test_pipeline(repo, name, shape):
 
 
 def test_configs_that_do_not_tell(repo):
-    with pytest.raises(ValueError, match=r'This config has no model.backbone'):
+    with pytest.raises(ValueError, match='backbone'):
         list_insertion_points(Config(dict(model=dict())))
     cfg = Config.fromfile(repo / 'configs/reid/resnet14_tp_demo.py')
-    with pytest.raises(ValueError, match='give --shape, 1 C T H W for a clip or'):
+    with pytest.raises(ValueError, match='--shape'):
         list_insertion_points(cfg)

@@ -61,7 +61,7 @@ def folders(folder):
 
 
 def spoil(*parts):
-    pathlib.Path(*parts).write_bytes(b'no picture')
+    pathlib.Path(*parts).write_bytes(b'no image')
 
 
 def naive_feature(folder, frames=None, model=None):
@@ -116,25 +116,21 @@ class TestFolders:
         feature, nothing = encoder.encode_each(folders[:2])
         assert feature is not None
         assert nothing is None
-        with pytest.raises(FileNotFoundError, match='There is no folder .*p1/c1/t'):
+        with pytest.raises(FileNotFoundError, match='p1/c1/t'):
             encoder.encode_batch(folders[:2])
 
     def test_nothing_to_encode(self, encoder, folders, tmp_path):
         (tmp_path / 'empty').mkdir()
         spoil(folders[0], '0.jpg')
         for wrong, message in (
-                (tmp_path / 'empty', 'The folder .*empty holds no images'),
-                (f'{folders[1]}/0.jpg', '0.jpg is a file: a tracklet is a folder of'),
-                (folders[0], 'No image of .*p0/c0/t can be read'),
-                (paths_of(folders[0]), r'No image of the images .*0.jpg, \.\.\. can'),
-                ([], 'The list of frames is empty'),
-                (3, 'A int is no video')):
+                (tmp_path / 'empty', 'empty'), (f'{folders[1]}/0.jpg', '0.jpg'),
+                (folders[0], 'p0/c0/t'), (paths_of(folders[0]), '0.jpg'),
+                ([], 'empty'), (3, 'int')):
             with pytest.raises(ValueError, match=message):
                 encoder.encode(wrong)
-        with pytest.raises(ValueError, match='The list of tracklets is empty'):
+        with pytest.raises(ValueError, match='empty'):
             encoder.encode_batch([])
-        with pytest.raises(ValueError, match='takes a list of tracklets, got .*p1/c1/t'
-                           "': encode takes one"):
+        with pytest.raises(ValueError, match='list of tracklets'):
             encoder.encode_batch(folders[1])
 
 
@@ -214,7 +210,7 @@ class TestMasks:
         torch.testing.assert_close(y, expected)
 
     def test_model_without_cosam(self, encoder, folders):
-        with pytest.raises(ValueError, match='There is no COSAM in this VideoReID'):
+        with pytest.raises(ValueError, match='COSAM'):
             encoder.encode(folders[0], return_masks=True)
 
 
@@ -231,10 +227,9 @@ class TestDistance:
         assert encoder.distance(a[0], a[0]) == 0
         cosine = 1 - a[0] @ b[0] / np.linalg.norm(a[0]) / np.linalg.norm(b[0])
         assert encoder.distance(a[0], b[0], 'cosine') == pytest.approx(cosine)
-        with pytest.raises(ValueError, match=r"metric must be one of \('euclidean', 'co"
-                           "sine'., got 'manhattan'"):
+        with pytest.raises(ValueError, match='manhattan'):
             encoder.distance(a, b, 'manhattan')
-        with pytest.raises(ValueError, match='the second numbers must agree'):
+        with pytest.raises(ValueError, match='shape'):
             encoder.distance(a, b[:, :5])
 
     def test_default_is_that_of_the_config(self, tmp_path):
@@ -282,8 +277,7 @@ class TestCheckpoint:
     def test_broken_weights(self, folders, tmp_path):
         path = write_checkpoint(tmp_path / 'nan.pth', reid_config(), **{
             'backbone.layer4.0.bn1.weight': torch.full((64,), float('nan'))})
-        with pytest.raises(ValueError, match='of .*p0/c0/t holds NaN or infinity: the '
-                           'weights of .*nan.pth are of no use'):
+        with pytest.raises(ValueError, match='p0/c0/t.*NaN.*nan.pth'):
             TrackletEncoder(path).encode(folders[0])
 
     def test_classifier_does_not_matter(self, encoder, tmp_path):
@@ -298,13 +292,13 @@ class TestCheckpoint:
         config = reid_config()
         path = str(tmp_path / 'bare.pth')
         torch.save(build_model(config).state_dict(), path)
-        with pytest.raises(ValueError, match='bare.pth holds no config'):
+        with pytest.raises(ValueError, match='config'):
             TrackletEncoder(path)
         assert TrackletEncoder(path, config).weights == encoder.weights
         (tmp_path / 'my config.py').write_text(config.pretty_text)
         for file in (tmp_path / 'my config.py', str(tmp_path / 'my config.py')):
             assert TrackletEncoder(path, file).weights == encoder.weights
-        with pytest.raises(FileNotFoundError, match='There is no config .*no.py'):
+        with pytest.raises(FileNotFoundError, match='no.py'):
             TrackletEncoder(path, tmp_path / 'no.py')
 
     def test_settings_that_do_not_fit(self, checkpoint, tmp_path, repo):
@@ -316,26 +310,26 @@ class TestCheckpoint:
         action = Config.fromfile(repo / 'configs' / 'resnext14_cosam_bert_demo.py')
         backbone = reid_config().model.backbone
         for wrong, message in (
-                (lambda: load(type='MyModel'), "No model of type 'MyModel' is regist"),
+                (lambda: load(type='MyModel'), 'MyModel'),
                 (lambda: load(type='FrameResNet'), 'FrameResNet.*VideoReID'),
-                (lambda: load(backbone=dict(type='MyNet')), 'MyNet.*whose custom_imp'),
-                (lambda: load(backbone=dict(backbone, depth=50)), 'does not fit the m'),
-                (lambda: load(device='cuda:99'), "There is no device 'cuda:99' here: "),
-                (lambda: load(device='toaster'), "There is no device 'toaster' here: "),
+                (lambda: load(backbone=dict(type='MyNet')), 'MyNet.*custom_imports'),
+                (lambda: load(backbone=dict(backbone, depth=50)), 'm.pth'),
+                (lambda: load(device='cuda:99'), 'cuda:99'),
+                (lambda: load(device='toaster'), 'toaster'),
                 (lambda: TrackletEncoder(checkpoint, Config(dict(
-                    model=reid_config().model))), 'does not end in PackTrackletInputs'),
+                    model=reid_config().model))), 'PackTrackletInputs'),
                 (lambda: TrackletEncoder(checkpoint, Config(dict(
                     model=reid_config().model,
                     test_dataloader=action.test_dataloader))),
-                 'does not end in PackTrackletInputs'),
-                (lambda: TrackletEncoder(checkpoint, Config({})), 'No model of type')):
+                 'PackTrackletInputs'),
+                (lambda: TrackletEncoder(checkpoint, Config({})), 'None')):
             with pytest.raises(ValueError, match=message):
                 wrong()
 
     def test_surplus_of_another_model(self, tmp_path):
         path = write_checkpoint(tmp_path / 'm.pth', reid_config(), **{
             'backbone.after_layer3.weight': torch.zeros(1)})
-        with pytest.raises(ValueError, match='are not in the model: backbone.after_la'):
+        with pytest.raises(ValueError, match='backbone.after_layer3'):
             TrackletEncoder(path)
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')

@@ -1,6 +1,6 @@
 """``tools/dist_*.sh`` with two processes, beside one process with twice the batch.
 
-Equal figures need models whose processes compute the same: batch norms with fixed
+Equal metrics need models whose processes compute the same: batch norms with fixed
 statistics, no dropout, the same pixels every time.
 """
 import json
@@ -16,6 +16,7 @@ import torch
 
 from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
 from cosam_mm.evaluation.metrics.action_metric import load_scores
+from cosam_mm.evaluation.metrics.reid_metric import load_features
 from tests.tool_process import ENVIRONMENT, LIMIT, REPO, run_fresh
 
 PLAIN = """
@@ -84,7 +85,7 @@ def curves(work_dir):
 
 
 def assert_same_training(work_dir, expected_dir, num_steps):
-    """The same curves, figures and weights in the end."""
+    """The same curves, metrics and weights in the end."""
     (steps, checks), (expected_steps, expected_checks) = map(
         curves, (work_dir, expected_dir))
     assert len(steps) == len(expected_steps) == num_steps
@@ -145,24 +146,30 @@ def test_two_machines_train_as_one_process_does(
     assert_same_training(tmp_path / 'work_dirs' / 'action', alone, num_steps=4)
 
 
-def test_two_processes_train_reid_as_one_does(nest, tmp_path):
-    """P x K batches, the triplets of both, a test set of an odd number."""
-    config = write_config(tmp_path / 'reid.py', REID, 'reid/resnet14_tp_demo.py')
+@pytest.fixture(scope='module')
+def reid(nest, tmp_path_factory):
+    """(folder, config, data root): one process has trained in the folder ``one``."""
+    cwd = tmp_path_factory.mktemp('reid')
+    config = write_config(cwd / 'reid.py', REID, 'reid/resnet14_tp_demo.py')
     root = generate_reid_dataset(
-        tmp_path / 'data', 8, 5, num_cameras=2, num_distractors=1, progress=False)
-    arguments = (config, '--data-root', root, '--seed', 0)
-    done = nest.run('tools/train.py', *arguments, '--work-dir', 'one', cwd=tmp_path)
+        cwd / 'data', 8, 5, num_cameras=2, num_distractors=1, progress=False)
+    done = nest.run('tools/train.py', config, '--data-root', root, '--seed', 0,
+                    '--work-dir', 'one', cwd=cwd)
     assert done.returncode == 0, done.stderr
-    (figures,) = curves(tmp_path / 'one')[1]
-    assert (figures['reid/num_queries'] + figures['reid/num_gallery']) % 2 == 1
+    return cwd, config, root
 
+
+def test_two_processes_train_reid_as_one_does(reid):
+    """P x K batches, the triplets of both, a test set of an odd number."""
+    cwd, config, root = reid
+    (metrics,) = curves(cwd / 'one')[1]
+    assert (metrics['reid/num_queries'] + metrics['reid/num_gallery']) % 2 == 1
     done = run_script(
-        'dist_train.sh', config, 2, *arguments[1:], '--work-dir', 'two',
-        '--cfg-options', 'train_dataloader.batch_size=4',
-        'train_dataloader.sampler.num_pids_per_batch=2', cwd=tmp_path)
-
+        'dist_train.sh', config, 2, '--data-root', root, '--seed', 0, '--work-dir',
+        'two', '--cfg-options', 'train_dataloader.batch_size=4',
+        'train_dataloader.sampler.num_pids_per_batch=2', cwd=cwd)
     assert done.returncode == 0, done.stderr
-    assert_same_training(tmp_path / 'two', tmp_path / 'one', num_steps=4)
+    assert_same_training(cwd / 'two', cwd / 'one', num_steps=4)
 
 
 @pytest.mark.slow
@@ -179,34 +186,77 @@ def test_fsdp_trains_as_one_process_does(
     done = nest.run('tools/test.py', action_config, work_dir / 'epoch_2.pth',
                     '--data-root', demo_root, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    figures = curves(work_dir)[1][0]
-    assert f'acc/cross_entropy: {figures["acc/cross_entropy"]:.4f}' in done.stdout
+    metrics = curves(work_dir)[1][0]
+    assert f'acc/cross_entropy: {metrics["acc/cross_entropy"]:.4f}' in done.stdout
 
 
-def test_two_processes_test_as_one_does(
+# -- the same test results, of shares that are uneven and files that are unreadable
+
+
+def assert_same(several, one, vector):
+    """The same samples in the same order; scores or features to rounding."""
+    assert several.keys() == one.keys()
+    for key, expected in one.items():
+        if key == vector:
+            np.testing.assert_allclose(several[key], expected, rtol=1e-4, atol=1e-5)
+        else:
+            np.testing.assert_array_equal(several[key], expected, err_msg=key)
+
+
+def metrics_of(text):
+    return dict(re.findall(r'((?:acc|reid)/\w+): ([\d.]+)', text))
+
+
+def test_three_processes_test_as_one_does(
         nest, trained, tiny_config, demo_root, tmp_path):
-    """Three clips on two processes: one of them has to repeat a clip."""
+    """Five clips, of which one is unreadable."""
     root = shutil.copytree(demo_root, tmp_path / 'data')
-    (root / 'three.txt').write_text(
-        ''.join(f'class {k % 2}/clip (a&b) {k}.avi {k % 2}\n' for k in range(3)))
+    (root / 'videos' / 'bad.avi').write_bytes(b'no video')
+    clips = [f'class {k % 2}/clip (a&b) {k}.avi {k % 2}\n' for k in range(4)]
+    clips.insert(3, 'bad.avi 1\n')
+    (root / 'five.txt').write_text(''.join(clips))
     arguments = (tiny_config, trained / 'epoch_2.pth')
     options = ('--data-root', root, '--cfg-options',
-               'test_dataloader.dataset.ann_file=three.txt',
-               'test_dataloader.batch_size=1')
-
-    done = run_script('dist_test.sh', *arguments, 2, '--dump', 'two.npz', *options,
-                      cwd=tmp_path)
+               'test_dataloader.dataset.ann_file=five.txt',
+               'test_dataloader.batch_size=2')
+    done = nest.run('tools/test.py', *arguments, '--work-dir', 'w1', '--dump', '1.npz',
+                    *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    alone = nest.run('tools/test.py', *arguments, '--dump', 'one.npz', *options,
-                     cwd=tmp_path)
-    assert alone.returncode == 0, alone.stderr
+    one = load_scores(tmp_path / '1.npz')
+    assert one['unreadable'].tolist() == [False, False, False, True, False]
+    expected = metrics_of(done.stdout)
+    assert expected['acc/num_unreadable'] == '1.0000'
+    done = run_script('dist_test.sh', *arguments, 3, '--work-dir', 'w3', '--dump',
+                      '3.npz', *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert_same(load_scores(tmp_path / '3.npz'), one, 'score')
+    assert metrics_of(done.stdout) == expected
+    assert 'bad.avi' in (tmp_path / 'w3' / 'bad_samples.txt').read_text()
 
-    figures = [re.findall(r'acc/\w+: [\d.]+', log.stdout) for log in (done, alone)]
-    assert len(figures[0]) == 4
-    assert figures[0] == figures[1]
-    two, one = (load_scores(tmp_path / name) for name in ('two.npz', 'one.npz'))
-    assert two['sample_id'].tolist() == one['sample_id'].tolist()
-    np.testing.assert_allclose(two['score'], one['score'], rtol=1e-5, atol=1e-5)
+
+def test_two_processes_test_reid_as_one_does(nest, reid):
+    """An odd number of tracklets, of which one is unreadable."""
+    cwd, config, root = reid
+    root = shutil.copytree(root, cwd / 'damaged')
+    folder = sorted((root / 'bbox_test').glob('0*'))[-1]
+    first = sorted(folder.iterdir())[0].name
+    for path in folder.glob(f'{first.split("F")[0]}*'):  # all frames of a tracklet
+        path.write_bytes(b'no image')
+    arguments = (config, cwd / 'one' / 'epoch_2.pth')
+    done = nest.run('tools/test.py', *arguments, '--work-dir', 'w1', '--dump', '1.npz',
+                    '--data-root', root, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    expected = metrics_of(done.stdout)
+    one = load_features(cwd / '1.npz')
+    assert len(one['tracklet_id']) % 2 == 1
+    assert one['unreadable'].sum() == 1
+    assert len(set(zip(one['subset'], one['tracklet_id']))) == len(one['tracklet_id'])
+    done = run_script('dist_test.sh', *arguments, 2, '--work-dir', 'w2', '--dump',
+                      '2.npz', '--data-root', root, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    assert_same(load_features(cwd / '2.npz'), one, 'feature')
+    assert expected['reid/mAP']
+    assert metrics_of(done.stdout) == expected
 
 
 # -- arguments ---------------------------------------------------------------
@@ -240,18 +290,3 @@ def test_slurm_starts_a_process_for_each_gpu(tmp_path, script, own):
         '--gres=gpu:8', '--cpus-per-task=4', '--kill-on-bad-exit=1', '--time=1',
         '--exclusive', sys.executable, '-u', str(tool), *own, '--launcher', 'slurm',
         '--seed', '1']
-
-
-def test_no_such_strategy(nest, tiny_config, tmp_path):
-    done = nest.run('tools/train.py', tiny_config, '--strategy', 'no.py', cwd=tmp_path)
-    assert done.returncode == 2
-    assert 'there is no strategy no.py' in done.stderr
-
-
-def test_a_strategy_for_one_process(nest, tiny_config, tmp_path):
-    done = nest.run(
-        'tools/train.py', tiny_config, '--strategy',
-        REPO / 'configs' / '_base_' / 'strategies' / 'fsdp.py', cwd=tmp_path)
-    assert done.returncode == 2
-    assert re.search(r'error: FSDPStrategy spreads a model over processes, and there '
-                     r'is one: start them by tools/dist_train.sh', done.stderr)

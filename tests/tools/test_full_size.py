@@ -16,9 +16,14 @@ SMALL_STEPS = [
       for setting in ('num_workers=0', 'persistent_workers=False'))]
 
 
+# The UCF101 clips at hand are all for training in split 2, all for testing in split 1.
+UCF101 = ['val_dataloader.dataset.indices=1',
+          'val_dataloader.dataset.ann_file=ucf101_val_split_1_videos.txt']
+
+
 @pytest.fixture
 def run(repo, tmp_path):
-    """Runs a tool in a folder of its own and gives what it printed."""
+    """Runs a tool in a folder of its own; returns what it printed."""
     def run_tool(tool, *arguments):
         done = run_fresh(repo / 'tools' / tool, *arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
@@ -26,13 +31,7 @@ def run(repo, tmp_path):
     return run_tool
 
 
-def prepare(run, real_data_dir, name):
-    folder = real_data_dir / name
-    run('prepare_data.py', name, '--videos', folder / 'videos', '--splits',
-        folder / 'splits', '--out', f'data/{name}', '--allow-missing')
-
-
-def assert_went_on(log, work_dir):
+def assert_resumed(log, work_dir):
     """A second epoch followed, from the weights of the first."""
     assert 'resumed epoch: 1, iter: 2' in log
     assert 'Epoch(train) [2][2/2]' in log
@@ -47,46 +46,29 @@ def assert_went_on(log, work_dir):
     assert steps == [{1}, {2}]
 
 
-def assert_tested(log, scores, num_classes):
+@pytest.mark.parametrize(('name', 'dataset', 'split', 'options', 'test', 'classes'), [
+    ('resnext101_cosam_bert_hmdb51', 'hmdb51', 3, [], ['--split', 3], 51),
+    ('i3d_cosam_bert_ucf101', 'ucf101', 2, UCF101, ['--force'], 101)])
+def test_prepare_train_resume_test(run, repo, real_data_dir, tmp_path, name, dataset,
+                                   split, options, test, classes):
+    folder = real_data_dir / dataset
+    run('prepare_data.py', dataset, '--videos', folder / 'videos', '--splits',
+        folder / 'splits', '--out', f'data/{dataset}', '--allow-missing')
+    config = repo / 'configs' / f'{name}.py'
+    train = ('train.py', config, '--split', split, '--seed', 0)
+    options = ['--cfg-options', *SMALL_STEPS, *options]
+    log = run(*train, *options, 'train_cfg.max_epochs=1')
+    assert re.search(r'Epoch\(val\) \[1\]\[1/1\] +acc/top1: [01]\.\d+', log)
+    log = run(*train, '--resume', *options, 'train_cfg.max_epochs=2')
+    work_dir = tmp_path / 'work_dirs' / name / f'split{split}'
+    assert_resumed(log, work_dir)
+
+    log = run('test.py', config, work_dir / 'epoch_2.pth', *test, '--dump',
+              'scores.npz',
+              '--cfg-options', *SMALL_STEPS, 'test_dataloader.dataset.indices=1')
     assert re.search(r'Epoch\(test\) \[1/1\] +acc/top1: [01]\.\d+ .*acc/cross_entropy',
                      log)
-    assert scores['score'].shape == (1, num_classes)
+    assert ('as forced' in log) == ('--force' in test)
+    scores = load_scores(tmp_path / 'scores.npz')
+    assert scores['score'].shape == (1, classes)
     assert not scores['unreadable'].any()
-
-
-def test_resnext101_on_hmdb51(run, repo, real_data_dir, tmp_path):
-    prepare(run, real_data_dir, 'hmdb51')
-    config = repo / 'configs' / 'resnext101_cosam_bert_hmdb51.py'
-    train = ('train.py', config, '--split', 3, '--seed', 0)
-
-    log = run(*train, '--cfg-options', 'train_cfg.max_epochs=1', *SMALL_STEPS)
-    assert re.search(r'Epoch\(val\) \[1\]\[1/1\] +acc/top1: [01]\.\d+', log)
-    log = run(*train, '--resume', '--cfg-options', 'train_cfg.max_epochs=2',
-              *SMALL_STEPS)
-    work_dir = tmp_path / 'work_dirs' / 'resnext101_cosam_bert_hmdb51' / 'split3'
-    assert_went_on(log, work_dir)
-
-    log = run('test.py', config, work_dir / 'epoch_2.pth', '--split', 3, '--dump',
-              'scores.npz', '--cfg-options', *SMALL_STEPS)
-    assert_tested(log, load_scores(tmp_path / 'scores.npz'), 51)
-
-
-def test_i3d_on_ucf101(run, repo, real_data_dir, tmp_path):
-    """The clips at hand are all for training in split 2, all for testing in 1."""
-    prepare(run, real_data_dir, 'ucf101')
-    config = repo / 'configs' / 'i3d_cosam_bert_ucf101.py'
-    options = (*SMALL_STEPS, 'val_dataloader.dataset.indices=1',
-               'val_dataloader.dataset.ann_file=ucf101_val_split_1_videos.txt')
-    train = ('train.py', config, '--split', 2, '--seed', 0)
-
-    log = run(*train, '--cfg-options', 'train_cfg.max_epochs=1', *options)
-    assert re.search(r'Epoch\(val\) \[1\]\[1/1\] +acc/top1: [01]\.\d+', log)
-    log = run(*train, '--resume', '--cfg-options', 'train_cfg.max_epochs=2', *options)
-    work_dir = tmp_path / 'work_dirs' / 'i3d_cosam_bert_ucf101' / 'split2'
-    assert_went_on(log, work_dir)
-
-    log = run('test.py', config, work_dir / 'epoch_2.pth', '--force', '--dump',
-              'scores.npz', '--cfg-options', *SMALL_STEPS,
-              'test_dataloader.dataset.indices=1')
-    assert_tested(log, load_scores(tmp_path / 'scores.npz'), 101)
-    assert 'Going on, as forced' in log

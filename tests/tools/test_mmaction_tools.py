@@ -11,7 +11,7 @@ THEIRS = Path(util.find_spec('mmaction').origin).parent / '.mim' / 'tools'
 
 
 @pytest.mark.skipif(not THEIRS.is_dir(), reason='this mmaction2 carries no tools')
-def test_they_resume_and_test(first_epoch, tiny_config, demo_root, tmp_path):
+def test_they_resume_and_test(nest, first_epoch, tiny_config, demo_root, tmp_path):
     """In a folder of its own, with the data where the configs look for it."""
     (tmp_path / 'data').mkdir()
     (tmp_path / 'data' / 'demo').symlink_to(demo_root)
@@ -22,8 +22,8 @@ def test_they_resume_and_test(first_epoch, tiny_config, demo_root, tmp_path):
     assert 'resumed epoch: 1, iter: 2' in done.stdout
     assert 'Epoch(train) [2][2/2]' in done.stdout
 
-    done = run_fresh(THEIRS / 'test.py', tiny_config, 'work_dirs/tiny/epoch_2.pth',
-                     '--dump', 'scores.pkl', cwd=tmp_path)
+    done = nest.run(THEIRS / 'test.py', tiny_config, 'work_dirs/tiny/epoch_2.pth',
+                    '--dump', 'scores.pkl', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(r'Epoch\(test\) \[1/1\] +acc/top1: [01]\.\d+', done.stdout)
     assert (tmp_path / 'scores.pkl').stat().st_size > 0

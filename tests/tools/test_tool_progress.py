@@ -1,16 +1,15 @@
 """Tools on a terminal show how long they take; into a pipe they write no bar."""
 from tests.terminal import run_on_terminal
-from tests.tool_process import run_fresh
 from tests.utils.test_progress import shows
 
 
-def test_drawing_and_frames(repo, tmp_path):
+def test_generation(nest, repo, tmp_path):
     tool = repo / 'tools' / 'prepare_data.py'
     arguments = ('demo', '--num-videos-per-class', 3, '--out')
     status, shown = run_on_terminal(tool, *arguments, tmp_path / 'a', cwd=tmp_path)
     assert status == 0, shown
-    assert shows('drawing clips', 24, shown)
-    done = run_fresh(tool, *arguments, tmp_path / 'b', cwd=tmp_path)
+    assert shows('generating clips', 24, shown)
+    done = nest.run(tool, *arguments, tmp_path / 'b', cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, '')
 
 

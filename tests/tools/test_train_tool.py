@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tests.action_data import write_data_root
+from tests.tool_process import assert_refused
 
 ONE_EPOCH = ('--cfg-options', 'train_cfg.max_epochs=1')
 
@@ -45,16 +46,6 @@ def assert_equal_weights(one, other):
         torch.testing.assert_close(value, other[name], rtol=0, atol=0, msg=name)
 
 
-def assert_error(done, *messages):
-    """The tool ended with one line that says so, without a traceback."""
-    assert done.returncode == 2
-    assert 'Traceback' not in done.stderr
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith('error: ')
-    for message in messages:
-        assert message in last
-
-
 def interrupted(first_epoch, work_dir):
     """A work dir as it is left when a training is killed in its second epoch."""
     work_dir.mkdir()
@@ -79,7 +70,7 @@ def test_trains_validates_and_writes_checkpoints(training, trained):
     assert meta['experiment_name'].startswith('tiny_')
 
 
-def test_resume_goes_on_from_the_last_checkpoint(
+def test_resume_continues_from_the_last_checkpoint(
         nest, repo, training, trained, first_epoch, tiny_config, demo_root, tmp_path):
     work_dir = interrupted(first_epoch, tmp_path / 'run')
 
@@ -89,7 +80,7 @@ def test_resume_goes_on_from_the_last_checkpoint(
     assert done.returncode == 0, done.stderr
     assert 'resumed epoch: 1, iter: 2' in done.stdout
     straight = learning_rates(training[0].stdout)
-    # The one-cycle schedule goes on where it was.
+    # The one-cycle schedule continues.
     assert learning_rates(done.stdout) == {
         key: rate for key, rate in straight.items() if key[0] == 2}
     ours, theirs = load(work_dir / 'epoch_2.pth'), load(trained / 'epoch_2.pth')
@@ -100,18 +91,6 @@ def test_resume_goes_on_from_the_last_checkpoint(
     keys = ('last_step', '_global_step', '_last_value', 'total_steps', 'end')
     (one,), (other,) = ours['param_schedulers'], theirs['param_schedulers']
     assert [one[key] for key in keys] == [other[key] for key in keys]
-
-
-def test_resume_from_a_named_checkpoint(
-        nest, first_epoch, tiny_config, demo_root, tmp_path):
-    shutil.copy(first_epoch, tmp_path / 'taken away.pth')
-
-    done = nest.run('tools/train.py', tiny_config, '--data-root', demo_root,
-                    '--resume', 'taken away.pth', '--work-dir', 'new', cwd=tmp_path)
-
-    assert done.returncode == 0, done.stderr
-    assert {epoch for epoch, _ in learning_rates(done.stdout)} == {2}
-    assert (tmp_path / 'new' / 'epoch_2.pth').is_file()
 
 
 def test_resume_in_a_new_folder_begins_with_the_weights_to_load(
@@ -132,9 +111,10 @@ def test_resume_in_a_new_folder_begins_with_the_weights_to_load(
     assert {epoch for epoch, _ in learning_rates(again.stdout)} == {3}
 
 
-def test_resume_in_another_folder_leaves_the_first_alone(
+def test_resume_from_a_named_checkpoint_of_another_folder(
         nest, first_epoch, tiny_config, demo_root, tmp_path):
-    best = tmp_path / 'first' / 'best_acc_top1_epoch_1.pth'
+    """The best checkpoint of that folder is not deleted for a better one."""
+    best = tmp_path / 'first run' / 'best_acc_top1_epoch_1.pth'
     best.parent.mkdir()
     checkpoint = load(first_epoch)
     checkpoint['message_hub']['runtime_info'].update(
@@ -143,10 +123,12 @@ def test_resume_in_another_folder_leaves_the_first_alone(
     torch.save(checkpoint, best.with_name('epoch_1.pth'))
 
     done = nest.run('tools/train.py', tiny_config, '--data-root', demo_root,
-                    '--resume', 'first/epoch_1.pth', '--work-dir', 'second',
+                    '--resume', 'first run/epoch_1.pth', '--work-dir', 'second',
                     cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
+    assert {epoch for epoch, _ in learning_rates(done.stdout)} == {2}
+    assert (tmp_path / 'second' / 'epoch_2.pth').is_file()
     assert (tmp_path / 'second' / 'best_acc_top1_epoch_2.pth').is_file()
     assert best.is_file()
 
@@ -261,35 +243,26 @@ def test_unreadable_videos_do_not_end_an_epoch(nest, tiny_config, tmp_path):
     assert "1 of 6 clips cannot be read and are left out" in text
 
 
-def test_missing_data_root_says_how_to_prepare_it(nest, repo, tmp_path):
-    done = nest.run('tools/train.py', 'configs/resnext14_cosam_bert_demo.py',
-                    '--data-root', tmp_path / 'nowhere', '--work-dir', tmp_path / 'run',
-                    cwd=repo)
-    assert_error(done, f"The data root '{tmp_path / 'nowhere'}' does not exist",
-                 f'python tools/prepare_data.py demo --out {tmp_path / "nowhere"}')
-
-    done = nest.run('tools/train.py', 'configs/resnext101_cosam_bert_hmdb51.py',
-                    '--work-dir', tmp_path / 'run', '--data-root', 'no such data',
-                    cwd=repo)
-    assert_error(done, 'python tools/prepare_data.py hmdb51 --videos DIR --splits DIR')
+@pytest.mark.parametrize(('config', 'command'), [
+    ('resnext14_cosam_bert_demo', 'prepare_data.py demo --out'),
+    ('resnext101_cosam_bert_hmdb51', 'prepare_data.py hmdb51 --videos DIR')])
+def test_missing_data_root_says_how_to_prepare_it(
+        nest, repo, tmp_path, config, command):
+    done = nest.run('tools/train.py', f'configs/{config}.py', '--data-root',
+                    tmp_path / 'no such data', '--work-dir', tmp_path / 'run', cwd=repo)
+    assert_refused(done, str(tmp_path / 'no such data'), command)
 
 
-def test_bad_annotation_line_is_named(nest, tiny_config, tmp_path):
+@pytest.mark.parametrize(('name', 'text', 'words'), [
+    ('train', 'class 1/clip (a&b) 1.avi one\n', (':1: ', 'integer')),
+    ('train', '\n', ('empty',)),
+    ('val', '\n\nclass 1/clip (a&b) 1.avi 8\n', (':3: ', '[0, 8)'))])
+def test_bad_annotation_line_is_named(nest, tiny_config, tmp_path, name, text, words):
     root = write_data_root(tmp_path / 'data', 'demo', 8, num_clips=2)
-    first = root / 'demo_train_split_1_videos.txt'
-    first.write_text(first.read_text().replace(' 1\n', ' one\n'))
-    second = root / 'demo_train_split_2_videos.txt'
-    second.write_text('\n')
-    third = root / 'demo_val_split_3_videos.txt'
-    third.write_text(third.read_text() + '\nclass 1/clip (a&b) 1.avi 8\n')
-
-    for split, messages in (
-            (1, (f'{first}:2: ', "label must be an integer, got 'one'")),
-            (2, (f'{second} is empty',)),
-            (3, (f'{third}:4: ', 'label 8 is outside [0, 8)'))):
-        done = nest.run('tools/train.py', tiny_config, '--data-root', root, '--split',
-                        split, cwd=tmp_path)
-        assert_error(done, *messages)
+    path = root / f'demo_{name}_split_1_videos.txt'
+    path.write_text(text)
+    done = nest.run('tools/train.py', tiny_config, '--data-root', root, cwd=tmp_path)
+    assert_refused(done, str(path), *words)
 
 
 def test_resume_with_another_model_is_refused(
@@ -297,7 +270,15 @@ def test_resume_with_another_model_is_refused(
     done = nest.run('tools/train.py', tiny_config, '--data-root', demo_root, '--resume',
                     trained / 'epoch_1.pth', '--cfg-options',
                     'model.cls_head.num_classes=5', cwd=tmp_path)
-    assert_error(done, 'the checkpoint has 8 classes, the config 5')
+    assert_refused(done, '8 classes', '5')
+
+
+def test_loss_that_is_nan_names_the_clips(nest, tiny_config, demo_root, tmp_path):
+    done = nest.run(
+        'tools/train.py', tiny_config, '--data-root', demo_root, '--seed', 0,
+        '--cfg-options', 'model.data_preprocessor.std=[0.,0.,0.]', cwd=tmp_path)
+    assert_refused(done, 'nan', "'class", 'on_bad_loss=skip')
+    assert not list(tmp_path.rglob('*.pth'))
 
 
 def test_bug_keeps_its_traceback(nest, tiny_config, demo_root, tmp_path):
@@ -308,16 +289,17 @@ def test_bug_keeps_its_traceback(nest, tiny_config, demo_root, tmp_path):
     assert 'Invalid learning rate' in done.stderr
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (['no.py'], 'there is no config no.py'),
-    (['{config}', '--resume', 'no.pth'], 'there is no checkpoint no.pth'),
-    (['{config}', '--split', '4'], '--split must be from 1 to 3, got 4'),
-    (['{config}', '--auto-scale-lr'], 'auto_scale_lr.base_batch_size=NUMBER'),
-])
-def test_wrong_arguments(nest, tiny_config, tmp_path, arguments, message):
-    arguments = [part.format(config=tiny_config) for part in arguments]
-    done = nest.run('tools/train.py', *arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert 'Traceback' not in done.stderr
+@pytest.mark.parametrize(('arguments', 'word'), [
+    (['no.py'], 'no.py'),
+    (['{config}', '--resume', 'no.pth'], 'no.pth'),
+    (['{config}', '--strategy', 'no.py'], 'no.py'),
+    (['{config}', '--strategy', '{fsdp}'], 'tools/dist_train.sh'),
+    (['{config}', '--split', '4'], 'from 1 to 3'),
+    (['{config}', '--auto-scale-lr'], 'base_batch_size')])
+def test_wrong_arguments(nest, repo, tiny_config, tmp_path, arguments, word):
+    values = {'{config}': tiny_config,
+              '{fsdp}': repo / 'configs' / '_base_' / 'strategies' / 'fsdp.py'}
+    done = nest.run('tools/train.py', *(values.get(part, part) for part in arguments),
+                    cwd=tmp_path)
+    assert_refused(done, word)
     assert not (tmp_path / 'work_dirs').exists()

@@ -13,7 +13,6 @@ Examples:
         --backbone-only
 """
 import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Union
@@ -28,6 +27,7 @@ from cosam_mm.models.converters import (
     unwrap_state_dict,
     write_checkpoint,
 )
+from cosam_mm.utils.cli import one_line_errors
 from cosam_mm.version import __version__
 
 Model = Union[ReferenceModel, ReferenceReID]
@@ -134,16 +134,15 @@ def make_meta(model: Model, checkpoint: Mapping) -> dict:
         cosam_mm_version=__version__)
 
 
-def main(argv=None) -> int:
+def main(argv=None) -> None:
     """Run the command; the exit status is 2 for a mistake in the input."""
     args = parse_args(argv)
-    try:
-        convert(args)
-    except (OSError, ValueError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    return 0
+    with one_line_errors():
+        try:
+            convert(args)
+        except OSError as error:  # what the system says of a file
+            raise ValueError(str(error)) from error
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

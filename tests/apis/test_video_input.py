@@ -51,50 +51,38 @@ class TestFrames:
         assert_same(read_frames(flow, channels=2), flow)
         assert_same(read_frames(list(flow), channels=2), flow)
         for wrong, message in (
-                (RGB, r'uint8 of shape \(T, H, W, 2\), horizontal, then vertical flow'),
-                (['a.jpg'], 'Frame 0 is a str; an array is needed'),
-                ([Image.fromarray(RGB[0])], 'Frame 0 is a Image; an array is needed')):
+                (RGB, r'\(T, H, W, 2\)'), (['a.jpg'], 'str'),
+                ([Image.fromarray(RGB[0])], 'Image')):
             with pytest.raises(ValueError, match=message):
                 read_frames(wrong, channels=2)
 
-    @pytest.mark.parametrize(('video', 'message'), [
-        (RGB / 255, r'The array must be uint8 of shape \(T, H, W, 3\), RGB; got float64'
-                    r' of shape \(3, 6, 8, 3\)\. Of values from 0 to 1, \(255 \* x\)'),
-        (RGB.astype(int), r'got int64 of shape \(3, 6, 8, 3\)\.$'),
-        (RGB[0], r'must be uint8 of shape \(T, H, W, 3\), RGB; got uint8 of shape '
-                 r'\(6, 8, 3\)'),
-        (RGB[None], r'got uint8 of shape \(1, 3, 6, 8, 3\)'),
-        (RGB[..., 0], r'got uint8 of shape \(3, 6, 8\)'),
-        (RGB[..., :1], r'of shape \(3, 6, 8, 1\)\. Repeat a grey channel: x.repeat'),
-        (np.zeros((9, 6, 8), np.uint8), r'Repeat grey frames: np.stack\(\[x\] \* 3, a'),
-        (np.zeros((3, 6, 8, 4), np.uint8), r'Leave the fourth channel out: x\[..., '),
-        (np.moveaxis(RGB, 3, 1), r'of shape \(3, 3, 6, 8\). Channels come last: np.mo'),
-        (RGB[:0], r'The array is empty: its shape is \(0, 6, 8, 3\)'),
-        (RGB[:, :0], r'The array is empty: its shape is \(3, 0, 8, 3\)'),
-        ([RGB[0], RGB[1] / 255], r'Frame 1 must be uint8 of shape \(H, W, 3\), RGB; '),
-        ([RGB[0], RGB[1, ..., 0]], r'Frame 1 must .* got uint8 of shape \(6, 8\). Rep'),
-        ([RGB, RGB], r'Frame 0 is an array of shape \(3, 6, 8, 3\), a whole video. One'
-                     ' list is one video, frame by frame: predict_batch takes several'),
-        ([RGB[0], 3], 'Frame 1 is a int; a path, a PIL image or an array is needed'),
-        ([Image.fromarray(RGB[0, ..., 0].astype(np.float32))],
-         "Frame 0 is a PIL image of mode 'F', which is not of 8 bits: one of .*'RGB'"),
-        ([], 'The list of frames is empty'),
-        (None, r'A NoneType is no video: give a path of a video file .*\(T, H, W, 3\)'),
-        ((frame for frame in RGB), 'A generator is no video'),
-        (['nowhere.png'], 'The image nowhere.png cannot be read: No such file.* One '),
-    ])
-    def test_wrong_input(self, video, message):
-        with pytest.raises(ValueError, match=message):
+    @pytest.mark.parametrize(('video', 'word'), [
+        (RGB / 255, 'float64'), (RGB.astype(int), 'int64'),
+        (RGB[0], r'\(6, 8, 3\)'), (RGB[None], r'\(1, 3, 6, 8, 3\)'),
+        (RGB[..., 0], r'\(3, 6, 8\)'),
+        # What probably went wrong is named with its remedy.
+        (RGB / 255, '255'), (RGB[..., :1], 'repeat'),
+        (np.zeros((9, 6, 8), np.uint8), 'np.stack'),
+        (np.zeros((3, 6, 8, 4), np.uint8), r'\[..., :3\]'),
+        (np.moveaxis(RGB, 3, 1), 'moveaxis'),
+        (RGB[:0], 'empty'), (RGB[:, :0], 'empty'),
+        ([RGB[0], RGB[1] / 255], 'Frame 1'), ([RGB[0], RGB[1, ..., 0]], 'Frame 1'),
+        ([RGB, RGB], 'predict_batch'), ([RGB[0], 3], 'Frame 1'),
+        ([Image.fromarray(RGB[0, ..., 0].astype(np.float32))], "'F'"),
+        ([], 'empty'), (None, 'NoneType'), ((frame for frame in RGB), 'generator'),
+        (['nowhere.png'], 'nowhere.png')])
+    def test_wrong_input(self, video, word):
+        with pytest.raises(ValueError, match=word):
             read_frames(video)
 
     def test_broken_image_and_empty_folder(self, tmp_path):
         with pytest.raises(ValueError, match='holds no images'):
             read_frames(tmp_path)
         paths = write_images(tmp_path)
-        pathlib.Path(paths[1]).write_bytes(b'no picture')
-        with pytest.raises(ValueError, match='img1.png cannot be read: it does not de'):
+        pathlib.Path(paths[1]).write_bytes(b'no image')
+        with pytest.raises(ValueError, match='img1.png'):
             read_frames(tmp_path)
-        with pytest.raises(FileNotFoundError, match='There is no folder .*none'):
+        with pytest.raises(FileNotFoundError, match='none'):
             read_frames(tmp_path / 'none')
 
 
@@ -111,8 +99,7 @@ class TestReader:
         assert_same(frames)
 
     def test_different_sizes(self):
-        with pytest.raises(ValueError, match=r'must be of one size, got \[\(6, 7, 3\), '
-                           r'\(6, 8, 3\)\]: resize'):
+        with pytest.raises(ValueError, match='one size'):
             MemoryReader([RGB[0], RGB[1, :, :7]])
 
     def test_video_file(self, tmp_path):
@@ -124,11 +111,11 @@ class TestReader:
     @pytest.mark.parametrize('kind', ['empty', 'text', 'headless'])
     def test_broken_video(self, tmp_path, kind):
         path = make_unreadable(tmp_path, kind)
-        with pytest.raises(ValueError, match=r'\(1\).mp4 cannot be decoded: \S'):
+        with pytest.raises(ValueError, match=r'\(1\).mp4'):
             open_video(path)
 
     def test_no_video(self):
-        with pytest.raises(FileNotFoundError, match='There is no video nowhere.mp4'):
+        with pytest.raises(FileNotFoundError, match='nowhere.mp4'):
             open_video('nowhere.mp4')
 
     def test_names_for_messages(self):
