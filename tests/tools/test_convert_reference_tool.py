@@ -1,5 +1,5 @@
 """``tools/model_converters/convert_reference.py``: what it prints, writes, refuses."""
-import importlib.util
+import runpy
 from types import SimpleNamespace
 
 import pytest
@@ -19,16 +19,13 @@ TOOL = 'tools/model_converters/convert_reference.py'
 
 
 @pytest.fixture
-def run(repo, capsys):
-    """The tool's ``main`` in this process, which spares the imports."""
-    spec = importlib.util.spec_from_file_location('convert_reference', repo / TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-
+def run(repo, capsys, monkeypatch):
+    """Runs the tool in this process, which spares the imports."""
     def run_main(*args):
+        monkeypatch.setattr('sys.argv', [TOOL, *map(str, args)])
         status = 0
         try:
-            module.main([str(arg) for arg in args])
+            runpy.run_path(str(repo / TOOL), run_name='__main__')
         except SystemExit as exit_:
             status = exit_.code
         out, err = capsys.readouterr()
