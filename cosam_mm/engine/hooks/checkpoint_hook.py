@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
 import torch
@@ -266,35 +266,52 @@ class SafeCheckpointHook(CheckpointHook):
             Whether it is written.
         """
         runner = getattr(runner, 'runner', runner)  # inside of _SafelySaving
-        info = runner.message_hub.runtime_info
-        before = dict(info), list(self.file_backend.outdated)
-        earlier = info.get(WITHIN_EPOCH)
-        for name in (*dropped, *([earlier] if earlier not in (None, filename) else [])):
-            self.file_backend.remove(self.file_backend.join_path(self.out_dir, name))
+        earlier = runner.message_hub.runtime_info.get(WITHIN_EPOCH)
         path = self.file_backend.join_path(self.out_dir, filename)
-        outdated = [os.path.basename(old) for old in self.file_backend.outdated]
-        runner.message_hub.update_info_dict({
-            'last_ckpt': path, OUTDATED: outdated,
-            WITHIN_EPOCH: filename if within_epoch else None,
-            **(dict(keep_ckpt_ids=kept) if self.max_keep_ckpts > 0 else {})})
-        try:
+        with self._undone_if_refused(runner) as refused:
+            for name in (*dropped, *({earlier} - {None, filename})):
+                self.file_backend.remove(
+                    self.file_backend.join_path(self.out_dir, name))
+            outdated = [os.path.basename(old) for old in self.file_backend.outdated]
+            runner.message_hub.update_info_dict({
+                'last_ckpt': path, OUTDATED: outdated,
+                WITHIN_EPOCH: filename if within_epoch else None,
+                **(dict(keep_ckpt_ids=kept) if self.max_keep_ckpts > 0 else {})})
             self._write(
                 runner, self.out_dir, filename, self.file_client_args,
                 save_optimizer=self.save_optimizer,
                 save_param_scheduler=self.save_param_scheduler,
                 meta={**meta, AWAITS_VALIDATION: self._awaits_validation},
                 by_epoch=self.by_epoch, backend_args=self.backend_args, **self.args)
-        except _NotWrittenError as error:
-            info.clear()
-            info.update(before[0])
-            self.file_backend.outdated = before[1]
-            self._report(runner, str(error))
+        if refused:
             return False
         self.last_ckpt, self._saved_iter, self._problem = path, meta['iter'], None
         if is_main_process():
             self._point_to(runner, path)
             self.file_backend.remove_now()
         return True
+
+    @contextlib.contextmanager
+    def _undone_if_refused(self, runner) -> Iterator[list[str]]:
+        """Restore what the hook notes of checkpoints if one cannot be written.
+
+        Yields:
+            A list that then holds the problem, which is reported.
+        """
+        info, refused = runner.message_hub.runtime_info, []
+        before, outdated = dict(info), list(self.file_backend.outdated)
+        own = {name: getattr(self, name)
+               for name in ('best_ckpt_path', 'best_ckpt_path_dict')
+               if hasattr(self, name)}
+        try:
+            yield refused
+        except _NotWrittenError as error:
+            info.clear()
+            info.update(before)
+            self.file_backend.outdated = outdated
+            vars(self).update(own)
+            self._report(runner, str(error))
+            refused.append(str(error))
 
     def _write(self, runner, out_dir: str, filename: str, *args, **kwargs) -> None:
         """Write a checkpoint; all processes take part.
@@ -346,25 +363,12 @@ class SafeCheckpointHook(CheckpointHook):
         return str(self.last_ckpt) if self.last_ckpt else 'none at all'
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
-        info = runner.message_hub.runtime_info
-        names = ('best_ckpt_path', 'best_ckpt_path_dict')
-        before = (dict(info), list(self.file_backend.outdated),
-                  {name: getattr(self, name) for name in names if hasattr(self, name)})
-
         def write(out_dir, filename, *args, **kwargs):
             self._write(runner, out_dir, filename, *args, **kwargs)
 
-        try:
+        with self._undone_if_refused(runner) as refused:
             super()._save_best_checkpoint(_SafelySaving(runner, write), metrics)
-        except _NotWrittenError as error:
-            info.clear()
-            info.update(before[0])
-            self.file_backend.outdated = before[1]
-            for name, value in before[2].items():
-                setattr(self, name, value)
-            self._report(runner, str(error))
-            return
-        if self.last_ckpt is None and is_main_process():
+        if not refused and self.last_ckpt is None and is_main_process():
             self.file_backend.remove_now()
 
     def after_val_epoch(self, runner, metrics: Optional[dict] = None) -> None:
