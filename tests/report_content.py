@@ -134,9 +134,9 @@ def photograph(height=40, width=60):
 
 def video():
     """Two seconds of MP4."""
-    from cosam_mm.visualization.clip_file import encode_mp4
+    from cosam_mm.visualization.video_writer import encode_video
 
-    return encode_mp4((np.full((48, 64, 3), 10 * value, np.uint8)
+    return encode_video((np.full((48, 64, 3), 10 * value, np.uint8)
                        for value in range(20)), fps=10)
 
 

@@ -1,5 +1,5 @@
-"""Pictures of what was trained: masks, rank panels, figures and a report.
+"""Plots, images and videos of trained models: masks, rank panels, confusion, curves.
 
-Arrays and names go in; figures, image arrays and files come out. Nothing here runs a
-model or reads a data set.
+One file makes one kind of plot or image; :mod:`.style` and :mod:`.canvas` are their
+common look. :mod:`.report` puts all of them on one HTML page.
 """

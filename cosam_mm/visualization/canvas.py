@@ -1,7 +1,7 @@
-"""A white sheet for photographs, their labels and colour bars.
+"""Images composed of photographs, labels and colour bars.
 
-Pictures of many frames, and each frame of a video, are put together here, pixel by
-pixel; a figure of matplotlib would take a second for what takes milliseconds.
+Mask grids, rank panels and every frame of a mask video are composed here with Pillow,
+which takes milliseconds where matplotlib would take a second.
 """
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +21,7 @@ _OUTLINE = '#e8eaef'
 
 @lru_cache(maxsize=32)
 def _font(size: int, bold: bool):
-    """The font of matplotlib's figures: it has letters beyond ASCII and is there."""
+    """Matplotlib's font, which is always installed and goes beyond ASCII."""
     from PIL import ImageFont
     name = 'DejaVuSans-Bold.ttf' if bold else 'DejaVuSans.ttf'
     return ImageFont.truetype(
@@ -29,12 +29,12 @@ def _font(size: int, bold: bool):
 
 
 def text_width(text: str, size: int, bold: bool = False) -> int:
-    """Pixels that a line of text takes."""
+    """Width of a line of text in pixels."""
     return round(_font(size, bold).getlength(text))
 
 
 def shorten(text: str, width: int, size: int, bold: bool = False) -> str:
-    """A line of text, its middle left out where it is wider than ``width`` pixels."""
+    """One line of text of at most ``width`` pixels; '…' replaces its middle."""
     text = ' '.join(text.split())
     if text_width(text, size, bold) <= width:
         return text
@@ -47,7 +47,7 @@ def shorten(text: str, width: int, size: int, bold: bool = False) -> str:
 
 
 def wrap(text: str, width: int, size: int) -> list[str]:
-    """Text in lines of at most ``width`` pixels, broken between words."""
+    """Break text between words into lines of at most ``width`` pixels."""
     lines: list[str] = []
     for word in text.split():
         longer = f'{lines[-1]} {word}' if lines else word
@@ -58,16 +58,13 @@ def wrap(text: str, width: int, size: int) -> list[str]:
     return lines
 
 
-def colour_map(values: np.ndarray, value_range: tuple[float, float],
-               name: str = MASK_COLOURS) -> np.ndarray:
-    """Colours of values.
+def colour_map(values: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
+    """Colours of mask values.
 
     Args:
         values: (...).
-        value_range: (low, high), which get the first and the last colour; so does
-            what lies beyond. Where both are one value, it gets the colour in the
-            middle.
-        name: Of matplotlib's colour maps.
+        value_range: (low, high): values that get the first and the last colour.
+            Values beyond are clipped. If both are equal, the middle colour is used.
 
     Returns:
         (..., 3) uint8, RGB.
@@ -75,11 +72,11 @@ def colour_map(values: np.ndarray, value_range: tuple[float, float],
     low, high = value_range
     shares = np.full(np.shape(values), 0.5) if high <= low else np.clip(
         (np.asarray(values, float) - low) / (high - low), 0, 1)
-    return matplotlib.colormaps[name](shares, bytes=True)[..., :3]
+    return matplotlib.colormaps[MASK_COLOURS](shares, bytes=True)[..., :3]
 
 
 def fit_size(size: tuple[int, int], limit: tuple[int, int]) -> tuple[int, int]:
-    """The largest (height, width) of the aspect of ``size`` within ``limit``.
+    """The largest (height, width) within ``limit`` that keeps the aspect of ``size``.
 
     >>> fit_size((240, 320), (100, 100))
     (75, 100)
@@ -96,7 +93,7 @@ def fit_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 class Canvas:
-    """An image to draw on.
+    """A white image to compose on.
 
     Args:
         height: Pixels.
@@ -113,30 +110,29 @@ class Canvas:
         return np.array(self._image)
 
     def paste(self, image: np.ndarray, x: int, y: int) -> None:
-        """Put an image (h, w, 3) with its left upper corner at a place."""
+        """Paste an image (h, w, 3) with its upper left corner at (x, y)."""
         from PIL import Image
         self._image.paste(Image.fromarray(image), (x, y))
 
     def text(self, x: int, y: int, text: str, size: int = 13, bold: bool = False,
              colour: str = INK, anchor: str = 'la') -> None:
-        """Write a line; ``anchor`` is Pillow's: of (x, y) in the text."""
+        """Write a line of text; ``anchor`` is Pillow's."""
         self._draw.text((x, y), text, fill=colour, font=_font(size, bold),
                         anchor=anchor)
 
     def note(self, x: int, y: int, text: str, size: int = 12,
              anchor: str = 'la') -> None:
-        """Write a line in grey."""
+        """Write a line of text in grey."""
         self.text(x, y, text, size, colour=NOTE, anchor=anchor)
 
     def outline(self, x: int, y: int, size: tuple[int, int],
                 box: tuple[float, float, float, float]) -> None:
-        """Draw a thin light frame around a part of an image.
+        """Outline a part of an image with a thin light line.
 
         Args:
-            x, y: Left upper corner of the image.
+            x, y: Upper left corner of the image.
             size: (height, width) of the image.
-            box: (left, top, right, bottom) in shares of the image; what lies beyond
-                is not drawn.
+            box: (left, top, right, bottom) as fractions of the image, clipped to it.
         """
         height, width = size
         left, right = sorted(min(max(side, 0), 1) for side in box[::2])
@@ -148,14 +144,14 @@ class Canvas:
 
     def colour_bar(self, box: tuple[int, int, int, int],
                    value_range: tuple[float, float], size: int = 12) -> None:
-        """Draw a colour bar with both ends written beside it.
+        """Draw a colour bar with its two end values.
 
         Args:
-            box: (left, top, width, height). A bar that is higher than wide has the
-                high end above and its numbers to the right; another one has the high
-                end at the right and its numbers below.
-            value_range: Values at its ends.
-            size: Of the numbers.
+            box: (left, top, width, height). A tall bar has its high end above and its
+                numbers at the right, a wide one its high end at the right and its
+                numbers below.
+            value_range: Values at the ends.
+            size: Font size of the numbers.
         """
         left, top, width, height = box
         upright = height > width

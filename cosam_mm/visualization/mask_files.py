@@ -1,25 +1,107 @@
-"""Files of a clip's pictures."""
+"""Files of a clip's masks: grid image, video, and a plot of the channel masks."""
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Optional
 
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from mmengine.logging import print_log
 
-from .clip_file import CLIP_KINDS, encode_clip
-from .mask_clip import MaskedClip
-from .mask_drawing import channel_picture, grid_picture, mask_layers, video_pictures
-from .style import encode_image, figure_png
+from cosam_mm.utils.io import writing
 
-__all__ = ['FORMATS', 'output_names', 'playing_speed', 'write_pictures']
+from .canvas import shorten
+from .mask_maps import AFTER, BEFORE, MaskedClip
+from .mask_overlay import (
+    choose_layers,
+    layer_titles,
+    mask_grid,
+    mask_layers,
+    mask_video,
+)
+from .style import BLUE, GREY, encode_image, figure_png, new_figure, plain_text, style
+from .video_writer import VIDEO_KINDS, encode_video
 
-FORMATS = (*CLIP_KINDS, 'both')
-# Faster than this nobody sees what a mask does.
-_MAX_FPS = 10.
+__all__ = ['FORMATS', 'output_names', 'playing_speed', 'plot_channel_masks',
+           'write_masks']
+
+FORMATS = (*VIDEO_KINDS, 'both')
+_MAX_FPS = 10.  # masks change too fast to follow beyond that
+
+
+def plot_channel_masks(clip: MaskedClip, wanted: Optional[Sequence[str]] = None,
+                       num_named: int = 10) -> Optional[Figure]:
+    """Plot how far the frames of a clip agree on each channel.
+
+    A row for each layer: all channels by falling value, and the highest ones by number.
+    Values before training are marked at the same channels.
+
+    Args:
+        clip: The clip.
+        wanted: See :func:`.choose_layers`.
+        num_named: Channels to name.
+
+    Returns:
+        None if no module makes a channel mask.
+    """
+    names = choose_layers(list(next(iter(clip.masks.values()))), wanted)
+    titles = layer_titles(names)
+
+    def channels(state: str) -> Mapping[str, np.ndarray]:
+        return {titles[name]: masks.channel for name, masks
+                in clip.masks.get(state, {}).items()
+                if name in titles and masks.channel is not None}
+
+    is_pair = BEFORE in clip.masks
+    masks = channels(AFTER if is_pair else next(iter(clip.masks)))
+    before = channels(BEFORE) if is_pair else {}
+    if not masks:
+        return None
+    with style():
+        figure = new_figure(7.5, 0.4 * bool(clip.name) + 2.6 * len(masks))
+        if clip.name:
+            figure.suptitle(plain_text(shorten(clip.name, 900, 16, True)), fontsize=11,
+                            fontweight='bold', x=0.01, ha='left')
+        rows = figure.subplots(len(masks), 2, squeeze=False,
+                               gridspec_kw=dict(width_ratios=(3, 2)))
+        for (left, right), (title, mask) in zip(rows, masks.items()):
+            _plot_all_channels(left, mask, before.get(title), title)
+            _plot_top_channels(right, mask, before.get(title), num_named)
+        if before:
+            rows[0][0].legend(loc='upper right')
+    return figure
+
+
+def _plot_all_channels(axes: Axes, mask: np.ndarray, before: Optional[np.ndarray],
+                       title: str) -> None:
+    edges = np.arange(len(mask) + 1)
+    axes.stairs(np.sort(mask)[::-1], edges, fill=True, color=BLUE, alpha=0.85,
+                label=AFTER)
+    if before is not None:
+        axes.stairs(np.sort(before)[::-1], edges, color=GREY, linewidth=1.6,
+                    baseline=None, label=BEFORE)
+    axes.set(title=plain_text(title), xlabel=f'{len(mask)} channels, sorted',
+             ylabel='channel mask', ylim=(0, 1), xlim=(0, len(mask)))
+
+
+def _plot_top_channels(axes: Axes, mask: np.ndarray, before: Optional[np.ndarray],
+                       num_named: int) -> None:
+    top = np.argsort(-mask, kind='stable')[:num_named]
+    rows = np.arange(len(top))
+    axes.barh(rows, mask[top], color=BLUE, alpha=0.85, height=0.72)
+    if before is not None:
+        axes.plot(before[top], rows, linestyle='none', marker='|', markersize=9,
+                  markeredgewidth=2, color=GREY)
+    axes.set(yticks=rows, yticklabels=[str(channel) for channel in top],
+             xlim=(0, 1), ylabel='channel', xlabel='channel mask')
+    axes.set_title('Most agreed', fontsize=9)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis='y')
 
 
 def playing_speed(clip: MaskedClip) -> float:
-    """Frames a second at which masks can be followed."""
+    """Frames per second at which masks can be followed."""
     return min(clip.fps, _MAX_FPS)
 
 
@@ -37,29 +119,28 @@ def output_names(paths: Sequence[str]) -> list[str]:
         others = [other for k, other in enumerate(parts) if k != number]
         count = next((n for n in range(1, len(one) + 1)
                       if not any(other[-n:] == one[-n:] for other in others)), None)
-        # An input that is given twice, or in two formats, is told by its place.
+        # An input that is given twice, or in two formats, gets a number.
         names.append('_'.join(one[-count:]) if count else f'{one[-1]}_{number + 1}')
     return names
 
 
-def write_pictures(clip: MaskedClip, folder: Path, name: str, kind: str = 'mp4', *,
-                   wanted: Optional[Sequence[str]] = None, columns: int = 8,
-                   fps: Optional[float] = None, **options) -> list[Path]:
-    """Write the grid, the video and the channels of a clip.
+def write_masks(clip: MaskedClip, folder: Path, name: str, kind: str = 'mp4', *,
+                wanted: Optional[Sequence[str]] = None, columns: int = 8,
+                fps: Optional[float] = None, **options) -> list[Path]:
+    """Write the mask grid, the mask video and the channel masks of a clip.
 
-    Where no module makes a spatial mask, or none a channel mask, the log says so and
-    the others are written.
+    If no module makes a spatial mask, or none a channel mask, the log says so and the
+    other files are written.
 
     Args:
         clip: The clip.
-        folder: Where to; it is made.
-        name: Files begin like that.
+        folder: Where to; it is created.
+        name: Beginning of the file names.
         kind: 'mp4', 'gif' or 'both'.
-        wanted: See :func:`~.drawing.choose_layers`.
+        wanted: See :func:`.choose_layers`.
         columns: Frames in the grid at most.
-        fps: Frames a second of the video. Default: :func:`playing_speed`.
-        options: ``ranges`` and ``alpha``, see
-            :func:`~cosam_mm.visualization.mask_overlay.mask_grid`.
+        fps: Frames per second of the video. Default: :func:`playing_speed`.
+        options: ``ranges`` and ``alpha``, see :func:`.mask_grid`.
 
     Returns:
         Paths of the files.
@@ -71,23 +152,26 @@ def write_pictures(clip: MaskedClip, folder: Path, name: str, kind: str = 'mp4',
     if kind not in FORMATS:
         raise ValueError(f'kind must be one of {FORMATS}, got {kind!r}.')
     files = {}
-    channels = channel_picture(clip, wanted)
     if mask_layers(clip, wanted):
-        grid = grid_picture(clip, wanted, columns, **options)
+        grid = mask_grid(clip, wanted, columns=columns, **options)
         files[f'{name}_masks.png'] = encode_image(grid, 'png')
-        for one in CLIP_KINDS if kind == 'both' else (kind,):
-            pictures = video_pictures(clip, wanted, **options)
-            files[f'{name}_masks.{one}'] = encode_clip(
-                pictures, one, fps if fps is not None else playing_speed(clip))
+        for one in VIDEO_KINDS if kind == 'both' else (kind,):
+            images = mask_video(clip, wanted, **options)
+            files[f'{name}_masks.{one}'] = encode_video(
+                images, one, fps if fps is not None else playing_speed(clip))
     else:
-        print_log(f'{clip.name}: no spatial mask to show, for the COSAMs are built '
-                  'with_spatial=False.', logger='current')
-    if channels is None:
-        print_log(f'{clip.name}: no channel mask to show, for the COSAMs are built '
-                  'with_channel=False.', logger='current')
-    else:
+        _log_missing(clip, 'spatial')
+    channels = plot_channel_masks(clip, wanted)
+    if channels is not None:
         files[f'{name}_channels.png'] = figure_png(channels)
-    folder.mkdir(parents=True, exist_ok=True)
+    else:
+        _log_missing(clip, 'channel')
     for file, data in files.items():
-        (folder / file).write_bytes(data)
+        with writing(folder / file) as partial:
+            partial.write_bytes(data)
     return [folder / file for file in files]
+
+
+def _log_missing(clip: MaskedClip, kind: str) -> None:
+    print_log(f'{clip.name}: no {kind} mask to show, because the COSAMs are built '
+              f'with_{kind}=False.', logger='current')

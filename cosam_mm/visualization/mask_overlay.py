@@ -1,19 +1,27 @@
-"""COSAM's spatial masks over the frames of a clip: as one picture, and as a video.
+"""COSAM's spatial masks over the frames of a clip, as one image and as a video.
 
-A frame keeps its aspect. A mask lies where the network looked; what a crop has left out
+Frames keep their aspect. A mask lies where the network looked; what a crop leaves out
 is dimmed. Masks that are compared share one range of colours, which the colour bars
-say; the range of each layer stands beside its name.
+explain. The range of each layer stands beside its name.
 """
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Optional
 
 import numpy as np
 
 from .canvas import Canvas, colour_map, fit_image, fit_size, shorten, text_width, wrap
-from .mask_placement import WHOLE_FRAME, Box, place_mask, seen_pixels, value_range
+from .mask_maps import (
+    WHOLE_FRAME,
+    Box,
+    MaskedClip,
+    mask_at_pixels,
+    seen_pixels,
+    value_range,
+)
 
-__all__ = ['RANGES', 'MaskLayer', 'mask_grid', 'mask_ranges', 'mask_video', 'overlay',
-           'spread']
+__all__ = ['RANGES', 'MaskLayer', 'choose_layers', 'layer_titles', 'mask_grid',
+           'mask_layers', 'mask_video', 'overlay', 'spread']
 
 RANGES = ('common', 'layer')
 Range = tuple[float, float]
@@ -28,15 +36,73 @@ class MaskLayer(NamedTuple):
     Attributes:
         title: Name of the layer.
         masks: (n, h, w), one for each frame.
-        state: 'before training', where the same layer is shown in several states.
+        state: 'before training', if the layer is shown in several states.
     """
     title: str
     masks: np.ndarray
     state: str = ''
 
+    @property
+    def span(self) -> str:
+        """Smallest and largest value: '0.12 to 0.63'."""
+        return f'{self.masks.min():.2f} to {self.masks.max():.2f}'
+
+
+# -- layers ----------------------------------------------------------------------
+
+
+def layer_titles(names: Iterable[str]) -> dict[str, str]:
+    """Short names of modules.
+
+    >>> layer_titles(['backbone.plugins.after_layer3.0', 'neck.attention'])
+    {'backbone.plugins.after_layer3.0': 'after_layer3', 'neck.attention': 'neck.attention'}
+    """  # noqa: E501
+    names = list(names)
+    titles = [re.sub(r'\.0$', '', name.rpartition('plugins.')[2])
+              if 'plugins.' in name else name for name in names]
+    return {name: title if titles.count(title) == 1 else name
+            for name, title in zip(names, titles)}
+
+
+def choose_layers(names: Sequence[str], wanted: Optional[Sequence[str]] = None
+                  ) -> list[str]:
+    """The modules whose names contain one of the words.
+
+    Args:
+        names: Of all modules.
+        wanted: Words; None for all modules.
+
+    Raises:
+        ValueError: No name contains a word.
+    """
+    for word in wanted or ():
+        if not any(word in name for name in names):
+            raise ValueError(f'No COSAM of this model is named {word!r}: there is '
+                             f'{", ".join(names)}.')
+    return [name for name in names
+            if wanted is None or any(word in name for word in wanted)]
+
+
+def mask_layers(clip: MaskedClip, wanted: Optional[Sequence[str]] = None
+                ) -> list[MaskLayer]:
+    """The spatial masks of a clip by layer, the states of a layer side by side.
+
+    Args:
+        clip: The clip.
+        wanted: See :func:`choose_layers`.
+
+    Returns:
+        Empty, if no module makes a spatial mask.
+    """
+    names = choose_layers(list(next(iter(clip.masks.values()))), wanted)
+    titles = layer_titles(names)
+    return [MaskLayer(titles[name], masks[name].spatial, state)
+            for name in names for state, masks in clip.masks.items()
+            if masks[name].spatial is not None]
+
 
 def spread(count: int, wanted: int) -> np.ndarray:
-    """Numbers of at most ``wanted`` of ``count`` things, the first and the last too.
+    """Indices of at most ``wanted`` of ``count`` items, evenly spread from end to end.
 
     >>> spread(10, 4), spread(2, 4)
     (array([0, 3, 6, 9]), array([0, 1]))
@@ -44,23 +110,16 @@ def spread(count: int, wanted: int) -> np.ndarray:
     return np.linspace(0, count - 1, min(count, wanted)).round().astype(int)
 
 
-def mask_ranges(layers: Sequence[MaskLayer], ranges: str = 'common'
-                ) -> dict[str, Range]:
-    """What the ends of the colours mean, by title.
-
-    Args:
-        layers: All masks of a picture.
-        ranges: 'common': one range for all. 'layer': one for each title, common to
-            its states.
-
-    Raises:
-        ValueError: ``ranges`` is another.
-    """
+def _colour_ranges(layers: Sequence[MaskLayer], ranges: str) -> dict[str, Range]:
+    """Values of the first and the last colour, by title."""
     if ranges not in RANGES:
         raise ValueError(f'ranges must be one of {RANGES}, got {ranges!r}.')
     return {title: value_range(layer.masks for layer in layers
                                if ranges == 'common' or layer.title == title)
             for title in dict.fromkeys(layer.title for layer in layers)}
+
+
+# -- one frame -------------------------------------------------------------------
 
 
 def overlay(frame: np.ndarray, mask: Optional[np.ndarray], colours: Range = (0., 1.),
@@ -70,11 +129,11 @@ def overlay(frame: np.ndarray, mask: Optional[np.ndarray], colours: Range = (0.,
 
     Args:
         frame: (H, W, 3) uint8, RGB.
-        mask: (h, w); None leaves the frame as it is but for what is dimmed.
-        colours: Values that get the first and the last colour.
-        box: View of the network, in shares of the frame.
-        alpha: Share of the colour in a pixel, from 0 to 1.
-        smooth: Whether to interpolate between the places of the mask.
+        mask: (h, w); None for the frame alone.
+        colours: Values of the first and the last colour.
+        box: View of the network.
+        alpha: Opacity of the mask, from 0 to 1.
+        smooth: Whether to interpolate between the positions of the mask.
 
     Returns:
         (H, W, 3) uint8, RGB. Outside of the view the frame is dark grey.
@@ -87,108 +146,110 @@ def overlay(frame: np.ndarray, mask: Optional[np.ndarray], colours: Range = (0.,
     size = frame.shape[:2]
     seen = seen_pixels(size, box)[..., None]
     inside = frame.astype(np.float64)
-    # Grey as well as dark, for dark is a colour of masks, too.
+    # Grey as well as dark, because the colours of masks include dark ones.
     outside = _DIMMED * inside.mean(-1, keepdims=True)
     if mask is not None:
-        colour = colour_map(place_mask(mask, size, box, smooth), colours)
+        colour = colour_map(mask_at_pixels(mask, size, box, smooth), colours)
         inside = (1 - alpha) * inside + alpha * colour
     return np.round(np.where(seen, inside, outside)).astype(np.uint8)
 
 
 class _Tiles:
-    """Frames brought to one size of tiles, each in its own aspect."""
+    """Frames of a clip in tiles of one size, each in its own aspect."""
 
-    def __init__(self, frames: Sequence[np.ndarray], side: int, box: Box) -> None:
-        self.frames, self.box = frames, box
-        sizes = [fit_size(frame.shape[:2], (side, side)) for frame in frames]
+    def __init__(self, clip: MaskedClip, side: int, alpha: float) -> None:
+        self.clip, self.alpha = clip, alpha
+        sizes = [fit_size(frame.shape[:2], (side, side)) for frame in clip.frames]
         self.height = max(height for height, _ in sizes)
         self.width = max(width for _, width in sizes)
 
-    def draw(self, canvas: Canvas, x: int, y: int, number: int,
-             layer: Optional[MaskLayer] = None, colours: Range = (0., 1.),
-             alpha: float = 0.6) -> None:
-        """Put a frame, with a layer's mask over it, into a tile at (x, y)."""
-        frame = self.frames[number]
+    def draw(self, canvas: Canvas, x: int, y: int, index: int,
+             layer: Optional[MaskLayer] = None, colours: Range = (0., 1.)) -> None:
+        """Draw a frame, with a layer's mask over it, into the tile at (x, y)."""
+        frame, box = self.clip.frames[index], self.clip.box
         size = fit_size(frame.shape[:2], (self.height, self.width))
-        mask = None if layer is None else layer.masks[number]
-        image = overlay(fit_image(frame, size), mask, colours, self.box, alpha)
+        mask = None if layer is None else layer.masks[index]
+        image = overlay(fit_image(frame, size), mask, colours, box, self.alpha)
         x += (self.width - size[1]) // 2
         y += (self.height - size[0]) // 2
         canvas.paste(image, x, y)
-        if self.box != WHOLE_FRAME:
-            canvas.outline(x, y, size, self.box)
+        if box != WHOLE_FRAME:
+            canvas.outline(x, y, size, box)
 
 
-def _check(frames: Sequence[np.ndarray], layers: Sequence[MaskLayer]) -> None:
-    if not layers or not len(frames):
-        raise ValueError('A picture of masks needs at least one layer and one frame.')
+def _checked_layers(clip: MaskedClip, wanted: Optional[Sequence[str]]
+                    ) -> list[MaskLayer]:
+    layers = mask_layers(clip, wanted)
+    if not layers or not len(clip.frames):
+        raise ValueError('Showing masks needs at least one spatial mask and one frame.')
     for layer in layers:
-        if len(layer.masks) != len(frames):
+        if len(layer.masks) != len(clip.frames):
             raise ValueError(f'{layer.title} has {len(layer.masks)} masks for '
-                             f'{len(frames)} frames: it needs one for each.')
+                             f'{len(clip.frames)} frames: it needs one for each.')
+    return layers
 
 
-def _span(layer: MaskLayer) -> str:
-    """'0.12 to 0.63'."""
-    low, high = value_range([layer.masks])
-    return f'{low:.2f} to {high:.2f}'
+# -- all frames in one image -----------------------------------------------------
 
 
-def mask_grid(frames: Sequence[np.ndarray], layers: Sequence[MaskLayer], *,
-              title: str = '', note: str = '', numbers: Optional[Sequence[int]] = None,
-              box: Box = WHOLE_FRAME, columns: int = 8, ranges: str = 'common',
-              alpha: float = 0.6, side: int = 132) -> np.ndarray:
-    """One picture: frames as columns; the frames alone, then each layer, as rows.
+def mask_grid(clip: MaskedClip, wanted: Optional[Sequence[str]] = None, *,
+              columns: int = 8, ranges: str = 'common', alpha: float = 0.6,
+              side: int = 132) -> np.ndarray:
+    """One image: a column for each frame; a row for the frames and for each layer.
 
     Args:
-        frames: n arrays (H, W, 3), uint8, RGB.
-        layers: Rows, from top to bottom.
-        title: Written above.
-        note: Written below the title, smaller.
-        numbers: Of the frames in their video. Default: 0 to n - 1.
-        box: View of the network, in shares of a frame.
+        clip: The clip, with at least one spatial mask.
+        wanted: See :func:`choose_layers`.
         columns: Frames to show at most, evenly spread.
-        ranges: See :func:`mask_ranges`.
-        alpha: See :func:`overlay`.
+        ranges: 'common' for one range of colours; 'layer' for one for each layer,
+            common to its states.
+        alpha: Opacity of the masks, from 0 to 1.
         side: Longer side of a frame, in pixels.
 
     Returns:
         (H, W, 3) uint8, RGB.
 
     Raises:
-        ValueError: There is no frame or layer, a layer has not one mask for each
+        ValueError: There is no frame or spatial mask, a layer has not one mask for each
             frame, or a setting is out of range.
     """
-    _check(frames, layers)
-    shown = spread(len(frames), columns)
-    colours = mask_ranges(layers, ranges)
-    tiles = _Tiles(frames, side, box)
+    layers = _checked_layers(clip, wanted)
+    colours = _colour_ranges(layers, ranges)
+    shown = spread(len(clip.frames), columns)
+    tiles = _Tiles(clip, side, alpha)
     labels = max([130, *(text_width(part, 13, True) for layer in layers
                          for part in (layer.title, layer.state))])
     x0 = _MARGIN + min(labels, 260) + 12
-    width = max(x0 + len(shown) * (tiles.width + _GAP) + 64, 480)
-    notes = wrap(note, width - 2 * _MARGIN, 12)
-    y0 = _MARGIN + (26 if title else 0) + _LINE * len(notes) + _LINE + 4
+    x = [x0 + column * (tiles.width + _GAP) for column in range(len(shown) + 1)]
+    width = max(x[-1] + 64, 480)
+    notes = wrap(_note(clip, layers, ranges), width - 2 * _MARGIN, 12)
+    y0 = _MARGIN + (26 if clip.name else 0) + _LINE * len(notes) + _LINE + 4
     pitch = max(tiles.height, 3 * _LINE) + _GAP
     canvas = Canvas(y0 + (1 + len(layers)) * pitch + _MARGIN, width)
-    _write_head(canvas, width - 2 * _MARGIN, title, notes)
-
-    numbers = np.arange(len(frames)) if numbers is None else numbers
-    for column, number in enumerate(shown):
-        x = x0 + column * (tiles.width + _GAP)
-        canvas.note(x + tiles.width // 2, y0 - _LINE + 2, f'{numbers[number]}',
-                    anchor='ma')
-        tiles.draw(canvas, x, y0, number)
+    _write_head(canvas, width - 2 * _MARGIN, clip.name, notes)
     canvas.note(x0 - 12, y0 - _LINE + 2, 'frame', anchor='ra')
+    for left, index in zip(x, shown):
+        canvas.note(left + tiles.width // 2, y0 - _LINE + 2, f'{clip.numbers[index]}',
+                    anchor='ma')
+        tiles.draw(canvas, left, y0, index)
     for row, layer in enumerate(layers, 1):
         y = y0 + row * pitch
         _write_label(canvas, y, tiles.height, layer, x0 - _MARGIN - 12)
-        for column, number in enumerate(shown):
-            tiles.draw(canvas, x0 + column * (tiles.width + _GAP), y, number, layer,
-                       colours[layer.title], alpha)
-        x = x0 + len(shown) * (tiles.width + _GAP) + 2
-        canvas.colour_bar((x, y, 12, tiles.height), colours[layer.title])
+        for left, index in zip(x, shown):
+            tiles.draw(canvas, left, y, index, layer, colours[layer.title])
+        canvas.colour_bar((x[-1] + 2, y, 12, tiles.height), colours[layer.title])
     return canvas.array()
+
+
+def _note(clip: MaskedClip, layers: Sequence[MaskLayer], ranges: str) -> str:
+    height, width = layers[0].masks.shape[1:]
+    sizes = {layer.masks.shape[1:] for layer in layers}
+    size = f'Masks of {height} x {width} positions' if len(sizes) == 1 else 'Masks'
+    how = 'one range of colours for all' if ranges == 'common' \
+        else 'a range of colours for each layer'
+    unseen = '' if clip.box == WHOLE_FRAME else ' Grey: not seen by the network.'
+    return (f'{size}, {how}. Beside each name: its smallest and largest value.'
+            f'{unseen}')
 
 
 def _write_head(canvas: Canvas, width: int, title: str, notes: Sequence[str]) -> None:
@@ -204,7 +265,7 @@ def _write_head(canvas: Canvas, width: int, title: str, notes: Sequence[str]) ->
 def _write_label(canvas: Canvas, y: int, height: int, layer: MaskLayer,
                  width: int) -> None:
     """Name, state and range of a layer, in the middle of its row."""
-    lines = [(layer.title, True), (layer.state, False), (_span(layer), False)]
+    lines = [(layer.title, True), (layer.state, False), (layer.span, False)]
     lines = [(shorten(text, width, 13, bold), bold) for text, bold in lines if text]
     y += (height - _LINE * len(lines)) // 2
     for text, bold in lines:
@@ -215,70 +276,61 @@ def _write_label(canvas: Canvas, y: int, height: int, layer: MaskLayer,
         y += _LINE
 
 
-def mask_video(frames: Sequence[np.ndarray], layers: Sequence[MaskLayer], *,
-               title: str = '', numbers: Optional[Sequence[int]] = None,
-               box: Box = WHOLE_FRAME, ranges: str = 'common', alpha: float = 0.6,
-               side: int = 224) -> Iterator[np.ndarray]:
-    """Pictures of a video: the frame, and beside it each layer over the frame.
+# -- a video ---------------------------------------------------------------------
 
-    States of a layer stand one above the other.
+
+def mask_video(clip: MaskedClip, wanted: Optional[Sequence[str]] = None, *,
+               ranges: str = 'common', alpha: float = 0.6, side: int = 224
+               ) -> Iterator[np.ndarray]:
+    """Images of a video: each frame, and beside it each layer over the frame.
+
+    The states of a layer stand one below the other.
 
     Args:
-        frames: As for :func:`mask_grid`, and so are all others.
-        layers: Titles from left to right, states from top to bottom.
-        title: Written above.
-        numbers: As for :func:`mask_grid`.
-        box: As for :func:`mask_grid`.
-        ranges: As for :func:`mask_grid`.
-        alpha: As for :func:`mask_grid`.
+        clip: As for :func:`mask_grid`, and so are ``wanted``, ``ranges``, ``alpha``.
         side: Longer side of a frame, in pixels.
 
     Returns:
-        Iterator over as many arrays (H, W, 3), uint8, RGB, all of one size.
+        Iterator over one array (H, W, 3), uint8, RGB, for each frame, all of one size.
 
     Raises:
         ValueError: As for :func:`mask_grid`.
     """
-    _check(frames, layers)
-    colours = mask_ranges(layers, ranges)
-    numbers = np.arange(len(frames)) if numbers is None else numbers
-    return _video_pictures(_Tiles(frames, side, box), layers, colours, title, numbers,
-                           alpha)
+    layers = _checked_layers(clip, wanted)
+    return _video_images(clip, layers, _colour_ranges(layers, ranges),
+                         _Tiles(clip, side, alpha))
 
 
-def _video_pictures(tiles: _Tiles, layers: Sequence[MaskLayer],
-                    colours: Mapping[str, Range], title: str, numbers: Sequence[int],
-                    alpha: float) -> Iterator[np.ndarray]:
+def _video_images(clip: MaskedClip, layers: Sequence[MaskLayer],
+                  colours: Mapping[str, Range], tiles: _Tiles) -> Iterator[np.ndarray]:
     titles = list(colours)
     states = list(dict.fromkeys(layer.state for layer in layers))
     column = max(tiles.width, 112)
     x = [_MARGIN + number * (column + 2 * _GAP) for number in range(1 + len(titles))]
     caption = 16 * (2 if any(states) else 1) + 6
-    y0 = _MARGIN + (26 if title else 0) + _LINE
+    y0 = _MARGIN + (26 if clip.name else 0) + _LINE
     y = [y0 + caption + number * (tiles.height + caption + _GAP)
          for number in range(len(states))]
     bar = y[-1] + tiles.height + 8
     canvas = Canvas(bar + 10 + 22 + _MARGIN // 2, x[-1] + column + _MARGIN)
-    if title:
+    if clip.name:
         canvas.text(_MARGIN, _MARGIN - 2,
-                    shorten(title, x[-1] + column - _MARGIN, 15, True), 15, True)
-    places = [(x[1 + titles.index(layer.title)], y[states.index(layer.state)])
-              for layer in layers]
-    for layer, (left, top) in zip(layers, places):
-        if layer.state == states[0]:
-            canvas.text(left, y0 - _LINE, shorten(layer.title, column, 13, True), 13,
-                        True)
-        for number, line in enumerate((_span(layer), layer.state)):
+                    shorten(clip.name, x[-1] + column - _MARGIN, 15, True), 15, True)
+    cells = [(layer, x[1 + titles.index(layer.title)], y[states.index(layer.state)])
+             for layer in layers]
+    for layer, left, top in cells:
+        for number, line in enumerate((layer.span, layer.state)):
             canvas.note(left, top - 5 - 16 * number, line, 11, 'ld')
-    for name, left in zip(titles, x[1:]):
-        canvas.colour_bar((left, bar, tiles.width, 10), colours[name], 11)
+    for title, left in zip(titles, x[1:]):
+        canvas.text(left, y0 - _LINE, shorten(title, column, 13, True), 13, True)
+        canvas.colour_bar((left, bar, tiles.width, 10), colours[title], 11)
 
     blank = np.full((caption - 2, column, 3), 255, np.uint8)
-    for number in range(len(tiles.frames)):
+    for index in range(len(clip.frames)):
         for top in y:
             canvas.paste(blank, x[0], top - caption)
-            canvas.note(x[0], top - 5, f'frame {numbers[number]}', 11, 'ld')
-            tiles.draw(canvas, x[0], top, number)
-        for layer, (left, top) in zip(layers, places):
-            tiles.draw(canvas, left, top, number, layer, colours[layer.title], alpha)
+            canvas.note(x[0], top - 5, f'frame {clip.numbers[index]}', 11, 'ld')
+            tiles.draw(canvas, x[0], top, index)
+        for layer, left, top in cells:
+            tiles.draw(canvas, left, top, index, layer, colours[layer.title])
         yield canvas.array()

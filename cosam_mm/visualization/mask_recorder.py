@@ -1,68 +1,314 @@
-"""A model at work on a video, and the masks that its COSAMs make."""
-from typing import Any, Optional
+"""Run a model on a video by its test pipeline and record the masks of its COSAMs.
+
+The loading steps of a pipeline run once, all others twice: on the frames, and on frames
+whose colours encode positions. That tells which part of a frame the network sees,
+whatever resizes, crops and flips the pipeline consists of::
+
+    video -- load --> frames -- other steps --> inputs of the model
+                        |
+                        +-> painted positions -- other steps --> view
+
+Three kinds of pipelines are known:
+
+    videos      a decoding step of MMAction2 or of this package
+    tracklets   LoadTrackletFrames
+    images      LoadImageFromFile; each frame of a clip is a sample
+"""
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional, Union
 
 import numpy as np
 import torch
-from mmengine.dataset import pseudo_collate
-from torch import nn
+from mmengine.config import Config
+from mmengine.dataset import Compose, pseudo_collate
+from torch import Tensor, nn
 
-from cosam_mm.apis.model_loading import read_trained_model, scope_of
+from cosam_mm.apis.action_pipeline import action_pipeline, modality, take_frames
+from cosam_mm.apis.model_loading import (
+    PathLike,
+    load_model,
+    read_trained_model,
+    scope_of,
+    seed_of_training,
+    untrained_model,
+)
+from cosam_mm.apis.video_input import (
+    describe,
+    image_files,
+    is_path,
+    open_video,
+    read_frames,
+)
+from cosam_mm.datasets.reid.tracklet_loading import all_clips
+from cosam_mm.datasets.video_reader import UnreadableVideo
 from cosam_mm.layers import COSAM
-from cosam_mm.layers.mask_recording import record_masks
+from cosam_mm.layers.mask_recording import ModuleMasks, record_masks
 
-from .mask_clip import AFTER, BEFORE, ClipMasks, MaskedClip, masks_of_frames
-from .mask_inputs import clip_frames, is_bgr, to_pictures
-from .mask_models import load_model, seed_of_training, untrained_model
-from .mask_placement import WHOLE_FRAME, Box, first_showings
-from .mask_views import ClipReader, ReadClip, padded_view
+from .mask_maps import (
+    AFTER,
+    BEFORE,
+    WHOLE_FRAME,
+    Box,
+    ClipMasks,
+    MaskedClip,
+    find_view,
+    first_occurrences,
+    masks_of_frames,
+)
 
-__all__ = ['MaskRecorder', 'make_recorder']
+__all__ = ['ClipReader', 'MaskRecorder', 'ReadClip', 'batch_clip', 'make_recorder',
+           'padded_view']
+
+_DEFAULT_FPS = 8.
+_LOADS_TRACKLETS, _LOADS_IMAGES = 'LoadTrackletFrames', 'LoadImageFromFile'
+
+
+@dataclass(frozen=True)
+class ReadClip:
+    """One video, ready for a model.
+
+    Attributes:
+        name: For titles.
+        frames: M * T arrays (H, W, C), uint8, as loaded; RGB or optical flow.
+        numbers: (M * T,) indices of the frames in their video.
+        num_clips: M, the number of clips.
+        samples: Output of the pipeline, to be collated into a batch.
+        box: View of the first frame; None if the pipeline does not tell.
+        fps: Frames per second.
+    """
+    name: str
+    frames: Sequence[np.ndarray]
+    numbers: np.ndarray
+    num_clips: int
+    samples: Sequence[dict]
+    box: Optional[Box]
+    fps: float
+
+
+class ClipReader:
+    """Reads videos by the test pipeline of a config.
+
+    Args:
+        config: With ``test_dataloader``, or at least ``val_dataloader``.
+        clip_len: Frames of a clip, if the pipeline yields single images.
+        max_frames: Number of first frames to take of a tracklet or of single images.
+
+    Raises:
+        ValueError: No loading step of the pipeline is known.
+    """
+
+    def __init__(self, config: Config, clip_len: int, max_frames: int = 64) -> None:
+        steps = _test_steps(config)
+        kinds = list(map(_kind, steps))
+        self._clip_len, self._max_frames = clip_len, max_frames
+        if _LOADS_TRACKLETS in kinds:
+            self._read, stop = self._read_tracklet, kinds.index(_LOADS_TRACKLETS) + 1
+            steps[stop - 1].update(on_unreadable='skip')
+            steps[stop - 1].pop('blank_size', None)
+        elif _LOADS_IMAGES in kinds:
+            self._read, stop = self._read_images, kinds.index(_LOADS_IMAGES) + 1
+        else:
+            if config.get('test_dataloader') is None:
+                config = Config(dict(config.to_dict(),
+                                     test_dataloader=config.get('val_dataloader')))
+            self._modality, self._channels = modality(config)
+            steps = action_pipeline(config, 'center')
+            self._read, stop = self._read_video, steps.index(take_frames) + 1
+        with scope_of(config):
+            self._load = Compose([_use_frame if _kind(step) == _LOADS_IMAGES else step
+                                  for step in steps[:stop]])
+            self._sample = Compose(steps[:stop - 1])
+            self._process = Compose(steps[stop:])
+
+    def read(self, video: Any) -> ReadClip:
+        """Read a video.
+
+        Args:
+            video: Path of a video file or of a folder of images, a list of image
+                paths, PIL images or arrays (H, W, 3), or an array (T, H, W, 3). Models
+                of tracklets take no video file.
+
+        Raises:
+            FileNotFoundError: There is no such file or folder.
+            ValueError: It is no video, or it cannot be read.
+        """
+        return self._read(video)
+
+    # -- the three kinds -----------------------------------------------------
+
+    def _read_video(self, video: Any) -> ReadClip:
+        if self._modality == 'Flow' and is_path(video):
+            raise ValueError(
+                f'{describe(video)} is a file, and this model sees optical flow: give '
+                'it as an array (T, H, W, 2).')
+        reader = open_video(video, self._channels)
+        fps = reader.get_avg_fps()
+        try:
+            results = self._load(dict(
+                video_reader=reader, total_frames=len(reader), avg_fps=fps,
+                start_index=0, modality=self._modality, label=-1,
+                filename=describe(video)))
+        except UnreadableVideo as error:
+            raise ValueError(f'{describe(video)} cannot be decoded: {error}') from None
+        sample, box = self._finish(results)
+        inputs = sample['inputs']
+        count = inputs.shape[2] if inputs.dim() == 5 else len(results['imgs'])
+        numbers = np.ravel(results['frame_inds'])[:count] % len(reader)
+        step = max(np.median(np.abs(np.diff(numbers))), 1) if count > 1 else 1
+        return ReadClip(
+            _name(video), results['imgs'][:count], numbers, 1, [sample], box,
+            fps / step if fps > 0 else _DEFAULT_FPS)
+
+    def _read_tracklet(self, tracklet: Any) -> ReadClip:
+        about = dict(tracklet_id=describe(tracklet), pid=-1, label=-1, camid=-1,
+                     subset='gallery', dataset='')
+        paths = _image_paths(tracklet)
+        if paths:
+            results = self._load(dict(about, img_paths=paths[:self._max_frames]))
+            if results is None:
+                raise ValueError(f'No image of {describe(tracklet)} can be read.')
+        else:
+            frames = read_frames(tracklet)[:self._max_frames]
+            results = self._sample(dict(about, img_paths=[''] * len(frames)))
+            results['imgs'] = [frames[k] for k in np.ravel(results['frame_inds'])]
+        imgs, indices = results['imgs'], results['frame_inds']
+        sample, box = self._finish(results)
+        return ReadClip(_name(tracklet), imgs, indices.ravel(), len(indices), [sample],
+                        box, _DEFAULT_FPS)
+
+    def _read_images(self, video: Any) -> ReadClip:
+        reader = open_video(video)
+        count = min(len(reader), max(self._max_frames, self._clip_len))
+        indices = all_clips(count, self._clip_len)
+        imgs = list(reader.get_batch(indices.ravel()))
+
+        def process(image: np.ndarray, number: int = 0) -> dict:
+            return self._process(self._load(dict(
+                frame=image, img_path=f'{describe(video)}#{number}', img_id=number,
+                sample_idx=number, instances=[])))
+
+        samples = [process(image, number) for number, image in enumerate(imgs)]
+        fps = reader.get_avg_fps()
+        # Painted positions go through in the channel order of the image.
+        box = find_view(lambda images: process(images[0])['inputs'], imgs[:1])
+        return ReadClip(_name(video), imgs, indices.ravel(), len(indices), samples, box,
+                        fps if fps > 0 else _DEFAULT_FPS)
+
+    def _finish(self, results: dict) -> tuple[dict, Optional[Box]]:
+        """The sample that the other steps make, and the view that they take."""
+        def process(images: Sequence[np.ndarray]) -> dict:
+            return self._process(dict(results, imgs=list(images)))
+
+        def first_frame(images: Sequence[np.ndarray]) -> Tensor:
+            inputs = process(images)['inputs']
+            return _clip_frames([inputs], len(inputs) if inputs.dim() == 5 else 1)[0]
+
+        return process(results['imgs']), find_view(first_frame, results['imgs'])
+
+
+def _use_frame(results: dict) -> dict:
+    """Pipeline step in place of one that loads an image: use a frame in memory."""
+    frame = results.pop('frame')
+    size = frame.shape[:2]
+    results.update(img=np.ascontiguousarray(frame[..., ::-1]),  # BGR, as from files
+                   img_shape=size, ori_shape=size, height=size[0], width=size[1])
+    return results
+
+
+def _test_steps(config: Config) -> list[dict]:
+    """Steps of the test pipeline."""
+    loader = config.get('test_dataloader') or config.get('val_dataloader') or {}
+    dataset = loader.get('dataset') or {}
+    while 'pipeline' not in dataset:
+        inner = [dataset[key] for key in ('gallery', 'dataset')
+                 if isinstance(dataset.get(key), Mapping)]
+        if not inner:
+            break
+        dataset = inner[0]
+    return [dict(step) for step in dataset.get('pipeline') or ()]
+
+
+def _kind(step: Any) -> str:
+    kind = step['type'] if isinstance(step, dict) else type(step)
+    return (kind if isinstance(kind, str) else kind.__name__).split('.')[-1]
+
+
+def _name(video: Any) -> str:
+    if is_path(video):
+        return Path(os.fspath(video)).name
+    if isinstance(video, Sequence) and video and is_path(video[0]):
+        first = Path(os.fspath(video[0]))
+        return f'{first.parent.name}/{first.stem}'
+    return describe(video)
+
+
+def _image_paths(tracklet: Any) -> list[str]:
+    """Paths of a tracklet's images; empty for a tracklet in memory."""
+    if is_path(tracklet):
+        if os.path.isfile(tracklet):
+            raise ValueError(
+                f'{os.fspath(tracklet)} is a file, and this model sees tracklets: give '
+                'a folder of images.')
+        return image_files(os.fspath(tracklet))
+    is_list = isinstance(tracklet, (list, tuple)) and all(map(is_path, tracklet))
+    return [os.fspath(path) for path in tracklet] if is_list else []
+
+
+# -- masks -----------------------------------------------------------------------
 
 
 class MaskRecorder:
-    """Masks of videos.
+    """Records the masks of videos.
 
-    Videos go through the model as in a test, but for several views of one (ten crops,
-    several clips): of these the middle one is taken. Of tracklets, and of videos whose
-    frames are single images to the model, the first ``max_frames`` frames count.
+    Videos go through the model as in a test, except that only the middle one of several
+    views (ten crops, several clips) is taken. Of tracklets, and of videos whose frames
+    are single images to the model, the first ``max_frames`` frames count.
 
     Args:
-        model: Any that holds a COSAM, in evaluation mode, with ``cfg``, as
-            :func:`~.loading.load_model` and :func:`~.loading.untrained_model` return
-            them.
-        before: The same before training, to compare with.
+        model: Any model with a COSAM, in evaluation mode, with ``cfg``.
+        before: The same model before training, to compare with.
         max_frames: See above.
 
     Raises:
-        ValueError: The test pipeline of the config loads nothing that is known here.
+        ValueError: The model has no COSAM, or no loading step of the config's test
+            pipeline is known.
     """
 
     def __init__(self, model: nn.Module, before: Optional[nn.Module] = None,
                  max_frames: int = 64) -> None:
         self.models = {'': model} if before is None else {BEFORE: before, AFTER: model}
-        clip_len = next(module.num_frames for module in model.modules()
-                        if isinstance(module, COSAM))
-        self._scope = model.cfg
+        clip_len = next((module.num_frames for module in model.modules()
+                         if isinstance(module, COSAM)), None)
+        if clip_len is None:
+            raise ValueError(
+                f'There is no COSAM in the {type(model).__name__} of this config, so '
+                'there are no masks to show: take a config with cosam in its name, or '
+                'add one to its backbone with plugins=[dict(cfg=dict(type=\'COSAM\', '
+                '...), ...)].')
+        self._config = model.cfg
         self._reader = ClipReader(model.cfg, clip_len, max_frames)
 
     def record(self, video: Any) -> MaskedClip:
         """Frames and masks of a video.
 
         Args:
-            video: As for :meth:`~.views.ClipReader.read`.
+            video: As for :meth:`.ClipReader.read`.
 
         Returns:
-            The frames as they were loaded; or, where the pipeline does more to them
-            than resizes, crops and flips, as the network gets them. A frame that
-            comes twice, as in a video that is looped, is there once.
+            The frames as loaded; or, if the pipeline does more than resize, crop and
+            flip, as the network gets them. A frame that occurs twice, as in a looped
+            video, is there once.
 
         Raises:
             FileNotFoundError: There is no such file or folder.
             ValueError: It is no video, or it cannot be read.
         """
-        with scope_of(self._scope):
+        with scope_of(self._config):
             clip = self._reader.read(video)
-            kept = first_showings(clip.numbers)
+            kept = first_occurrences(clip.numbers)
             masks = {state: _run(model, clip, kept)
                      for state, model in self.models.items()}
             frames, box = self._frames(clip)
@@ -70,15 +316,15 @@ class MaskRecorder:
                           masks, box, clip.fps)
 
     def _frames(self, clip: ReadClip) -> tuple[list[np.ndarray], Box]:
-        """All frames of the clip, and what the network sees of them."""
+        """All frames of the clip, and the network's view of them."""
         model = next(iter(self.models.values()))
-        inputs = [sample['inputs'] for sample in clip.samples]
         if clip.box is None:
+            inputs = [sample['inputs'] for sample in clip.samples]
             views = len(inputs[0]) if inputs[0].dim() == 5 else clip.num_clips
-            frames = torch.cat([clip_frames(inputs, views, number)
+            frames = torch.cat([_clip_frames(inputs, views, number)
                                 for number in range(clip.num_clips)])
-            return to_pictures(frames, is_bgr(model)), WHOLE_FRAME
-        frames = [to_pictures(torch.from_numpy(frame).permute(2, 0, 1)[None])[0]
+            return _to_images(frames, _is_bgr(model)), WHOLE_FRAME
+        frames = [_to_images(torch.from_numpy(frame).permute(2, 0, 1)[None])[0]
                   for frame in clip.frames]
         return frames, padded_view(clip.box, model, clip)
 
@@ -91,14 +337,15 @@ def _run(model: nn.Module, clip: ReadClip, kept: np.ndarray) -> dict[str, ClipMa
             for name, masks in record.masks().items()}
 
 
-def make_recorder(config: Any, checkpoint: Any, with_before: bool = False,
-                  device: Any = None, seed: Optional[int] = None,
-                  max_frames: int = 64) -> MaskRecorder:
-    """A recorder of a config's model.
+def make_recorder(config: Config, checkpoint: Optional[PathLike],
+                  with_before: bool = False,
+                  device: Union[str, torch.device, None] = None,
+                  seed: Optional[int] = None, max_frames: int = 64) -> MaskRecorder:
+    """A recorder for the model of a config.
 
     Args:
-        config: As mmengine's ``Config``.
-        checkpoint: File of its weights; None for those before training.
+        config: Of a model with COSAM.
+        checkpoint: File of the weights; None for those before training.
         with_before: Whether to compare with the weights before training.
         device: Default: the GPU, if there is one.
         seed: Of the weights before training. Default: that of the checkpoint, else
@@ -106,19 +353,124 @@ def make_recorder(config: Any, checkpoint: Any, with_before: bool = False,
         max_frames: As for :class:`MaskRecorder`.
 
     Raises:
-        FileNotFoundError: A file is not there.
-        ValueError: As for :func:`~.loading.load_model` and
-            :func:`~.loading.untrained_model`.
+        FileNotFoundError: A file does not exist.
+        ValueError: As for :func:`.load_model` and :func:`.untrained_model`, or the
+            model has no COSAM.
     """
-    model = before = None
-    if checkpoint is not None:
-        checkpoint = read_trained_model(checkpoint, config)
-        model = load_model(checkpoint, device=device)
-    if checkpoint is None or with_before:
-        if seed is None:
-            seed = seed_of_training(None, config) if checkpoint is None \
-                else checkpoint.seed
-        before = untrained_model(config, seed, device)
-    if model is None:
-        model, before = before, None
+    if checkpoint is None:
+        seed = seed_of_training(config) if seed is None else seed
+        return MaskRecorder(untrained_model(config, seed, device), None, max_frames)
+    trained = read_trained_model(checkpoint, config)
+    model, before = load_model(trained, device=device), None
+    if with_before:
+        before = untrained_model(config, trained.seed if seed is None else seed, device)
     return MaskRecorder(model, before, max_frames)
+
+
+def batch_clip(model: nn.Module, batch: Mapping, masks: Mapping[str, ModuleMasks],
+               sample: int) -> MaskedClip:
+    """The first clip of a sample, as the network gets it.
+
+    Args:
+        model: What the batch went through.
+        batch: ``inputs`` of S samples: (V, C, T, H, W) of videos or tracklets,
+            (T, C, H, W) of frames of a video, or (C, H, W) of the frames of clips; and
+            ``data_samples``, whose ``sample_id`` or ``tracklet_id`` becomes the name.
+        masks: Of the batch.
+        sample: Index of the sample, or of the clip if the samples are frames; beyond
+            the end, the last one.
+
+    Raises:
+        ValueError: The inputs are of no such kind.
+    """
+    inputs = batch.get('inputs')
+    if not isinstance(inputs, (list, tuple, Tensor)) or not len(inputs) or not all(
+            isinstance(one, Tensor) and one.dim() in (3, 4, 5) for one in inputs):
+        raise ValueError('the inputs of the validation are not a list of frames, clips '
+                         'or tracklets')
+    num_clips = len(next(mask for both in masks.values() for mask in both
+                         if mask is not None)) if masks else 0
+    if not num_clips:
+        raise ValueError('the COSAMs did not run')
+    if inputs[0].dim() == 5:
+        sample = min(sample, len(inputs) - 1)
+        clip = sum(len(one) for one in inputs[:sample])
+    else:
+        per_sample = num_clips // len(inputs) or 1
+        clip = min(sample * per_sample, num_clips - per_sample)
+        sample = clip * len(inputs) // num_clips
+    frames = _clip_frames(inputs, num_clips, clip)
+    numbers = np.arange(len(frames))
+    about = (batch.get('data_samples') or [None] * len(inputs))[sample]
+    name = getattr(about, 'sample_id', getattr(about, 'tracklet_id', ''))
+    return MaskedClip(
+        str(name) or f'sample {sample}', _to_images(frames, _is_bgr(model)), numbers,
+        {'': {key: masks_of_frames(both, len(frames), numbers, slice(clip, clip + 1))
+              for key, both in masks.items()}})
+
+
+def padded_view(box: Box, model: nn.Module, clip: ReadClip) -> Box:
+    """The view including what the preprocessor adds at the right and lower side.
+
+    Args:
+        box: View of the pipeline.
+        model: Whose preprocessor may pad.
+        clip: One that went through the pipeline.
+    """
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    if preprocessor is None:
+        return box
+    before = clip.samples[0]['inputs'].shape[-2:]
+    inputs = preprocessor(pseudo_collate([clip.samples[0]]), False)['inputs']
+    after = inputs[0].shape[-2:]
+    left, top, right, bottom = box
+    return (left, top, left + (right - left) * after[1] / before[1],
+            top + (bottom - top) * after[0] / before[0])
+
+
+# -- inputs as images ------------------------------------------------------------
+
+
+def _clip_frames(inputs: Sequence[Tensor], num_clips: int, clip: int = 0) -> Tensor:
+    """(T, C, H, W), one of the clips in the inputs of a batch.
+
+    Inputs of a sample are (V, C, T, H, W) of videos or tracklets, (T, C, H, W) of
+    frames of a video, perhaps in several views, or (C, H, W) of a frame of a clip.
+    """
+    if inputs[0].dim() == 5:
+        views = [view for sample in inputs for view in sample]
+        if len(views) == num_clips:
+            return views[clip].transpose(0, 1)
+        raise ValueError(f'{len(views)} views do not make up {num_clips} clips.')
+    frames = [frame for sample in inputs
+              for frame in (sample if sample.dim() == 4 else [sample])]
+    count, rest = divmod(len(frames), num_clips)
+    if rest or not count:
+        raise ValueError(f'{len(frames)} frames do not make up {num_clips} clips.')
+    return torch.stack(frames[clip * count:(clip + 1) * count])
+
+
+def _is_bgr(model: nn.Module) -> bool:
+    """Whether a model's preprocessor turns BGR inputs into RGB."""
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    return any(getattr(preprocessor, name, False) is True
+               for name in ('to_rgb', '_channel_conversion'))
+
+
+def _to_images(frames: Tensor, bgr: bool = False) -> list[np.ndarray]:
+    """Frames (T, C, H, W) as T images (H, W, 3), uint8, RGB.
+
+    The horizontal part of optical flow becomes red, its vertical part green. Floats,
+    which a pipeline has normalised, are stretched to the whole range.
+    """
+    values = frames.detach().cpu()
+    if values.dtype != torch.uint8:
+        low, high = values.min(), values.max()
+        values = (255 * (values - low) / (high - low).clamp(min=1e-12)).round()
+    images = values.permute(0, 2, 3, 1).numpy().astype(np.uint8)
+    if images.shape[-1] == 2:
+        grey = np.full_like(images[..., :1], 128)
+        return list(np.concatenate([images, grey], axis=-1))
+    if images.shape[-1] == 1:
+        images = images.repeat(3, axis=-1)
+    return list(images[..., ::-1] if bgr else images)

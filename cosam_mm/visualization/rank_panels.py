@@ -1,36 +1,63 @@
-"""Queries beside the gallery entries that a model finds most alike.
+"""Rank panels: re-ID queries beside the gallery tracklets nearest to them.
 
     query     1         2         3         ...
     +----+    +----+    +----+    +----+
     |    |    |v   |    |x   |    |-   |      v right (green)   x wrong (red)
     |    |    |    |    |    |    |    |      - same person and camera as the query
-    +----+    +----+    +----+    +----+        (grey): does not count, has no rank
+    +----+    +----+    +----+    +----+        (grey): ignored, has no rank
     id        1  0.31   2  0.35   -  0.36
               id        id        id
 
-Marks and words say the same as the colours.
+Marks and words say the same as the colours. Images come from the data set's own list: a
+name in a feature file only selects a tracklet there and is never part of a path. Person
+and camera must agree too, so that another data set with equal names shows no image.
 """
-from collections.abc import Sequence
+import copy
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
 import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS, DefaultScope
 
-from cosam_mm.evaluation.functional.ranked_lists import IGNORED, RIGHT, WRONG
+from cosam_mm.apis.tracklet_encoder import TrackletEncoder
+from cosam_mm.datasets import reid  # noqa: F401  (registers what configs name)
+from cosam_mm.datasets.image_files import UnreadableImage, read_image
+from cosam_mm.evaluation.functional.ranked_lists import (
+    IGNORED,
+    RIGHT,
+    WRONG,
+    ExtremeQueries,
+    RankingReview,
+)
+from cosam_mm.utils.config import set_data_root, set_split
+from cosam_mm.utils.progress import progress_bar
 
 from .canvas import Canvas, fit_image, fit_size, shorten, text_width
+from .mask_overlay import choose_layers, overlay, spread
+from .reid_plots import ReIDReview
 from .style import GREEN, GREY, INK, LINES, RED
 
-__all__ = ['LEGEND', 'STATE_COLOURS', 'PanelEntry', 'RankPanel', 'describe_panel',
-           'draw_rank_panels', 'panel_heading']
+__all__ = ['LEGEND', 'STATE_COLOURS', 'PanelEntry', 'RankMasks', 'RankPanel',
+           'TrackletImages', 'describe_panel', 'draw_rank_panels', 'find_queries',
+           'find_tracklet_images', 'make_panels', 'panel_heading', 'query_titles',
+           'read_frame']
+
+# (paths of a tracklet, index) -> (H, W, 3) uint8, RGB; None for an unreadable image.
+FrameReader = Callable[[Sequence[str], int], Optional[np.ndarray]]
 
 STATE_COLOURS = {RIGHT: GREEN, WRONG: RED, IGNORED: GREY}
-_STATE_WORDS = {RIGHT: 'right', WRONG: 'wrong', IGNORED: 'not counted'}
 LEGEND = {RIGHT: 'right: the same person in another camera',
           WRONG: 'wrong: another person',
           IGNORED: "not counted: the same person in the query's camera"}
 _MARKS = {RIGHT: '✓', WRONG: '✗', IGNORED: '–'}  # noqa: RUF001
 
+_MAX_SIDE = 512  # pixels of a frame in memory; panels show less
+_MAX_NAMED = 5
+_MASK_ALPHA = .5  # so that the person below a mask stays recognisable
 # Pixels.
 _WIDTH, _BORDER, _BADGE = 116, 5, 22
 _MARGIN, _GAP, _QUERY_GAP, _ROW_GAP = 16, 12, 34, 24
@@ -40,14 +67,15 @@ _FONT = 14
 
 @dataclass(frozen=True)
 class PanelEntry:
-    """A gallery entry in the list of a query.
+    """A gallery tracklet in the list of a query.
 
     Attributes:
         tracklet_id: Its name.
         camid: Its camera; negative if unknown.
-        image: (H, W, 3) uint8, RGB; None where there is none to show.
-        state: One of :mod:`cosam_mm.evaluation.functional.ranked_lists`'s.
-        rank: From 1 up; 0 where it is ignored.
+        image: (H, W, 3) uint8, RGB; None if there is none.
+        state: RIGHT, WRONG or IGNORED of
+            :mod:`cosam_mm.evaluation.functional.ranked_lists`.
+        rank: From 1; 0 if it is ignored.
         distance: To the query.
     """
     tracklet_id: str
@@ -63,14 +91,14 @@ class RankPanel:
     """A query and the beginning of its list.
 
     Attributes:
-        title: What this query is among others: 'Worst 1 of 4'.
+        title: Position of this query among all: '2nd best'.
         tracklet_id: Its name.
         camid: Its camera; negative if unknown.
-        images: Some of its frames, as of :class:`PanelEntry`.
+        images: Some of its frames, as in :class:`PanelEntry`.
         entries: Nearest first.
-        average_precision: In [0, 1]; NaN where the gallery holds nothing right.
-        first_rank: Rank of the nearest right entry; 0 where there is none.
-        num_true: Right entries in the gallery.
+        average_precision: In [0, 1]; NaN without a positive match in the gallery.
+        first_rank: Rank of the first positive match; 0 if there is none.
+        num_matches: Positive matches in the gallery.
     """
     title: str
     tracklet_id: str
@@ -79,10 +107,210 @@ class RankPanel:
     entries: Sequence[PanelEntry]
     average_precision: float
     first_rank: int
-    num_true: int
+    num_matches: int
 
 
-# -- words -------------------------------------------------------------------
+# -- images ----------------------------------------------------------------------
+
+
+class TrackletImages:
+    """Paths of images by tracklet.
+
+    Args:
+        subsets: Data sets of tracklets.
+    """
+
+    def __init__(self, subsets: Sequence[BaseDataset]) -> None:
+        # Indices only: the data sets keep the paths serialized.
+        self._indices = {}
+        for subset in subsets:
+            for index in range(len(subset)):
+                item = subset.get_data_info(index)
+                key = item['tracklet_id'], item['pid'], item['camid']
+                self._indices.setdefault(key, (subset, index))
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def paths(self, tracklet_id: str, pid: int, camid: int) -> list[str]:
+        """Images in the order of time; empty for a tracklet that is not listed."""
+        subset, index = self._indices.get((tracklet_id, pid, camid), (None, 0))
+        return [] if subset is None else list(subset.get_data_info(index)['img_paths'])
+
+
+def find_tracklet_images(config: Config, data_root: Optional[str] = None,
+                         split: str = '') -> TrackletImages:
+    """List the tracklets of a config's test.
+
+    Args:
+        config: With query and gallery of any tracklet data set.
+        data_root: Folder of the data set. Default: the config's.
+        split: As a feature file names it; a number selects that split of the data set,
+            if it has splits.
+
+    Raises:
+        FileNotFoundError: The data set, or a part of it, is missing.
+        ValueError: The config tests no tracklets, the data set is not as its config
+            says, or it has no such split.
+    """
+    config = copy.deepcopy(config)
+    if data_root is not None:
+        set_data_root(config, data_root)
+    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
+    subsets = {name: dataset.get(name) for name in ('query', 'gallery')}
+    if not all(isinstance(subset, dict) for subset in subsets.values()):
+        raise ValueError(
+            'The test data set of this config has no query and gallery: take the '
+            'config of a re-identification model (configs/reid).')
+    is_number = split.isascii() and split.isdigit() and len(split) < 4
+    if is_number and any('split' in subset for subset in subsets.values()):
+        set_split(config, int(split))
+    with DefaultScope.overwrite_default_scope(config.get('default_scope')):
+        return TrackletImages([
+            DATASETS.build(dict(subset, subset=name, pipeline=[], test_mode=True))
+            for name, subset in subsets.items()])
+
+
+def read_frame(paths: Sequence[str], index: int) -> Optional[np.ndarray]:
+    """A frame of a tracklet, made smaller if it is large; None if it is unreadable."""
+    try:
+        image = read_image(paths[index])
+    except UnreadableImage:
+        return None
+    size = image.shape[:2]
+    return fit_image(image, fit_size(size, (_MAX_SIDE, _MAX_SIDE))) \
+        if max(size) > _MAX_SIDE else image
+
+
+class RankMasks:
+    """Reads frames and lays the masks of one COSAM over them.
+
+    The mask of a frame depends on its clip. As in tests, clips of T frames do not
+    overlap, and the last one is looped.
+
+    Args:
+        encoder: A trained model.
+        layer: Part of the COSAM's name, such as 'after_layer4'. Default: the last one.
+
+    Attributes:
+        layer: The whole name, once a frame has been read.
+
+    Raises:
+        ValueError: At the first frame: the model has no COSAM with spatial masks, or
+            none of that name.
+    """
+
+    def __init__(self, encoder: TrackletEncoder, layer: Optional[str] = None) -> None:
+        self._encoder, self.layer = encoder, layer
+        steps = json.loads(encoder.recipe)['pipeline']
+        self._clip_len = next(step['num_frames'] for step in steps
+                              if step['type'] == 'SampleTrackletFrames')
+
+    def mask(self, paths: Sequence[str], index: int) -> np.ndarray:
+        """(h, w), in (0, 1), of the frame ``paths[index]``."""
+        start = index - index % self._clip_len
+        clip = paths[start:start + self._clip_len]
+        looped = [clip[k % len(clip)] for k in range(self._clip_len)]
+        _, masks = self._encoder.encode(looped, return_masks=True)
+        spatial = {name: one.spatial for name, one in masks.items()
+                   if one.spatial is not None}
+        if not spatial:
+            raise ValueError(f'The model of {self._encoder.checkpoint} has no COSAM '
+                             'with spatial masks: leave the masks out.')
+        wanted = None if self.layer is None else [self.layer]
+        self.layer = choose_layers(list(spatial), wanted)[-1]
+        return spatial[self.layer][0, index - start].numpy()
+
+    def __call__(self, paths: Sequence[str], index: int) -> Optional[np.ndarray]:
+        frame = read_frame(paths, index)
+        return None if frame is None else overlay(
+            frame, self.mask(paths, index), alpha=_MASK_ALPHA)
+
+
+# -- queries and their panels ----------------------------------------------------
+
+
+def find_queries(review: ReIDReview, tracklet_ids: Sequence[str]) -> list[int]:
+    """Indices of queries by name.
+
+    Raises:
+        ValueError: No readable query has a name.
+    """
+    names = review.features['tracklet_id'][review.query].tolist()
+    missing = [name for name in tracklet_ids if name not in names]
+    if missing:
+        raise ValueError(
+            f'There is no readable query {missing[0]!r} among the {len(names):,} of '
+            f'this file; the first are {", ".join(names[:_MAX_NAMED])}.')
+    return [names.index(name) for name in tracklet_ids]
+
+
+def query_titles(extremes: ExtremeQueries) -> dict[int, str]:
+    """Index of a query -> its position among all, in words.
+
+    Example:
+        >>> query_titles(ExtremeQueries([7, 3], [5]))
+        {7: 'Best', 3: '2nd best', 5: 'Worst'}
+    """
+    return {query: f'{_ordinal(position)} {kind}'.strip().capitalize()
+            for kind, queries in (('best', extremes.best), ('worst', extremes.worst))
+            for position, query in enumerate(map(int, queries), start=1)}
+
+
+def _ordinal(number: int) -> str:
+    """'', '2nd', '3rd', '4th', …"""
+    if number == 1:
+        return ''
+    ending = 'th' if number % 100 in (11, 12, 13) else {
+        1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')
+    return f'{number}{ending}'
+
+
+def make_panels(review: ReIDReview, ranking: RankingReview, queries: Sequence[int],
+                images: Optional[TrackletImages], titles: Sequence[str] = (),
+                num_frames: int = 1, read: FrameReader = read_frame,
+                progress: bool = False) -> list[RankPanel]:
+    """Panels of some queries.
+
+    Args:
+        review: All rankings of a feature file.
+        ranking: One of them.
+        queries: Indices of queries.
+        images: Where images come from; None for panels without images.
+        titles: One for each query. Default: none.
+        num_frames: Frames of a query to show, evenly spread over the tracklet.
+            Gallery entries show their first frame.
+        read: Reads a frame, such as a :class:`RankMasks`.
+        progress: Show a progress bar.
+    """
+    features = review.features
+
+    def frames(row: int, count: int) -> list[Optional[np.ndarray]]:
+        paths = [] if images is None else images.paths(
+            *(features[key][row].item() for key in ('tracklet_id', 'pid', 'camid')))
+        return [read(paths, int(index)) for index in spread(len(paths), count)] \
+            if paths else [None]
+
+    def entry(row: int, state: int, rank: int, distance: float) -> PanelEntry:
+        return PanelEntry(
+            str(features['tracklet_id'][row]), int(features['camid'][row]),
+            frames(row, 1)[0], int(state), int(rank), float(distance))
+
+    panels, lists, ranks = [], ranking.lists, ranking.ranks
+    for query, title in progress_bar(
+            list(zip(queries, titles or [''] * len(queries))), 'rank panels', 'query',
+            show=progress, leave=False):
+        row, rows = review.query[query], review.gallery[lists.index[query]]
+        entries = [entry(*values) for values in zip(
+            rows, lists.state[query], lists.rank[query], lists.distance[query])]
+        panels.append(RankPanel(
+            title, str(features['tracklet_id'][row]), int(features['camid'][row]),
+            frames(row, num_frames), entries, float(ranks.average_precision[query]),
+            int(ranks.first_rank[query]), int(ranks.num_matches[query])))
+    return panels
+
+
+# -- words -----------------------------------------------------------------------
 
 
 def _distance(value: float) -> str:
@@ -99,140 +327,44 @@ def _camera(camid: int) -> str:
 
 
 def panel_heading(panel: RankPanel) -> str:
-    """One line: which query, and how it fared.
+    """One line: the query and its average precision.
 
-    >>> panel_heading(RankPanel('Worst 1 of 4', '0007C1', 1, [], [], .125, 8, 1))
-    'Worst 1 of 4: query 0007C1, camera 1. AP 12.5 %, the right one at rank 8'
+    >>> panel_heading(RankPanel('Worst', '0007C1', 1, [], [], .125, 8, 1))
+    'Worst: query 0007C1, camera 1. AP 12.5 %, its positive match at rank 8'
     """
-    which = f'query {panel.tracklet_id}, {_camera(panel.camid)}'
+    query = f'query {panel.tracklet_id}, {_camera(panel.camid)}'
     if panel.title:
-        which = f'{panel.title}: {which}'
-    if not panel.num_true:
-        return f'{which}. Nothing right in the gallery, so no AP'
-    first = ('the right one' if panel.num_true == 1
-             else f'the first of {panel.num_true} right ones')
-    return (f'{which}. AP {100 * panel.average_precision:.1f} %, {first} at rank '
+        query = f'{panel.title}: {query}'
+    if not panel.num_matches:
+        return f'{query}. No positive match in the gallery, so no AP'
+    first = ('its positive match' if panel.num_matches == 1
+             else f'the first of {panel.num_matches} positive matches')
+    return (f'{query}. AP {100 * panel.average_precision:.1f} %, {first} at rank '
             f'{panel.first_rank}')
 
 
 def describe_panel(panel: RankPanel) -> str:
-    """All that a panel shows, for those who do not see it."""
+    """All that a panel shows, in words, for screen readers."""
     entries = '; '.join(
         f'{f"rank {entry.rank}" if entry.rank else "no rank"} '
-        f'{_STATE_WORDS[entry.state]}: {entry.tracklet_id}, {_camera(entry.camid)}, '
-        f'distance {_distance(entry.distance)}' for entry in panel.entries)
+        f'{LEGEND[entry.state].partition(":")[0]}: {entry.tracklet_id}, '
+        f'{_camera(entry.camid)}, distance {_distance(entry.distance)}'
+        for entry in panel.entries)
     return f'{panel_heading(panel)}. {entries}.'
 
 
-# -- drawing -----------------------------------------------------------------
-
-
-def _picture_height(panels: Sequence[RankPanel]) -> int:
-    """What most pictures need, within what a row can hold."""
-    shapes = [image.shape for panel in panels
-              for image in [*panel.images, *(entry.image for entry in panel.entries)]
-              if image is not None]
-    ratios = [shape[0] / shape[1] for shape in shapes] or [2.]
-    ratio = float(np.clip(np.median(ratios), .6, 2.4))
-    return round((_WIDTH - 2 * _BORDER) * ratio) + 2 * _BORDER
-
-
-def _rgb(colour: str) -> np.ndarray:
-    """(3,) uint8 of '#rrggbb'."""
-    return np.frombuffer(bytes.fromhex(colour[1:]), np.uint8)
-
-
-def _block(height: int, width: int, colour: str) -> np.ndarray:
-    return np.tile(_rgb(colour), (height, width, 1))
-
-
-def _draw_badge(canvas: Canvas, x: int, y: int, state: int) -> None:
-    canvas.paste(_block(_BADGE, _BADGE, STATE_COLOURS[state]), x, y)
-    middle = x + _BADGE // 2, y + _BADGE // 2
-    canvas.text(*middle, _MARKS[state], 18, True, 'white', 'mm')
-
-
-def _legend_places() -> list[int]:
-    """Where each state's badge begins, and where the next one would."""
-    steps = [_BADGE + 8 + text_width(words, _FONT) + _QUERY_GAP
-             for words in LEGEND.values()]
-    return [_MARGIN + sum(steps[:number]) for number in range(len(steps) + 1)]
-
-
-def _draw_legend(canvas: Canvas, y: int) -> None:
-    for x, (state, words) in zip(_legend_places(), LEGEND.items()):
-        _draw_badge(canvas, x, y, state)
-        canvas.text(x + _BADGE + 8, y + _BADGE // 2, words, _FONT, anchor='lm')
-
-
-class _Row:
-    """Cells of one size from left to right, each a framed picture and three lines."""
-
-    def __init__(self, canvas: Canvas, top: int, height: int) -> None:
-        self.canvas, self.top, self.height = canvas, top, height
-        self.left = _MARGIN
-
-    def skip(self, pixels: int) -> None:
-        """Leave a gap before the next cell."""
-        self.left += pixels
-
-    def picture(self, image: Optional[np.ndarray], colour: str) -> None:
-        """A picture in its own shape, framed; None says that there is none."""
-        inside = self.height - 2 * _BORDER, _WIDTH - 2 * _BORDER
-        self.canvas.paste(_block(self.height, _WIDTH, colour), self.left, self.top)
-        self.canvas.paste(_block(*inside, LINES), self.left + _BORDER,
-                          self.top + _BORDER)
-        middle = self.left + _WIDTH // 2, self.top + self.height // 2
-        if image is None:
-            self.canvas.text(*middle, 'no image', 13, anchor='mm')
-            return
-        image = fit_image(image, fit_size(image.shape[:2], inside))
-        height, width = image.shape[:2]
-        self.canvas.paste(image, middle[0] - width // 2, middle[1] - height // 2)
-
-    def mark(self, state: int) -> None:
-        """A badge in the upper left corner of the cell's picture."""
-        _draw_badge(self.canvas, self.left, self.top, state)
-
-    def write(self, head: str, tracklet_id: str, camid: int, colour: str = INK,
-              right: str = '') -> None:
-        """The lines below the picture."""
-        y = self.top + self.height + 6
-        self.canvas.text(self.left, y, head, _FONT, True, colour)
-        self.canvas.text(self.left + _WIDTH, y, right, _FONT, anchor='ra')
-        for line in (shorten(tracklet_id, _WIDTH, _FONT), _camera(camid)):
-            y += _LINE
-            self.canvas.text(self.left, y, line, _FONT)
-
-    def next(self) -> None:
-        """Go on to the next cell."""
-        self.left += _WIDTH + _GAP
-
-
-def _draw_row(row: _Row, panel: RankPanel, num_frames: int) -> None:
-    row.write('query', panel.tracklet_id, panel.camid)
-    for image in panel.images:
-        row.picture(image, INK)
-        row.next()
-    row.skip((num_frames - len(panel.images)) * (_WIDTH + _GAP) + _QUERY_GAP)
-    for entry in panel.entries:
-        colour = STATE_COLOURS[entry.state]
-        row.picture(entry.image, colour)
-        row.mark(entry.state)
-        row.write(str(entry.rank or '-'), entry.tracklet_id, entry.camid, colour,
-                  _distance(entry.distance))
-        row.next()
+# -- drawing ---------------------------------------------------------------------
 
 
 def draw_rank_panels(panels: Sequence[RankPanel], title: str = '',
                      is_alone: bool = True) -> np.ndarray:
-    """A row for each query: its frames, then its list.
+    """Draw a row for each query: its frames, then its list.
 
     Args:
         panels: At least one.
         title: Above all rows.
-        is_alone: Whether the picture must explain itself: with a heading for each row,
-            and what colours and marks mean below the last.
+        is_alone: Whether the image must explain itself, with a heading for each row and
+            a legend of colours and marks.
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -247,8 +379,8 @@ def draw_rank_panels(panels: Sequence[RankPanel], title: str = '',
     width = (2 * _MARGIN - _GAP + _QUERY_GAP
              + (num_frames + num_entries) * (_WIDTH + _GAP))
     if is_alone:
-        width = max(width, _legend_places()[-1])
-    height = _picture_height(panels)
+        width = max(width, _legend_columns()[-1])
+    height = _image_height(panels)
     heading, legend = (_HEADING, _BADGE + 2 * _MARGIN) if is_alone else (0, 0)
     step = heading + height + 6 + 3 * _LINE + _ROW_GAP
     top = _MARGIN + (_TITLE if title else 0)
@@ -260,8 +392,81 @@ def draw_rank_panels(panels: Sequence[RankPanel], title: str = '',
         if is_alone:
             canvas.text(_MARGIN, top, shorten(panel_heading(panel), limit, 15, True),
                         15, True)
-        _draw_row(_Row(canvas, top + heading, height), panel, num_frames)
+        _draw_row(canvas, top + heading, height, panel, num_frames)
         top += step
     if is_alone:
-        _draw_legend(canvas, bottom + _MARGIN // 2)
+        for x, (state, words) in zip(_legend_columns(), LEGEND.items()):
+            _draw_badge(canvas, x, bottom + _MARGIN // 2, state)
+            canvas.text(x + _BADGE + 8, bottom + (_MARGIN + _BADGE) // 2, words, _FONT,
+                        anchor='lm')
     return canvas.array()
+
+
+def _image_height(panels: Sequence[RankPanel]) -> int:
+    """The median aspect, within what a row can hold."""
+    shapes = [image.shape for panel in panels
+              for image in [*panel.images, *(entry.image for entry in panel.entries)]
+              if image is not None]
+    ratios = [shape[0] / shape[1] for shape in shapes] or [2.]
+    ratio = float(np.clip(np.median(ratios), .6, 2.4))
+    return round((_WIDTH - 2 * _BORDER) * ratio) + 2 * _BORDER
+
+
+def _legend_columns() -> list[int]:
+    """x of each state's badge, and of the one that would follow."""
+    steps = [_BADGE + 8 + text_width(words, _FONT) + _QUERY_GAP
+             for words in LEGEND.values()]
+    return [_MARGIN + sum(steps[:number]) for number in range(len(steps) + 1)]
+
+
+def _draw_row(canvas: Canvas, top: int, height: int, panel: RankPanel,
+              num_frames: int) -> None:
+    x, step = _MARGIN, _WIDTH + _GAP
+    _write_lines(canvas, x, top + height, 'query', panel.tracklet_id, panel.camid)
+    for number, image in enumerate(panel.images):
+        _draw_image(canvas, x + number * step, top, height, image, INK)
+    x += num_frames * step + _QUERY_GAP
+    for entry in panel.entries:
+        colour = STATE_COLOURS[entry.state]
+        _draw_image(canvas, x, top, height, entry.image, colour)
+        _draw_badge(canvas, x, top, entry.state)
+        _write_lines(canvas, x, top + height, str(entry.rank or '-'),
+                     entry.tracklet_id, entry.camid, colour, _distance(entry.distance))
+        x += step
+
+
+def _draw_image(canvas: Canvas, x: int, y: int, height: int,
+                image: Optional[np.ndarray], colour: str) -> None:
+    """A framed cell with an image in its own aspect, or the words 'no image'."""
+    inside = height - 2 * _BORDER, _WIDTH - 2 * _BORDER
+    canvas.paste(_block(height, _WIDTH, colour), x, y)
+    canvas.paste(_block(*inside, LINES), x + _BORDER, y + _BORDER)
+    middle = x + _WIDTH // 2, y + height // 2
+    if image is None:
+        canvas.text(*middle, 'no image', 13, anchor='mm')
+        return
+    image = fit_image(image, fit_size(image.shape[:2], inside))
+    canvas.paste(image, middle[0] - image.shape[1] // 2,
+                 middle[1] - image.shape[0] // 2)
+
+
+def _block(height: int, width: int, colour: str) -> np.ndarray:
+    rgb = np.frombuffer(bytes.fromhex(colour[1:]), np.uint8)
+    return np.tile(rgb, (height, width, 1))
+
+
+def _draw_badge(canvas: Canvas, x: int, y: int, state: int) -> None:
+    canvas.paste(_block(_BADGE, _BADGE, STATE_COLOURS[state]), x, y)
+    canvas.text(x + _BADGE // 2, y + _BADGE // 2, _MARKS[state], 18, True, 'white',
+                'mm')
+
+
+def _write_lines(canvas: Canvas, x: int, y: int, head: str, tracklet_id: str,
+                 camid: int, colour: str = INK, right: str = '') -> None:
+    """The lines below an image."""
+    y += 6
+    canvas.text(x, y, head, _FONT, True, colour)
+    canvas.text(x + _WIDTH, y, right, _FONT, anchor='ra')
+    for line in (shorten(tracklet_id, _WIDTH, _FONT), _camera(camid)):
+        y += _LINE
+        canvas.text(x, y, line, _FONT)

@@ -1,23 +1,26 @@
-"""One look for all figures, and the ways they become files.
+"""Colours, fonts and file formats that all plots share.
 
-Figures are matplotlib's :class:`~matplotlib.figure.Figure` made by :func:`new_figure`:
-no window, no global state. The same figure serves a file of its own (PNG, on white) and
-a page (SVG without a background, whose ink is the page's, in light and in dark).
+A plot is a matplotlib :class:`~matplotlib.figure.Figure` made by :func:`new_figure`: no
+window, no global state. The same plot becomes a file (PNG, SVG or PDF, on white) or an
+element of a page (SVG without a background, in the page's colours, light or dark).
 """
 import io
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from cosam_mm.utils.io import writing
+
 __all__ = ['AMBER', 'BLUE', 'CYCLE', 'GREEN', 'GREY', 'INK', 'LINES', 'MASK_COLOURS',
            'RED', 'encode_image', 'figure_png', 'figure_svg', 'new_figure',
-           'plain_text', 'style']
+           'plain_text', 'save_figure', 'style']
 
 # Ink and lines stand for the page's own colours in an SVG.
 INK = '#1f2430'
@@ -45,13 +48,13 @@ _SETTINGS = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Everything that is drawn within looks like the rest of the project."""
+    """Apply the project's settings to all plots made within."""
     with matplotlib.rc_context(_SETTINGS):
         yield
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, to be drawn on within :func:`style`.
+    """An empty plot, to be filled within :func:`style`.
 
     Args:
         width: Inches; 7.5 fill a page's column.
@@ -61,10 +64,10 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def plain_text(text: str) -> str:
-    """Text that a figure shows as it is, on one line.
+    """Text that matplotlib shows literally, on one line.
 
-    Dollars would begin a formula, and an underscore at the start would keep a line out
-    of the legend.
+    Dollars would begin a formula, and a leading underscore would keep a line out of the
+    legend.
 
     >>> plain_text('_a$b'), plain_text('two  lines')
     (' _a\\\\$b', 'two lines')
@@ -74,21 +77,21 @@ def plain_text(text: str) -> str:
 
 
 def figure_png(figure: Figure, dpi: int = 150) -> bytes:
-    """A PNG file of the figure, on white."""
+    """A PNG file of a plot, on white."""
     return _save(figure, format='png', dpi=dpi, metadata={'Software': None})
 
 
 def figure_svg(figure: Figure) -> str:
     """An ``<svg>`` element, for a page that sets ``color`` and ``--lines``.
 
-    Ink is ``currentColor``, grid and frames ``var(--lines)``, the background the
-    page's. The same figure gives the same text.
+    Ink becomes ``currentColor``, grid and frames ``var(--lines)``; the background is
+    transparent. Equal plots give equal text.
     """
     text = _save(figure, format='svg', transparent=True,
                  metadata={'Date': None, 'Creator': None}).decode()
     text = text[text.index('<svg'):]
     text = text.replace(INK, 'currentColor').replace(LINES, 'var(--lines)')
-    # Sizes in points would keep it from shrinking with the page: viewBox is enough.
+    # Without a size in points, the plot shrinks with the page.
     for size in ('width', 'height'):
         text = re.sub(rf'^(<svg[^>]*?) {size}="[^"]*"', r'\1', text, count=1)
     return text
@@ -97,10 +100,18 @@ def figure_svg(figure: Figure) -> str:
 def _save(figure: Figure, **options: Any) -> bytes:
     buffer = io.BytesIO()
     with style(), warnings.catch_warnings():
-        # Of scripts that matplotlib's own font lacks; a page takes the browser's.
+        # For scripts that matplotlib's font lacks, a page uses the browser's font.
         warnings.filterwarnings('ignore', 'Glyph .* missing from', UserWarning)
         figure.savefig(buffer, **options)
     return buffer.getvalue()
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a plot as PNG, SVG or PDF, by the path's suffix, on white."""
+    undated = {'.svg': {'Date': None}, '.pdf': {'CreationDate': None}}
+    with writing(path) as partial:
+        partial.write_bytes(_save(figure, format=path.suffix[1:].lower(), dpi=150,
+                                  metadata=undated.get(path.suffix.lower())))
 
 
 def encode_image(image: np.ndarray, kind: str = 'jpg', quality: int = 85) -> bytes:
@@ -111,18 +122,10 @@ def encode_image(image: np.ndarray, kind: str = 'jpg', quality: int = 85) -> byt
         kind: 'jpg', 'png' or 'webp'.
         quality: From 1 to 100; PNG has none.
 
-    Raises:
-        ValueError: The image or the kind is another.
     """
     from PIL import Image
 
-    formats = {'jpg': 'JPEG', 'png': 'PNG', 'webp': 'WEBP'}
-    if kind not in formats:
-        raise ValueError(f'kind must be one of {tuple(formats)}, got {kind!r}.')
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError('An image must be (H, W, 3) uint8, got '
-                         f'{image.dtype} of shape {image.shape}.')
     buffer = io.BytesIO()
-    options = {} if kind == 'png' else {'quality': quality}
-    Image.fromarray(image).save(buffer, formats[kind], **options)
+    Image.fromarray(image).save(buffer, 'JPEG' if kind == 'jpg' else kind.upper(),
+                                **{} if kind == 'png' else {'quality': quality})
     return buffer.getvalue()

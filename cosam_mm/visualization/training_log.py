@@ -1,20 +1,21 @@
-"""What mmengine wrote down while it trained.
+"""Read the training logs that mmengine writes.
 
-``LocalVisBackend`` adds a line of JSON to ``scalars.json`` for each line of the log of
-a training, and one for each validation::
+``LocalVisBackend`` adds a line of JSON to ``scalars.json`` for each training line of
+the log, and one for each validation::
 
     WORK_DIR/20261120_124754/vis_data/scalars.json     the training
-    WORK_DIR/20261121_080102/vis_data/scalars.json     the same one, resumed
+    WORK_DIR/20261121_080102/vis_data/scalars.json     the same training, resumed
 
     {"lr": ..., "loss": ..., "time": ..., "epoch": 2, "iter": 41, "step": 41}
     {"acc/top1": ..., "data_time": ..., "time": ..., "step": 5}
 
 The step of a validation is the epoch, or with ``log_metric_by_epoch=False`` the
-iteration. A training that was killed and resumed repeats what it had done since its
-last checkpoint: what was logged later holds, from where it sets in.
+iteration. A training that is killed and resumed repeats the iterations since its last
+checkpoint. For those, the later log counts.
 """
 import json
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,12 @@ from typing import NamedTuple, Optional, Union
 import numpy as np
 
 __all__ = ['Best', 'LogRecord', 'RunFiles', 'TrainingLog', 'find_runs', 'group_runs',
-           'is_lower_better', 'read_training_log']
+           'read_training_log']
 
 LOG_NAME = 'scalars.json'
 TRAIN, VAL = 'train', 'val'
-# What tells where a line belongs rather than what was measured.
-_PLACES = ('epoch', 'iter', 'step')
+# Values that say when a line was logged.
+_COUNTERS = ('epoch', 'iter', 'step')
 _NO_METRIC = ('time', 'data_time', 'memory')
 _MAIN_KEYS = ('acc/top1', 'reid/mAP')
 _SMALL_IS_GOOD = ('loss', 'error', 'cross_entropy', 'perplexity')
@@ -42,7 +43,7 @@ class LogRecord(NamedTuple):
         iteration: Iterations trained until then.
         epoch: Epochs trained until then, with their fraction; NaN where the training
             does not count epochs.
-        values: What was logged, by name; NaN where it was none.
+        values: Logged values by name; NaN where one is no number.
     """
     kind: str
     iteration: int
@@ -54,8 +55,8 @@ class RunFiles(NamedTuple):
     """The logs of one training.
 
     Attributes:
-        name: What to call it: its work dir.
-        files: Oldest first; several where it was resumed.
+        name: Name of its work dir.
+        files: Oldest first; several if it was resumed.
     """
     name: str
     files: tuple[Path, ...]
@@ -67,22 +68,13 @@ class Best(NamedTuple):
     record: LogRecord
 
 
-def is_lower_better(key: str) -> bool:
-    """Whether small values of a figure are the good ones, going by its name.
-
-    >>> is_lower_better('acc/cross_entropy'), is_lower_better('reid/mAP')
-    (True, False)
-    """
-    return any(word in key for word in _SMALL_IS_GOOD)
-
-
 @dataclass(frozen=True)
 class TrainingLog:
-    """A training as a whole, whatever number of times it was resumed.
+    """A whole training, however many times it was resumed.
 
     Attributes:
-        name: What to call it.
-        train: Lines of the training, in order.
+        name: Name for plots and tables.
+        train: Training lines, in order.
         val: Validations, in order.
         num_resumed: How many times it was resumed.
         problems: What could not be read, each with file and line.
@@ -100,22 +92,22 @@ class TrainingLog:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """All that was logged in training, then all of the validations."""
+        """Names of the values of training, then of validation."""
         return tuple(dict.fromkeys(
             key for record in self.train + self.val for key in record.values))
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Figures of the validations, the main one first; counts are none."""
+        """Names of the validation metrics, the main one first."""
         keys = [key for key in dict.fromkeys(
             key for record in self.val for key in record.values)
             if key not in _NO_METRIC and not key.split('/')[-1].startswith('num_')]
         return tuple(sorted(keys, key=lambda key: key not in _MAIN_KEYS))
 
     def curve(self, key: str, by_epoch: bool) -> tuple[np.ndarray, np.ndarray]:
-        """(N,) epochs or iterations and (N,) values of something that was logged.
+        """(N,) epochs or iterations and (N,) values of one key.
 
-        What training and validations both log, as the time, is the training's.
+        A key of both training and validation, such as the time, is the training's.
 
         Raises:
             ValueError: It was not logged.
@@ -131,35 +123,30 @@ class TrainingLog:
         return x, y
 
     def best(self, key: str) -> Optional[Best]:
-        """The best validation by a figure, the first of equals; None: there is none."""
-        found = [Best(record.values[key], record) for record in self.val
+        """The best validation by a metric, the first of equals; None if it has none."""
+        values = [Best(record.values[key], record) for record in self.val
                  if math.isfinite(record.values.get(key, math.nan))]
-        if not found:
-            return None
-        choose = min if is_lower_better(key) else max
-        return choose(found, key=lambda best: best.value)
+        choose = min if any(word in key for word in _SMALL_IS_GOOD) else max
+        return choose(values, key=lambda best: best.value, default=None)
 
     @property
     def seconds(self) -> float:
-        """Time in iterations of training: without validations, start and repetitions.
+        """Time of the training iterations; NaN if no time was logged.
 
-        NaN where no time was logged.
+        Start-up, validations and repeated iterations do not count.
         """
-        before, total = 0, math.nan
-        for record in self.train:
-            time = record.values.get('time', math.nan)
-            if math.isfinite(time):
-                total = (0 if math.isnan(total) else total) \
-                    + time * (record.iteration - before)
-            before = record.iteration
-        return total
+        ends = [record.iteration for record in self.train]
+        times = np.array([record.values.get('time', math.nan) for record in self.train])
+        total = times * np.diff(ends, prepend=0)
+        return float(np.sum(total[np.isfinite(total)])) \
+            if np.isfinite(times).any() else math.nan
 
 
 # -- finding -----------------------------------------------------------------
 
 
 def find_runs(path: Union[str, Path]) -> list[RunFiles]:
-    """The trainings whose logs lie in or below a folder, or one by its log file.
+    """Find the trainings whose logs lie in or below a folder, or one by its log file.
 
     Args:
         path: A work dir, a folder of several, or a file of lines of JSON.
@@ -178,40 +165,32 @@ def find_runs(path: Union[str, Path]) -> list[RunFiles]:
     if not files:
         raise ValueError(
             f'No {LOG_NAME} lies below {path}: name the work dir of a training. It is '
-            'written where vis_backends of the config has a LocalVisBackend or '
+            'written if vis_backends of the config has a LocalVisBackend or '
             'FaultTolerantVisBackend, as all configs here do.')
     return group_runs(files, path)
 
 
 def group_runs(files: Iterable[Path], root: Path) -> list[RunFiles]:
-    """Sort log files by the training that they belong to.
+    """Group log files by training.
 
     Args:
         files: Log files.
         root: Folder that names are relative to.
     """
-    runs = {}
+    runs, base = {}, Path(root).resolve()
     for path in map(Path, files):
-        runs.setdefault(_work_dir(path), []).append(path)
-    base = Path(root).resolve()
-    names = {}
-    for folder in runs:
-        inside = folder.relative_to(base).parts if folder.is_relative_to(base) else ()
-        parts = (base.name, *inside) if inside else (folder.name,)
-        names[folder] = '/'.join(parts)
-    # mmengine names the folder of a log by the time of its start, which a copy keeps.
-    return [RunFiles(names[folder], tuple(sorted(own, key=_start)))
-            for folder, own in sorted(runs.items())]
+        parents = path.resolve().parents
+        is_inside = parents[0].name == 'vis_data' and len(parents) > 2
+        runs.setdefault(parents[2 if is_inside else 0], []).append(path)
 
+    def name(folder: Path) -> str:
+        below = folder.relative_to(base).parts if folder.is_relative_to(base) else ()
+        return '/'.join((base.name, *below)) if below else folder.name
 
-def _start(path: Path) -> tuple:
-    return path.resolve().parts[-3:]
-
-
-def _work_dir(path: Path) -> Path:
-    path = path.resolve()
-    in_work_dir = path.parent.name == 'vis_data' and len(path.parents) > 2
-    return path.parents[2] if in_work_dir else path.parent
+    # mmengine names a log's folder by its start time. Copies keep that name.
+    return [RunFiles(name(folder), tuple(sorted(
+        own, key=lambda path: path.resolve().parts[-3:])))
+        for folder, own in sorted(runs.items())]
 
 
 # -- reading -----------------------------------------------------------------
@@ -220,19 +199,19 @@ def _work_dir(path: Path) -> Path:
 def read_training_log(files: Sequence[Union[str, Path]], name: str) -> TrainingLog:
     """Read the logs of one training.
 
-    Lines that cannot be read are left out, and named in ``problems``.
+    Lines that cannot be read are left out and named in ``problems``.
 
     Args:
         files: Oldest first.
-        name: What to call it.
+        name: Name for plots and tables.
 
     Raises:
-        ValueError: Nothing of a training is in them.
+        ValueError: The files hold no training line.
     """
     problems, kept, parts = [], [], 0
     for path in files:
         for part in _parts(_read_lines(Path(path), problems)):
-            records = _locate(part)
+            records = _records(part)
             first = next((one for one in records if one.kind == TRAIN), None)
             if first is None:
                 problems.append(f'{path}: validations without a training are left out')
@@ -251,7 +230,7 @@ def read_training_log(files: Sequence[Union[str, Path]], name: str) -> TrainingL
 
 
 def _read_lines(path: Path, problems: list[str]) -> list[dict]:
-    """Lines that hold what they should; of the others it is said why not."""
+    """The valid lines of a file; says in ``problems`` what is wrong with others."""
     try:
         text = path.read_text(encoding='utf-8', errors='replace')
     except OSError as error:
@@ -273,15 +252,14 @@ def _read_lines(path: Path, problems: list[str]) -> list[dict]:
 
 def _parse(line: str) -> dict:
     try:
-        found = json.loads(line)
+        values = json.loads(line)
     except (ValueError, RecursionError):
         raise ValueError('is no JSON') from None
-    places = [found.get(key) for key in _PLACES] if isinstance(found, dict) else [None]
-    if not _is_count(places[-1]):
-        raise ValueError('is no record of a training: it has no step')
-    if any(place is not None and not _is_count(place) for place in places):
+    if not isinstance(values, dict) or not _is_count(values.get('step')):
+        raise ValueError('is no line of a training log: it has no step')
+    if not all(values.get(key) is None or _is_count(values[key]) for key in _COUNTERS):
         raise ValueError('has an epoch or iter that is no whole number')
-    return found
+    return values
 
 
 def _is_count(value: object) -> bool:
@@ -290,7 +268,7 @@ def _is_count(value: object) -> bool:
 
 
 def _parts(lines: list[dict]) -> list[list[dict]]:
-    """Cut where steps of the training go back: another run wrote to the same file."""
+    """Split where training steps go back: another run wrote to the same file."""
     parts, last = [[]], -1
     for line in lines:
         if 'iter' in line:
@@ -301,8 +279,8 @@ def _parts(lines: list[dict]) -> list[list[dict]]:
     return [part for part in parts if part]
 
 
-def _locate(lines: list[dict]) -> list[LogRecord]:
-    """Say of each line how far the training was."""
+def _records(lines: list[dict]) -> list[LogRecord]:
+    """Add to each line how far the training was."""
     trained = [line for line in lines if 'iter' in line]
     by_epoch = all(line.get('epoch') for line in trained)
     # The last iteration of an epoch is step / epoch of it; of others it is less.
@@ -317,38 +295,28 @@ def _locate(lines: list[dict]) -> list[LogRecord]:
                 epoch = min(max(step / per_epoch, line['epoch'] - 1), line['epoch'])
         else:
             kind = VAL
-            if by_epoch and math.isnan(epoch):  # the lines before it are lost
+            if by_epoch and math.isnan(epoch):  # earlier lines are lost
                 iteration, epoch = round(step * per_epoch), float(step)
             elif not by_epoch:
                 iteration = max(iteration, step)
-        records.append(LogRecord(
-            kind, iteration, _after_epoch(epoch) if kind == VAL else epoch,
-            _numbers(line, kind)))
+        # A validation follows the end of an epoch, whose last lines may be missing.
+        records.append(LogRecord(kind, iteration, float(np.ceil(epoch))
+                                 if kind == VAL else epoch, _numbers(line, kind)))
     return records
 
 
-def _after_epoch(epoch: float) -> float:
-    """The end of the epoch whose last lines were not logged."""
-    return epoch if math.isnan(epoch) else float(math.ceil(epoch))
-
-
 def _numbers(line: dict, kind: str) -> dict[str, float]:
-    return {key.removeprefix(f'{kind}/'): _number(value)
-            for key, value in line.items()
-            if key not in _PLACES and not isinstance(value, bool)
-            and (value is None or isinstance(value, (int, float)))}
-
-
-def _number(value: Union[int, float, None]) -> float:
-    try:
-        return math.nan if value is None else float(value)
-    except OverflowError:
-        return math.nan
+    """The logged values; NaN where one is none, or too large for a float."""
+    return {key.removeprefix(f'{kind}/'): math.nan if value is None or (
+        isinstance(value, int) and abs(value) > sys.float_info.max) else float(value)
+        for key, value in line.items()
+        if key not in _COUNTERS and not isinstance(value, bool)
+        and (value is None or isinstance(value, (int, float)))}
 
 
 def _is_before(one: LogRecord, resumed: LogRecord) -> bool:
-    """Whether it was done before a training was resumed, and not done again."""
+    """Whether a line precedes the point from which a training was resumed."""
     if math.isnan(one.epoch) or math.isnan(resumed.epoch):
         return one.iteration < resumed.iteration
-    # Epochs are begun anew.
+    # An interrupted epoch starts again from its beginning.
     return one.epoch <= math.ceil(resumed.epoch) - 1

@@ -34,7 +34,13 @@ from mmengine.config import Config, DictAction
 from mmengine.dataset import pseudo_collate
 from torch import nn
 
-from cosam_mm.apis.model_loading import scope_of
+from cosam_mm.apis.model_loading import (
+    load_model,
+    read_trained_model,
+    scope_of,
+    seed_of_training,
+    untrained_model,
+)
 from cosam_mm.datasets.synthetic.ground_truth import (
     SyntheticVideo,
     generation_parameters,
@@ -45,22 +51,16 @@ from cosam_mm.layers.cosam_functional import evenly_spaced_indices
 from cosam_mm.utils.cli import one_line_errors, positive_int
 from cosam_mm.utils.io import read_checkpoint
 from cosam_mm.utils.progress import progress_bar
-from cosam_mm.visualization.mask_drawing import layer_titles
-from cosam_mm.visualization.mask_models import (
-    load_model,
-    seed_of_training,
-    untrained_model,
-)
-from cosam_mm.visualization.mask_placement import (
+from cosam_mm.visualization.mask_maps import (
+    WHOLE_FRAME,
     Box,
-    average_places,
-    first_showings,
+    first_occurrences,
     frame_masks,
-    place_mask,
+    mask_at_pixels,
     seen_pixels,
-    step_means,
 )
-from cosam_mm.visualization.mask_views import ClipReader, padded_view
+from cosam_mm.visualization.mask_overlay import layer_titles
+from cosam_mm.visualization.mask_recorder import ClipReader, padded_view
 from cosam_mm.visualization.style import figure_png
 
 from .attention_maps import MAPS, AttentionMap, offered_maps, record_attention
@@ -72,7 +72,8 @@ from .mask_agreement import (
 )
 from .measurement import describe_environment
 
-__all__ = ['MapAgreement', 'choose_evenly', 'epoch_of', 'evaluate_masks']
+__all__ = ['MapAgreement', 'average_positions', 'choose_evenly', 'epoch_of',
+           'evaluate_masks', 'step_means']
 
 # Of a tracklet; synthetic ones are shorter.
 _MAX_FRAMES = 64
@@ -185,7 +186,7 @@ def _evaluate(model: nn.Module, reader: ClipReader, video: SyntheticVideo,
             'where a mask lies on them is not known.')
     silhouettes = video.silhouettes(clip.numbers, np.stack(clip.frames))
     ground_truth = _GroundTruth(
-        silhouettes, first_showings(clip.numbers), clip.num_clips,
+        silhouettes, first_occurrences(clip.numbers), clip.num_clips,
         padded_view(clip.box, model, clip))
     maps = record_attention(model, pseudo_collate(list(clip.samples)), clip.num_clips,
                             kinds, layers)
@@ -219,15 +220,51 @@ class _GroundTruth:
         seen = seen_pixels(size, self.box)
         of_frames = frame_masks(maps, len(self.silhouettes) // self.num_clips)
         # In single precision, positions of one value stay ties between their centres.
-        placed = np.stack([place_mask(mask, size, self.box)[seen]
+        placed = np.stack([mask_at_pixels(mask, size, self.box)[seen]
                            for mask in of_frames[self.kept]]).astype(np.float32)
         return mask_agreement(placed, self.silhouettes[self.kept][:, seen])
 
     def at_resolution(self, grid: tuple[int, int, int]) -> np.ndarray:
         """The silhouettes as maps (M, T', h, w)."""
-        means = np.stack([average_places(one, grid[1:], self.box)
+        means = np.stack([average_positions(one, grid[1:], self.box)
                           for one in self.silhouettes])
         return step_means(means.reshape(self.num_clips, -1, *grid[1:]), grid[0])
+
+
+def step_means(frames: np.ndarray, num_steps: int) -> np.ndarray:
+    """The mean of the frames that share a mask: the inverse of ``frame_masks``.
+
+    Args:
+        frames: (M, T, h, w), of M clips.
+        num_steps: Steps T', at most T.
+
+    Returns:
+        (M, T', h, w).
+    """
+    steps = np.arange(frames.shape[1]) * num_steps // frames.shape[1]
+    return np.stack([frames[:, steps == step].mean(1) for step in range(num_steps)], 1)
+
+
+def average_positions(values: np.ndarray, grid: tuple[int, int],
+                      box: Box = WHOLE_FRAME) -> np.ndarray:
+    """Average the pixels of a frame over the positions of a mask.
+
+    Args:
+        values: (H, W).
+        grid: (h, w) of the mask.
+        box: View that the mask belongs to. Pixels outside of it do not count.
+
+    Returns:
+        (h, w); 0 at positions without the centre of a pixel.
+    """
+    count = grid[0] * grid[1]
+    numbers = np.arange(float(count)).reshape(grid)
+    position = mask_at_pixels(numbers, values.shape, box, smooth=False).round()
+    seen = seen_pixels(values.shape, box)
+    position = position[seen].astype(int)
+    pixels = np.bincount(position, minlength=count)
+    sums = np.bincount(position, values[seen], count)
+    return (sums / np.maximum(pixels, 1)).reshape(grid)
 
 
 def choose_evenly(videos: Sequence[Any], count: int) -> list[Any]:
@@ -306,11 +343,10 @@ def weights(args, config):
         raise ValueError(f'{args.checkpoints[epochs.index(None)]} does not tell its '
                          'epoch, which --plot needs: leave that out.')
     if args.untrained:
-        yield 'untrained', 0, untrained_model(config, args.seed, args.device,
-                                              needs_cosam=False)
+        yield 'untrained', 0, untrained_model(config, args.seed, args.device)
     for checkpoint, epoch in zip(args.checkpoints, epochs):
         yield (Path(checkpoint).stem, epoch,
-               load_model(checkpoint, config, args.device, needs_cosam=False))
+               load_model(checkpoint, config, args.device))
 
 
 def print_table(states):
@@ -363,7 +399,8 @@ def main(argv: Optional[Sequence[str]] = None):
         split = (loader.get('dataset') or {}).get('split') or 1
         videos = choose_evenly(synthetic_test_videos(args.data_root, split), args.num)
         if args.seed is None:
-            args.seed = seed_of_training(next(iter(args.checkpoints), None), config)
+            args.seed = read_trained_model(args.checkpoints[0], config).seed \
+                if args.checkpoints else seed_of_training(config)
         states = []
         for name, epoch, model in weights(args, config):
             rows = evaluate_masks(model, videos, args.maps, args.layers, progress=True)

@@ -20,7 +20,7 @@ import torch
 
 from cosam_mm.utils.io import write_text
 from cosam_mm.version import __version__
-from cosam_mm.visualization.curves import save_figure
+from cosam_mm.visualization.style import save_figure
 
 from .experiment import Experiment, load_synthetic, paper_experiment
 from .plots import Plot, result_plots

@@ -10,11 +10,11 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from mmengine.visualization import BaseVisBackend
 
+from cosam_mm.apis.model_loading import untrained_model
 from cosam_mm.engine.hooks import MaskVisualizationHook
 from cosam_mm.layers.mask_recording import record_masks
-from cosam_mm.visualization.mask_drawing import grid_picture
-from cosam_mm.visualization.mask_inputs import batch_clip
-from cosam_mm.visualization.mask_models import untrained_model
+from cosam_mm.visualization.mask_overlay import mask_grid
+from cosam_mm.visualization.mask_recorder import batch_clip
 
 COSAM = dict(type='COSAM', num_frames=4, spatial_size=(4, 2))
 
@@ -142,7 +142,7 @@ def test_the_picture_is_that_of_the_sample(run):
                                       data.samples[4 * number]['inputs'][0, :, 2]
                                       .permute(1, 2, 0))
         np.testing.assert_array_equal(images(run)[2 + number][2],
-                                      grid_picture(clip, columns=6, side=96))
+                                      mask_grid(clip, columns=6, side=96))
 
 
 def test_a_sample_behind_one_of_two_clips():

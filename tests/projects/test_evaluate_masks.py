@@ -11,19 +11,21 @@ import torch
 from mmengine.config import Config
 from torch.nn import functional as F
 
+from cosam_mm.apis.model_loading import untrained_model
 from cosam_mm.datasets.synthetic.action_dataset_files import generate_action_dataset
 from cosam_mm.datasets.synthetic.ground_truth import synthetic_test_videos
 from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
 from cosam_mm.layers.mask_recording import record_masks
-from cosam_mm.visualization.mask_models import untrained_model
 from projects.attention_study import evaluate_masks as module
 from projects.attention_study.attention_maps import AttentionMap, centre_prior
 from projects.attention_study.evaluate_masks import (
     MapAgreement,
+    average_positions,
     choose_evenly,
     epoch_of,
     evaluate_masks,
     main,
+    step_means,
 )
 from projects.attention_study.mask_agreement import MaskAgreement
 
@@ -189,7 +191,7 @@ def test_metrics_over_videos():
 def test_plain_models_have_the_centre_alone(reid_config, reid_videos):
     config = copy.deepcopy(reid_config)
     config.model.backbone.plugins = []
-    model = untrained_model(config, device='cpu', needs_cosam=False)
+    model = untrained_model(config, device='cpu')
     row, = evaluate_masks(model, reid_videos[:1])
     assert row.map == AttentionMap('centre', '')
     rows = evaluate_masks(model, reid_videos[:1], layers=['backbone.layer3'])
@@ -306,3 +308,35 @@ def test_a_mistake_is_one_line(reid_file, reid_root, tmp_path, monkeypatch, caps
         main([reid_file, '--data-root', str(reid_root), *arguments])
     assert ended.value.code == 2
     assert word in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(('size', 'grid'), [
+    ((64, 32), (4, 2)), ((12, 9), (3, 3)), ((5, 7), (5, 7)), ((6, 4), (1, 1))])
+def test_average_positions_is_average_pooling(size, grid):
+    values = np.random.default_rng(0).random(size)
+    expected = torch.nn.functional.adaptive_avg_pool2d(
+        torch.from_numpy(values)[None], grid)[0].numpy()
+    np.testing.assert_allclose(average_positions(values, grid), expected)
+
+
+def test_average_positions_within_a_view():
+    values = np.random.default_rng(1).random((20, 40))
+    box = (10 / 40, 4 / 20, 30 / 40, 16 / 20)
+    expected = values[4:16, 10:30].reshape(3, 4, 2, 10).mean((1, 3))
+    np.testing.assert_allclose(average_positions(values, (3, 2), box), expected)
+    mirrored = (box[2], box[1], box[0], box[3])
+    np.testing.assert_allclose(average_positions(values, (3, 2), mirrored),
+                               expected[:, ::-1])
+    padded = (0., 0., 2., 1.)                # as much again at the right
+    np.testing.assert_array_equal(average_positions(np.ones((4, 4)), (1, 4), padded),
+                                  [[1, 1, 0, 0]])
+
+
+@pytest.mark.parametrize('steps', [4, 7, 3, 1])
+def test_step_means_average_the_frames_of_a_step(steps):
+    values = np.random.default_rng(2).random((2, 7, 2, 3))
+    step_of = [t * steps // 7 for t in range(7)]
+    expected = np.stack([
+        np.mean([values[:, t] for t in range(7) if step_of[t] == step], axis=0)
+        for step in range(steps)], axis=1)
+    np.testing.assert_allclose(step_means(values, steps), expected)

@@ -9,17 +9,17 @@ from tests.training_logs import epochs, write_log
 TOOL = 'tools/visualizations/plot_curves.py'
 
 
-def test_table_and_picture(nest, trained, tmp_path):
+def test_table_and_plot(nest, trained, tmp_path):
     done = nest.run(TOOL, trained, '--out', 'new/c.png', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     head, row, last = done.stdout.splitlines()
     assert head.split() == ['training', 'trained', 'best', 'at', 'last', 'loss', 'in',
                             'iterations']
     assert row.startswith('split1    2 epochs  acc/top1 0.')
-    assert last == 'picture: new/c.png'
+    assert last == 'plot: new/c.png'
     assert done.stderr == ''
-    with Image.open(tmp_path / 'new' / 'c.png') as picture:
-        assert picture.width == 1320
+    with Image.open(tmp_path / 'new' / 'c.png') as image:
+        assert image.width == 1320
 
 
 def test_several_with_names_and_keys(nest, tmp_path):
@@ -41,18 +41,16 @@ def test_several_with_names_and_keys(nest, tmp_path):
     assert 'x/run/20260101_000000/vis_data  2 epochs' in done.stdout
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (['no'], 'error: There is no folder or log file no'),
-    (['empty'], 'error: No scalars.json lies below empty'),
-    (['run', '--keys', 'mAP'], "error: No training logs 'mAP'; logged are lr"),
-    (['run', '--names', 'a', 'b'], 'error: 1 trainings need so many different names'),
-    (['run', '--smooth', -1], 'error: span must be finite and not negative, got -1'),
-    (['run', '--out', 'c.gif'], 'error: --out must end in .png, .svg, .pdf, got c.gif'),
+@pytest.mark.parametrize(('arguments', 'word'), [
+    (['no'], 'log file no'), (['empty'], 'below empty'),
+    (['run', '--keys', 'mAP'], "'mAP'"), (['run', '--names', 'a', 'b'], "['a', 'b']"),
+    (['run', '--smooth', -1], 'span'), (['run', '--out', 'c.gif'], '.png, .svg, .pdf'),
 ])
-def test_wrong_arguments(nest, tmp_path, arguments, message):
+def test_wrong_arguments(nest, tmp_path, arguments, word):
     (tmp_path / 'empty').mkdir()
     write_log(tmp_path / 'run', '20260101_000000', epochs(1, 1))
     done = nest.run(TOOL, *arguments, cwd=tmp_path)
     assert done.returncode == 2
-    assert message in done.stderr
+    assert 'error: ' in done.stderr
+    assert word in done.stderr
     assert 'Traceback' not in done.stderr

@@ -12,7 +12,7 @@ def videos(demo_root):
     return sorted((demo_root / 'videos').rglob('*.avi'))[:2]
 
 
-def test_pictures_of_videos(nest, tiny_config, trained, videos, tmp_path):
+def test_files_of_videos(nest, tiny_config, trained, videos, tmp_path):
     av = pytest.importorskip('av')
     done = nest.run(TOOL, tiny_config, trained / 'epoch_2.pth', *videos, '--before',
                     '--format', 'both', '--num-frames', 4, '--fps', 5, '--out', 'new',
@@ -41,23 +41,19 @@ def test_untrained_weights_of_one_layer(nest, tiny_config, videos, tmp_path):
 
 def test_wrong_arguments(nest, repo, tiny_config, trained, videos, tmp_path):
     checkpoint = trained / 'epoch_2.pth'
-    for arguments, message in [
-            ((tiny_config, checkpoint, 'no.avi'), 'error: There is no video no.avi'),
-            ((tiny_config, 'no.pth', videos[0]), 'error: .*no.pth'),
-            (('no.py', checkpoint, videos[0]), 'there is no config no.py'),
-            ((tiny_config, checkpoint, videos[0], '--layers', 'layer9'),
-             "error: No COSAM of this model is named 'layer9': there is backbone"),
-            ((tiny_config, checkpoint, videos[0], '--num-frames', 0),
-             'must be 1 or more, got 0'),
-            ((tiny_config, checkpoint, videos[0], '--alpha', 2),
-             r'error: alpha must lie in \[0, 1\], got 2.0'),
-            ((tiny_config, checkpoint, videos[0], '--fps', 0),
-             'error: fps must lie above 0'),
-            ((tiny_config, checkpoint, videos[0], '--device', 'gpu'),
-             "error: There is no device 'gpu'"),
+    for arguments, word in [
+            ((tiny_config, checkpoint, 'no.avi'), 'no.avi'),
+            ((tiny_config, 'no.pth', videos[0]), 'no.pth'),
+            (('no.py', checkpoint, videos[0]), 'no.py'),
+            ((tiny_config, checkpoint, videos[0], '--layers', 'layer9'), 'layer9'),
+            ((tiny_config, checkpoint, videos[0], '--num-frames', 0), 'got 0'),
+            ((tiny_config, checkpoint, videos[0], '--alpha', 2), 'alpha'),
+            ((tiny_config, checkpoint, videos[0], '--fps', 0), 'fps'),
+            ((tiny_config, checkpoint, videos[0], '--device', 'gpu'), "'gpu'"),
             ((repo / 'configs/resnext14_bert_demo.py', 'none', videos[0]),
-             'error: There is no COSAM in the Recognizer3D of this config')]:
+             'no COSAM')]:
         done = nest.run(TOOL, *arguments, cwd=tmp_path)
         assert done.returncode == 2, arguments
-        assert re.search(message, done.stderr), done.stderr
+        assert 'error: ' in done.stderr
+        assert word in done.stderr.splitlines()[-1], done.stderr
         assert 'Traceback' not in done.stderr

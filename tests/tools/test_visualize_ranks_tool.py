@@ -5,7 +5,7 @@ from PIL import Image
 
 from cosam_mm.evaluation.metrics.reid_metric import save_features
 from tests.gallery_data import reid_config, write_checkpoint
-from tests.reid_pictures_data import small_config, small_features, write_tracklets
+from tests.ranking_data import small_config, small_features, write_tracklets
 from tests.tool_process import run_fresh
 
 TOOL = 'tools/visualizations/visualize_ranks.py'
@@ -46,11 +46,9 @@ def test_as_a_user_starts_it(repo, folder):
     for name in ('cmc', 'distances', 'best', 'worst'):
         assert f'f_ranks/{name}.png\n' in out
         assert (folder / 'f_ranks' / f'{name}.png').is_file()
-    assert ('best.png\n  Best: query query/2/1/a, camera 1. AP 100.0 %, the right one '
-            'at rank 1\n') in out
-    assert ('worst.png\n  Worst: query query/1/1/a, camera 1. AP 50.0 %, the right one '
-            'at rank 2\n') in out
-    assert 'At the euclidean distance of ' in out
+    assert 'best.png\n  Best: query query/2/1/a, camera 1. AP 100.0 %, ' in out
+    assert 'worst.png\n  Worst: query query/1/1/a, camera 1. AP 50.0 %, ' in out
+    assert 'the euclidean distance of ' in out
     assert {(0, 250, 0), (0, 150, 0), (200, 0, 0)} <= colours(
         folder / 'f_ranks' / 'best.png')
 
@@ -62,8 +60,8 @@ def test_chosen_queries_of_a_named_config(nest, folder, tmp_path):
     out = texts(nest.run(
         TOOL, folder / 'f.npz', '--config', config, '--query', 'query/3/1/a',
         'query/1/1/a', '--topk', 1, '--rerank', '--out', tmp_path / 'o', cwd=tmp_path))
-    assert 'At the cosine distance of ' in out
-    assert 'query query/3/1/a, camera 1. Nothing right in the gallery, so no AP' in out
+    assert 'the cosine distance of ' in out
+    assert 'query query/3/1/a, camera 1. No positive match' in out
     assert not (tmp_path / 'o' / 'best.png').exists()
     found = colours(tmp_path / 'o' / 'queries.png')
     assert {(0, 0, 250), (250, 0, 0)} <= found
@@ -85,15 +83,13 @@ def test_masks(nest, folder, tmp_path):
     assert 'after_layer3' in error
 
 
-def test_no_truth(nest, folder, tmp_path):
+def test_no_positive_match(nest, folder, tmp_path):
     save_features(str(tmp_path / 'f.npz'), small_features(pid=np.arange(1, 8)))
     config = folder / 'run' / 'config.py'
     out = texts(nest.run(TOOL, 'f.npz', '--config', config, '--data-root',
                          folder / 'data', cwd=tmp_path))
-    assert out.endswith(
-        '\nno query has a right tracklet in the gallery, so there is no CMC and no AP: '
-        '--query shows the lists of queries that you name\n'
-        'no query for best.png\nno query for worst.png\n')
+    assert 'no CMC and no AP' in out
+    assert out.endswith('no query for best.png\nno query for worst.png\n')
 
 
 def test_other_data(nest, folder, tmp_path):
@@ -101,23 +97,20 @@ def test_other_data(nest, folder, tmp_path):
     save_features(str(tmp_path / 'f.npz'), small_features(tracklet_id=names))
     out = texts(nest.run(TOOL, 'f.npz', '--config', folder / 'run' / 'config.py',
                          '--data-root', folder / 'data', cwd=tmp_path))
-    assert '2 queries have no image: is it the data set of this feature file?' in out
+    assert '2 queries have no image' in out
 
 
-@pytest.mark.parametrize(('arguments', 'message'), [
-    (['missing.npz'], "The feature file 'missing.npz' does not exist"),
-    (['f.npz', '--config', 'missing.py'], 'There is no config missing.py'),
-    (['f.npz', '--query', 'q/9'], "no readable query 'q/9' among the 3"),
-    (['f.npz', '--topk', '0'], 'must be 1 or more, got 0'),
-    (['f.npz', '--layer', 'x'], '--layer goes with --masks CHECKPOINT'),
-    (['f.npz', '--data-root', 'elsewhere'], 'There is no data set folder elsewhere'),
+@pytest.mark.parametrize(('arguments', 'word'), [
+    (['missing.npz'], 'missing.npz'),
+    (['f.npz', '--config', 'missing.py'], 'missing.py'),
+    (['f.npz', '--query', 'q/9'], "'q/9'"), (['f.npz', '--topk', '0'], 'got 0'),
+    (['f.npz', '--layer', 'x'], '--masks'),
+    (['f.npz', '--data-root', 'elsewhere'], 'elsewhere'),
 ])
-def test_mistakes_in_one_line(nest, folder, arguments, message):
-    assert message in error_of(nest.run(TOOL, *arguments, cwd=folder))
+def test_mistakes_in_one_line(nest, folder, arguments, word):
+    assert word in error_of(nest.run(TOOL, *arguments, cwd=folder))
 
 
 def test_no_config_to_be_found(nest, tmp_path):
     save_features(str(tmp_path / 'f.npz'), small_features())
-    assert error_of(nest.run(TOOL, 'f.npz', cwd=tmp_path)) == (
-        'error: No config of a test lies below the folder of f.npz: name it with '
-        '--config.')
+    assert '--config' in error_of(nest.run(TOOL, 'f.npz', cwd=tmp_path))

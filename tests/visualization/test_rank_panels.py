@@ -1,21 +1,209 @@
-"""Colours, marks and words of rank panels, looked up at pixels."""
+"""Rank panels: which images, states and words they show, and how they look."""
+import json
+
+import cv2
 import numpy as np
 import pytest
+import torch
 
-from cosam_mm.evaluation.functional.ranked_lists import IGNORED, RIGHT, WRONG
-from cosam_mm.visualization import rank_panels
+from cosam_mm.apis.tracklet_encoder import TrackletEncoder
+from cosam_mm.evaluation.functional.ranked_lists import (
+    IGNORED,
+    RIGHT,
+    WRONG,
+    ExtremeQueries,
+    extreme_queries,
+)
+from cosam_mm.layers.mask_recording import ModuleMasks
+from cosam_mm.visualization.mask_overlay import overlay
 from cosam_mm.visualization.rank_panels import (
+    LEGEND,
     STATE_COLOURS,
     PanelEntry,
+    RankMasks,
     RankPanel,
     describe_panel,
     draw_rank_panels,
+    find_queries,
+    find_tracklet_images,
+    make_panels,
     panel_heading,
+    query_titles,
+    read_frame,
+)
+from cosam_mm.visualization.reid_plots import review_features
+from tests.gallery_data import reid_config, write_checkpoint
+from tests.ranking_data import (
+    GALLERY,
+    TRACKLETS,
+    small_config,
+    small_features,
+    write_tracklets,
 )
 
 COLOURS = {state: tuple(bytes.fromhex(colour[1:]))
            for state, colour in STATE_COLOURS.items()}
-WHITE = (255, 255, 255)
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    return find_tracklet_images(small_config(
+        write_tracklets(tmp_path_factory.mktemp('panels') / 'own')))
+
+
+@pytest.fixture(scope='module')
+def review():
+    return review_features(small_features(), topk=3)
+
+
+def make(review, images, query, **settings):
+    panel, = make_panels(review, review.ranking, [query], images, **settings)
+    return panel
+
+
+# -- from a feature file to panels -----------------------------------------------
+
+
+def test_entries(review, images):
+    panel = make(review, images, 0, titles=['Best'])
+    assert (panel.title, panel.tracklet_id, panel.camid) == ('Best', 'query/1/1/a', 1)
+    assert [(entry.tracklet_id, entry.state, entry.rank, entry.distance, entry.camid)
+            for entry in panel.entries] == [
+        ('gallery/1/1/b', IGNORED, 0, 1, 1), ('gallery/4/1/a', WRONG, 1, 2, 1),
+        ('gallery/1/2/a', RIGHT, 2, 3, 2)]
+    assert (panel.average_precision, panel.first_rank, panel.num_matches) == (.5, 2, 1)
+    for entry in panel.entries:
+        assert tuple(entry.image[0, 0]) == GALLERY[entry.tracklet_id][0]
+
+
+@pytest.mark.parametrize(('num_frames', 'frames'), [
+    (1, [0]), (2, [0, 5]), (3, [0, 2, 5]), (9, [0, 1, 2, 3, 4, 5])])
+def test_frames_of_the_query(review, images, num_frames, frames):
+    panel = make(review, images, 1, num_frames=num_frames)
+    green = TRACKLETS['query/2/1/a'][0][1]
+    assert [image[0, 0, 1] for image in panel.images] == [
+        green - 10 * frame for frame in frames]
+
+
+def test_query_without_a_positive_match(review, images):
+    panel = make(review, images, 2)
+    assert (panel.num_matches, panel.first_rank) == (0, 0)
+    assert np.isnan(panel.average_precision)
+
+
+def test_without_images_and_with_names_that_the_data_set_lacks(review, images):
+    others = review_features(small_features(
+        tracklet_id=np.array([f'../own/{name}' for name in TRACKLETS])), topk=3)
+    for panel in (make(review, None, 0), make(others, images, 0)):
+        assert panel.images == [None]
+        assert [entry.image for entry in panel.entries] == 3 * [None]
+        assert [entry.rank for entry in panel.entries] == [0, 1, 2]
+
+
+def test_panels_of_a_reranked_list(images):
+    review = review_features(small_features(), rerank=dict(k1=3, k2=1), topk=4)
+    panel, = make_panels(review, review.reranked, [0], images)
+    assert sorted(entry.tracklet_id for entry in panel.entries) == sorted(GALLERY)
+    assert [entry.distance for entry in panel.entries] == \
+        review.reranked.lists.distance[0].tolist()
+
+
+def test_frames_that_are_unreadable_or_large(tmp_path):
+    (tmp_path / 'broken.jpg').write_bytes(b'x')
+    assert read_frame([str(tmp_path / 'broken.jpg')], 0) is None
+    assert read_frame([str(tmp_path / 'missing.jpg')], 0) is None
+    path = str(tmp_path / 'large.png')
+    cv2.imwrite(path, np.full((1000, 600, 3), 70, np.uint8))
+    frame = read_frame([path], 0)
+    assert frame.shape == (512, 307, 3)
+    assert (frame == 70).all()
+
+
+def test_find_queries(review):
+    assert find_queries(review, ['query/3/1/a', 'query/1/1/a']) == [2, 0]
+    with pytest.raises(ValueError, match="'../x' among the 3"):
+        find_queries(review, ['query/1/1/a', '../x'])
+
+
+def test_query_titles(review):
+    titles = query_titles(ExtremeQueries(np.arange(23), np.array([40, 41])))
+    assert [titles[k] for k in (0, 1, 2, 3, 10, 11, 12, 20, 21, 22)] == [
+        'Best', '2nd best', '3rd best', '4th best', '11th best', '12th best',
+        '13th best', '21st best', '22nd best', '23rd best']
+    assert (titles[40], titles[41]) == ('Worst', '2nd worst')
+    assert query_titles(extreme_queries(review.ranking.ranks, 5)) == {
+        1: 'Best', 0: 'Worst'}
+
+
+# -- masks -----------------------------------------------------------------------
+
+
+class Encoder:
+    """Stands in for a TrackletEncoder whose masks tell clip and frame."""
+
+    checkpoint = 'some.pth'
+    recipe = json.dumps(dict(pipeline=[
+        dict(type='SampleTrackletFrames', num_frames=4)]))
+
+    def __init__(self, layers=('plugins.a', 'plugins.b')):
+        self.layers, self.clips = layers, []
+
+    def encode(self, clip, return_masks):
+        assert return_masks
+        self.clips.append([int(path.split('/')[-1][0]) for path in clip])
+        values = torch.arange(4.)[None, :, None, None].expand(1, 4, 2, 1) / 10
+        return None, {name: ModuleMasks(values + number, None)
+                      for number, name in enumerate(self.layers)}
+
+
+PATHS = [f'{frame}.png' for frame in range(6)]
+
+
+@pytest.mark.parametrize(('index', 'clip', 'value'), [
+    (0, [0, 1, 2, 3], 1.), (3, [0, 1, 2, 3], 1.3), (4, [4, 5, 4, 5], 1.),
+    (5, [4, 5, 4, 5], 1.1)])
+def test_the_mask_is_that_of_the_frame_in_its_clip(index, clip, value):
+    encoder = Encoder()
+    masks = RankMasks(encoder)
+    np.testing.assert_allclose(masks.mask(PATHS, index), [[value], [value]])
+    assert encoder.clips == [clip]
+    assert masks.layer == 'plugins.b'
+
+
+def test_masks_of_another_layer():
+    np.testing.assert_allclose(RankMasks(Encoder(), 'a').mask(PATHS, 1), [[.1], [.1]])
+    with pytest.raises(ValueError, match='plugins.a, plugins.b'):
+        RankMasks(Encoder(), 'c').mask(PATHS, 0)
+    with pytest.raises(ValueError, match='some.pth'):
+        RankMasks(Encoder(())).mask(PATHS, 0)
+
+
+def test_masks_lie_over_the_images(review, images):
+    panel = make(review, images, 0, num_frames=2, read=RankMasks(Encoder(('a',))))
+    for image, frame, value in zip(panel.images, (0, 5), (0, .1)):
+        plain = np.empty_like(image)
+        plain[:] = (250 - 10 * frame, 0, 0)
+        np.testing.assert_array_equal(
+            image, overlay(plain, np.full((2, 1), value), alpha=.5))
+
+
+def test_masks_of_a_model_are_those_of_a_test(images, tmp_path):
+    """The clip of a shown frame gives the masks that the whole tracklet gives."""
+    config = reid_config(plugins=[dict(
+        cfg=dict(type='COSAM', num_frames=4, spatial_size=(2, 1)),
+        position='after_layer3')])
+    encoder = TrackletEncoder(write_checkpoint(tmp_path / 'm.pth', config))
+    paths = images.paths('query/1/1/a', 1, 1)
+    _, whole = encoder.encode(paths, return_masks=True)
+    (name, masks), = whole.items()
+    read = RankMasks(encoder, 'after_layer3')
+    for index in (0, 3, 5):
+        np.testing.assert_allclose(
+            read.mask(paths, index), masks.spatial[index // 4, index % 4], atol=1e-6)
+    assert read.layer == name
+
+
+# -- words -----------------------------------------------------------------------
 
 
 def plain(colour, height=64, width=32):
@@ -29,8 +217,32 @@ def entry(state, rank, image=None, name='g', camid=2, distance=1.):
 def panel(*entries, images=(None,), **changes):
     return RankPanel(**dict(
         dict(title='Best', tracklet_id='0001C1T0001', camid=1, images=images,
-             entries=entries, average_precision=.5, first_rank=2, num_true=1),
+             entries=entries, average_precision=.5, first_rank=2, num_matches=1),
         **changes))
+
+
+def test_words_of_a_heading():
+    assert panel_heading(panel()) == (
+        'Best: query 0001C1T0001, camera 1. AP 50.0 %, its positive match at rank 2')
+    assert panel_heading(panel(title='', camid=-1, num_matches=3)) == (
+        'query 0001C1T0001, camera unknown. AP 50.0 %, the first of 3 positive matches '
+        'at rank 2')
+    nothing = panel(num_matches=0, first_rank=0, average_precision=np.nan)
+    assert panel_heading(nothing).endswith('so no AP')
+
+
+def test_description_for_screen_readers():
+    text = describe_panel(panel(
+        entry(IGNORED, 0, name='a', camid=1, distance=.25),
+        entry(WRONG, 1, name='b', distance=2.5), entry(RIGHT, 2, name='c', camid=-1)))
+    assert text.endswith(
+        ' no rank not counted: a, camera 1, distance 0.2500; '
+        'rank 1 wrong: b, camera 2, distance 2.500; '
+        'rank 2 right: c, camera unknown, distance 1.000.')
+    assert list(LEGEND) == [RIGHT, WRONG, IGNORED]
+
+
+# -- drawing ---------------------------------------------------------------------
 
 
 def cells(image):
@@ -40,7 +252,7 @@ def cells(image):
     return edges.reshape(-1, 2)
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def image():
     return draw_rank_panels([panel(
         entry(IGNORED, 0, plain((10, 20, 30))), entry(WRONG, 1, plain((40, 50, 60))),
@@ -48,39 +260,31 @@ def image():
         images=[plain((1, 2, 3)), plain((4, 5, 6))])], is_alone=False)
 
 
-def test_frames_tell_the_state(image):
-    found = cells(image)
-    assert len(found) == 5
-    assert len(set((found[:, 1] - found[:, 0]).tolist())) == 1
-    for (left, right), state in zip(found[2:], (IGNORED, WRONG, RIGHT)):
+def test_cells_contain_their_images_and_show_the_state(image):
+    edges = cells(image)
+    assert len(edges) == 5
+    assert len(set((edges[:, 1] - edges[:, 0]).tolist())) == 1
+    for (left, right), state in zip(edges[2:], (IGNORED, WRONG, RIGHT)):
         for x in (left, left + 4, right - 5, right - 1):
             assert tuple(image[150, x]) == COLOURS[state]
     assert len(set(COLOURS.values())) == 3
-
-
-def test_pictures_are_inside(image):
-    for (left, right), colour in zip(cells(image), (
+    for (left, right), colour in zip(edges, (
             (1, 2, 3), (4, 5, 6), (10, 20, 30), (40, 50, 60), (70, 80, 90))):
         assert tuple(image[150, (left + right) // 2]) == colour
         assert tuple(image[150, left + 6]) == colour  # 1 to 2, as the cell: no band
 
 
 def test_marks_differ_without_colour(image):
-    shapes = []
-    for left, _ in cells(image)[2:]:
-        badge = image[16:38, left:left + 22]
-        assert tuple(badge[0, 10]) != WHITE
-        shapes.append((badge > 190).all(axis=2))
-    assert all(shape.any() for shape in shapes)
-    dash, cross, tick = shapes
+    badges = [image[16:38, left:left + 22] for left, _ in cells(image)[2:]]
+    dash, cross, tick = ((badge > 190).all(axis=2) for badge in badges)
     for a, b in ((dash, cross), (dash, tick), (cross, tick)):
         assert (a != b).mean() > .05
-    assert dash.any(axis=1).sum() <= 4 < dash.any(axis=0).sum()  # flat
+    assert 0 < dash.any(axis=1).sum() <= 4 < dash.any(axis=0).sum()  # flat
     assert cross.any(axis=1).sum() > 8
 
 
-def test_other_shapes_keep_theirs():
-    """A square among pictures of 1 to 2: bands above and below, nothing stretched."""
+def test_other_aspects_are_kept():
+    """A square among images of 1 to 2: bands above and below, nothing stretched."""
     image = draw_rank_panels([panel(
         entry(RIGHT, 1, plain((9, 9, 9))), entry(WRONG, 2, plain((50, 60, 70), 30, 30)),
         images=[plain((9, 9, 9))])], is_alone=False)
@@ -90,7 +294,6 @@ def test_other_shapes_keep_theirs():
 
 
 def test_missing_image_is_said():
-    """A cell keeps its frame and mark, and holds words in place of a picture."""
     image = draw_rank_panels([panel(entry(RIGHT, 1))], is_alone=False)
     left, right = cells(image)[1]
     assert tuple(image[100, left]) == COLOURS[RIGHT]
@@ -100,9 +303,8 @@ def test_missing_image_is_said():
 
 @pytest.mark.parametrize('is_alone', [True, False])
 def test_rows_have_one_height(is_alone):
-    one, three = (draw_rank_panels(n * [panel(entry(RIGHT, 1))], is_alone=is_alone)
-                  for n in (1, 3))
-    two = draw_rank_panels(2 * [panel(entry(RIGHT, 1))], is_alone=is_alone)
+    one, two, three = (draw_rank_panels(n * [panel(entry(RIGHT, 1))], is_alone=is_alone)
+                       for n in (1, 2, 3))
     assert one.shape[1] == two.shape[1]
     assert three.shape[0] - two.shape[0] == two.shape[0] - one.shape[0]
 
@@ -116,48 +318,19 @@ def test_rows_of_fewer_frames_stay_aligned():
     assert columns[rows < middle].min() == columns[rows > middle].min()
 
 
-def test_legend_stands_below_all_rows():
-    """However narrow the sheet would be without it."""
-    image = draw_rank_panels([panel(entry(RIGHT, 1, plain(5)))])
-    below = image[-60:]
+def test_legend_stands_below_all_rows_however_narrow():
+    below = draw_rank_panels([panel(entry(RIGHT, 1, plain(5)))])[-60:]
     for colour in COLOURS.values():
         assert (below == colour).all(axis=2).sum() > 200
 
 
-def test_anything_may_be_a_name():
-    """Markup, maths, line ends, no end: all of it is text in one line."""
+def test_any_name_is_text_in_one_line():
     names = ['<script>$x$', 'a\nb\tc', 'Ж中', 'x' * 500, '']
     shapes = {draw_rank_panels([panel(entry(WRONG, 1, name=name), tracklet_id=name)],
                                title=name or 't').shape for name in names}
     assert len(shapes) == 1
 
 
-def test_words_of_a_heading():
-    assert panel_heading(panel()) == (
-        'Best: query 0001C1T0001, camera 1. AP 50.0 %, the right one at rank 2')
-    assert panel_heading(panel(title='', camid=-1, num_true=3)) == (
-        'query 0001C1T0001, camera unknown. AP 50.0 %, the first of 3 right ones at '
-        'rank 2')
-    nothing = panel(num_true=0, first_rank=0, average_precision=np.nan)
-    assert panel_heading(nothing).endswith('. Nothing right in the gallery, so no AP')
-
-
-def test_words_for_those_who_do_not_see():
-    text = describe_panel(panel(
-        entry(IGNORED, 0, name='a', camid=1, distance=.25),
-        entry(WRONG, 1, name='b', distance=2.5), entry(RIGHT, 2, name='c', camid=-1)))
-    assert text.endswith(
-        ' no rank not counted: a, camera 1, distance 0.2500; '
-        'rank 1 wrong: b, camera 2, distance 2.500; '
-        'rank 2 right: c, camera unknown, distance 1.000.')
-
-
-def test_the_legend_says_each_state():
-    assert list(rank_panels.LEGEND) == [RIGHT, WRONG, IGNORED]
-    assert [words.split(':')[0] for words in rank_panels.LEGEND.values()] == [
-        'right', 'wrong', 'not counted']
-
-
-def test_nothing_to_draw():
-    with pytest.raises(ValueError, match='There is no query to draw'):
+def test_no_panel_is_refused():
+    with pytest.raises(ValueError, match='query'):
         draw_rank_panels([])

@@ -1,4 +1,4 @@
-"""Reading what mmengine logged, also when runs were broken off and resumed."""
+"""Logs of mmengine, also of runs that were interrupted and resumed."""
 import math
 import os
 
@@ -10,7 +10,6 @@ from cosam_mm.visualization.training_log import (
     Best,
     find_runs,
     group_runs,
-    is_lower_better,
     read_training_log,
 )
 from tests.training_logs import epochs, train_line, val_line, write_log
@@ -145,66 +144,51 @@ def test_truncated_last_line(tmp_path):
                      end='')
     log = read(tmp_path)
     assert len(log.train) == 6
-    assert log.problems == (f'{path}, line 9: it is cut off',)
+    problem, = log.problems
+    assert problem.startswith(f'{path}, line 9: ')
+    assert 'cut off' in problem
 
 
-@pytest.mark.parametrize(('line', 'problem'), [
-    ('no JSON', "'no JSON' is no JSON"),
-    ('{"lr": 0.1, "lo', '\'{"lr": 0.1, "lo\' is no JSON'),
-    ('[1, 2]', "'[1, 2]' is no record of a training: it has no step"),
-    ('{"loss": 1}', '\'{"loss": 1}\' is no record of a training: it has no step'),
-    ('{"step": -1}', '\'{"step": -1}\' is no record of a training: it has no step'),
-    ('{"step": true}', '\'{"step": true}\' is no record'),
-    ('{"epoch": "a", "step": 1}', 'has an epoch or iter that is no whole number'),
-    ('{"step": 1e400}', 'it has no step'),
-    ('[' * 100_000, 'is no JSON'),
-    ('{"a": "' + 'x' * 500 + '"}', 'x\' is no record'),
+@pytest.mark.parametrize(('line', 'word'), [
+    ('no JSON', 'JSON'),
+    ('{"lr": 0.1, "lo', 'JSON'), ('[1, 2]', 'step'), ('{"loss": 1}', 'step'),
+    ('{"step": -1}', 'step'), ('{"step": true}', 'step'),
+    ('{"epoch": "a", "step": 1}', 'epoch'), ('{"step": 1e400}', 'step'),
+    ('[' * 100_000, 'JSON'), ('{"a": "' + 'x' * 500 + '"}', 'step')
 ])
-def test_foreign_lines_are_named_and_the_rest_is_kept(tmp_path, line, problem):
+def test_foreign_lines_are_named_and_the_rest_is_kept(tmp_path, line, word):
     lines = epochs(1, 2)
     path = write_log(tmp_path, '20260101_000000', [*lines[:2], line, '', *lines[2:]])
     log = read(tmp_path)
     assert len(log.train) == 6
     found, = log.problems
     assert found.startswith(f'{path}, line 3: ')
-    assert problem in found
+    assert word in found
     assert len(found) < len(str(path)) + 200
 
 
-def test_values_that_are_no_numbers(tmp_path):
+def test_values_bytes_and_files_that_cannot_be_read(tmp_path):
     line = train_line(1, 10, loss=None, flag=True, text='a', many=[1], big=10**400)
-    write_log(tmp_path, '20260101_000000', [line])
-    values = read(tmp_path).train[0].values
+    path = write_log(tmp_path, '20260101_000000', [line])
+    path.write_bytes(b'\xff\xfe\x00\n' + path.read_bytes())
+    log = read_training_log([tmp_path / 'gone.json', path], 'run')
+    values = log.train[0].values
     assert set(values) == {'lr', 'data_time', 'loss', 'time', 'big'}
     assert math.isnan(values['loss'])
     assert math.isnan(values['big'])
-
-
-def test_bytes_that_are_no_text(tmp_path):
-    path = write_log(tmp_path, '20260101_000000', epochs(1, 1))
-    path.write_bytes(b'\xff\xfe\x00\n' + path.read_bytes())
-    log = read(tmp_path)
-    assert len(log.train) == 3
-    assert 'line 1: ' in log.problems[0]
-
-
-def test_file_that_is_gone(tmp_path):
-    path = write_log(tmp_path, '20260101_000000', epochs(1, 1))
-    log = read_training_log([tmp_path / 'gone.json', path], 'run')
-    assert len(log.train) == 3
-    assert log.problems == (
-        f'{tmp_path / "gone.json"} cannot be read: No such file or directory',)
+    gone, undecodable = log.problems
+    assert 'gone.json' in gone
+    assert 'line 1: ' in undecodable
 
 
 def test_validation_alone_is_no_training(tmp_path):
     path = write_log(tmp_path, '20260102_000000', [val_line(0, 0.9)])
-    with pytest.raises(ValueError, match=r'run: there is no line of a training in '
-                       r'.*scalars\.json \(.*validations without a training'):
+    with pytest.raises(ValueError, match='run: .*validations without a training'):
         read_training_log([path], 'run')
     write_log(tmp_path, '20260101_000000', epochs(1, 2))
     log = read(tmp_path)
     assert [record.values['acc/top1'] for record in log.val] == [0.01, 0.02]
-    assert log.problems == (f'{path}: validations without a training are left out',)
+    assert [str(path) in problem for problem in log.problems] == [True]
 
 
 def test_lost_lines_before_a_validation(tmp_path):
@@ -214,11 +198,11 @@ def test_lost_lines_before_a_validation(tmp_path):
 
 
 def test_nothing_to_read():
-    with pytest.raises(ValueError, match='run: there is no line of a training in no '):
+    with pytest.raises(ValueError, match='run'):
         read_training_log([], 'run')
 
 
-# -- figures -------------------------------------------------------------------------
+# -- metrics -------------------------------------------------------------------------
 
 
 def test_best(tmp_path):
@@ -231,7 +215,7 @@ def test_best(tmp_path):
     assert log.best('acc/top1') == Best(0.7, log.val[1])
     assert log.best('acc/cross_entropy') == Best(1.0, log.val[1])
     assert log.best('loss') is None
-    with pytest.raises(ValueError, match="logs no 'top1'; it logs lr, data_time, loss"):
+    with pytest.raises(ValueError, match="'top1'.*lr"):
         log.curve('top1', True)
 
 
@@ -248,13 +232,6 @@ def test_main_metric_first_and_no_counts(tmp_path):
 def test_no_time_logged(tmp_path):
     write_log(tmp_path, '20260101_000000', ['{"iter": 3, "step": 3}'])
     assert math.isnan(read(tmp_path).seconds)
-
-
-@pytest.mark.parametrize(('key', 'expected'), [
-    ('loss', True), ('acc/cross_entropy', True), ('error', True), ('acc/top1', False),
-    ('reid/rerank_mAP', False)])
-def test_direction(key, expected):
-    assert is_lower_better(key) is expected
 
 
 # -- finding -------------------------------------------------------------------------
@@ -278,8 +255,7 @@ def test_runs_of_a_folder(tmp_path):
 
 
 def test_nothing_found(tmp_path):
-    with pytest.raises(FileNotFoundError, match='There is no folder or log file .*no'):
+    with pytest.raises(FileNotFoundError, match='no'):
         find_runs(tmp_path / 'no')
-    with pytest.raises(ValueError, match=r'No scalars\.json lies below .*: name the '
-                       r'work dir of a training\. .*LocalVisBackend'):
+    with pytest.raises(ValueError, match=r'scalars\.json'):
         find_runs(tmp_path)

@@ -1,14 +1,14 @@
-"""What a model of actions takes for what: tables and pictures of a score file.
+"""Tables and plots of a score file: confusion, class accuracy, hardest clips.
 
     python tools/test.py CONFIG CHECKPOINT --dump scores.npz
     python tools/visualizations/analyze_results.py scores.npz --config CONFIG
 
-draws the confusion matrix, the accuracy of each class and frames of the clips that are
+plots the confusion matrix, the accuracy of each class and frames of the clips that are
 confused, hardest and nearly right. With a second score file of the same clips
 
     python tools/visualizations/analyze_results.py plain.npz --compare cosam.npz
 
-the two models are compared clip by clip, too.
+also compares the two models clip by clip.
 """
 import argparse
 import os
@@ -17,31 +17,22 @@ from pathlib import Path
 from mmengine.config import Config
 
 import cosam_mm  # noqa: F401
-from cosam_mm.utils.cli import one_line_errors
-from cosam_mm.visualization.action_clips import dataset_of_test, find_clips
-from cosam_mm.visualization.action_pictures import (
-    changed_samples,
-    comparison_figures,
-    p_value_text,
-    read_strips,
-    result_figures,
-    sample_groups,
-)
-from cosam_mm.visualization.action_review import (
+from cosam_mm.utils.cli import one_line_errors, positive_int
+from cosam_mm.visualization.action_results import (
     compare_results,
     find_class_names,
     read_results,
 )
-from cosam_mm.visualization.frame_strips import strips_figure
-from cosam_mm.visualization.style import figure_png
-
-
-def positive(text):
-    """Reads a whole number of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'must be 1 or more, got {number}')
-    return number
+from cosam_mm.visualization.confusion_plots import comparison_plots, result_plots
+from cosam_mm.visualization.sample_clips import (
+    changed_samples,
+    dataset_of_test,
+    find_clips,
+    plot_strips,
+    read_strips,
+    sample_groups,
+)
+from cosam_mm.visualization.style import save_figure
 
 
 def parse_args():
@@ -62,9 +53,9 @@ def parse_args():
                         'clips)')
     parser.add_argument('--checkpoint', help='checkpoint that names its classes')
     parser.add_argument('--out', metavar='DIR',
-                        help='folder for the pictures (default: <SCORES>_analysis '
+                        help='folder for the plots (default: <SCORES>_analysis '
                         'beside SCORES.npz)')
-    parser.add_argument('--topk', type=positive, default=10, metavar='N',
+    parser.add_argument('--topk', type=positive_int, default=10, metavar='N',
                         help='pairs and clips to list and to show (default: 10)')
     return parser.parse_args()
 
@@ -90,17 +81,17 @@ def print_table(title, header, rows):
             for cell, width, is_number in zip(row, widths, numeric)).rstrip())
 
 
-def print_figures(results):
-    figures = '  '.join(f'{name} {value:.4f}'
-                        for name, value in results.figures().items())
+def print_metrics(results):
+    metrics = '  '.join(f'{name} {value:.4f}'
+                        for name, value in results.metrics().items())
     print(f'{results.path}: {len(results.label)} clips of {results.num_classes} '
-          f'classes\n  {figures}')
+          f'classes\n  {metrics}')
     if results.unreadable:
         print(f'  {len(results.unreadable)} clips could not be read and are left out')
 
 
 def print_results(results, names, topk):
-    print_figures(results)
+    print_metrics(results)
     print_table(
         'Most confused pairs', ['true', 'taken for', 'clips', 'share'],
         [[names[pair.true], names[pair.predicted], len(pair.rows),
@@ -117,11 +108,11 @@ def print_results(results, names, topk):
 def print_comparison(comparison, names, topk):
     outcome, label = comparison.outcome, comparison.first.label
     print()
-    print_figures(comparison.second)
+    print_metrics(comparison.second)
     print_table('Clip by clip', ['', 'second right', 'second wrong'], [
         ['first right', len(outcome.both), len(outcome.only_first)],
         ['first wrong', len(outcome.only_second), len(outcome.neither)]])
-    print(p_value_text(comparison))
+    print(comparison.describe_p_value())
     won, lost = comparison.class_gain
     clips = comparison.first.class_accuracy.num_clips
     order = sorted((k for k in range(len(names)) if won[k] + lost[k]),
@@ -142,29 +133,27 @@ def name_of(label, names):
     return names[label] if label >= 0 else '(none)'
 
 
-# -- pictures --------------------------------------------------------------------
+# -- plots -----------------------------------------------------------------------
 
 
 def write(path, figure):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(figure_png(figure))
+    save_figure(figure, path)
     print(f'  {path}')
 
 
 def write_samples(out, group, results, clips):
-    """One picture of a group's clips; says which are left out."""
+    """Plot the clips of a group; say which are left out."""
     strips = read_strips(results, [clip.row for clip in group.clips], clips)
     for problem in strips.problems:
         print(f'  left out: {problem}')
     shown = [clip for clip in group.clips if clip.row in strips.images]
     if shown:
-        write(out / f'{group.key}.png', strips_figure(
-            [strips.images[clip.row] for clip in shown],
-            [clip.caption for clip in shown], group.title))
+        write(out / f'{group.key}.png', plot_strips(
+            [strips.images[clip.row] for clip in shown], shown, group.title))
 
 
 def analyze(args):
-    """Read, print and draw.
+    """Read, print and plot.
 
     Raises:
         FileNotFoundError: A file or folder that was named is missing.
@@ -178,18 +167,18 @@ def analyze(args):
     names = find_class_names(results, args.classes, data_root, dataset,
                              args.checkpoint)
     print_results(results, names, args.topk)
-    figures = result_figures(results, names)
+    plots = result_plots(results, names)
     groups = [(group, results) for group in sample_groups(results, names, args.topk)]
     if args.compare:
         comparison = compare_results(results, read_results(args.compare))
         print_comparison(comparison, names, args.topk)
-        figures += comparison_figures(comparison, names, args.scores, args.compare)
+        plots += comparison_plots(comparison, names, args.scores, args.compare)
         changed = changed_samples(comparison, names, args.topk)
         groups += [(changed, comparison.first)] if changed else []
     out = Path(args.out or f'{os.path.splitext(args.scores)[0]}_analysis')
-    print('\nPictures')
-    for drawn in figures:
-        write(out / f'{drawn.key}.png', drawn.figure)
+    print('\nPlots')
+    for plot in plots:
+        write(out / f'{plot.key}.png', plot.figure)
     if data_root is None:
         print('  no frames of clips: give --data-root, or --config with one')
         return

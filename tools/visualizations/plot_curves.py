@@ -1,8 +1,8 @@
-"""Draw the curves of trainings, several in one plot.
+"""Plot the curves of training runs, several in one plot.
 
-Loss, learning rate, figures of the validations with the best marked, time of an
-iteration and memory, from the scalars.json that mmengine writes. A training that was
-resumed is one curve.
+Shows loss, learning rate, validation metrics with the best one marked, time of an
+iteration and memory, from the scalars.json that mmengine writes. A resumed run is one
+curve.
 
 Examples:
     python tools/visualizations/plot_curves.py work_dirs/resnext14_cosam_bert_demo
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import cosam_mm  # noqa: F401
 from cosam_mm.utils.cli import one_line_errors
-from cosam_mm.visualization.curves import draw_curves, save_figure
 from cosam_mm.visualization.report.run_sections import duration
-from cosam_mm.visualization.training_curves import training_curves
+from cosam_mm.visualization.style import save_figure
+from cosam_mm.visualization.training_curves import plot_curves, training_curves
 from cosam_mm.visualization.training_log import find_runs, read_training_log
 
 SUFFIXES = ('.png', '.svg', '.pdf')
@@ -39,7 +39,7 @@ def parse_args():
                         'epochs, or in iterations where a training counts no epochs; 0 '
                         'draws what was logged (default: 1%% of the longest training)')
     parser.add_argument('--out', type=Path, default=Path('curves.png'),
-                        help=f'picture to write: {", ".join(SUFFIXES)} (default: '
+                        help=f'plot to write: {", ".join(SUFFIXES)} (default: '
                         '%(default)s)')
     args = parser.parse_args()
     if args.out.suffix.lower() not in SUFFIXES:
@@ -95,11 +95,11 @@ def main():
     args = parse_args()
     with one_line_errors():
         logs = read_logs(args)
-        figure = draw_curves(*training_curves(logs, args.keys, args.smooth))
+        figure = plot_curves(*training_curves(logs, args.keys, args.smooth))
     save_figure(figure, args.out)
     print_problems(logs)
     print_table(logs)
-    print(f'picture: {args.out}')
+    print(f'plot: {args.out}')
 
 
 if __name__ == '__main__':

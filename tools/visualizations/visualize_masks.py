@@ -1,4 +1,4 @@
-"""What a model's COSAMs attend to, over a user's own videos and tracklets.
+"""Show what a model's COSAMs attend to in your own videos and tracklets.
 
     python tools/visualizations/visualize_masks.py CONFIG CHECKPOINT walk.mp4 frames/
 
@@ -17,18 +17,10 @@ from pathlib import Path
 from mmengine.config import Config
 
 import cosam_mm  # noqa: F401
-from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.cli import one_line_errors, positive_int
 from cosam_mm.utils.progress import progress_bar
-from cosam_mm.visualization.mask_files import FORMATS, output_names, write_pictures
+from cosam_mm.visualization.mask_files import FORMATS, output_names, write_masks
 from cosam_mm.visualization.mask_overlay import RANGES
-
-
-def whole(text):
-    """Reads a whole number of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'must be 1 or more, got {number}')
-    return number
 
 
 def parse_args():
@@ -56,9 +48,9 @@ def parse_args():
     parser.add_argument('--range', choices=RANGES, default='common',
                         help='common: one range of colours for all masks; layer: one '
                         'for each layer (default: common)')
-    parser.add_argument('--num-frames', type=whole, default=8, metavar='N',
-                        help='frames in the picture (default: 8)')
-    parser.add_argument('--max-frames', type=whole, default=64, metavar='N',
+    parser.add_argument('--num-frames', type=positive_int, default=8, metavar='N',
+                        help='frames in the image (default: 8)')
+    parser.add_argument('--max-frames', type=positive_int, default=64, metavar='N',
                         help='frames of a tracklet, or of a video whose frames are '
                         'single images to the model, to look at (default: 64)')
     parser.add_argument('--fps', type=float, metavar='F',
@@ -85,7 +77,7 @@ def main():
         names = output_names(args.inputs)
         written = []
         for path, name in zip(progress_bar(args.inputs, 'masks', 'input'), names):
-            written += write_pictures(
+            written += write_masks(
                 recorder.record(path), Path(args.out), name, args.format,
                 wanted=args.layers, columns=args.num_frames, fps=args.fps,
                 ranges=args.range, alpha=args.alpha)

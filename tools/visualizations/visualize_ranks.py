@@ -1,4 +1,4 @@
-"""Queries with the gallery tracklets that a model finds most alike, as pictures.
+"""Show queries beside the gallery tracklets that a model finds most similar.
 
     python tools/test.py CONFIG CHECKPOINT --dump features.npz
     python tools/visualizations/visualize_ranks.py features.npz --config CONFIG
@@ -20,34 +20,27 @@ from cosam_mm.apis.tracklet_encoder import (
 from cosam_mm.evaluation.functional.ranked_lists import extreme_queries, separation
 from cosam_mm.evaluation.functional.retrieval import retrieval_metrics
 from cosam_mm.evaluation.reid_features import load_features
-from cosam_mm.utils.cli import one_line_errors
-from cosam_mm.visualization.rank_panel_making import (
+from cosam_mm.utils.cli import one_line_errors, positive_int
+from cosam_mm.visualization.rank_panels import (
     RankMasks,
+    draw_rank_panels,
     find_queries,
+    find_tracklet_images,
     make_panels,
-    place_titles,
+    panel_heading,
+    query_titles,
     read_frame,
 )
-from cosam_mm.visualization.rank_panels import draw_rank_panels, panel_heading
-from cosam_mm.visualization.reid_figures import (
+from cosam_mm.visualization.reid_plots import (
     describe_separation,
-    draw_cmc,
-    draw_distances,
+    plot_cmc,
+    plot_distances,
+    review_features,
 )
-from cosam_mm.visualization.reid_review import review_features
 from cosam_mm.visualization.report.work_dir_collection import collect_work_dir
 from cosam_mm.visualization.style import encode_image, figure_png
-from cosam_mm.visualization.tracklet_images import find_tracklet_images
 
 MAX_RANK = 20  # of the CMC curve
-
-
-def positive(text):
-    """Reads a whole number of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'must be 1 or more, got {number}')
-    return number
 
 
 def parse_args():
@@ -62,11 +55,11 @@ def parse_args():
                         help="folder of the data set (default: the config's)")
     parser.add_argument('--query', nargs='+', metavar='ID',
                         help='tracklets to show instead of the best and worst queries')
-    parser.add_argument('--num', type=positive, default=5, metavar='N',
+    parser.add_argument('--num', type=positive_int, default=5, metavar='N',
                         help='best and worst queries to show, of each (default: 5)')
-    parser.add_argument('--topk', type=positive, default=10, metavar='K',
+    parser.add_argument('--topk', type=positive_int, default=10, metavar='K',
                         help='gallery tracklets of a query to show (default: 10)')
-    parser.add_argument('--frames', type=positive, default=1, metavar='N',
+    parser.add_argument('--frames', type=positive_int, default=1, metavar='N',
                         help='frames of a query to show (default: 1)')
     parser.add_argument('--distance', choices=DISTANCES,
                         help="default: the config's, else euclidean")
@@ -79,7 +72,7 @@ def parse_args():
                         '(default: the last)')
     parser.add_argument('--device', help='where to compute masks (default: the GPU, if '
                         'there is one)')
-    parser.add_argument('--out', metavar='DIR', help='folder for the pictures '
+    parser.add_argument('--out', metavar='DIR', help='folder for the images '
                         '(default: <FEATURES>_ranks beside FEATURES.npz)')
     args = parser.parse_args()
     if args.layer and not args.masks:
@@ -116,25 +109,25 @@ def main():
                    + '_ranks')
         queries = find_queries(review, args.query) if args.query else None
         out.mkdir(parents=True, exist_ok=True)
-        draw_curves(review, out)
+        plot_rankings(review, out)
         draw_panels(review, images, read, queries, args, out)
 
 
-def draw_curves(review, out):
+def plot_rankings(review, out):
     """CMC of all rankings, and pairs of the first."""
-    if not review.has_truth:
-        print('no query has a right tracklet in the gallery, so there is no CMC and '
+    if not review.has_positive_match:
+        print('no query has a positive match in the gallery, so there is no CMC and '
               'no AP: --query shows the lists of queries that you name')
         return
     longest = min(MAX_RANK, len(review.gallery))
-    write(out / 'cmc.png', figure_png(draw_cmc(
+    write(out / 'cmc.png', figure_png(plot_cmc(
         {name: retrieval_metrics(ranking.ranks, longest).cmc
          for name, ranking in review.rankings.items()})))
     pairs = review.ranking.pairs
     if pairs.different.any():
         found = separation(pairs)
         write(out / 'distances.png',
-              figure_png(draw_distances(pairs, found, review.distance)))
+              figure_png(plot_distances(pairs, found, review.distance)))
         print(describe_separation(found, review.distance))
 
 
@@ -142,7 +135,7 @@ def draw_panels(review, images, read, queries, args, out):
     """One picture of the chosen queries, or one of the best and one of the worst."""
     ranking = review.reranked or review.ranking
     extremes = extreme_queries(ranking.ranks, args.num)
-    titles = place_titles(extremes)
+    titles = query_titles(extremes)
     order = ', re-ranked' if review.reranked else ''
     groups = [('queries', 'Chosen queries', queries)] if queries is not None else [
         ('best', 'Best queries by average precision', extremes.best),

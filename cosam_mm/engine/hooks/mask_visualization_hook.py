@@ -101,14 +101,14 @@ class MaskVisualizationHook(Hook):
     def _panel(self, runner, data_batch: Any, record: MaskRecord, sample: int):
         """Frames and masks of a sample, (H, W, 3) uint8."""
         # These need packages that trainings without this hook do not.
-        from cosam_mm.visualization.mask_drawing import grid_picture, mask_layers
-        from cosam_mm.visualization.mask_inputs import batch_clip
+        from cosam_mm.visualization.mask_overlay import mask_grid, mask_layers
+        from cosam_mm.visualization.mask_recorder import batch_clip
 
         clip = batch_clip(bare_model(runner.model),
                           data_batch, record.masks(), sample)
         if not mask_layers(clip):
             raise ValueError('no COSAM of the model makes a spatial mask')
-        return grid_picture(clip, columns=self.columns, side=_SIDE)
+        return mask_grid(clip, columns=self.columns, side=_SIDE)
 
     def _say(self, runner, reason: str) -> None:
         if reason not in self._said:

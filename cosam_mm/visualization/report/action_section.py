@@ -4,25 +4,26 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Optional
 
-from cosam_mm.visualization.action_clips import (
-    ActionClips,
-    dataset_of_test,
-    find_clips,
-)
-from cosam_mm.visualization.action_pictures import (
-    SampleGroup,
-    changed_samples,
-    comparison_figures,
-    read_strips,
-    result_figures,
-    sample_groups,
-)
-from cosam_mm.visualization.action_review import (
+from cosam_mm.visualization.action_results import (
     ActionComparison,
     ActionResults,
     compare_results,
     find_class_names,
     read_results,
+)
+from cosam_mm.visualization.confusion_plots import (
+    Plot,
+    comparison_plots,
+    result_plots,
+)
+from cosam_mm.visualization.sample_clips import (
+    ClipSources,
+    SampleGroup,
+    changed_samples,
+    dataset_of_test,
+    find_clips,
+    read_strips,
+    sample_groups,
 )
 from cosam_mm.visualization.style import encode_image
 
@@ -58,7 +59,7 @@ def _blocks(found: WorkDir, num_samples: int, progress: bool) -> list[Block]:
     blocks.append(_facts(results, found))
     if len(tests) > 1:
         blocks.append(_table_of_tests(tests, found))
-    blocks += _plots(result_figures(results, names, titled=False))
+    blocks += _plots(result_plots(results, names, titled=False))
     blocks.append(_confused_pairs(results, names))
     show = partial(_gallery, clips=_find_clips(found, results, blocks),
                    progress=progress)
@@ -97,7 +98,7 @@ def _find_names(found: WorkDir, results: ActionResults, blocks: list[Block]
 
 
 def _find_clips(found: WorkDir, results: ActionResults, blocks: list[Block]
-                ) -> Optional[ActionClips]:
+                ) -> Optional[ClipSources]:
     try:
         if found.data_root is None:
             raise FileNotFoundError("The data set's folder does not exist.")
@@ -115,7 +116,7 @@ def _find_clips(found: WorkDir, results: ActionResults, blocks: list[Block]
 
 
 def _facts(results: ActionResults, found: WorkDir) -> Block:
-    metrics = results.figures()
+    metrics = results.metrics()
     return page.facts([
         *((f'top-{name[3:]} accuracy', f'{value:.2%}')
           for name, value in metrics.items() if name.startswith('top')),
@@ -131,7 +132,7 @@ def _facts(results: ActionResults, found: WorkDir) -> Block:
 def _table_of_tests(tests: Sequence[ActionResults], found: WorkDir) -> Block:
     rows = []
     for results in tests:
-        metrics = results.figures([1])
+        metrics = results.metrics([1])
         rows.append([found.relative(results.path), results.dataset or None,
                      results.split or None, len(results.label),
                      100 * metrics['top1'], 100 * metrics['mean1']])
@@ -140,8 +141,8 @@ def _table_of_tests(tests: Sequence[ActionResults], found: WorkDir) -> Block:
         rows, 'The newest first; what follows is about that one.', digits=2)
 
 
-def _plots(drawn: Sequence) -> list[Block]:
-    return [page.plot(one.title, one.figure, one.alt, one.caption) for one in drawn]
+def _plots(plots: Sequence[Plot]) -> list[Block]:
+    return [page.plot(one.title, one.figure, one.alt, one.caption) for one in plots]
 
 
 def _confused_pairs(results: ActionResults, names: Sequence[str]) -> Block:
@@ -154,7 +155,7 @@ def _confused_pairs(results: ActionResults, names: Sequence[str]) -> Block:
             for pair in pairs], digits=1)
 
 
-def _gallery(group: SampleGroup, results: ActionResults, clips: Optional[ActionClips],
+def _gallery(group: SampleGroup, results: ActionResults, clips: Optional[ClipSources],
              progress: bool) -> list[Block]:
     """Strips of a group's clips; nothing where no clip can be found."""
     if clips is None:
@@ -162,9 +163,8 @@ def _gallery(group: SampleGroup, results: ActionResults, clips: Optional[ActionC
     strips = read_strips(results, [clip.row for clip in group.clips], clips,
                          _STRIP_PIXELS, progress)
     images = [page.image(
-        clip.caption.heading,
-        encode_image(strips.images[clip.row], quality=_STRIP_QUALITY),
-        f'Frames of {clip.caption.clip}', f'{clip.caption.clip}: {clip.caption.text}')
+        clip.heading, encode_image(strips.images[clip.row], quality=_STRIP_QUALITY),
+        f'Frames of {clip.name}', f'{clip.name}: {clip.text}')
         for clip in group.clips if clip.row in strips.images]
     blocks = [page.gallery(images, group.title)] if images else []
     if strips.problems:
@@ -206,7 +206,7 @@ def _comparison(tests: Sequence[ActionResults], found: WorkDir, names: Sequence[
     return [
         page.text(f'Two models on the same clips. The first: {first}. The second, the '
                   f'newest: {second}.'),
-        *_plots(comparison_figures(comparison, names, first, second, False)),
+        *_plots(comparison_plots(comparison, names, first, second, False)),
         *(show(changed, comparison.first) if changed else ()),
         page.table('Clips that one model alone gets right', [
             'clip', 'true', 'first model', 'second model', 'the second has'], [

@@ -12,19 +12,18 @@ from cosam_mm.apis.model_loading import TrainedModel, scope_of, seed_of_training
 from cosam_mm.utils.config import config_of_checkpoint, set_data_root
 from cosam_mm.utils.io import unwrap_state_dict
 from cosam_mm.utils.progress import progress_bar
-from cosam_mm.visualization.clip_file import encode_mp4
-from cosam_mm.visualization.mask_clip import AFTER, BEFORE, ClipMasks, MaskedClip
-from cosam_mm.visualization.mask_drawing import (
-    channel_picture,
-    grid_picture,
+from cosam_mm.visualization.mask_files import playing_speed, plot_channel_masks
+from cosam_mm.visualization.mask_maps import AFTER, BEFORE, ClipMasks, MaskedClip
+from cosam_mm.visualization.mask_overlay import (
     layer_titles,
+    mask_grid,
     mask_layers,
-    video_pictures,
+    mask_video,
+    spread,
 )
-from cosam_mm.visualization.mask_files import playing_speed
-from cosam_mm.visualization.mask_overlay import spread
 from cosam_mm.visualization.mask_recorder import MaskRecorder, make_recorder
 from cosam_mm.visualization.style import encode_image
+from cosam_mm.visualization.video_writer import encode_video
 
 from . import page
 from .page import Block
@@ -143,7 +142,7 @@ def _images(clips: list[MaskedClip]) -> Iterator[Block]:
         yield page.missing('spatial masks', 'the COSAMs are built with_spatial=False')
     for clip in spatial:
         yield page.image(
-            clip.name, encode_image(grid_picture(clip), 'webp', 80),
+            clip.name, encode_image(mask_grid(clip), 'webp', 80),
             f'Frames of {clip.name} and the spatial masks over them. {_ranges(clip)}',
             'The colours mean the same in all rows; the bars say what. A frame has the '
             'mask of the step that it belongs to.')
@@ -156,14 +155,14 @@ def _images(clips: list[MaskedClip]) -> Iterator[Block]:
 def _ranges(clip: MaskedClip) -> str:
     return ' '.join(
         f'{layer.title}{f" {layer.state}" if layer.state else ""}: '
-        f'{layer.masks.min():.2f} to {layer.masks.max():.2f}.'
+        f'{layer.span}.'
         for layer in mask_layers(clip))
 
 
 def _play(clip: MaskedClip) -> Block:
-    frames = list(video_pictures(clip, side=176))
+    frames = list(mask_video(clip, side=176))
     for quality in _QUALITIES:
-        data = encode_mp4(frames, playing_speed(clip), quality)
+        data = encode_video(frames, 'mp4', playing_speed(clip), quality)
         if len(data) <= _MAX_CLIP_BYTES:
             break
     return page.clip(clip.name, data, f'Video of {clip.name}: the frame, and beside it '
@@ -176,7 +175,7 @@ def _channels(clips: list[MaskedClip]) -> Block:
     mean = replace(clips[0], name='', masks={
         state: {name: _mean([clip.masks[state][name] for clip in clips])
                 for name in layers} for state, layers in clips[0].masks.items()})
-    figure = channel_picture(mean)
+    figure = plot_channel_masks(mean)
     if figure is None:
         return page.missing('channel masks', 'the COSAMs are built with_channel=False')
     return page.plot(

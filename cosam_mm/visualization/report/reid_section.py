@@ -8,21 +8,23 @@ from cosam_mm.apis.tracklet_encoder import DISTANCES, configured_distance
 from cosam_mm.evaluation.functional.ranked_lists import extreme_queries, separation
 from cosam_mm.evaluation.functional.retrieval import RetrievalMetrics, retrieval_metrics
 from cosam_mm.evaluation.reid_features import load_features
-from cosam_mm.visualization.rank_panel_making import make_panels, place_titles
 from cosam_mm.visualization.rank_panels import (
     LEGEND,
     describe_panel,
     draw_rank_panels,
+    find_tracklet_images,
+    make_panels,
     panel_heading,
+    query_titles,
 )
-from cosam_mm.visualization.reid_figures import (
+from cosam_mm.visualization.reid_plots import (
+    ReIDReview,
     describe_separation,
-    draw_cmc,
-    draw_distances,
+    plot_cmc,
+    plot_distances,
+    review_features,
 )
-from cosam_mm.visualization.reid_review import ReIDReview, review_features
 from cosam_mm.visualization.style import encode_image
-from cosam_mm.visualization.tracklet_images import find_tracklet_images
 
 from . import page
 from .page import Block
@@ -75,7 +77,7 @@ def _review(found: WorkDir, features: dict, progress: bool,
 
 def _metrics(review: ReIDReview) -> list[Block]:
     facts = page.facts(_facts(review))
-    if not review.has_truth:
+    if not review.has_positive_match:
         return [facts, page.missing(
             'mAP, CMC and the distances of pairs',
             f'none of the {len(review.query):,} queries has a tracklet of the same '
@@ -120,7 +122,7 @@ def _cmc(metrics: dict[str, RetrievalMetrics]) -> Block:
         f'{name}: ' + ', '.join(f'R{k} {100 * one.cmc[k - 1]:.1f} %' for k in _RANKS)
         for name, one in metrics.items())
     return page.plot(
-        'CMC curve', draw_cmc({name: one.cmc for name, one in metrics.items()}, _RANKS),
+        'CMC curve', plot_cmc({name: one.cmc for name, one in metrics.items()}, _RANKS),
         f'Cumulative matching curve. {values}.',
         'Share of the queries with a positive match among their first k.')
 
@@ -132,7 +134,7 @@ def _distances(review: ReIDReview) -> Block:
     best = separation(pairs)
     words = describe_separation(best, review.distance)
     return page.plot(
-        'Distances of pairs', draw_distances(pairs, best, review.distance),
+        'Distances of pairs', plot_distances(pairs, best, review.distance),
         f'Histogram of the distances of pairs of one person and of two. {words}',
         f'{words} Pairs that do not count, of one person in one camera, are left out.')
 
@@ -143,7 +145,7 @@ def _distances(review: ReIDReview) -> Block:
 def _panels(review: ReIDReview, found: WorkDir, num_samples: int, progress: bool
             ) -> list[Block]:
     extremes = extreme_queries(review.ranking.ranks, num_samples)
-    titles = place_titles(extremes)
+    titles = query_titles(extremes)
     chosen = list(titles) or list(range(min(num_samples, len(review.query))))
     if not chosen:
         return []

@@ -16,8 +16,7 @@ from typing import Any
 import cosam_mm
 from cosam_mm.utils.io import sha256_of_file, unwrap_state_dict
 from cosam_mm.utils.messages import name_some
-from cosam_mm.visualization.curves import draw_curves
-from cosam_mm.visualization.training_curves import training_curves
+from cosam_mm.visualization.training_curves import plot_curves, training_curves
 from cosam_mm.visualization.training_log import (
     LogRecord,
     TrainingLog,
@@ -429,7 +428,7 @@ def duration(seconds: float) -> str:
 def _curves(logs: Sequence[TrainingLog]) -> list[Block]:
     panels, x_label, caption = training_curves(logs)
     return [page.gallery([
-        page.plot(panel.title, draw_curves([replace(panel, title='')], x_label),
+        page.plot(panel.title, plot_curves([replace(panel, title='')], x_label),
                    f'{panel.title} over {x_label}s: '
                    + ', '.join(curve.label for curve in panel.curves))
         for panel in panels], 'Curves'), page.text(caption)]

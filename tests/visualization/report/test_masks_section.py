@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from cosam_mm.apis.model_loading import untrained_model
 from cosam_mm.utils.config import set_data_root
-from cosam_mm.visualization.mask_drawing import grid_picture
+from cosam_mm.visualization.mask_overlay import mask_grid
 from cosam_mm.visualization.mask_recorder import make_recorder
 from tests.action_data import write_data_root
 from tests.report_content import decode, read_image, sections_of
@@ -82,7 +82,7 @@ def test_grid_is_that_of_the_tool(run, view):
     name, (alt, _, data) = next(iter(view.images.items()))
     clip = make_recorder(cfg, run / 'epoch_1.pth', with_before=True).record(
         run / 'data' / 'videos' / f'{name}.avi')
-    expected = grid_picture(dataclasses.replace(clip, name=name)).astype(float)
+    expected = mask_grid(dataclasses.replace(clip, name=name)).astype(float)
     shown, kind = read_image(data)
     assert kind == 'WEBP'
     assert shown.shape == expected.shape
@@ -105,7 +105,7 @@ def test_clips_play_all_frames(view):
 
 
 def test_queries_of_tracklets(tmp_path):
-    from tests.reid_pictures_data import write_tracklets
+    from tests.ranking_data import write_tracklets
 
     config = Config.fromfile(CONFIGS / 'reid/resnet14_cosam45_tp_demo.py')
     data = write_tracklets(tmp_path / 'data')

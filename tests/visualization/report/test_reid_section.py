@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cosam_mm.evaluation.metrics.reid_metric import evaluate_features, save_features
-from tests.reid_pictures_data import small_config, small_features, write_tracklets
+from tests.ranking_data import small_config, small_features, write_tracklets
 from tests.report_content import read_image, sections_of
 
 TITLE = 'Person re-identification'
@@ -41,8 +41,8 @@ def test_whole_section(section):
                          '3 queries, from f.npz.')
     assert list(view.images) == [
         'CMC curve', 'Distances of pairs',
-        'Best: query query/2/1/a, camera 1. AP 100.0 %, the right one at rank 1',
-        'Worst: query query/1/1/a, camera 1. AP 50.0 %, the right one at rank 2']
+        'Best: query query/2/1/a, camera 1. AP 100.0 %, its positive match at rank 1',
+        'Worst: query query/1/1/a, camera 1. AP 50.0 %, its positive match at rank 2']
     assert view.tables['All queries'] == [
         ['query/1/1/a', '1', '50.0', '2', '1'], ['query/2/1/a', '1', '100.0', '1', '1'],
         ['query/3/1/a', '1', DASH, DASH, '0']]

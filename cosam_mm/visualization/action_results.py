@@ -1,4 +1,4 @@
-"""What score files say of a test, ready to be printed and drawn."""
+"""Results of an action recognition test, read from a score file."""
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,17 +36,17 @@ PathLike = Union[str, os.PathLike]
 
 @dataclass(frozen=True, eq=False)
 class ActionResults:
-    """The readable clips of a test, N of K classes.
+    """The readable clips of a test: N clips, K classes.
 
     Attributes:
         path: The score file.
-        dataset: Name of the data set, '' where unknown.
-        split: Number of the official split, 0 where unknown.
+        dataset: Name of the data set; '' if unknown.
+        split: Number of the official split; 0 if unknown.
         score_type: 'logit' or 'prob'.
         sample_id: (N,) names.
         label: (N,) true classes.
         score: (N, K).
-        unreadable: Names of clips that could not be read and are in no figure.
+        unreadable: Names of unreadable clips, which no metric counts.
     """
     path: str
     dataset: str
@@ -79,7 +79,7 @@ class ActionResults:
 
     @cached_property
     def loss(self) -> np.ndarray:
-        """(N,) -log of the true class's probability, NaN like these."""
+        """(N,) cross-entropy, NaN for clips whose scores are not finite."""
         return true_class_losses(self.score, self.label, self.score_type)
 
     @cached_property
@@ -92,8 +92,8 @@ class ActionResults:
         """Right clips of each class."""
         return class_accuracy(self.label, self.predicted, self.num_classes)
 
-    def figures(self, ks: Sequence[int] = (1, 3)) -> dict[str, float]:
-        """'top1', ... (those below the number of classes), 'mean1', 'cross_entropy'."""
+    def metrics(self, ks: Sequence[int] = (1, 3)) -> dict[str, float]:
+        """'top1', ... (for k below the number of classes), 'mean1', 'cross_entropy'."""
         ks = [k for k in ks if k == 1 or k < self.num_classes]
         shares = top_k_accuracy(self.score, self.label, ks)
         return {**{f'top{k}': share for k, share in shares.items()},
@@ -101,32 +101,30 @@ class ActionResults:
                 'cross_entropy': float(self.loss.mean())}
 
     def pairs(self, topk: int) -> list[ConfusedPair]:
-        """The most confused pairs, of each the most certain mistakes first."""
-        pairs = most_confused_pairs(self.label, self.predicted, topk)
+        """The most confused pairs, each with its most confident mistakes first."""
+        confidence = np.nan_to_num(self.probability.max(axis=1))
         return [pair._replace(rows=tuple(sorted(
-            pair.rows, key=lambda row: -self._certainty(row)))) for pair in pairs]
+            pair.rows, key=lambda row: -confidence[row])))
+            for pair in most_confused_pairs(self.label, self.predicted, topk)]
 
     def hardest(self, topk: int) -> np.ndarray:
-        """Rows of the clips whose true class is given least."""
+        """Rows of the clips with the lowest probability of the true class."""
         return hardest_clips(self.loss, topk)
 
     def nearest(self, topk: int) -> np.ndarray:
-        """Rows of the wrong clips that were nearly right."""
+        """Rows of the wrong clips with the highest probability of the true class."""
         return near_misses(self.loss, self.is_right, topk)
 
     def own_probability(self, row: int) -> float:
-        """That of the true class."""
+        """Probability of the true class."""
         return float(self.probability[row, self.label[row]])
 
-    def _certainty(self, row: int) -> float:
-        return float(np.nan_to_num(self.probability[row, self.predicted[row]]))
-
     def predicted_probability(self, row: int) -> float:
-        """That of the predicted class, NaN where there is none."""
+        """Probability of the predicted class, NaN if there is none."""
         return float(self.probability[row].max())
 
     def verdict(self, row: int, names: Sequence[str]) -> str:
-        """'run (80.0%)': the prediction."""
+        """The prediction: 'run (80.0%)'."""
         if not np.isfinite(self.loss[row]):
             return 'none (its scores are not finite)'
         return (f'{names[self.predicted[row]]} '
@@ -157,8 +155,8 @@ def read_results(path: PathLike) -> ActionResults:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no score file, its labels do not fit, or no clip of it could
-            be read.
+        ValueError: It is no score file, its labels do not fit, or it holds no readable
+            clip.
     """
     path = os.fspath(path)
     scores = load_scores(path)
@@ -184,24 +182,24 @@ def find_class_names(results: ActionResults, classes: Optional[PathLike] = None,
                      data_root: Optional[PathLike] = None,
                      dataset: Optional[Mapping] = None,
                      checkpoint: Optional[PathLike] = None) -> tuple[str, ...]:
-    """The names of the classes, from the first that knows them.
+    """Names of the classes, from the first source that has them.
 
     Args:
         results: Whose classes to name.
-        classes: File with one name a line.
+        classes: File with one name per line.
         data_root: Folder with ``<data set>_classes.txt``.
         dataset: Settings of a config's data set, with ``metainfo.classes``.
-        checkpoint: Trained on a data set that names its classes.
+        checkpoint: Trained on a data set with class names.
 
     Returns:
-        K names. Where nothing of these tells, a class is called like the folder that
-        its clips, and no other class's, lie in, and 'class 7' where there is none.
+        K names. Without a source, a class is named after the folder that holds its
+        clips and no others, or 'class 7' if there is no such folder.
 
     Raises:
-        FileNotFoundError: ``classes`` or ``checkpoint`` is given and not there.
-        ValueError: There are more or fewer names than classes, or a file is damaged.
+        FileNotFoundError: ``classes`` or ``checkpoint`` is given and does not exist.
+        ValueError: The number of names is not K, or a file is damaged.
     """
-    names = _told_names(results, classes, data_root, dataset or {}, checkpoint)
+    names = _given_names(results, classes, data_root, dataset or {}, checkpoint)
     if names is None:
         return _folder_names(results)
     if len(names) != results.num_classes:
@@ -210,9 +208,9 @@ def find_class_names(results: ActionResults, classes: Optional[PathLike] = None,
     return tuple(map(str, names))
 
 
-def _told_names(results: ActionResults, classes: Optional[PathLike],
-                data_root: Optional[PathLike], dataset: Mapping,
-                checkpoint: Optional[PathLike]) -> Optional[Sequence[str]]:
+def _given_names(results: ActionResults, classes: Optional[PathLike],
+                 data_root: Optional[PathLike], dataset: Mapping,
+                 checkpoint: Optional[PathLike]) -> Optional[Sequence[str]]:
     if classes is not None:
         if not os.path.isfile(classes):
             raise FileNotFoundError(f'There is no class file {os.fspath(classes)}.')
@@ -222,15 +220,15 @@ def _told_names(results: ActionResults, classes: Optional[PathLike],
     # A name with a separator would lead out of the data root.
     if data_root and name == os.path.basename(name) and os.path.isfile(listed):
         return read_class_names(listed, results.num_classes)
-    known = _within(dataset, 'metainfo', 'classes')
-    if known is None and checkpoint is not None:
-        known = _within(read_checkpoint(os.fspath(checkpoint)), 'meta', 'dataset_meta',
+    names = _nested(dataset, 'metainfo', 'classes')
+    if names is None and checkpoint is not None:
+        names = _nested(read_checkpoint(os.fspath(checkpoint)), 'meta', 'dataset_meta',
                         'classes')
-    return known
+    return names
 
 
-def _within(content: Any, *keys: str) -> Any:
-    """What stands in mappings inside of one another, None where one is none."""
+def _nested(content: Any, *keys: str) -> Any:
+    """A value inside nested mappings; None if a level is no mapping."""
     for key in keys:
         content = content.get(key) if isinstance(content, Mapping) else None
     return content
@@ -256,8 +254,8 @@ class ActionComparison:
 
     Attributes:
         first: Results of the first model.
-        second: Those of the second: the same clips in the same order.
-        outcome: Which clips either gets right.
+        second: Results of the second: the same clips in the same order.
+        outcome: Which clips each model gets right.
     """
     first: ActionResults
     second: ActionResults
@@ -269,14 +267,22 @@ class ActionComparison:
         return self.outcome.class_gain(self.first.label, self.first.num_classes)
 
     def changed(self) -> list[tuple[int, bool]]:
-        """Rows that one model alone gets right, and whether the second does.
+        """Rows that one model alone gets right, and whether it is the second.
 
-        Those won come first, the surest of either kind first.
+        Clips won come first, the most confident ones first among won and lost.
         """
-        def surest(rows: np.ndarray, side: ActionResults) -> list[int]:
+        def sort(rows: np.ndarray, side: ActionResults) -> list[int]:
             return sorted(rows.tolist(), key=lambda row: -side.own_probability(row))
-        return [*((row, True) for row in surest(self.outcome.only_second, self.second)),
-                *((row, False) for row in surest(self.outcome.only_first, self.first))]
+        return [*((row, True) for row in sort(self.outcome.only_second, self.second)),
+                *((row, False) for row in sort(self.outcome.only_first, self.first))]
+
+    def describe_p_value(self) -> str:
+        """Say how likely chance alone makes such a difference."""
+        num_second = len(self.outcome.only_second)
+        return (f'Of the {len(self.outcome.only_first) + num_second} clips that one '
+                f'model alone gets right, the second has {num_second}; chance alone is '
+                f'as uneven with p = {self.outcome.p_value:.2g} '
+                "(McNemar's exact test; other training runs may differ by more).")
 
 
 def compare_results(first: ActionResults, second: ActionResults) -> ActionComparison:
