@@ -19,7 +19,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from torch.utils.data import DataLoader, Dataset
 
 from cosam_mm.datasets.image_files import list_images
-from cosam_mm.evaluation.functional.distance import cosine_distance, euclidean_distance
+from cosam_mm.evaluation.functional.distance import pairwise_distances
 from cosam_mm.layers.mask_recording import ModuleMasks, record_masks, split_masks
 from cosam_mm.models.reid import VideoReID
 from cosam_mm.structures.tracklet import UNKNOWN_CAMERA
@@ -38,7 +38,6 @@ from .video_input import describe, image_files, is_path, read_frames
 __all__ = ['DISTANCES', 'TrackletEncoder', 'configured_distance']
 
 DISTANCES = ('euclidean', 'cosine')
-_FUNCTIONS = dict(euclidean=euclidean_distance, cosine=cosine_distance)
 
 Masks = dict[str, ModuleMasks]
 
@@ -322,7 +321,7 @@ class TrackletEncoder:
         if metric not in DISTANCES:
             raise ValueError(f'metric must be one of {DISTANCES}, got {metric!r}.')
         a, b = np.asarray(a), np.asarray(b)
-        found = _FUNCTIONS[metric](np.atleast_2d(a), np.atleast_2d(b))
+        found = pairwise_distances(np.atleast_2d(a), np.atleast_2d(b), metric)
         found = found.reshape(a.shape[:-1] + b.shape[:-1])
         return float(found) if found.ndim == 0 else found
 

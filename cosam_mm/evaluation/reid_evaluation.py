@@ -14,13 +14,14 @@ from typing import Optional, Union
 
 import numpy as np
 
+from cosam_mm.utils.messages import name_some
 from cosam_mm.utils.progress import progress_bar
 
 from .functional.distance import distance_blocks
 from .functional.reranking import check_rerank_options, rerank_blocks
 from .functional.retrieval import QueryRanks, rank_distances, retrieval_metrics
 from .reid_attributes import Attributes, carriers
-from .reid_features import SUBSETS, TEXTS, complete_features, name_some
+from .reid_features import SUBSETS, TEXTS, complete_features
 
 __all__ = ['PreparedRanking', 'ReIDResult', 'check_options', 'evaluate_features',
            'prepare_ranking']
@@ -84,7 +85,7 @@ def _split_subsets(features: dict) -> tuple[np.ndarray, np.ndarray]:
         bad = features['tracklet_id'][is_bad & readable]
         if len(bad):
             raise ValueError(f'{len(bad)} tracklets have {what}. They are '
-                             f'{name_some(bad)}.')
+                             f'{name_some(map(repr, bad.tolist()))}.')
     return tuple(rows)
 
 

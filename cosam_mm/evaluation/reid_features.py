@@ -13,11 +13,12 @@ dataset, protocol, split, clip_sampling
                strings, optional: '' where unknown
 =============  ======================================================================
 """
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from cosam_mm.utils.io import read_arrays, write_arrays
+from cosam_mm.utils.messages import name_some
 
 __all__ = [
     'ARRAYS',
@@ -25,7 +26,6 @@ __all__ = [
     'TEXTS',
     'complete_features',
     'load_features',
-    'name_some',
     'save_features',
 ]
 
@@ -33,18 +33,6 @@ SUBSETS = ('query', 'gallery')
 ARRAYS = dict(feature='f', pid='iu', camid='iu', subset='U', tracklet_id='U',
               unreadable='b')
 TEXTS = ('dataset', 'protocol', 'split', 'clip_sampling')
-_MAX_NAMED = 5
-
-
-def name_some(names: Sequence[str]) -> str:
-    """The first few of many names, for a message.
-
-    >>> name_some(['a', 'b'])
-    "'a', 'b'"
-    """
-    rest = len(names) - _MAX_NAMED
-    named = ', '.join(repr(str(name)) for name in names[:_MAX_NAMED])
-    return f'{named} and {rest} more' if rest > 0 else named
 
 
 def _typed(features: Mapping) -> dict:
@@ -88,7 +76,7 @@ def complete_features(features: Mapping) -> dict:
     other = sorted(set(out['subset'].tolist()).difference(SUBSETS))
     if other:
         raise ValueError(
-            f"'subset' must be one of {SUBSETS}, got {name_some(other)}.")
+            f"'subset' must be one of {SUBSETS}, got {name_some(map(repr, other))}.")
     return out
 
 

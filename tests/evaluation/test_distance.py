@@ -5,17 +5,12 @@ import torch
 
 from cosam_mm.evaluation.functional.distance import (
     DISTANCES,
-    cosine_distance,
     distance_blocks,
-    euclidean_distance,
     feature_array,
     pair_distances,
-    squared_euclidean_distance,
+    pairwise_distances,
 )
 from tests.reference.naive_retrieval import naive_distances
-
-FUNCTIONS = dict(euclidean=euclidean_distance, cosine=cosine_distance,
-                 squared_euclidean=squared_euclidean_distance)
 
 
 @pytest.fixture
@@ -30,17 +25,17 @@ class TestAllDistances:
         (np.float64, 1e-13), (np.float32, 1e-6), (np.float16, 1e-6)])
     def test_equals_sum_over_coordinates(self, rng, distance, dtype, tolerance):
         q, g = (rng.normal(size=(n, 17)).astype(dtype) for n in (5, 9))
-        found = FUNCTIONS[distance](q, g)
+        found = pairwise_distances(q, g, distance)
         assert found.dtype == (np.float64 if dtype == np.float64 else np.float32)
         expected = naive_distances(q, g, distance)
         np.testing.assert_allclose(found, expected, rtol=tolerance)
         tensors = torch.from_numpy(q).requires_grad_(), torch.from_numpy(g)
-        np.testing.assert_array_equal(FUNCTIONS[distance](*tensors), found)
+        np.testing.assert_array_equal(pairwise_distances(*tensors, distance), found)
 
     def test_equal_vectors_have_distance_zero(self, rng, distance):
         # A large common offset, as features after a ReLU have it.
         x = (rng.normal(size=(40, 2048)) + 30).astype(np.float32)
-        found = FUNCTIONS[distance](x, x)
+        found = pairwise_distances(x, x, distance)
         assert (np.diag(found) == 0).all()
         assert (found[~np.eye(40, dtype=bool)] > 0).all()
 
@@ -51,20 +46,20 @@ class TestAllDistances:
         expected = naive_distances(q, g, distance)
         for dtype in (np.float32, np.float64):
             np.testing.assert_allclose(
-                FUNCTIONS[distance](q.astype(dtype), g.astype(dtype)), expected,
-                rtol=2e-3)
+                pairwise_distances(q.astype(dtype), g.astype(dtype), distance),
+                expected, rtol=2e-3)
 
     @pytest.mark.parametrize('scale', [1e-12, 1e12])
     def test_scale(self, rng, distance, scale):
         q, g = (rng.normal(size=(n, 4)).astype(np.float32) for n in (3, 5))
         power = dict(euclidean=1, squared_euclidean=2, cosine=0)[distance]
         np.testing.assert_allclose(
-            FUNCTIONS[distance](q * np.float32(scale), g * np.float32(scale)),
-            FUNCTIONS[distance](q, g) * scale**power, rtol=1e-5)
+            pairwise_distances(q * np.float32(scale), g * np.float32(scale), distance),
+            pairwise_distances(q, g, distance) * scale**power, rtol=1e-5)
 
     def test_blocks_are_the_rows(self, rng, distance):
         q, g = rng.normal(size=(11, 3)), rng.normal(size=(7, 3))
-        whole = FUNCTIONS[distance](q, g)
+        whole = pairwise_distances(q, g, distance)
         for size, max_block_bytes in ((1, 1), (3, 3 * 7 * 8), (11, 2**20)):
             blocks = list(distance_blocks(q, g, distance, max_block_bytes))
             assert [rows.start for rows, _ in blocks] == list(range(0, 11, size))
@@ -75,7 +70,7 @@ class TestAllDistances:
     def test_many_gallery_columns(self, rng, distance):
         # More columns than one product takes at a time.
         q, g = rng.normal(size=(70, 900)), rng.normal(size=(2500, 900))
-        found = FUNCTIONS[distance](q, g)
+        found = pairwise_distances(q, g, distance)
         for row, column in ((0, 0), (69, 2499), (13, 2330), (5, 1165)):
             expected = naive_distances(q[[row]], g[[column]], distance)
             assert found[row, column] == pytest.approx(expected[0][0], rel=1e-12)
@@ -83,7 +78,7 @@ class TestAllDistances:
     def test_rounding_never_gives_less_than_zero(self, rng, distance):
         x = np.repeat(rng.normal(size=(3, 257)) * 1e3, 50, axis=0)
         x *= 1 + 1e-15 * rng.normal(size=(150, 1))
-        found = FUNCTIONS[distance](x, x)
+        found = pairwise_distances(x, x, distance)
         assert found.min() == 0
         numbers = np.divmod(np.arange(150**2), 150)
         pairs = pair_distances(x, x, *numbers, distance).reshape(150, 150)
@@ -100,7 +95,8 @@ class TestAllDistances:
         assert pair_distances(q, g, [], [], distance).shape == (0,)
 
     def test_empty_gallery_is_an_empty_matrix(self, distance):
-        assert FUNCTIONS[distance](np.ones((2, 3)), np.ones((0, 3))).shape == (2, 0)
+        assert pairwise_distances(
+            np.ones((2, 3)), np.ones((0, 3)), distance).shape == (2, 0)
         blocks = list(distance_blocks(np.ones((2, 3)), np.ones((0, 3)), distance))
         assert [block.shape for _, block in blocks] == [(2, 0)]
 
@@ -117,7 +113,7 @@ class TestAllDistances:
     ])
     def test_bad_features(self, distance, q, g, word):
         with pytest.raises(ValueError, match=word):
-            FUNCTIONS[distance](q, g)
+            pairwise_distances(q, g, distance)
         with pytest.raises(ValueError, match=word):
             distance_blocks(q, g, distance)  # before anything is iterated
 
@@ -133,22 +129,22 @@ def test_type_of_a_feature_array(dtype, expected):
 
 
 def test_type_of_a_distance():
-    assert euclidean_distance([[0, 0]], [[3, 4]]).tolist() == [[5.]]
+    assert pairwise_distances([[0, 0]], [[3, 4]]).tolist() == [[5.]]
     single, double = np.ones((1, 2), np.float32), np.ones((1, 2))
-    assert euclidean_distance(single, double).dtype == np.float64
+    assert pairwise_distances(single, double).dtype == np.float64
 
 
 def test_squares_that_overflow():
     x = np.array([[1e25, 0.], [0., 1.]], np.float32)
     with pytest.raises(ValueError, match='float32'):
-        squared_euclidean_distance(x, x)
-    assert euclidean_distance(x, x)[0, 1] == np.float32(1e25)
+        pairwise_distances(x, x, 'squared_euclidean')
+    assert pairwise_distances(x, x)[0, 1] == np.float32(1e25)
 
 
 def test_cosine_of_special_vectors():
     x = np.array([[1., 1.], [2., 2.], [-3., -3.], [0., 0.]])
     np.testing.assert_array_equal(
-        cosine_distance(x, x),
+        pairwise_distances(x, x, 'cosine'),
         [[0, 0, 2, 1], [0, 0, 2, 1], [2, 2, 0, 1], [1, 1, 1, 1]])
 
 

@@ -9,10 +9,15 @@ import torch
 
 from cosam_mm.evaluation.functional import neighbours, reranking
 from cosam_mm.evaluation.functional.distance import distance_blocks
-from cosam_mm.evaluation.functional.reranking import rerank_blocks, rerank_distance
+from cosam_mm.evaluation.functional.reranking import rerank_blocks
 from cosam_mm.evaluation.functional.retrieval import rank_distances, retrieval_metrics
 from projects.attention_study.measurement import peak_extra_bytes
 from tests.reference.naive_retrieval import naive_rerank
+
+
+def rerank_distance(*arguments, **options):
+    """The whole matrix (Q, G)."""
+    return np.concatenate([block for _, block in rerank_blocks(*arguments, **options)])
 
 
 def clustered(seed, num_query, num_gallery, length=5, num_pids=6, spread=.4):

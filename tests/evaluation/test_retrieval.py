@@ -178,8 +178,8 @@ class TestDefinitions:
 class TestMistakes:
 
     @pytest.mark.parametrize(('ids', 'word'), [
-        (([], [1], [], [1]), 'q_pids is empty'),
-        (([1], [], [1], []), 'g_pids is empty'),
+        (([], [1], [], [1]), 'q_pids'),
+        (([1], [], [1], []), 'g_pids'),
         (([1], [1], [1, 2], [1]), 'q_camids has 2'),
         (([1], [1], [1], [1, 2]), 'g_camids has 2'),
         (([1.5], [1], [1], [1]), 'float64'), (([1], [[1]], [1], [1]), r'\(1, 1\)'),

@@ -98,15 +98,15 @@ class TestAlignById:
 
     @pytest.mark.parametrize(('ids', 'labels', 'message'), [
         ([], None, 'no stream came'),
-        ([['a', 'b'], ['a']], None, r"Stream 1 lacks 1 clip\(s\) of stream 0: 'b'"),
-        ([['a'], ['a', 'c']], None, r"Stream 1 has 1 clip\(s\).*lacks: 'c'"),
-        ([['a'], ['a', 'a']], None, "Stream 1 names the same clip twice: 'a'"),
+        ([['a', 'b'], ['a']], None, "1 lacks .* stream 0: 'b'"),
+        ([['a'], ['a', 'c']], None, "0 lacks .* stream 1: 'c'"),
+        ([['a'], ['a', 'a']], None, "twice: 'a'"),
         ([list('abcdefgh'), ['a']], None,
          "lacks 7 .*'b', 'c', 'd', 'e', 'f' and 2 more"),
         ([['a', 'b'], ['b', 'a']], [[0, 1], [0, 1]],
-         r"disagree on the label of 2 clip\(s\): 'a', 'b' \(label 0 against 1\)"),
-        ([['a'], ['a']], [[0]], '2 streams came with 1 label arrays'),
-        ([['a'], ['a']], [[0], [0, 0]], 'Stream 1 has 1 clip names and labels'),
+         "label.* 2 .*: 'a', 'b'"),
+        ([['a'], ['a']], [[0]], '1 label arrays'),
+        ([['a'], ['a']], [[0], [0, 0]], '1 clip names'),
     ])
     def test_bad_input(self, ids, labels, message):
         with pytest.raises(ValueError, match=message):

@@ -21,12 +21,10 @@ from cosam_mm.utils.messages import name_some
 
 __all__ = [
     'DISTANCES',
-    'cosine_distance',
     'distance_blocks',
-    'euclidean_distance',
     'feature_array',
     'pair_distances',
-    'squared_euclidean_distance',
+    'pairwise_distances',
 ]
 
 Features = Union[np.ndarray, torch.Tensor]
@@ -207,21 +205,16 @@ def distance_blocks(q_features: Features, g_features: Features,
             for rows in slices(len(q.values), min(step, _MAX_BLOCK_ROWS)))
 
 
-def _whole(q_features: Features, g_features: Features, distance: str) -> np.ndarray:
-    q, g, dtype = check_pair(q_features, g_features, distance)
-    out = np.empty((len(q.values), len(g.values)), dtype)
-    for rows in slices(len(q.values), 256):
-        out[rows] = row_distances(q, g, rows, distance, dtype)
-    return out
-
-
-def squared_euclidean_distance(q_features: Features,
-                               g_features: Features) -> np.ndarray:
-    """Squared Euclidean distances |q - g|^2 of all pairs.
+def pairwise_distances(q_features: Features, g_features: Features,
+                       distance: str = 'euclidean') -> np.ndarray:
+    """Distances of all pairs of a query and a gallery entry.
 
     Args:
         q_features: (Q, D).
         g_features: (G, D).
+        distance: 'euclidean', |q - g|; 'squared_euclidean', |q - g|^2; or 'cosine', 1
+            minus the cosine of the angle, in [0, 2]. Features need not be normalised;
+            a zero vector is at right angles to all: its cosine distances are 1.
 
     Returns:
         (Q, G), never below 0; exactly 0 for equal vectors.
@@ -230,51 +223,13 @@ def squared_euclidean_distance(q_features: Features,
         ValueError: As for :func:`distance_blocks`.
 
     Example:
-        >>> squared_euclidean_distance([[0., 0.]], [[3., 4.], [0., 0.]])
-        array([[25.,  0.]])
-    """
-    return _whole(q_features, g_features, 'squared_euclidean')
-
-
-def euclidean_distance(q_features: Features, g_features: Features) -> np.ndarray:
-    """Euclidean distances |q - g| of all pairs: the root has been taken.
-
-    Args:
-        q_features: (Q, D).
-        g_features: (G, D).
-
-    Returns:
-        (Q, G), never below 0; exactly 0 for equal vectors.
-
-    Raises:
-        ValueError: As for :func:`distance_blocks`.
-
-    Example:
-        >>> euclidean_distance([[0., 0.]], [[3., 4.], [0., 0.]])
+        >>> pairwise_distances([[0., 0.]], [[3., 4.], [0., 0.]])
         array([[5., 0.]])
+        >>> pairwise_distances([[2., 0.]], [[1., 0.], [0., 5.], [0., 0.]], 'cosine')
+        array([[0., 1., 1.]])
     """
-    return _whole(q_features, g_features, 'euclidean')
-
-
-def cosine_distance(q_features: Features, g_features: Features) -> np.ndarray:
-    """1 minus the cosine of the angle, for all pairs.
-
-    Args:
-        q_features: (Q, D). They need not be normalised.
-        g_features: (G, D).
-
-    Returns:
-        (Q, G) in [0, 2]; exactly 0 for vectors of one direction. A zero vector has
-        none: its distance to every vector is 1, as if at right angles.
-
-    Raises:
-        ValueError: As for :func:`distance_blocks`.
-
-    Example:
-        >>> cosine_distance([[2., 0.]], [[1., 0.], [0., 5.], [-1., 0.], [0., 0.]])
-        array([[0., 1., 2., 1.]])
-    """
-    return _whole(q_features, g_features, 'cosine')
+    blocks = [block for _, block in distance_blocks(q_features, g_features, distance)]
+    return np.concatenate(blocks) if blocks else np.empty((0, len(g_features)))
 
 
 def pair_distances(q_features: Union[Features, Rows], g_features: Union[Features, Rows],
@@ -308,7 +263,7 @@ def pair_distances(q_features: Union[Features, Rows], g_features: Union[Features
     product = np.empty(len(q_index))
     for part in slices(len(product), _PAIR_BYTES // (8 * q.values.shape[1])):
         product[part] = np.einsum(
-            'pd,pd->p', q.values[q_index[part]], g.values[g_index[part]],
-            dtype=np.float64, casting='safe')
+            'pd,pd->p', q.values[q_index[part]].astype(np.float64),
+            g.values[g_index[part]].astype(np.float64))
     return _from_products(product, q.squared_norm[q_index], g.squared_norm[g_index],
                           distance)

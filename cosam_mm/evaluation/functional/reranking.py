@@ -28,7 +28,7 @@ from .neighbours import nearest
 if TYPE_CHECKING:
     from scipy.sparse import csc_matrix, csr_matrix
 
-__all__ = ['check_rerank_options', 'rerank_blocks', 'rerank_distance']
+__all__ = ['check_rerank_options', 'rerank_blocks']
 
 Report = Callable[[int], object]
 
@@ -216,31 +216,3 @@ def _reranked(items: np.ndarray, originals: Iterator[tuple[slice, np.ndarray]],
                 encoded[first:first + len(part)], gallery)
             report(len(part))
         yield rows, block
-
-
-def rerank_distance(q_features: Features, g_features: Features, k1: int = 20,
-                    k2: int = 6, lambda_value: float = 0.3,
-                    distance: str = 'squared_euclidean') -> np.ndarray:
-    """Re-ranked distances as a whole matrix; see :func:`rerank_blocks`.
-
-    Args:
-        q_features: (Q, D).
-        g_features: (G, D).
-        k1: Size of the neighbourhoods.
-        k2: Items averaged in the local query expansion.
-        lambda_value: Weight of the original distance.
-        distance: The original distance.
-
-    Returns:
-        (Q, G) in [0, 1].
-
-    Raises:
-        ValueError: As for :func:`rerank_blocks`.
-        ImportError: scipy is not installed.
-
-    Example:
-        >>> rerank_distance([[0.]], [[4.], [1.]], k1=1, k2=1, lambda_value=1.)
-        array([[1.    , 0.0625]])
-    """
-    blocks = rerank_blocks(q_features, g_features, k1, k2, lambda_value, distance)
-    return np.concatenate([block for _, block in blocks])

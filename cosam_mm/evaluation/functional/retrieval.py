@@ -94,15 +94,10 @@ def _check_ids(q_pids: Sequence[int], g_pids: Sequence[int], q_camids: Sequence[
                g_camids: Sequence[int]) -> _Ids:
     ids = _Ids(*map(np.asarray, (q_pids, g_pids, q_camids, g_camids)))
     for name, values in ids._asdict().items():
-        if values.ndim != 1:
-            raise ValueError(f'{name} has shape {values.shape}; expected one number '
-                             'for each tracklet.')
-        if not len(values):
+        if values.ndim != 1 or values.dtype.kind not in 'iu' or not len(values):
             raise ValueError(
-                f'{name} is empty: there is no '
-                f'{"query" if name[0] == "q" else "gallery"} tracklet to rank.')
-        if values.dtype.kind not in 'iu':
-            raise ValueError(f'{name} must hold integers, got {values.dtype}.')
+                f'{name} must hold an integer for each tracklet, and at least one, got '
+                f'{values.dtype} of shape {values.shape}.')
     for pids, camids in ((0, 2), (1, 3)):
         if len(ids[pids]) != len(ids[camids]):
             raise ValueError(

@@ -10,16 +10,9 @@ from typing import Optional
 
 import numpy as np
 
+from cosam_mm.utils.messages import name_some
+
 __all__ = ['align_by_id', 'class_probabilities', 'fuse_scores', 'top_k_accuracy']
-
-_MAX_NAMED = 5
-
-
-def _name_some(items: Sequence) -> str:
-    """The first few items in words, and how many were left out."""
-    named = ', '.join(repr(item) for item in items[:_MAX_NAMED])
-    rest = len(items) - _MAX_NAMED
-    return f'{named} and {rest} more' if rest > 0 else named
 
 
 def class_probabilities(score: np.ndarray) -> np.ndarray:
@@ -57,7 +50,7 @@ def _check_scores(scores: Sequence[np.ndarray]) -> None:
         if len(rows):
             raise ValueError(
                 f'Score array {i} is not finite in row(s) '
-                f'{_name_some(rows.tolist())}.')
+                f'{name_some(rows)}.')
 
 
 def _check_weights(weights: Optional[Sequence[float]], count: int) -> np.ndarray:
@@ -111,22 +104,18 @@ def _positions(ids: np.ndarray, stream: int) -> dict[str, int]:
         names, counts = np.unique(ids, return_counts=True)
         raise ValueError(
             f'Stream {stream} names the same clip twice: '
-            f'{_name_some(names[counts > 1].tolist())}.')
+            f'{name_some(map(repr, names[counts > 1].tolist()))}.')
     return positions
 
 
 def _order_like(reference: dict[str, int], positions: dict[str, int],
                 stream: int) -> np.ndarray:
-    missing = [name for name in reference if name not in positions]
-    if missing:
-        raise ValueError(
-            f'Stream {stream} lacks {len(missing)} clip(s) of stream 0: '
-            f'{_name_some(missing)}.')
-    extra = [name for name in positions if name not in reference]
-    if extra:
-        raise ValueError(
-            f'Stream {stream} has {len(extra)} clip(s) that stream 0 lacks: '
-            f'{_name_some(extra)}.')
+    for one, other, lacking, having in ((reference, positions, stream, 0),
+                                        (positions, reference, 0, stream)):
+        alone = [repr(name) for name in one if name not in other]
+        if alone:
+            raise ValueError(f'Stream {lacking} lacks {len(alone)} clip(s) of stream '
+                             f'{having}: {name_some(alone)}.')
     return np.array([positions[name] for name in reference], dtype=np.int64)
 
 
@@ -146,7 +135,7 @@ def _check_labels(sample_ids: list[np.ndarray], labels: Sequence,
             row = rows[0]
             raise ValueError(
                 f'Streams 0 and {stream} disagree on the label of {len(rows)} '
-                f'clip(s): {_name_some(sample_ids[0][rows].tolist())} (label '
+                f'clip(s): {name_some(map(repr, sample_ids[0][rows].tolist()))} (label '
                 f'{labels[0][row]} against {label[orders[stream]][row]}).')
 
 

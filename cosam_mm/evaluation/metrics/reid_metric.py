@@ -26,9 +26,9 @@ from cosam_mm.evaluation.reid_features import (
     ARRAYS,
     TEXTS,
     load_features,
-    name_some,
     save_features,
 )
+from cosam_mm.utils.messages import name_some
 
 __all__ = [
     'ReIDMetric',
@@ -162,7 +162,7 @@ class ReIDMetric(BaseMetric):
                 (self.result.unreadable, 'tracklets cannot be read and are left out of '
                  'the metrics')):
             if names:
-                print_log(f'{len(names):,} {what}: {name_some(names)}.',
+                print_log(f'{len(names):,} {what}: {name_some(map(repr, names))}.',
                           logger='current', level=logging.WARNING)
         if self.result.num_queries_without_attributes:
             print_log(f'{self.result.num_queries_without_attributes:,} queries are not '
