@@ -66,10 +66,8 @@ def test_partner_is_lost(tmp_path, number, dist_cfg, work, reason):
             one.communicate()
     assert pair[0].returncode == 2, errors
     assert 'Traceback' not in errors
-    assert ('error: Process 0 of 2 (counted from 0) cannot reach another one, which '
-            'has ended or hangs: look for its message. Checkpoints are as they were, '
-            'and a training goes on from the newest one with --resume. torch says: '
-            in errors)
+    assert 'error: Process 0 of 2' in errors
+    assert '--resume' in errors
     assert reason in errors
 
 

@@ -1,4 +1,4 @@
-"""The guard in real runs of mmengine's Runner: train, save, resume, test."""
+"""The hook in real runs of mmengine's Runner: train, save, resume, test."""
 import logging
 from pathlib import Path
 
@@ -12,11 +12,8 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-from cosam_mm.apis.model_loading import describe_misfit
 from cosam_mm.engine.hooks import SplitLeakageHook
-from cosam_mm.engine.hooks.split_leakage_hook import (
-    trained_on_test_clips,
-)
+from cosam_mm.engine.hooks.split_leakage_hook import trained_on_test_clips
 
 
 class Clips(BaseDataset):
@@ -93,14 +90,14 @@ def make_runner(work_dir, model=None, train=None, test=None, force=False, epochs
     return Runner(
         model=model or Model(), work_dir=str(work_dir), custom_hooks=hooks,
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)),
-        experiment_name=f'guard {next(COUNTER)}', default_scope='mmengine',
+        experiment_name=f'leakage {next(COUNTER)}', default_scope='mmengine',
         cfg=dict(custom_hooks=hooks), **kwargs)
 
 
 @pytest.fixture(autouse=True)
 def _close_logs():
     yield
-    for name in [name for name in MMLogger._instance_dict if 'guard ' in name]:
+    for name in [name for name in MMLogger._instance_dict if 'leakage ' in name]:
         for handler in MMLogger._instance_dict.pop(name).handlers:
             handler.close()
 
@@ -139,11 +136,8 @@ class TestRealRuns:
 
     def test_other_split(self, checkpoint, tmp_path):
         runner = make_runner(tmp_path, test=meta(split=2), load_from=checkpoint)
-        with pytest.raises(
-                RuntimeError,
-                match=r'trained on split 1 of hmdb51 .* tested on split 2.*training '
-                      r'set of split 1 holds test clips of split 2.*--split 1.*'
-                      r'--force \(--cfg-options custom_hooks\.0\.force=True\)'):
+        with pytest.raises(RuntimeError, match=(
+                r'split 1 of hmdb51 .* split 2.*--split 1.*custom_hooks\.0\.force')):
             runner.test()
 
     def test_other_split_by_force(self, checkpoint, tmp_path):
@@ -151,8 +145,7 @@ class TestRealRuns:
             tmp_path, test=meta(split=2), load_from=checkpoint, force=True)
         assert runner.test() == {'count/num': 4}
         warnings = log_of(runner, logging.WARNING)
-        assert warnings.count('trained on split 1 of hmdb51') == 1
-        assert 'Going on, as forced' in warnings
+        assert warnings.count('split 1 of hmdb51') == 1
 
     def test_other_data_set(self, checkpoint, tmp_path):
         runner = make_runner(
@@ -170,27 +163,20 @@ class TestRealRuns:
         runner = make_runner(
             tmp_path, test=meta(classes=('wave', 'walk')), load_from=checkpoint)
         runner.test()
-        assert ("Label 1 is 'run' in the checkpoint and 'walk' in the test set"
-                in log_of(runner, logging.WARNING))
+        assert "Label 1 is 'run'" in log_of(runner, logging.WARNING)
 
     def test_other_number_of_classes(self, checkpoint, tmp_path):
         for force in (False, True):
             runner = make_runner(
                 tmp_path, Model(num_classes=7), test=meta(), load_from=checkpoint,
                 force=force)
-            with pytest.raises(
-                    RuntimeError,
-                    match=r'checkpoint has 4 classes, the config 7: set '
-                          r'model\.cls_head\.num_classes.*2 parameter\(s\) differ.*'
-                          r'cls_head\.fc_cls\.weight \(4, 5\), \(7, 5\)'):
+            with pytest.raises(RuntimeError, match=r'4 classes, the config 7'):
                 runner.test()
 
     def test_missing_parameters(self, checkpoint, tmp_path):
         runner = make_runner(
             tmp_path, Model(extra=True), test=meta(), load_from=checkpoint)
-        with pytest.raises(
-                RuntimeError, match=r'2 parameter\(s\) of the model are not in the '
-                                    r'checkpoint: neck\.weight'):
+        with pytest.raises(RuntimeError, match=r'neck\.weight'):
             runner.test()
 
     @pytest.mark.parametrize('wrapped', [True, False])
@@ -201,8 +187,7 @@ class TestRealRuns:
         torch.save(dict(state_dict=state) if wrapped else state, path)
         runner = make_runner(tmp_path, test=meta(), load_from=path)
         assert runner.test() == {'count/num': 4}
-        assert 'does not say which data it was trained on' in log_of(
-            runner, logging.INFO)
+        assert 'does not say' in log_of(runner, logging.INFO)
 
     def test_without_checkpoint(self, tmp_path):
         assert make_runner(tmp_path, test=meta()).test() == {'count/num': 4}
@@ -217,9 +202,7 @@ class TestRealRuns:
         runner = make_runner(
             tmp_path, Model(num_classes=7), train=meta(), load_from=checkpoint,
             resume=True, epochs=2)
-        with pytest.raises(
-                RuntimeError, match='has 4 classes, the config 7.*Resume with the '
-                                    'config of that training'):
+        with pytest.raises(RuntimeError, match='4 classes, the config 7.*[Rr]esume'):
             runner.train()
 
     def test_fine_tuning_and_its_test(self, checkpoint, tmp_path):
@@ -234,7 +217,7 @@ class TestRealRuns:
     def test_split_of_the_training_of_this_run(self, tmp_path):
         runner = make_runner(tmp_path, train=meta(split=3), test=meta(split=1))
         runner.train()
-        with pytest.raises(RuntimeError, match='trained on split 3 .* on split 1'):
+        with pytest.raises(RuntimeError, match='split 3 .* split 1'):
             runner.test()
 
     def test_what_was_trained_on_before_is_not_forgotten(self, checkpoint, tmp_path):
@@ -243,7 +226,7 @@ class TestRealRuns:
         runner = make_runner(
             tmp_path, test=meta(split=2),
             load_from=str(tmp_path / 'tune' / 'epoch_1.pth'))
-        with pytest.raises(RuntimeError, match='trained on split 1 of hmdb51'):
+        with pytest.raises(RuntimeError, match='split 1 of hmdb51'):
             runner.test()
 
     def test_average_of_weights(self, tmp_path):
@@ -265,28 +248,13 @@ class TestRealRuns:
             runner.test()
 
 
-class TestReasons:
-
-    def test_fits(self):
-        shapes = {'a.weight': (2, 3), 'b.num_batches_tracked': ()}
-        assert describe_misfit(shapes, shapes) is None
-        assert describe_misfit({'a.weight': (2, 3)}, shapes) is None
-        assert describe_misfit({**shapes, 'more': (1,)}, shapes) is None
-
-    def test_long_lists_are_cut(self):
-        wanted = {f'layer{k}': (k,) for k in range(9)}
-        message = describe_misfit({}, wanted)
-        assert '9 parameter(s) of the model' in message
-        assert 'and 4 more' in message
-        assert 'layer5' not in message
-
-    @pytest.mark.parametrize(('trained', 'tested'), [
-        ({}, {}),
-        (dict(split=1), dict(split=2)),
-        (dict(dataset='a', split=1), dict(dataset='b', split=2)),
-        (dict(dataset='a', split=1), dict(dataset='a')),
-        (dict(dataset='a'), dict(dataset='a', split=1)),
-        (dict(dataset='a', split=1), dict(dataset='a', split=1)),
-    ])
-    def test_no_leak(self, trained, tested):
-        assert trained_on_test_clips(trained, tested) is None
+@pytest.mark.parametrize(('trained', 'tested'), [
+    ({}, {}),
+    (dict(split=1), dict(split=2)),
+    (dict(dataset='a', split=1), dict(dataset='b', split=2)),
+    (dict(dataset='a', split=1), dict(dataset='a')),
+    (dict(dataset='a'), dict(dataset='a', split=1)),
+    (dict(dataset='a', split=1), dict(dataset='a', split=1)),
+])
+def test_no_leak(trained, tested):
+    assert trained_on_test_clips(trained, tested) is None
