@@ -12,12 +12,13 @@ from tests.hostile_files import (
     write_checkpoint,
     write_pickle,
 )
+from tests.tool_process import assert_refused
 
 SCORES = ('sample_id', 'score', 'label', 'unreadable', 'dataset', 'split', 'score_type')
 FEATURES = ('feature', 'pid', 'camid', 'is_query', 'is_gallery', 'tracklet_id')
 GALLERY = ('feature', 'tracklet_id', 'state', 'weights_sha256', 'recipe', 'checkpoint',
            'distance', 'num_waiting')
-ADVICE = 'does not hold weights alone: loading it would run exec, which is refused'
+ADVICE = 'would run exec'
 
 
 @pytest.fixture
@@ -29,15 +30,11 @@ def evil(tmp_path):
     return path, marker
 
 
-def assert_refused(done, marker, *words):
-    assert not marker.exists(), 'code of the file has run'
-    assert done.returncode == 2, done.stderr
-    assert 'Traceback' not in done.stderr
+def assert_harmless(done, marker, *words):
+    """The file is refused in one line, and its code has not run."""
+    assert not marker.exists()
     assert 'weights_only' not in done.stderr  # torch's advice to switch it off
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith('error: ')
-    for word in words:
-        assert word in last
+    assert_refused(done, *words)
 
 
 @pytest.mark.parametrize('how', ['resume', 'load_from', 'init_cfg', 'work dir'])
@@ -55,7 +52,7 @@ def test_train(nest, tiny_config, demo_root, tmp_path, evil, how):
                      f'model.backbone.init_cfg.checkpoint={path}']}[how]
     done = nest.run('tools/train.py', tiny_config, '--data-root', demo_root,
                     '--work-dir', work_dir, *options, cwd=tmp_path)
-    assert_refused(done, marker, str(path), ADVICE)
+    assert_harmless(done, marker, str(path), ADVICE)
     assert not list(work_dir.glob('epoch_1.pth'))
 
 
@@ -63,7 +60,7 @@ def test_test(nest, tiny_config, demo_root, tmp_path, evil):
     path, marker = evil
     done = nest.run('tools/test.py', tiny_config, path, '--data-root', demo_root,
                     cwd=tmp_path)
-    assert_refused(done, marker, str(path), ADVICE)
+    assert_harmless(done, marker, str(path), ADVICE)
 
 
 @pytest.mark.parametrize('command', [
@@ -77,7 +74,7 @@ def test_tools_of_a_checkpoint(nest, tiny_config, tmp_path, evil, command):
     path, marker = evil
     names = dict(EVIL=path, CONFIG=tiny_config)
     done = nest.run(*(names.get(word, word) for word in command), cwd=tmp_path)
-    assert_refused(done, marker, str(path), ADVICE)
+    assert_harmless(done, marker, str(path), ADVICE)
     assert sorted(tmp_path.iterdir()) == [path]
 
 
@@ -99,7 +96,7 @@ def test_tools_of_arrays(nest, tmp_path, command, names, kind):
         write_pickle(path, marker)
     done = nest.run(*(path if word == 'EVIL' else word for word in command),
                     cwd=tmp_path)
-    assert_refused(done, marker, str(path), 'allow_pickle=False' if kind == 'arrays'
+    assert_harmless(done, marker, str(path), 'allow_pickle=False' if kind == 'arrays'
                    else 'is not a')
 
 
