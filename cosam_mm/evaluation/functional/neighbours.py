@@ -170,13 +170,12 @@ def _first(index: np.ndarray, distances: np.ndarray, k: int
                  for values in (index, distances))
 
 
-def _sort_proposed(q: Rows, g: Rows, queries: np.ndarray, index: np.ndarray, k: int,
-                   distance: str, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest of the entries (b, w) proposed to queries (b,); -1 is none."""
+def _sort_proposed(q: Rows, g: Rows, index: np.ndarray, k: int, distance: str,
+                   dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest of the entries (Q, w) proposed to each query; -1 is none."""
     row, column = np.nonzero(index >= 0)
     distances = np.full(index.shape, np.inf, dtype)
-    distances[row, column] = pair_distances(q, g, queries[row], index[row, column],
-                                            distance)
+    distances[row, column] = pair_distances(q, g, row, index[row, column], distance)
     return _first(index, distances, k)
 
 
@@ -230,18 +229,15 @@ def nearest(q_features: Features, g_features: Features, k: int,
     g = q if g_features is q_features else g
     k, width = (min(count, len(g.values)) for count in (
         k, k + max(k // 2, _MIN_MARGIN)))
-    index, found = (np.empty((len(q.values), k), kind) for kind in (np.int64, dtype))
-    points, proposals = _Points(q, g, distance), _Proposals(len(index), width)
-    is_settled = np.ones(len(index), bool)
+    points, proposals = _Points(q, g, distance), _Proposals(len(q.values), width)
+    is_settled = np.ones(len(q.values), bool)
     for rows in _propose(points, q, g, proposals):
-        index[rows], found[rows] = _sort_proposed(
-            q, g, np.arange(rows.start, rows.stop), proposals.index[rows].numpy(), k,
-            distance, dtype)
         if width < len(g.values):
             is_settled[rows] = points.is_settled(
                 rows, proposals.closeness[rows].numpy(), k)
         if report is not None:
             report(rows.stop - rows.start)
+    index, found = _sort_proposed(q, g, proposals.index.numpy(), k, distance, dtype)
     unsettled = np.flatnonzero(~is_settled)
     for part in slices(len(unsettled), _EXACT_ROWS):
         index[unsettled[part]], found[unsettled[part]] = _sort_all(
@@ -282,5 +278,4 @@ def nearest_among(q_features: Features, g_features: Features,
             f'candidates has shape {candidates.shape}; {len(q.values)} queries need '
             f'({len(q.values)}, number of candidates).')
     candidates = np.maximum(candidates, -1)
-    return Neighbours(*_sort_proposed(q, g, np.arange(len(candidates)), candidates, k,
-                                      distance, dtype))
+    return Neighbours(*_sort_proposed(q, g, candidates, k, distance, dtype))
