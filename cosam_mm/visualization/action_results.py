@@ -1,7 +1,7 @@
 """Results of an action recognition test, read from a score file."""
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, Optional, Union
@@ -145,9 +145,8 @@ class ActionResults:
 
     def take(self, rows: np.ndarray) -> 'ActionResults':
         """Some of the clips, in the order of the rows."""
-        return ActionResults(
-            self.path, self.dataset, self.split, self.score_type,
-            self.sample_id[rows], self.label[rows], self.score[rows], self.unreadable)
+        return replace(self, sample_id=self.sample_id[rows], label=self.label[rows],
+                       score=self.score[rows])
 
 
 def read_results(path: PathLike) -> ActionResults:

@@ -114,6 +114,10 @@ class Canvas:
         from PIL import Image
         self._image.paste(Image.fromarray(image), (x, y))
 
+    def fill(self, x: int, y: int, size: tuple[int, int], colour: str) -> None:
+        """Fill a rectangle of (height, width) with its upper left corner at (x, y)."""
+        self._draw.rectangle((x, y, x + size[1] - 1, y + size[0] - 1), fill=colour)
+
     def text(self, x: int, y: int, text: str, size: int = 13, bold: bool = False,
              colour: str = INK, anchor: str = 'la') -> None:
         """Write a line of text; ``anchor`` is Pillow's."""

@@ -12,7 +12,7 @@ A view is a box (left, top, right, bottom) as fractions of the frame's width and
 Left is greater than right in a mirrored view. The view of a padded frame reaches beyond
 the frame.
 """
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
@@ -24,7 +24,7 @@ from cosam_mm.layers.mask_recording import ModuleMasks
 
 __all__ = ['AFTER', 'BEFORE', 'WHOLE_FRAME', 'Box', 'ClipMasks', 'MaskedClip',
            'find_view', 'first_occurrences', 'frame_masks', 'mask_at_pixels',
-           'masks_of_frames', 'seen_pixels', 'value_range']
+           'masks_of_frames', 'seen_pixels']
 
 BEFORE, AFTER = 'before training', 'after training'
 Box = tuple[float, float, float, float]
@@ -163,13 +163,6 @@ def seen_pixels(size: tuple[int, int], box: Box = WHOLE_FRAME) -> np.ndarray:
     left, right = sorted(box[::2])
     top, bottom = sorted(box[1::2])
     return np.outer((top <= y) & (y < bottom), (left <= x) & (x < right))
-
-
-def value_range(masks: Iterable[np.ndarray]) -> tuple[float, float]:
-    """Smallest and largest value of several masks."""
-    masks = list(masks)
-    return (min(float(mask.min()) for mask in masks),
-            max(float(mask.max()) for mask in masks))
 
 
 # -- the view that a pipeline takes ----------------------------------------------

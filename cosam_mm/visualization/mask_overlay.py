@@ -11,14 +11,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 
 from .canvas import Canvas, colour_map, fit_image, fit_size, shorten, text_width, wrap
-from .mask_maps import (
-    WHOLE_FRAME,
-    Box,
-    MaskedClip,
-    mask_at_pixels,
-    seen_pixels,
-    value_range,
-)
+from .mask_maps import WHOLE_FRAME, Box, MaskedClip, mask_at_pixels, seen_pixels
 
 __all__ = ['RANGES', 'MaskLayer', 'choose_layers', 'layer_titles', 'mask_grid',
            'mask_layers', 'mask_video', 'overlay', 'spread']
@@ -114,9 +107,13 @@ def _colour_ranges(layers: Sequence[MaskLayer], ranges: str) -> dict[str, Range]
     """Values of the first and the last colour, by title."""
     if ranges not in RANGES:
         raise ValueError(f'ranges must be one of {RANGES}, got {ranges!r}.')
-    return {title: value_range(layer.masks for layer in layers
-                               if ranges == 'common' or layer.title == title)
-            for title in dict.fromkeys(layer.title for layer in layers)}
+    colours = {}
+    for title in dict.fromkeys(layer.title for layer in layers):
+        masks = [layer.masks for layer in layers
+                 if ranges == 'common' or layer.title == title]
+        colours[title] = (float(min(one.min() for one in masks)),
+                          float(max(one.max() for one in masks)))
+    return colours
 
 
 # -- one frame -------------------------------------------------------------------

@@ -34,6 +34,7 @@ from cosam_mm.evaluation.functional.ranked_lists import (
     RankingReview,
 )
 from cosam_mm.utils.config import set_data_root, set_split
+from cosam_mm.utils.messages import name_some
 from cosam_mm.utils.progress import progress_bar
 
 from .canvas import Canvas, fit_image, fit_size, shorten, text_width
@@ -56,7 +57,6 @@ LEGEND = {RIGHT: 'right: the same person in another camera',
 _MARKS = {RIGHT: '✓', WRONG: '✗', IGNORED: '–'}  # noqa: RUF001
 
 _MAX_SIDE = 512  # pixels of a frame in memory; panels show less
-_MAX_NAMED = 5
 _MASK_ALPHA = .5  # so that the person below a mask stays recognisable
 # Pixels.
 _WIDTH, _BORDER, _BADGE = 116, 5, 22
@@ -241,7 +241,7 @@ def find_queries(review: ReIDReview, tracklet_ids: Sequence[str]) -> list[int]:
     if missing:
         raise ValueError(
             f'There is no readable query {missing[0]!r} among the {len(names):,} of '
-            f'this file; the first are {", ".join(names[:_MAX_NAMED])}.')
+            f'this file: {name_some(names)}.')
     return [names.index(name) for name in tracklet_ids]
 
 
@@ -439,8 +439,8 @@ def _draw_image(canvas: Canvas, x: int, y: int, height: int,
                 image: Optional[np.ndarray], colour: str) -> None:
     """A framed cell with an image in its own aspect, or the words 'no image'."""
     inside = height - 2 * _BORDER, _WIDTH - 2 * _BORDER
-    canvas.paste(_block(height, _WIDTH, colour), x, y)
-    canvas.paste(_block(*inside, LINES), x + _BORDER, y + _BORDER)
+    canvas.fill(x, y, (height, _WIDTH), colour)
+    canvas.fill(x + _BORDER, y + _BORDER, inside, LINES)
     middle = x + _WIDTH // 2, y + height // 2
     if image is None:
         canvas.text(*middle, 'no image', 13, anchor='mm')
@@ -450,13 +450,8 @@ def _draw_image(canvas: Canvas, x: int, y: int, height: int,
                  middle[1] - image.shape[0] // 2)
 
 
-def _block(height: int, width: int, colour: str) -> np.ndarray:
-    rgb = np.frombuffer(bytes.fromhex(colour[1:]), np.uint8)
-    return np.tile(rgb, (height, width, 1))
-
-
 def _draw_badge(canvas: Canvas, x: int, y: int, state: int) -> None:
-    canvas.paste(_block(_BADGE, _BADGE, STATE_COLOURS[state]), x, y)
+    canvas.fill(x, y, (_BADGE, _BADGE), STATE_COLOURS[state])
     canvas.text(x + _BADGE // 2, y + _BADGE // 2, _MARKS[state], 18, True, 'white',
                 'mm')
 

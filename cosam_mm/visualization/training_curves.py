@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from cosam_mm.utils.messages import name_some
+
 from .style import CYCLE, new_figure, plain_text, style
 from .training_log import TrainingLog
 
@@ -216,7 +218,7 @@ def _chosen_panel(plot: _Curves, key: str) -> Panel:
     if panel is None:
         known = dict.fromkeys(key for log in plot.logs for key in log.keys)
         raise ValueError(f'No training run logs {key!r}; logged are '
-                         f'{", ".join(known)}.')
+                         f'{name_some(known, 20)}.')
     return panel
 
 

@@ -3,15 +3,6 @@ import matplotlib
 import numpy as np
 import pytest
 
-from cosam_mm.visualization.canvas import (
-    Canvas,
-    colour_map,
-    fit_image,
-    fit_size,
-    shorten,
-    text_width,
-    wrap,
-)
 from cosam_mm.visualization.mask_maps import BEFORE, ClipMasks, MaskedClip
 from cosam_mm.visualization.mask_overlay import (
     choose_layers,
@@ -62,8 +53,9 @@ def find(image, part):
     (.2, (.2, .6), 0), (.6, (.2, .6), 1), (.4, (.2, .6), .5), (.3, (.2, .6), .25),
     (0., (.2, .6), 0), (1., (.2, .6), 1), (.5, (.5, .5), .5)])
 def test_colour_of_a_value_is_the_colour_maps(value, limits, share):
-    colours = colour_map(np.full(3, value), limits)
-    np.testing.assert_allclose(colours, np.tile(expected_colour(share), (3, 1)), atol=2)
+    image = overlay(np.zeros((2, 2, 3), np.uint8), np.array([[value]]), limits, alpha=1)
+    expected = np.tile(expected_colour(share), (2, 2, 1))
+    np.testing.assert_allclose(image, expected, atol=2)
 
 
 def test_overlay_mixes_the_colour_into_the_pixel():
@@ -211,32 +203,14 @@ def test_video_of_chosen_layers_is_narrower(frames):
     assert narrow < wide
 
 
-# -- canvas ----------------------------------------------------------------------
+# -- text ------------------------------------------------------------------------
 
 
-def test_fit_keeps_the_aspect():
-    assert fit_size((64, 32), (100, 100)) == (100, 50)
-    assert fit_size((1, 1000), (100, 100)) == (1, 100)
-    assert fit_image(np.zeros((64, 32, 3), np.uint8), (100, 50)).shape == (100, 50, 3)
-
-
-def test_text_that_is_too_wide_is_shortened_in_the_middle_or_wrapped():
-    text = 'a_very_long_name_of_a_clip.avi'
-    assert shorten(text, 1000, 13) == text
-    short = shorten(text, 120, 13)
-    assert text_width(short, 13) <= 120
-    head, tail = short.split('…')
-    assert text.startswith(head)
-    assert text.endswith(tail)
-    assert shorten('line\nline', 1000, 13) == 'line line'
-    assert shorten('wide', 1, 13) == '…'
-    lines = wrap('one two three four five', text_width('three four', 12), 12)
-    assert lines == ['one two', 'three four', 'five']
-    assert wrap('', 100, 12) == []
-
-
-def test_any_text_is_shown_literally():
-    """Dollars, markup and letters that no font has."""
-    canvas = Canvas(40, 300)
-    canvas.text(0, 0, '$x$ <b>é 走\u0000')
-    assert (canvas.array() < 128).any()
+def test_any_name_is_shown_literally_in_one_line(frames):
+    """Dollars, markup, line ends, letters that no font has, no end."""
+    names = ['clip', '$x$ <b>é 走\u0000', 'a\nb', 'x' * 500]
+    masks = {'': {'y' * 500: ClipMasks(values(), None)}}
+    for draw in (mask_grid, lambda clip: next(mask_video(clip))):
+        images = [draw(MaskedClip(name, frames, np.arange(6), masks)) for name in names]
+        assert len({image.shape for image in images}) == 1
+        assert not np.array_equal(images[0], images[1])
