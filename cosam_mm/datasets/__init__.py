@@ -1,5 +1,5 @@
 """Data sets, the steps of their pipelines, and tools that prepare data.
 
-``action`` and ``transforms`` build on MMAction2 and register themselves with it;
-``preparation`` and ``synthetic`` do without, so nothing is imported here.
+``action_dataset`` and ``transforms`` build on MMAction2 and register themselves with
+it; ``preparation`` and ``synthetic`` do without, so nothing is imported here.
 """

@@ -39,7 +39,7 @@ TIME_LIMIT = 60.
 MAX_GIVEN_UP = 8
 # Seconds that an interrupted wait goes on: a decoder that came back while Python ends
 # would abort the process.
-_MOMENT = 1.
+GRACE_SECONDS = 1.
 
 _given_up: dict[str, float] = {}
 
@@ -167,7 +167,7 @@ def within(seconds: float, path: str, function: Callable, *args) -> Any:
         result, error = None, _give_up(path, seconds)
     except BaseException:  # Ctrl-C
         with suppress(Empty):
-            outcome.get(timeout=min(seconds, _MOMENT))
+            outcome.get(timeout=min(seconds, GRACE_SECONDS))
         raise
     if error is not None:
         raise error

@@ -42,7 +42,7 @@ MAX_FRAMES = 90_000
 # Files whose number of frames is remembered; HMDB51 and UCF101 have 20,000.
 _MOST_FILES = 50_000
 # Frames in all indices, 4 bytes each; HMDB51 and UCF101 have 3 million.
-_MOST_INDEXED = 16_000_000
+MOST_INDEXED_FRAMES = 16_000_000
 # What the formats begin with in which FFmpeg finds names of other files.
 _PLAYLISTS = (b'#EXTM3U', b'ffconcat', b'<')
 # H.264 and its followers call frames key frames that later ones may refer across.
@@ -85,7 +85,7 @@ def errors_of(library: str) -> Iterator[None]:
 def forget_files() -> None:
     """Forget the frame counts and indices of all files, as in a new process."""
     _decord_header.cache_clear()
-    _indices.clear()
+    frame_indices.clear()
 
 
 def _absolute(path: PathLike) -> str:
@@ -213,14 +213,14 @@ class _FrameIndex(NamedTuple):
     entries: np.ndarray
 
 
-_indices: dict[tuple, _FrameIndex] = {}
+frame_indices: dict[tuple, _FrameIndex] = {}
 
 
 def _remember(version: tuple, index: _FrameIndex) -> None:
     """Keep an index, and forget the oldest ones where they become too many."""
-    _indices[version] = index
-    while sum(len(one.packets) for one in _indices.values()) > _MOST_INDEXED:
-        del _indices[next(iter(_indices))]
+    frame_indices[version] = index
+    while sum(len(one.packets) for one in frame_indices.values()) > MOST_INDEXED_FRAMES:
+        del frame_indices[next(iter(frame_indices))]
 
 
 def decode_with_pyav(path: PathLike, wanted: Sequence[int],
@@ -255,7 +255,7 @@ def decode_with_pyav(path: PathLike, wanted: Sequence[int],
             stream = container.streams.video[0]
             stream.thread_count = 1
             packets = _numbered_packets(container, stream)
-            index = _indices.get(version)
+            index = frame_indices.get(version)
             if index is not None and wanted[-1] < len(index.packets):
                 frames = _decode_by_index(stream.codec_context, packets, wanted, index)
             else:

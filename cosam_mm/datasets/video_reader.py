@@ -1,6 +1,6 @@
 """Where a video becomes frames: chosen ones by number, or all in order.
 
-    VideoReader(path).get_batch(numbers)    training, inference, pictures
+    VideoReader(path).get_batch(numbers)    training, inference, plots
     read_all_frames(path, use)              extraction and cropping
 
 decord says whether a file is whole and how many frames it has. Frames by number are

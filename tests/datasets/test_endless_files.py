@@ -230,7 +230,7 @@ def test_many_that_do_not_come_back(pipe):
 def test_ctrl_c_while_waiting(pipe, monkeypatch, comes_back):
     """A decoder that comes back while Python ends would abort the process."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    monkeypatch.setattr(unreadable_samples, '_MOMENT', 1 if comes_back else 0.1)
+    monkeypatch.setattr(unreadable_samples, 'GRACE_SECONDS', 1 if comes_back else 0.1)
     timer = threading.Timer(0.25, os.kill, (os.getpid(), signal.SIGINT))
     ended, begun = [], time.monotonic()
 

@@ -179,11 +179,11 @@ class TestWhatIsRemembered:
 
     def test_memory_is_bounded(self, tmp_path, monkeypatch):
         forget_files()
-        monkeypatch.setattr(video_decoders, '_MOST_INDEXED', 50)
+        monkeypatch.setattr(video_decoders, 'MOST_INDEXED_FRAMES', 50)
         paths = [write_video(tmp_path / f'{k}.avi', 20) for k in range(4)]
         for path in paths * 2:
             assert numbers_of(VideoReader(path).get_batch([19])) == [19]
-            kept = [len(one.packets) for one in video_decoders._indices.values()]
+            kept = [len(one.packets) for one in video_decoders.frame_indices.values()]
             assert sum(kept) <= 50
         assert kept == [20, 20]
 

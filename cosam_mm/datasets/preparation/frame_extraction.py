@@ -18,8 +18,9 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Callable, NamedTuple, Optional, Union
+from typing import Callable, Optional, Union
 
 import numpy as np
 
@@ -78,19 +79,9 @@ class ExtractionResult:
 # -- a data set --------------------------------------------------------------
 
 
-class _Job(NamedTuple):
-    video: str
-    videos_dir: Path
-    rawframes_dir: Path
-    settings: FrameSettings
-
-
 def extract_frames(
-    videos: Iterable[str],
-    videos_dir: PathLike,
-    rawframes_dir: PathLike,
-    settings: FrameSettings,
-    num_workers: int = 0,
+    videos: Iterable[str], videos_dir: PathLike, rawframes_dir: PathLike,
+    settings: FrameSettings, num_workers: int = 0,
 ) -> ExtractionResult:
     """Writes the frames of many videos, and shows progress on a terminal.
 
@@ -119,29 +110,30 @@ def extract_frames(
     num_frames = {
         video: _count_finished(rawframes_dir / clip_folder(video), settings.flow)
         for video in progress_bar(videos, 'looking for frames', 'clip', leave=False)}
-    jobs = [_Job(video, videos_dir, rawframes_dir, settings)
-            for video in videos if not num_frames[video]]
-    unreadable = {}
-    outcomes = run_jobs(_extract, jobs, num_workers, on_crash=_crashed)
-    for job, (count, reason) in progress_bar(outcomes, 'frames', 'clip', len(jobs)):
-        num_frames[job.video], unreadable[job.video] = count, reason
+    missing = [video for video in videos if not num_frames[video]]
+    extract = partial(_extract, videos_dir, rawframes_dir, settings)
+    outcomes, unreadable = run_jobs(extract, missing, num_workers, _crashed), {}
+    for video, (count, reason) in progress_bar(
+            outcomes, 'frames', 'clip', len(missing)):
+        num_frames[video], unreadable[video] = count, reason
     shutil.rmtree(rawframes_dir / PARTIAL, ignore_errors=True)
     return ExtractionResult(
         {video: count for video, count in num_frames.items() if count},
         {video: unreadable[video] for video in videos if not num_frames[video]},
-        len(videos) - len(jobs))
+        len(videos) - len(missing))
 
 
-def _extract(job: _Job) -> tuple[int, str]:
+def _extract(videos_dir: Path, rawframes_dir: Path, settings: FrameSettings,
+             video: str) -> tuple[int, str]:
     from cosam_mm.datasets.video_reader import UnreadableVideo
     try:
-        return extract_clip(job.videos_dir / job.video, job.rawframes_dir,
-                            clip_folder(job.video), job.settings), ''
+        return extract_clip(
+            videos_dir / video, rawframes_dir, clip_folder(video), settings), ''
     except UnreadableVideo as error:
         return 0, str(error)
 
 
-def _crashed(job: _Job) -> tuple[int, str]:
+def _crashed(video: str) -> tuple[int, str]:
     return 0, 'the process that decoded it was killed or crashed'
 
 
@@ -272,9 +264,8 @@ def _save(path: Path, image: np.ndarray) -> None:
 
 
 def _save_flow(folder: Path, number: int, flow: np.ndarray) -> None:
-    images = quantize_flow(flow)
-    for axis, name in enumerate('xy'):
-        _save(folder / f'flow_{name}_{number:05d}.jpg', images[..., axis])
+    for name, image in zip('xy', np.moveaxis(quantize_flow(flow), -1, 0)):
+        _save(folder / f'flow_{name}_{number:05d}.jpg', np.ascontiguousarray(image))
 
 
 def _publish(partial: Path, target: Path) -> None:
@@ -293,18 +284,16 @@ def _publish(partial: Path, target: Path) -> None:
 # -- optical flow ------------------------------------------------------------
 
 
-def quantize_flow(
-    flow: np.ndarray, bound_pixels: float = FLOW_BOUND_PIXELS
-) -> np.ndarray:
+def quantize_flow(flow: np.ndarray) -> np.ndarray:
     """Maps displacements in pixels, of any shape, to grey values, uint8.
 
     Example:
         >>> quantize_flow(np.array([-25., -20., 0., 10., 20.])).tolist()
         [0, 0, 128, 191, 255]
     """
-    clipped = np.clip(flow, -bound_pixels, bound_pixels)
-    return np.rint((clipped + bound_pixels) * (255 / (2 * bound_pixels))).astype(
-        np.uint8)
+    bound = FLOW_BOUND_PIXELS
+    grey = (np.clip(flow, -bound, bound) + bound) * (255 / (2 * bound))
+    return np.rint(grey).astype(np.uint8)
 
 
 def _tvl1() -> FlowEstimator:

@@ -282,9 +282,6 @@ def index_videos(videos_dir: PathLike) -> VideoIndex:
     Hidden and empty files are passed over: the latter are what a broken download
     leaves behind, and no decoder reads them.
 
-    Returns:
-        Paths below `videos_dir`, by class folder and stem in folded case.
-
     Raises:
         FileNotFoundError: `videos_dir` is not a folder.
     """
@@ -324,8 +321,8 @@ def match_video(clip: ListedClip, index: VideoIndex) -> Optional[str]:
                 extension != listed.suffix.lower(), _VIDEO_EXTENSIONS.index(extension),
                 candidate)
 
-    candidates = index.get(_key(clip.folder, clip.file_name), [])
-    return min(candidates, key=distance, default=None)
+    return min(index.get(_key(clip.folder, clip.file_name), []), key=distance,
+               default=None)
 
 
 def locate_clips(lists: SplitLists, index: VideoIndex) -> LocatedClips:

@@ -32,17 +32,10 @@ _FORMAT = 'frame,id,x,y,w,h[,...]'
 
 
 class TrackBox(NamedTuple):
-    """One line of a track file.
+    """One line of a track file; pixels, from the left upper corner of the frame."""
 
-    Args:
-        frame: Number of the frame, from 1.
-        track: The tracker's number for the person, from 0.
-        x, y: Left upper corner in pixels; 0, 0 is the frame's own.
-        width, height: In pixels.
-    """
-
-    frame: int
-    track: int
+    frame: int  # from 1
+    track: int  # the tracker's number for the person, from 0
     x: float
     y: float
     width: float
@@ -82,25 +75,15 @@ DEFAULT_SETTINGS = CropSettings()
 
 
 class CropReport(NamedTuple):
-    """What became of the boxes of a track file.
+    """What became of the boxes of a track file."""
 
-    Args:
-        num_tracklets: Tracklets written.
-        num_images: Images in them.
-        num_clipped: Boxes written of which a part lay outside the frame.
-        num_empty: Boxes without any pixel of the frame.
-        num_low: Boxes that show less than ``min_height``.
-        num_short_tracklets: Tracklets of fewer images than ``min_frames``.
-        num_after_end: Boxes in frames that the video does not have.
-    """
-
-    num_tracklets: int
-    num_images: int
-    num_clipped: int
-    num_empty: int
-    num_low: int
-    num_short_tracklets: int
-    num_after_end: int
+    num_tracklets: int  # written
+    num_images: int  # in them
+    num_clipped: int  # boxes written of which a part lay outside the frame
+    num_empty: int  # boxes without any pixel of the frame
+    num_low: int  # boxes that show less than ``min_height``
+    num_short_tracklets: int  # of fewer images than ``min_frames``
+    num_after_end: int  # boxes in frames that the video does not have
 
 
 def _whole(text: str, smallest: int, what: str) -> int:

@@ -188,8 +188,9 @@ class SafeDecordDecode(DecordDecode):
             _report_unreadable(results, results['filename'], error, policy)
             if policy == 'skip':
                 return None
-            results.update(
-                video_reader=_BlankReader(results['blank_size']), unreadable=True)
+            # A reader that was given up may still write into the other dict.
+            results = dict(results, unreadable=True,
+                           video_reader=_BlankReader(results['blank_size']))
             self._decode(results)
         del results['video_reader']
         return results
@@ -237,10 +238,8 @@ class SafeRawFrameDecode(_WithPolicy, RawFrameDecode):
         if self.on_unreadable == 'skip':
             return None
         shape = (len(results['frame_inds']), *self.blank_size, channels)
-        results.update(
-            imgs=list(np.zeros(shape, np.uint8)), unreadable=True,
-            img_shape=self.blank_size, original_shape=self.blank_size)
-        return results
+        return dict(results, imgs=list(np.zeros(shape, np.uint8)), unreadable=True,
+                    img_shape=self.blank_size, original_shape=self.blank_size)
 
     def _read(self, results: dict, channels: int) -> dict:
         _check_images(results)
