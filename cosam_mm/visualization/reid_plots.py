@@ -18,7 +18,7 @@ from cosam_mm.evaluation.functional.ranked_lists import (
     coarser,
     review_ranking,
 )
-from cosam_mm.evaluation.reid_evaluation import prepare_ranking
+from cosam_mm.evaluation.reid_evaluation import PreparedRanking, prepare_ranking
 
 from .style import AMBER, BLUE, INK, new_figure, style
 
@@ -29,23 +29,13 @@ _MARKERS = 'osD^v'
 
 
 @dataclass(frozen=True)
-class ReIDReview:
-    """Rankings of a gallery, without unreadable tracklets.
+class ReIDReview(PreparedRanking):
+    """A test and its rankings.
 
     Attributes:
-        features: With every key; see :mod:`cosam_mm.evaluation.reid_features`.
-        query: (Q,) rows of the queries in ``features``.
-        gallery: (G,) rows of the gallery.
-        distance: 'euclidean' or 'cosine'.
-        rerank: Options of the re-ranking; empty for none.
-        ranking: By that distance.
+        ranking: By ``distance``.
         reranked: By the re-ranked distance; None for none.
     """
-    features: dict
-    query: np.ndarray
-    gallery: np.ndarray
-    distance: str
-    rerank: dict
     ranking: RankingReview
     reranked: Optional[RankingReview]
 
@@ -84,8 +74,7 @@ def review_features(features: Mapping, distance: str = 'euclidean',
     ranking = review_ranking(prepared.distances(progress), *prepared.ids, topk)
     reranked = review_ranking(prepared.reranked_distances(progress), *prepared.ids,
                               topk) if prepared.rerank else None
-    return ReIDReview(prepared.features, prepared.query, prepared.gallery, distance,
-                      prepared.rerank, ranking, reranked)
+    return ReIDReview(**vars(prepared), ranking=ranking, reranked=reranked)
 
 
 # -- plots -----------------------------------------------------------------------
