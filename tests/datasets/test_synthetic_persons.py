@@ -120,7 +120,7 @@ def test_silhouette_is_where_the_colours_of_the_person_show(seed):
 
 def test_occluders_leave_the_person_visible_in_part():
     shares = []
-    for seed in range(12):
+    for seed in range(8):
         free, hidden = (
             tracklet_of(person_of(seed), camera_of(seed % 3), seed,
                         occlusion=occlusion).silhouette for occlusion in (0, 1))
