@@ -105,7 +105,7 @@ class _FallbackFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         _MISSING[module.__name__](module)
 
 
-# -- names of before ---------------------------------------------------------
+# -- old names ---------------------------------------------------------------
 
 
 # Old name of a module -> modules that hold what it held.
@@ -125,7 +125,7 @@ _MOVED: dict[str, tuple[str, ...]] = {
 
 
 class _MovedFinder(_FallbackFinder):
-    """Supplies the modules of ``_MOVED``, whoever else may have some of that name."""
+    """Supplies the modules of ``_MOVED``, with the names that their successors hold."""
 
     def find_spec(self, fullname, path=None, target=None):
         if fullname in _MOVED:
@@ -133,24 +133,21 @@ class _MovedFinder(_FallbackFinder):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        _fill_moved(module)
+        successors = _MOVED[module.__name__]
+        warnings.warn(f'{module.__name__} is now {" and ".join(successors)}; the old '
+                      'name works for one more release.', DeprecationWarning,
+                      stacklevel=2)
+        holders = [importlib.import_module(name) for name in successors]
 
+        def find(name: str):
+            for holder in holders:
+                if hasattr(holder, name):
+                    return getattr(holder, name)
+            raise AttributeError(
+                f'module {module.__name__!r} has no attribute {name!r}')
 
-def _fill_moved(module: ModuleType) -> None:
-    """Give an old module's name what its successors hold."""
-    successors = _MOVED[module.__name__]
-    warnings.warn(f'{module.__name__} is now {" and ".join(successors)}; the old name '
-                  'works for one more release.', DeprecationWarning, stacklevel=3)
-    holders = [importlib.import_module(name) for name in successors]
-
-    def find(name: str):
-        for holder in holders:
-            if hasattr(holder, name):
-                return getattr(holder, name)
-        raise AttributeError(f'module {module.__name__!r} has no attribute {name!r}')
-
-    module.__path__ = []
-    module.__getattr__ = find
+        module.__path__ = []
+        module.__getattr__ = find
 
 
 def register_renamed(registry: 'Registry', old_name: str, new_class: type) -> None:

@@ -1,9 +1,9 @@
 """Checkpoints that survive whatever stops a training.
 
 mmengine's hook deletes the oldest checkpoint before it writes the new one, and writes
-that in place: killed in between, a training has lost both. It resumes from whatever
-``last_checkpoint`` names, forgets a validation that had not ended, gradients that had
-not been applied, and what the validation told the schedule.
+that in place: a training that is killed in between loses both. It resumes from whatever
+``last_checkpoint`` names, without the rest of an interrupted validation, without
+gradients that were not applied, and without the schedule's memory of validations.
 """
 import contextlib
 import logging
@@ -11,6 +11,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Optional
 
 import torch
@@ -84,7 +85,7 @@ def _counts_epochs(runner) -> bool:
 
 @HOOKS.register_module()
 class SafeCheckpointHook(CheckpointHook):
-    """mmengine's checkpoint hook, made to lose nothing.
+    """mmengine's checkpoint hook, made fault tolerant.
 
     Names, intervals, ``max_keep_ckpts``, ``save_best`` and ``last_checkpoint`` are
     those of mmengine's hook. In addition:
@@ -204,11 +205,8 @@ class SafeCheckpointHook(CheckpointHook):
             if self._resumed_from is None or not os.path.samefile(
                     os.path.dirname(os.path.abspath(self._resumed_from)), self.out_dir):
                 return
-            names = runner.message_hub.runtime_info.get(OUTDATED) or []
-            for name in names:
-                path = os.path.join(self.out_dir, name)
-                if os.path.isfile(path):
-                    os.remove(path)
+            for name in runner.message_hub.runtime_info.get(OUTDATED) or []:
+                Path(self.out_dir, name).unlink(missing_ok=True)
 
     def _go_on(self, runner) -> None:
         if self._gradients:
@@ -310,8 +308,10 @@ class SafeCheckpointHook(CheckpointHook):
             info.update(before)
             self.file_backend.outdated = outdated
             vars(self).update(own)
-            self._report(runner, str(error))
-            refused.append(str(error))
+            self._problem = str(error)
+            runner.logger.warning(f'{error}. The training goes on; the newest '
+                                  f'checkpoint is {self._newest()}.')
+            refused.append(self._problem)
 
     def _write(self, runner, out_dir: str, filename: str, *args, **kwargs) -> None:
         """Write a checkpoint; all processes take part.
@@ -352,12 +352,6 @@ class SafeCheckpointHook(CheckpointHook):
         except OSError as error:  # resuming does without it, too
             runner.logger.warning('last_checkpoint could not be written '
                                   f'({error.strerror or error}).')
-
-    def _report(self, runner, problem: str) -> None:
-        self._problem = problem
-        runner.logger.warning(
-            f'{problem}. The training goes on; the newest checkpoint is '
-            f'{self._newest()}.')
 
     def _newest(self) -> str:
         return str(self.last_ckpt) if self.last_ckpt else 'none at all'
