@@ -83,7 +83,7 @@ def test_shown_name(name, limit, expected):
 # -- confusion -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('count', [3, 51, 101])
+@pytest.mark.parametrize('count', [3, 101])
 def test_cells_have_their_colours_in_the_image(count):
     matrix = np.zeros((count, count), int)
     matrix[0, 0], matrix[0, 2], matrix[1, 1] = 3, 1, 5
@@ -140,7 +140,7 @@ def test_percentages_if_there_is_room():
     assert numbers(51) == set()
 
 
-@pytest.mark.parametrize('count', [8, 51, 101])
+@pytest.mark.parametrize('count', [8, 101])
 def test_names_are_legible_and_apart(count):
     figure = plots_of(np.eye(count, dtype=int), [
         f'FieldHockeyPenalty{k}' for k in range(count)])['confusion']
@@ -178,7 +178,7 @@ def test_class_accuracy():
     assert 'mean of the classes 43.8%' in shown_texts(figure)
 
 
-@pytest.mark.parametrize(('count', 'columns'), [(51, 1), (101, 2)])
+@pytest.mark.parametrize(('count', 'columns'), [(60, 1), (61, 2)])
 def test_accuracy_of_many_classes(count, columns):
     """Class k has k right clips and one wrong."""
     matrix = np.diag(np.arange(count))

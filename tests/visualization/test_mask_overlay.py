@@ -40,10 +40,10 @@ def clip_of(frames, states, first=0):
 
 def find(image, part):
     """(row, column) of every position at which an image contains another one."""
-    windows = np.lib.stride_tricks.sliding_window_view(image[..., 0], part.shape[:2])
-    positions = np.argwhere((windows == part[..., 0]).all((2, 3)))
-    return [(row, column) for row, column in positions if (
-        image[row:row + part.shape[0], column:column + part.shape[1]] == part).all()]
+    height, width = part.shape[:2]
+    starts = np.argwhere((image[:-height, :-width] == part[0, 0]).all(-1))
+    return [(row, column) for row, column in starts if (
+        image[row:row + height, column:column + width] == part).all()]
 
 
 # -- one frame -------------------------------------------------------------------
@@ -152,6 +152,18 @@ def test_grid_keeps_the_aspect_of_frames_that_differ():
     image = mask_grid(clip_of(frames, {'': dict(a=values(frames=2))}), side=40)
     grey = (image == 90).all(-1)
     assert sorted(set(grey.sum(1)) - {0}) == [60]  # 20 and 40 side by side
+
+
+def test_view_of_the_network_is_outlined():
+    frames = [np.full((40, 40, 3), 90, np.uint8)]
+    clip = MaskedClip('', frames, np.arange(1), {'': {'a': ClipMasks(
+        values(frames=1), None)}}, (.25, 0., .75, 1.))
+    image = mask_grid(clip, side=40)
+    ((row, column),) = find(image, np.full((38, 18, 3), 90, np.uint8))
+    outline = np.array([0xe8, 0xea, 0xef])
+    for x in (column - 1, column + 18):
+        assert (image[row - 1:row + 39, x] == outline).all()
+    assert (image[[row - 1, row + 38], column:column + 18] == outline).all()
 
 
 def test_colour_bar_runs_from_low_to_high(frames):
