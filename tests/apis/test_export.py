@@ -327,7 +327,7 @@ def test_input_that_is_already_normalised_is_refused(exported):
 
 
 @needs_onnx
-@pytest.mark.parametrize('name', ['mean', 'tp'])
+@pytest.mark.parametrize('name', ['mean', 'rnn'])
 def test_normalisation_left_to_the_caller(exported, name, tmp_path):
     model, base, _ = exported(name)
     loaded = load_deployable(f'{base}.pth', normalize=False)
@@ -339,7 +339,7 @@ def test_normalisation_left_to_the_caller(exported, name, tmp_path):
     assert 'Normalise before' in given['normalization']['advice']
     assert 'BEFORE the file, by you' in '\n'.join(contract_lines(loaded.contract))
     pixels = some_pixels(session.get_inputs()[0].shape[1:], 3)
-    channels = (-1, 1, 1) if name == 'tp' else (-1, 1, 1, 1)
+    channels = (-1, 1, 1) if name == 'rnn' else (-1, 1, 1, 1)
     mean, std = (np.float32(given['normalization'][key]).reshape(channels)
                  for key in ('mean', 'std'))
     frames = (pixels - mean) / std
