@@ -26,7 +26,7 @@ System environment:
     PyTorch: 2.13.0
     MMEngine: 0.10.7
 '''
-FIGURES = {'acc/top1': 0.75, 'acc/mean1': 0.5, 'acc/cross_entropy': 0.25, 'time': 1.0}
+METRICS = {'acc/top1': 0.75, 'acc/mean1': 0.5, 'acc/cross_entropy': 0.25, 'time': 1.0}
 NAMES = ('grow', '<script>alert(1)</script>')
 
 
@@ -85,7 +85,7 @@ def write_work_dir(root, data_root='nowhere'):
         os.utime(run / name, (1e9, 1e9))  # as in a copied folder
     test = root / 'test' / TESTED / f'{TESTED}.json'
     test.parent.mkdir(parents=True)
-    test.write_text(json.dumps(FIGURES))
+    test.write_text(json.dumps(METRICS))
     write_scores(root / 'scores.npz')
     return root
 

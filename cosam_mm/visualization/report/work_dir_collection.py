@@ -9,6 +9,7 @@ import os
 import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -124,9 +125,10 @@ class WorkDir:
         if self.test_logs:
             return self.test_logs[-1][1], 'test'
         for log in reversed(self.training_logs):
-            lines = log.read_text(encoding='utf-8', errors='replace').splitlines()
-            for metrics in filter(None, map(_read_metrics, reversed(lines))):
-                return metrics, 'validation'
+            with suppress(OSError):
+                lines = log.read_text(encoding='utf-8', errors='replace').splitlines()
+                for metrics in filter(None, map(_read_metrics, reversed(lines))):
+                    return metrics, 'validation'
         return {}, ''
 
     def relative(self, path: PathLike) -> str:

@@ -22,10 +22,13 @@ ACTION = 'resnext14_cosam_bert_demo.py'
 WHAT = 'masks of COSAM over sample clips'
 
 
-def write_run(folder, config, data_root):
-    """What a training of a config leaves behind."""
+def write_run(folder, config, data_root, dataset=None, **cosam):
+    """What a training of a config leaves behind; ``cosam`` are options of COSAM."""
     cfg = Config.fromfile(CONFIGS / config)
     set_data_root(cfg, str(data_root))
+    if cosam:
+        cfg.model.backbone.plugins[0].cfg.update(cosam)
+        cfg.test_dataloader.dataset.type = dataset
     folder.mkdir(exist_ok=True)
     (folder / Path(config).name).write_text(cfg.pretty_text)
     torch.save(dict(state_dict=untrained_model(cfg, 1).state_dict(),
@@ -120,6 +123,17 @@ def test_queries_of_tracklets(tmp_path):
     assert next(iter(view.images)) == 'query/1/1/a'
     assert len(view.images) == 3
     assert 'after_layer4' in view.images['query/1/1/a'][0]
+
+
+@pytest.mark.parametrize(('kind', 'what', 'dataset'), [
+    ('with_spatial', 'spatial masks', 'ActionVideoDataset'),
+    ('with_channel', 'channel masks', 'ActionFrameDataset')])
+def test_cosam_with_one_kind_of_mask(tmp_path, kind, what, dataset):
+    data = write_data_root(tmp_path / 'data', 'demo', 8, num_clips=1, frames=True)
+    view = masks_of(write_run(tmp_path, ACTION, data, dataset, **{kind: False}))
+    assert list(view.missing) == [what]
+    assert kind in view.missing[what][0]
+    assert len(view.images) == 1
 
 
 # -- what is missing ---------------------------------------------------------
