@@ -8,9 +8,9 @@ import torch
 
 from projects.attention_study.measurement import describe_environment
 
-from .figures import Results
 from .harness import Options, descriptions, load_benchmark
-from .report import describe_figure, describe_results, plot_results
+from .metrics import Results
+from .report import describe_metric, describe_results, plot_results
 
 
 def make_parser(names):
@@ -40,10 +40,10 @@ def make_parser(names):
     parser.add_argument('--checkpoint', type=Path, metavar='FILE',
                         help='inference: trained weights with their config')
     parser.add_argument('--json', type=Path, metavar='FILE',
-                        help='write the results; figures of other parts that the file '
+                        help='write the results; metrics of other parts that the file '
                         'holds are kept')
     parser.add_argument('--plot', type=Path, metavar='FILE',
-                        help='draw them (.png, .svg, .pdf)')
+                        help='plot them (.png, .svg, .pdf)')
     return parser
 
 
@@ -86,12 +86,12 @@ def main():
     results = Results(args.benchmark, args.quick, describe_environment(args.device))
     earlier = earlier_results(parser, args.json, results)
     start, part = time.perf_counter(), None
-    for figure in module.run(options):
-        if figure.part != part:
-            part = figure.part
+    for metric in module.run(options):
+        if metric.part != part:
+            part = metric.part
             print(f'\n{part}')
-        print(f'  {describe_figure(figure)}', flush=True)
-        results.figures.append(figure)
+        print(f'  {describe_metric(metric)}', flush=True)
+        results.metrics.append(metric)
     print(f'\n{describe_results(results)}')
     print(f'done in {time.perf_counter() - start:.0f} s', file=sys.stderr)
     if earlier is not None:

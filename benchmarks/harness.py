@@ -18,7 +18,7 @@ class Options:
 
     Attributes:
         parts: Which of its ``PARTS`` to run.
-        quick: Shrink all shapes: only to see that it runs. Figures have no targets.
+        quick: Shrink all shapes: only to see that it runs. Metrics have no targets.
         device: Where to compute.
         seconds: About how long each comparison is timed.
         seed: Of weights and inputs.

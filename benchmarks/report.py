@@ -1,42 +1,42 @@
 """Results as lines of text and as a plot."""
 from pathlib import Path
 
-from .figures import Figure, Results
+from .metrics import Metric, Results
 
-__all__ = ['describe_figure', 'describe_results', 'plot_results']
+__all__ = ['describe_metric', 'describe_results', 'plot_results']
 
 
-def _value(figure: Figure, value: float) -> str:
-    if figure.unit == 'error':
+def _value(metric: Metric, value: float) -> str:
+    if metric.unit == 'error':
         return f'{value:.1e}'
-    if figure.unit == 'share':
+    if metric.unit == 'share':
         return f'{value:.1%}'
     return f'{value:.2f}'
 
 
-def describe_figure(figure: Figure) -> str:
+def describe_metric(metric: Metric) -> str:
     """One line: value, quartiles, target and verdict."""
-    if figure.summary is None:
+    if metric.summary is None:
         text = 'not measured'
     else:
-        low, mid, high = (_value(figure, value) for value in (
-            figure.summary.lower, figure.summary.median, figure.summary.upper))
+        low, mid, high = (_value(metric, value) for value in (
+            metric.summary.lower, metric.summary.median, metric.summary.upper))
         spread = f' [{low} .. {high}]' if low != high else ''
-        text = f'{mid} {figure.unit}{spread}'
-    line = f'{figure.name:<62}  {text}'
-    if figure.target is not None:
-        line = f'{line:<100}  {figure.target}: {figure.verdict}'
-    return f'{line}  ({figure.note})' if figure.note else line
+        text = f'{mid} {metric.unit}{spread}'
+    line = f'{metric.name:<62}  {text}'
+    if metric.target is not None:
+        line = f'{line:<100}  {metric.target}: {metric.verdict}'
+    return f'{line}  ({metric.note})' if metric.note else line
 
 
 def describe_results(results: Results) -> str:
     """The closing lines: circumstances, and how many targets were reached."""
-    judged = [one for one in results.figures if one.target is not None]
+    judged = [one for one in results.metrics if one.target is not None]
     reached = sum(one.verdict == 'reached' for one in judged)
     lines = [f'{key}: {value}' for key, value in results.environment.items()]
     lines.append('median [first .. third quartile] over the rounds of one process')
     if results.quick:
-        lines.append('--quick: shapes are shrunk; no figure here says anything')
+        lines.append('--quick: shapes are shrunk; no metric here says anything')
     else:
         lines.append(f'targets reached: {reached} of {len(judged)}')
     return '\n'.join(lines)
@@ -45,9 +45,9 @@ def describe_results(results: Results) -> str:
 def plot_results(results: Results, path: Path) -> None:
     """Ratios as bars with their quartiles, targets as marks; growth as lines."""
     from matplotlib.figure import Figure as Sheet
-    ratios = [one for one in results.figures
+    ratios = [one for one in results.metrics
               if one.unit == 'times' and one.summary is not None]
-    curves = [one for one in results.figures if 'sizes' in one.details]
+    curves = [one for one in results.metrics if 'sizes' in one.details]
     height = max(4.0, 0.32 * len(ratios) + 1.5)
     sheet = Sheet(figsize=(15, height), layout='constrained')
     bars, lines = sheet.subplots(1, 2, width_ratios=(3, 2))

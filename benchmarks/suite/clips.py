@@ -40,8 +40,8 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from benchmarks.figures import Figure, at_least, at_most
 from benchmarks.harness import Options
+from benchmarks.metrics import Metric, at_least, at_most
 from projects.attention_study.measurement import (
     Summary,
     ratio_to_baseline,
@@ -63,8 +63,8 @@ TARGET = 2.0
 MOST_LEVELS = 3
 
 
-def run(options: Options) -> Iterator[Figure]:
-    """Yield the figures of the parts that were asked for."""
+def run(options: Options) -> Iterator[Metric]:
+    """Yield the metrics of the parts that were asked for."""
     import cosam_mm.datasets.transforms  # noqa: F401  registers, and needs MMAction2
     threads, torch_threads = cv2.getNumThreads(), torch.get_num_threads()
     cv2.setNumThreads(0)  # as workers are told by the shipped configs
@@ -225,7 +225,7 @@ def _one_core() -> Iterator[None]:
 
 
 def _compared(setting: _Setting, part: str, what: str, clock,
-              before=lambda: None) -> Iterator[Figure]:
+              before=lambda: None) -> Iterator[Metric]:
     for size in SIZES:
         clips = setting.clips(size)
 
@@ -235,7 +235,7 @@ def _compared(setting: _Setting, part: str, what: str, clock,
         times = setting.time({'stock': clips['stock'].read_all, 'ours': ours},
                              clock=clock)
         target = setting.target(at_least(TARGET)) if part != 'first' else None
-        yield Figure(part, f'stock / ours, {what}, {setting.label(size)}', 'times',
+        yield Metric(part, f'stock / ours, {what}, {setting.label(size)}', 'times',
                      ratio_to_baseline(times, 'stock')['ours'], target, {
                          'clips': len(setting.files), 'baseline': 'stock',
                          'contender': 'ours',
@@ -243,17 +243,17 @@ def _compared(setting: _Setting, part: str, what: str, clock,
                          'contender_seconds': summarize(times['ours']).median})
 
 
-def _time(setting: _Setting) -> Iterator[Figure]:
+def _time(setting: _Setting) -> Iterator[Metric]:
     yield from _compared(setting, 'time', 'time', time.perf_counter)
 
 
-def _processor(setting: _Setting) -> Iterator[Figure]:
+def _processor(setting: _Setting) -> Iterator[Metric]:
     with _one_core():
         yield from _compared(
             setting, 'processor', 'processor time', time.process_time)
 
 
-def _first(setting: _Setting) -> Iterator[Figure]:
+def _first(setting: _Setting) -> Iterator[Metric]:
     from cosam_mm.datasets.video_decoders import forget_files
     with _one_core():
         yield from _compared(setting, 'first', 'processor time, first reading',
@@ -264,7 +264,7 @@ def _exact(value: float) -> Summary:
     return Summary(value, value, value, 1)
 
 
-def _pixels(setting: _Setting) -> Iterator[Figure]:
+def _pixels(setting: _Setting) -> Iterator[Metric]:
     for size in SIZES:
         clips = setting.clips(size)
         levels = {'ours': [], 'stock': []}
@@ -274,7 +274,7 @@ def _pixels(setting: _Setting) -> Iterator[Figure]:
                 found.append(int((clips[name][index] - expected).abs().max()))
         for name, target in (('ours', at_most(MOST_LEVELS)), ('stock', None)):
             right = sum(level <= MOST_LEVELS for level in levels[name])
-            yield Figure('pixels', f'largest difference of {name} to frames decoded in '
+            yield Metric('pixels', f'largest difference of {name} to frames decoded in '
                          f'order, of 255, {setting.label(size)}', 'error',
                          _exact(max(levels[name])), target,
                          {'levels': levels[name], 'clips': len(setting.files)},
@@ -282,7 +282,7 @@ def _pixels(setting: _Setting) -> Iterator[Figure]:
                          f'{MOST_LEVELS}')
 
 
-def _workers(setting: _Setting) -> Iterator[Figure]:
+def _workers(setting: _Setting) -> Iterator[Metric]:
     clips = setting.clips(SIZES[0])
     epochs = 1 if setting.options.quick else 4
     loaders = {
@@ -303,21 +303,21 @@ def _workers(setting: _Setting) -> Iterator[Figure]:
     num_clips = epochs * len(setting.files)
     for workers in (0, 1, 2):
         pair = {name: times[name, workers] for name in ('stock', 'ours')}
-        yield Figure(
+        yield Metric(
             'workers', f'stock / ours, {workers} workers, {setting.label(SIZES[0])}',
             'times', ratio_to_baseline(pair, 'stock')['ours'],
             setting.target(at_least(TARGET)) if workers == 2 else None,
             {f'{name}_clips_per_second': num_clips / summarize(taken).median
              for name, taken in pair.items()})
     pair = {'one core': times['one core'], 'two workers': times['ours', 2]}
-    yield Figure(
+    yield Metric(
         'workers', f'ours without workers on one core / with 2 on all, '
         f'{setting.label(SIZES[0])}', 'times',
         ratio_to_baseline(pair, 'one core')['two workers'],
         setting.target(at_least(1.6)))
 
 
-def _profile(setting: _Setting) -> Iterator[Figure]:
+def _profile(setting: _Setting) -> Iterator[Metric]:
     for size in SIZES:
         clips = setting.clips(size)['ours']
         clips.read_all()
@@ -329,7 +329,7 @@ def _profile(setting: _Setting) -> Iterator[Figure]:
                 results = step(results)
                 taken[type(step).__name__] += time.perf_counter() - start
         for name, seconds in taken.most_common():
-            yield Figure('profile', f'{name}, {setting.label(size)}', 'share',
+            yield Metric('profile', f'{name}, {setting.label(size)}', 'share',
                          _exact(seconds / sum(taken.values())))
 
 

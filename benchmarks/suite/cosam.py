@@ -22,8 +22,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from benchmarks.figures import Figure, at_least, at_most
 from benchmarks.harness import Options
+from benchmarks.metrics import Metric, at_least, at_most
 from benchmarks.profiling import time_by_operation
 from projects.attention_study.compare_attention import Shape
 from projects.attention_study.measurement import (
@@ -51,13 +51,13 @@ PROFILED = (0, 1, 3, 4)
 OPERATIONS = 12
 
 
-def run(options: Options) -> Iterator[Figure]:
-    """Yield the figures of the parts that were asked for."""
+def run(options: Options) -> Iterator[Metric]:
+    """Yield the metrics of the parts that were asked for."""
     for part in options.parts:
         torch.manual_seed(options.seed)
-        for figure in PARTS[part](_Setting(options)):
+        for metric in PARTS[part](_Setting(options)):
             # Nothing was aimed at for the shapes of a quick run.
-            yield replace(figure, target=None) if options.quick else figure
+            yield replace(metric, target=None) if options.quick else metric
 
 
 @dataclass(frozen=True)
@@ -125,26 +125,26 @@ def _compared(times: dict, baseline: str, contender: str) -> dict:
 
 
 def _exact(value: float) -> Summary:
-    """A figure that does not vary."""
+    """A metric that does not vary."""
     return Summary(value, value, value, 1)
 
 
 # -- the parts -------------------------------------------------------------------
 
 
-def _naive(setting: _Setting) -> Iterator[Figure]:
+def _naive(setting: _Setting) -> Iterator[Metric]:
     for shape, batch, target in setting.shapes:
         x = setting.features(shape, batch)
         cosam, naive = setting.pair(shape)
         times = setting.time({'naive': training_step(naive, x),
                               'cosam': training_step(cosam, x)})
-        yield Figure('naive', f'naive / COSAM, {_label(shape, batch)}', 'times',
+        yield Metric('naive', f'naive / COSAM, {_label(shape, batch)}', 'times',
                      ratio_to_baseline(times, 'naive')['cosam'], at_least(target),
                      {'shape': str(shape), 'batch': batch, 'dtype': 'float32',
                       **_compared(times, 'naive', 'cosam')})
 
 
-def _growth(setting: _Setting) -> Iterator[Figure]:
+def _growth(setting: _Setting) -> Iterator[Metric]:
     for name, shapes in setting.growth.items():
         modules = {shape: setting.pair(shape) for shape in shapes}
         inputs = {shape: setting.features(shape, 1) for shape in shapes}
@@ -155,12 +155,12 @@ def _growth(setting: _Setting) -> Iterator[Figure]:
                 for shape in sizes})
             exponent = growth_exponent([_size(shape, name) for shape in sizes],
                                        [times[str(shape)] for shape in sizes])
-            yield _growth_figure('growth', f'time of {form}', name, exponent, {
+            yield _growth_metric('growth', f'time of {form}', name, exponent, {
                 _size(shape, name): summarize(times[str(shape)]).median
                 for shape in sizes}, sizes, is_bounded=form == 'COSAM')
 
 
-def _memory(setting: _Setting) -> Iterator[Figure]:
+def _memory(setting: _Setting) -> Iterator[Metric]:
     device = setting.options.device
 
     def peak(module: nn.Module, shape: Shape, batch: int) -> int:
@@ -169,7 +169,7 @@ def _memory(setting: _Setting) -> Iterator[Figure]:
 
     for shape, batch, _ in setting.shapes:
         cosam, naive = (peak(module, shape, batch) for module in setting.pair(shape))
-        yield Figure('memory', f'naive / COSAM, {_label(shape, batch)}', 'times',
+        yield Metric('memory', f'naive / COSAM, {_label(shape, batch)}', 'times',
                      _exact(naive / cosam), None,
                      {'shape': str(shape), 'batch': batch, 'baseline_bytes': naive,
                       'contender_bytes': cosam})
@@ -179,7 +179,7 @@ def _memory(setting: _Setting) -> Iterator[Figure]:
             peaks = {_size(shape, name): peak(setting.pair(shape)[index], shape, 1)
                      for shape in sizes}
             exponent = growth_exponent(list(peaks), [[p] for p in peaks.values()])
-            yield _growth_figure('memory', f'peak memory of {form}', name, exponent,
+            yield _growth_metric('memory', f'peak memory of {form}', name, exponent,
                                  peaks, sizes, is_bounded=form == 'COSAM')
 
 
@@ -191,16 +191,16 @@ def _fit_for_naive(shapes: list[Shape]) -> list[Shape]:
     return [shape for shape in shapes if shape.frames * shape.positions <= NAIVE_PLACES]
 
 
-def _growth_figure(part: str, cost: str, name: str, exponent: Summary, costs: dict,
-                   shapes: list[Shape], is_bounded: bool) -> Figure:
-    return Figure(part, f'{cost} in {name}, {shapes[0]} to {shapes[-1]}', 'exponent',
+def _growth_metric(part: str, cost: str, name: str, exponent: Summary, costs: dict,
+                   shapes: list[Shape], is_bounded: bool) -> Metric:
+    return Metric(part, f'{cost} in {name}, {shapes[0]} to {shapes[-1]}', 'exponent',
                   exponent, at_most(1.1) if is_bounded else None,
                   {'shapes': [str(shape) for shape in shapes], 'batch': 1,
                    'dtype': 'float32', 'sizes': list(costs),
                    'costs': list(costs.values())})
 
 
-def _limit(setting: _Setting) -> Iterator[Figure]:
+def _limit(setting: _Setting) -> Iterator[Metric]:
     for shape, batch, _ in setting.shapes[:2]:
         x = setting.features(shape, batch)
         cosam = shape.cosam().to(setting.options.device)
@@ -218,7 +218,7 @@ def _limit(setting: _Setting) -> Iterator[Figure]:
             if 'floor' in times:
                 pairs += [('floor', CONVOLUTION, None), ('COSAM', 'floor', None)]
             for one, other, target in pairs:
-                yield Figure(
+                yield Metric(
                     'limit', f'{one} / {other}, {name}, {_label(shape, batch)}',
                     'times', ratio_to_baseline(times, one)[other], target,
                     {'shape': str(shape), 'batch': batch, 'dtype': 'float32',
@@ -260,7 +260,7 @@ def _forward(module: nn.Module, x: Tensor) -> Callable[[], None]:
     return call
 
 
-def _formats(setting: _Setting) -> Iterator[Figure]:
+def _formats(setting: _Setting) -> Iterator[Metric]:
     for shape, batch, _ in setting.shapes[:2]:
         x = setting.features(shape, batch)
         cosam = shape.cosam().to(setting.options.device)
@@ -271,14 +271,14 @@ def _formats(setting: _Setting) -> Iterator[Figure]:
         times = setting.time(steps)
         for name in list(variants)[1:]:
             label = f'{name}, {_label(shape, batch)}'
-            yield Figure('formats', f'eager fp32 / {label}', 'times',
+            yield Metric('formats', f'eager fp32 / {label}', 'times',
                          ratio_to_baseline(times, 'eager fp32')[name], at_least(1),
                          {'shape': str(shape), 'batch': batch,
                           **_compared(times, 'eager fp32', name)})
             errors = [_relative_error(*both) for both in zip(
                 _outputs(*variants[name]), exact)]
             bound = 2**-6 if 'bf16' in name else 1e-5
-            yield Figure('formats', f'error of {label}', 'error', _exact(errors[0]),
+            yield Metric('formats', f'error of {label}', 'error', _exact(errors[0]),
                          at_most(bound), {'shape': str(shape), 'batch': batch,
                                           'input_gradient_error': errors[1]})
 
@@ -318,7 +318,7 @@ def _relative_error(value: Tensor, exact: Tensor) -> float:
     return ((value - exact).abs().max() / exact.abs().max()).item()
 
 
-def _profile(setting: _Setting) -> Iterator[Figure]:
+def _profile(setting: _Setting) -> Iterator[Metric]:
     shapes = setting.shapes
     for index in [i for i in PROFILED if i < len(shapes)]:
         shape, batch, _ = shapes[index]
@@ -327,9 +327,9 @@ def _profile(setting: _Setting) -> Iterator[Figure]:
         shares = time_by_operation(step)
         backward = sum(v for (phase, _), v in shares.items() if phase == 'backward')
         label = _label(shape, batch)
-        yield Figure('profile', f'backward, {label}', 'share', _exact(backward))
+        yield Metric('profile', f'backward, {label}', 'share', _exact(backward))
         for (phase, operation), share in list(shares.items())[:OPERATIONS]:
-            yield Figure('profile', f'  {phase}: {operation}, {label}', 'share',
+            yield Metric('profile', f'  {phase}: {operation}, {label}', 'share',
                          _exact(share))
 
 

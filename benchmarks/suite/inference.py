@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from benchmarks.figures import Figure, at_least, at_most
 from benchmarks.harness import Options
+from benchmarks.metrics import Metric, at_least, at_most
 from benchmarks.suite.training_step import build, clips, compared, exact
 from cosam_mm.apis.inference_optimization import fold_batch_norms, use_channels_last
 from projects.attention_study.measurement import ratio_to_baseline, time_alternately
@@ -31,11 +31,11 @@ BATCH = 2
 FP32_ERROR, BF16_ERROR = 1e-5, 2**-5
 
 
-def run(options: Options) -> Iterator[Figure]:
-    """Yield the figures of the parts that were asked for."""
+def run(options: Options) -> Iterator[Metric]:
+    """Yield the metrics of the parts that were asked for."""
     for part in options.parts:
-        for figure in PARTS[part](options):
-            yield replace(figure, target=None) if options.quick else figure
+        for metric in PARTS[part](options):
+            yield replace(metric, target=None) if options.quick else metric
 
 
 def _forms(options: Options, x: Tensor) -> dict[str, Callable[[], Tensor]]:
@@ -76,34 +76,34 @@ def _forward(model: nn.Module, x: Tensor, bf16: bool = False) -> Callable[[], Te
     return forward
 
 
-def _times(options: Options) -> Iterator[Figure]:
+def _times(options: Options) -> Iterator[Metric]:
     forms = _forms(options, clips(options, BATCH))
     times = time_alternately(forms, options.seconds, 2 if options.quick else None,
                              warmup=1, device=options.device)
     for name, ratio in ratio_to_baseline(times, 'plain').items():
         if name != 'plain':
             target = at_least(2.5) if name.startswith('fast') else None
-            yield Figure('forms', f'plain / {name}, batch {BATCH}', 'times', ratio,
+            yield Metric('forms', f'plain / {name}, batch {BATCH}', 'times', ratio,
                          target, {'batch': BATCH, 'clip': '3x64x112x112',
                                   **compared(times, 'plain', name)})
 
 
-def _errors(options: Options) -> Iterator[Figure]:
+def _errors(options: Options) -> Iterator[Metric]:
     forms = _forms(options, clips(options, BATCH))
     scores = {name: forward().double() for name, forward in forms.items()}
     plain = scores.pop('plain')
     for name, other in scores.items():
         error = ((other - plain).abs().max() / plain.abs().max()).item()
         bound = BF16_ERROR if 'bf16' in name else FP32_ERROR
-        yield Figure('error', f'scores of {name}', 'error', exact(error),
+        yield Metric('error', f'scores of {name}', 'error', exact(error),
                      at_most(bound))
 
 
-def _decisions(options: Options) -> Iterator[Figure]:
+def _decisions(options: Options) -> Iterator[Metric]:
     """Every clip of the folder, in both forms; the checkpoint holds its config."""
     checkpoint, folder = options.checkpoint, options.videos
     if not checkpoint or not folder:
-        yield Figure('decisions', 'clips with another best class', 'clips', None,
+        yield Metric('decisions', 'clips with another best class', 'clips', None,
                      note='give --checkpoint FILE and --videos DIR')
         return
     from cosam_mm import ActionRecognizer
@@ -120,10 +120,10 @@ def _decisions(options: Options) -> Iterator[Figure]:
     largest = max(abs(one.score).max() for one in found[False])
     error = max(abs(one.score - other.score).max()
                 for one, other in zip(found[False], found[True])) / largest
-    yield Figure('decisions', 'clips with another best class', 'clips',
+    yield Metric('decisions', 'clips with another best class', 'clips',
                  exact(float(changed)), at_most(0), {'clips': len(videos)},
                  f'of {len(videos)}')
-    yield Figure('decisions', 'scores of these clips', 'error', exact(float(error)),
+    yield Metric('decisions', 'scores of these clips', 'error', exact(float(error)),
                  at_most(BF16_ERROR), {'clips': len(videos)})
 
 

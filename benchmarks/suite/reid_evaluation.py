@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.figures import Figure, at_least, at_most
 from benchmarks.harness import Options
+from benchmarks.metrics import Metric, at_least, at_most
 from benchmarks.reid_baselines import (
     dense_rerank,
     loop_evaluation,
@@ -57,11 +57,11 @@ SAMPLED = 30
 GIB = 2**30
 
 
-def run(options: Options) -> Iterator[Figure]:
-    """Yield the figures of the parts that were asked for."""
+def run(options: Options) -> Iterator[Metric]:
+    """Yield the metrics of the parts that were asked for."""
     for part in options.parts:
-        for figure in PARTS[part](options):
-            yield replace(figure, target=None) if options.quick else figure
+        for metric in PARTS[part](options):
+            yield replace(metric, target=None) if options.quick else metric
 
 
 def make_features(size: tuple, seed: int) -> tuple:
@@ -100,7 +100,7 @@ def size_of(options: Options, times: int = 1) -> tuple:
 
 
 def label(size: tuple) -> str:
-    """Its name in a figure."""
+    """Its name in a metric."""
     return f'{size[0]:,} x {size[1]:,}, {size[2]}-D'
 
 
@@ -123,7 +123,7 @@ def matrix_then_loop(q, g, *ids) -> tuple[np.ndarray, float]:
     return loop_over_distances(distances, *ids)
 
 
-def _rank(options: Options) -> Iterator[Figure]:
+def _rank(options: Options) -> Iterator[Metric]:
     size = size_of(options)
     data = make_features(size, options.seed)
     step = 1 if options.quick else SAMPLED
@@ -139,20 +139,20 @@ def _rank(options: Options) -> Iterator[Figure]:
     for name, target in (('loop', at_least(25)), ('matrix, then loop', None)):
         note = (f'the loop ran over {len(sample[0])} of the queries, its time is '
                 f'scaled by {share:g}' if name == 'loop' else '')
-        yield Figure('rank', f'{name} / ours, {label(size)}', 'times',
+        yield Metric('rank', f'{name} / ours, {label(size)}', 'times',
                      ratio_to_baseline(times, name)['ours'], target,
                      {'size': size, 'baseline': name,
                       'baseline_seconds': summarize(times[name]).median,
                       'contender_seconds': summarize(times['ours']).median}, note)
     cmc, mean_ap = matrix_then_loop(*data)
     ours = retrieval_metrics(rank_features(*data), len(cmc))
-    yield Figure('rank', f'difference of mAP, {label(size)}', 'error',
+    yield Metric('rank', f'difference of mAP, {label(size)}', 'error',
                  _exact(abs(ours.mean_ap - mean_ap)), at_most(1e-5),
                  {'mean_ap': ours.mean_ap, 'rank_1': float(ours.cmc[0]),
                   'cmc_difference': float(np.abs(ours.cmc - cmc).max())})
 
 
-def _rerank(options: Options) -> Iterator[Figure]:
+def _rerank(options: Options) -> Iterator[Metric]:
     size = size_of(options)
     q, g, *_ = make_features(size, options.seed)
     found = {}
@@ -165,12 +165,12 @@ def _rerank(options: Options) -> Iterator[Figure]:
 
     times = time_alternately({'dense': dense, 'ours': ours},
                              rounds=2 if options.quick else 3, warmup=1)
-    yield Figure('rerank', f'dense / ours, {label(size)}', 'times',
+    yield Metric('rerank', f'dense / ours, {label(size)}', 'times',
                  ratio_to_baseline(times, 'dense')['ours'], at_least(5),
                  {'size': size, 'baseline_seconds': summarize(times['dense']).median,
                   'contender_seconds': summarize(times['ours']).median})
     difference = np.abs(found['ours'] - found['dense'])
-    yield Figure('rerank', f'largest difference, {label(size)}', 'error',
+    yield Metric('rerank', f'largest difference, {label(size)}', 'error',
                  _exact(float(difference.max())), None,
                  {'share_above_1e-5': float((difference > 1e-5).mean())})
 
@@ -179,12 +179,12 @@ def _rerank(options: Options) -> Iterator[Figure]:
 
 
 def rank_in_blocks(data: tuple) -> None:
-    """Figures from features."""
+    """Metrics from features."""
     retrieval_metrics(rank_features(*data))
 
 
 def rerank_in_blocks(data: tuple) -> None:
-    """Figures from re-ranked features."""
+    """Metrics from re-ranked features."""
     retrieval_metrics(rank_distances(rerank_blocks(*data[:2]), *data[2:]))
 
 
@@ -221,17 +221,17 @@ def _peak_bytes() -> int:
 
 
 def _costs(part: str, call: Callable, name: str, size: tuple, options: Options,
-           target=None) -> Iterator[Figure]:
+           target=None) -> Iterator[Metric]:
     seconds, extra = cost_alone(call, size, options.seed)
     details = {'size': size, 'seconds': seconds, 'bytes': extra}
-    yield Figure(part, f'peak beside the features, {name}, {label(size)}', 'GiB',
+    yield Metric(part, f'peak beside the features, {name}, {label(size)}', 'GiB',
                  _exact(extra / GIB), target, details)
     if part != 'memory':
-        yield Figure(part, f'time, {name}, {label(size)}', 's', _exact(seconds), None,
+        yield Metric(part, f'time, {name}, {label(size)}', 's', _exact(seconds), None,
                      details, "this machine's")
 
 
-def _memory(options: Options) -> Iterator[Figure]:
+def _memory(options: Options) -> Iterator[Metric]:
     size = size_of(options)
     for call, name, target in ((rank_in_blocks, 'ranking', None),
                                (rerank_in_blocks, 're-ranking', at_most(2)),
@@ -239,12 +239,12 @@ def _memory(options: Options) -> Iterator[Figure]:
         yield from _costs('memory', call, name, size, options, target)
 
 
-def _rank_large(options: Options) -> Iterator[Figure]:
+def _rank_large(options: Options) -> Iterator[Metric]:
     yield from _costs('rank_large', rank_in_blocks, 'ranking',
                       size_of(options, LARGER), options, at_most(2))
 
 
-def _rerank_large(options: Options) -> Iterator[Figure]:
+def _rerank_large(options: Options) -> Iterator[Metric]:
     yield from _costs('rerank_large', rerank_in_blocks, 're-ranking',
                       size_of(options, LARGER), options, at_most(2))
 

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
-from benchmarks.figures import Figure, at_most
 from benchmarks.harness import Options
+from benchmarks.metrics import Metric, at_most
 from projects.attention_study.measurement import summarize
 
 __all__ = ['PARTS', 'run']
@@ -26,17 +26,17 @@ print(time.perf_counter() - start)
 ROUNDS = 15
 
 
-def run(options: Options) -> Iterator[Figure]:
-    """Yield the one figure."""
+def run(options: Options) -> Iterator[Metric]:
+    """Yield the one metric."""
     rounds = 2 if options.quick else ROUNDS
     times = alternate((BASELINE, CONTENDER), rounds)
     ratio = summarize(ours / theirs for ours, theirs in zip(times[CONTENDER],
                                                             times[BASELINE]))
-    figure = Figure('import', f'{CONTENDER} / {BASELINE}', 'times', ratio, at_most(1.2),
+    metric = Metric('import', f'{CONTENDER} / {BASELINE}', 'times', ratio, at_most(1.2),
                     {'baseline': BASELINE, 'contender': CONTENDER,
                      'baseline_seconds': summarize(times[BASELINE]).median,
                      'contender_seconds': summarize(times[CONTENDER]).median})
-    yield replace(figure, target=None) if options.quick else figure
+    yield replace(metric, target=None) if options.quick else metric
 
 
 def alternate(statements: tuple, rounds: int) -> dict[str, list[float]]:

@@ -25,10 +25,10 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.apart import Apart
-from benchmarks.figures import Figure, at_least, at_most
 from benchmarks.harness import Options
+from benchmarks.metrics import Metric, at_least, at_most
 from benchmarks.profiling import time_by_operation
+from benchmarks.subprocess_contender import SubprocessContenders
 from cosam_mm.apis.inference_optimization import use_channels_last
 from projects.attention_study import cosam_naive  # noqa: F401  (registers NaiveCOSAM)
 from projects.attention_study.measurement import (
@@ -51,11 +51,11 @@ QUICK_FRAMES = 32
 QUICK_BACKBONE = dict(depth=14, base_channels=8, groups=4, reduced_channels=32)
 
 
-def run(options: Options) -> Iterator[Figure]:
-    """Yield the figures of the parts that were asked for."""
+def run(options: Options) -> Iterator[Metric]:
+    """Yield the metrics of the parts that were asked for."""
     for part in options.parts:
-        for figure in PARTS[part](options):
-            yield replace(figure, target=None) if options.quick else figure
+        for metric in PARTS[part](options):
+            yield replace(metric, target=None) if options.quick else metric
 
 
 def build(options: Options, cosam: str = 'COSAM', **backbone) -> nn.Module:
@@ -93,7 +93,7 @@ def compared(times: dict, baseline: str, contender: str) -> dict:
 
 
 def exact(value: float) -> Summary:
-    """A figure that does not vary."""
+    """A metric that does not vary."""
     return Summary(value, value, value, 1)
 
 
@@ -144,34 +144,34 @@ def steps_with_and_without(options: Options) -> dict[str, Callable[[], None]]:
             for side, model in models.items() for name in ('fp32', 'bf16')}
 
 
-def _whole(options: Options) -> Iterator[Figure]:
+def _whole(options: Options) -> Iterator[Metric]:
     x, model = clips(options, BATCH), _fast(options)
-    with Apart(fast_steps, options) as apart:
+    with SubprocessContenders(fast_steps, options) as others:
         times = _time(options, {
             'plain': _step(build(options, 'NaiveCOSAM'), x, fused=False),
-            'fast fp32': apart.call('fast fp32'),
-            'fast bf16': apart.call('fast bf16'),
+            'fast fp32': others.call('fast fp32'),
+            'fast bf16': others.call('fast bf16'),
             'fast fp32, memory given back': _step(model, x),
             'fast bf16, memory given back': _step(model, x, bf16=True)})
     ratios = ratio_to_baseline(times, 'plain')
     targets = {'fast fp32': at_least(1.35), 'fast bf16': at_least(2.5)}
     for name, ratio in ratios.items():
         if name != 'plain':
-            yield Figure('step', f'plain / {name}, batch {BATCH}', 'times', ratio,
+            yield Metric('step', f'plain / {name}, batch {BATCH}', 'times', ratio,
                          targets.get(name), _details(times, 'plain', name))
 
 
-def _cosam(options: Options) -> Iterator[Figure]:
-    with Apart(steps_with_and_without, options) as apart:
+def _cosam(options: Options) -> Iterator[Metric]:
+    with SubprocessContenders(steps_with_and_without, options) as others:
         for name in ('fp32', 'bf16'):
-            times = _time(options, {side: apart.call(f'{side} {name}')
+            times = _time(options, {side: others.call(f'{side} {name}')
                                     for side in ('with', 'without')})
-            yield Figure('cosam', f'with COSAM / without, {name}, batch {BATCH}',
+            yield Metric('cosam', f'with COSAM / without, {name}, batch {BATCH}',
                          'times', ratio_to_baseline(times, 'with')['without'],
                          at_most(1.02), _details(times, 'with', 'without'))
 
 
-def _memory(options: Options) -> Iterator[Figure]:
+def _memory(options: Options) -> Iterator[Metric]:
     """Memory grows by as much with each clip: two batches tell it."""
     for bf16 in (False, True):
         fitting = {}
@@ -183,19 +183,19 @@ def _memory(options: Options) -> Iterator[Figure]:
             fitting[with_cp] = 1 + (BUDGET - small) / (large - small)
             label = (f'{"bf16" if bf16 else "fp32"}, '
                      f'{"with" if with_cp else "without"} with_cp')
-            yield Figure('memory', f'clips in {BUDGET >> 30} GiB, {label}', 'clips',
+            yield Metric('memory', f'clips in {BUDGET >> 30} GiB, {label}', 'clips',
                          exact(float(int(fitting[with_cp]))), None,
                          {'budget_bytes': BUDGET, 'bytes_of_batch_1': small,
                           'bytes_of_batch_2': large})
 
 
-def _profile(options: Options) -> Iterator[Figure]:
+def _profile(options: Options) -> Iterator[Metric]:
     x = clips(options, BATCH)
     model = _fast(options)
     for name, bf16 in (('fp32', False), ('bf16', True)):
         shares = time_by_operation(_step(model, x, bf16), steps=2)
         for (phase, operation), share in list(shares.items())[:OPERATIONS]:
-            yield Figure('profile', f'{name}, {phase}: {operation}', 'share',
+            yield Metric('profile', f'{name}, {phase}: {operation}', 'share',
                          exact(share))
 
 

@@ -1,4 +1,4 @@
-"""The harness of ``python -m benchmarks``: figures, files, finding, reporting."""
+"""The harness of ``python -m benchmarks``: metrics, files, finding, reporting."""
 import json
 import sys
 
@@ -6,18 +6,18 @@ import pytest
 
 import benchmarks.__main__ as command
 from benchmarks import harness
-from benchmarks.figures import Figure, Results, at_least, at_most
-from benchmarks.report import describe_figure, describe_results, plot_results
+from benchmarks.metrics import Metric, Results, at_least, at_most
+from benchmarks.report import describe_metric, describe_results, plot_results
 from projects.attention_study.measurement import Summary, describe_environment
 
-RATIO = Figure('speed', 'slow / fast, 4x2', 'times', Summary(2.5, 2.0, 3.0, 7),
+RATIO = Metric('speed', 'slow / fast, 4x2', 'times', Summary(2.5, 2.0, 3.0, 7),
                at_least(2), {'shape': '4x2'})
-GROWTH = Figure('growth', 'time in T', 'exponent', Summary(1.2, 1.2, 1.2, 1),
+GROWTH = Metric('growth', 'time in T', 'exponent', Summary(1.2, 1.2, 1.2, 1),
                 at_most(1.1), {'sizes': [1, 2], 'costs': [1.0, 2.3]})
-MISSING = Figure('speed', 'compiled', 'times', None, at_least(1), note='no compiler')
+MISSING = Metric('speed', 'compiled', 'times', None, at_least(1), note='no compiler')
 
 MADE_UP = '''"""Adds numbers."""
-from benchmarks.figures import Figure, at_least
+from benchmarks.metrics import Metric, at_least
 from projects.attention_study.measurement import summarize
 
 PARTS = ('one', 'two')
@@ -25,7 +25,7 @@ PARTS = ('one', 'two')
 
 def run(options):
     for part in options.parts:
-        yield Figure(part, f'{part} of made_up', 'times',
+        yield Metric(part, f'{part} of made_up', 'times',
                      summarize([1, 2, options.seconds]), at_least(2))
 '''
 
@@ -55,8 +55,8 @@ def run_command(monkeypatch, capsys):
     return run
 
 
-def results(*figures):
-    return Results('made_up', False, describe_environment(), list(figures))
+def results(*metrics):
+    return Results('made_up', False, describe_environment(), list(metrics))
 
 
 @pytest.mark.parametrize(('target', 'value', 'reached'), [
@@ -70,15 +70,15 @@ def test_verdicts():
     assert RATIO.verdict == 'reached'
     assert GROWTH.verdict == 'not reached'
     assert MISSING.verdict == 'not measured'
-    assert Figure('p', 'n', 'times', Summary(1, 1, 1, 1)).verdict == 'no target'
+    assert Metric('p', 'n', 'times', Summary(1, 1, 1, 1)).verdict == 'no target'
 
 
 def test_lines():
-    assert ' '.join(describe_figure(RATIO).split()) == (
+    assert ' '.join(describe_metric(RATIO).split()) == (
         'slow / fast, 4x2 2.50 times [2.00 .. 3.00] at least 2: reached')
-    assert ' '.join(describe_figure(GROWTH).split()) == (
+    assert ' '.join(describe_metric(GROWTH).split()) == (
         'time in T 1.20 exponent at most 1.1: not reached')
-    assert describe_figure(MISSING).endswith('at least 1: not measured  (no compiler)')
+    assert describe_metric(MISSING).endswith('at least 1: not measured  (no compiler)')
     text = describe_results(results(RATIO, GROWTH, MISSING))
     assert 'targets reached: 1 of 3' in text
     assert 'threads: ' in text
@@ -90,15 +90,21 @@ def test_results_survive_their_file(tmp_path):
     before.save(path)
     assert Results.load(path) == before
     written = json.loads(path.read_text())
-    assert [one['verdict'] for one in written['figures']] == [
+    assert [one['verdict'] for one in written['metrics']] == [
         'reached', 'not reached', 'not measured']
-    assert written['figures'][0]['summary'] == {
+    assert written['metrics'][0]['summary'] == {
         'median': 2.5, 'lower': 2.0, 'upper': 3.0, 'count': 7}
 
 
+def test_results_that_are_shipped_can_be_read(repo):
+    """Those written before 0.2 among them."""
+    for path in (repo / 'benchmarks' / 'results').glob('*.json'):
+        assert Results.load(path).metrics
+
+
 def test_plot(tmp_path):
-    for name, figures in (('all.png', [RATIO, GROWTH, MISSING]), ('bar.png', [RATIO])):
-        plot_results(results(*figures), tmp_path / name)
+    for name, metrics in (('all.png', [RATIO, GROWTH, MISSING]), ('bar.png', [RATIO])):
+        plot_results(results(*metrics), tmp_path / name)
         assert (tmp_path / name).read_bytes().startswith(b'\x89PNG')
 
 
@@ -119,8 +125,8 @@ def test_parts_fill_one_file(made_up, run_command, tmp_path):
         status, _, err = run_command('made_up', '--parts', part, '--seconds', seconds,
                                      '--json', path)
         assert status == 0, err
-    figures = Results.load(path).figures
-    assert [(one.part, one.summary.median) for one in figures] == [
+    metrics = Results.load(path).metrics
+    assert [(one.part, one.summary.median) for one in metrics] == [
         ('two', 2.0), ('one', 1.0)]
 
 

@@ -11,7 +11,7 @@ from benchmarks.suite.cosam import PARTS, floor_step, training_step
 from projects.attention_study.measurement import peak_extra_bytes
 from tests.tool_process import run_fresh
 
-FIGURE = {'part', 'name', 'unit', 'summary', 'target', 'details', 'note', 'verdict'}
+KEYS = {'part', 'name', 'unit', 'summary', 'target', 'details', 'note', 'verdict'}
 
 
 def test_step_leaves_no_gradients():
@@ -70,15 +70,15 @@ def test_quick_run(repo, tmp_path):
     assert done.returncode == 0, done.stderr
     assert '--quick: shapes are shrunk' in done.stdout
     written = json.loads(path.read_text())
-    assert set(written) == {'benchmark', 'quick', 'environment', 'figures'}
+    assert set(written) == {'benchmark', 'quick', 'environment', 'metrics'}
     assert written['quick'] is True
-    assert {one['part'] for one in written['figures']} == set(parts)
+    assert {one['part'] for one in written['metrics']} == set(parts)
     compared = {one['name'].split(', ')[0]
-                for one in written['figures'] if one['part'] == 'limit'}
+                for one in written['metrics'] if one['part'] == 'limit'}
     assert compared == {'COSAM / its 1x1 convolution', 'floor / its 1x1 convolution',
                         'COSAM / floor'}
-    for one in written['figures']:
-        assert set(one) == FIGURE
+    for one in written['metrics']:
+        assert set(one) == KEYS
         assert one['verdict'] == 'no target'
         assert set(one['summary']) == {'median', 'lower', 'upper', 'count'}
 
@@ -90,5 +90,5 @@ def test_quick_run_of_formats(repo, tmp_path):
     done = run_fresh(sys.executable, '-m', 'benchmarks', 'cosam', '--quick', '--parts',
                      'formats', '--json', path, cwd=repo)
     assert done.returncode == 0, done.stderr
-    figures = json.loads(path.read_text())['figures']
-    assert {one['unit'] for one in figures} == {'times', 'error'}
+    metrics = json.loads(path.read_text())['metrics']
+    assert {one['unit'] for one in metrics} == {'times', 'error'}

@@ -16,10 +16,10 @@ def test_quick_run(repo, tmp_path, name):
     done = run_fresh(sys.executable, '-m', 'benchmarks', name, '--quick', '--json',
                      path, cwd=repo)
     assert done.returncode == 0, done.stderr
-    figures = json.loads(path.read_text())['figures']
-    assert {one['part'] for one in figures} == PARTS[name]
-    assert {one['verdict'] for one in figures} <= {'no target', 'not measured'}
-    errors = {one['name']: one['summary']['median'] for one in figures
+    metrics = json.loads(path.read_text())['metrics']
+    assert {one['part'] for one in metrics} == PARTS[name]
+    assert {one['verdict'] for one in metrics} <= {'no target', 'not measured'}
+    errors = {one['name']: one['summary']['median'] for one in metrics
               if one['unit'] == 'error'}
     for form, error in errors.items():
         assert error < (2**-5 if 'bf16' in form else 1e-4)

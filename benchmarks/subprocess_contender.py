@@ -1,7 +1,7 @@
-"""Contenders in a process of their own: what holds for a whole process is timed so.
+"""Contenders in a process of their own, for settings that hold for a whole process.
 
 The other contenders stay in this process, and both take turns: while one computes, the
-other waits for a word.
+other waits for a command.
 """
 import multiprocessing
 from collections.abc import Callable
@@ -13,12 +13,12 @@ import torch
 from benchmarks.harness import Options
 from cosam_mm.engine.hooks.performance_hooks import keep_freed_memory
 
-__all__ = ['Apart']
+__all__ = ['SubprocessContenders']
 
 Make = Callable[[Options], dict[str, Callable[[], None]]]
 
 
-class Apart:
+class SubprocessContenders:
     """Callables of a process that keeps the memory that it frees.
 
     Args:
@@ -27,8 +27,8 @@ class Apart:
 
     Example::
 
-        with Apart(make, options) as apart:
-            time_alternately({'here': here, 'there': apart.call('there')})
+        with SubprocessContenders(make, options) as others:
+            time_alternately({'here': here, 'there': others.call('there')})
     """
 
     def __init__(self, make: Make, options: Options) -> None:
@@ -40,7 +40,7 @@ class Apart:
         self._process.start()
         theirs.close()
 
-    def __enter__(self) -> 'Apart':
+    def __enter__(self) -> 'SubprocessContenders':
         return self
 
     def __exit__(self, kind: Optional[type], error: Optional[BaseException],

@@ -1,4 +1,4 @@
-"""What a benchmark yields: figures, their targets, and files of them."""
+"""What a benchmark yields: metrics, their targets, and files of them."""
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Optional
 
 from projects.attention_study.measurement import Summary
 
-__all__ = ['Figure', 'Results', 'Target', 'at_least', 'at_most']
+__all__ = ['Metric', 'Results', 'Target', 'at_least', 'at_most']
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ def at_most(value: float) -> Target:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One measured figure.
+class Metric:
+    """One measured metric.
 
     Attributes:
         part: The part of the benchmark that made it.
@@ -72,8 +72,8 @@ class Figure:
         return {**asdict(self), 'verdict': self.verdict}
 
     @classmethod
-    def from_dict(cls, values: dict) -> 'Figure':
-        """The figure of :meth:`as_dict`."""
+    def from_dict(cls, values: dict) -> 'Metric':
+        """The metric of :meth:`as_dict`."""
         values = {k: v for k, v in values.items() if k != 'verdict'}
         for name, kind in (('summary', Summary), ('target', Target)):
             if values[name] is not None:
@@ -83,31 +83,33 @@ class Figure:
 
 @dataclass
 class Results:
-    """All figures of a benchmark under the same circumstances.
+    """All metrics of a benchmark under the same circumstances.
 
     Attributes:
         benchmark: Its name.
-        quick: Whether the shapes were shrunk: such figures only show that it runs.
+        quick: Whether the shapes were shrunk: such metrics only show that it runs.
         environment: Of
             :func:`projects.attention_study.measurement.describe_environment`.
-        figures: In the order they were made.
+        metrics: In the order they were made.
     """
 
     benchmark: str
     quick: bool
     environment: dict
-    figures: list[Figure] = field(default_factory=list)
+    metrics: list[Metric] = field(default_factory=list)
 
     @classmethod
     def load(cls, path: Path) -> 'Results':
         """Read a file of :meth:`save`."""
         values = json.loads(path.read_text(encoding='utf-8'))
-        values['figures'] = [Figure.from_dict(one) for one in values['figures']]
+        # Files written before 0.2 call them figures.
+        metrics = values.pop('figures', None) or values['metrics']
+        values['metrics'] = [Metric.from_dict(one) for one in metrics]
         return cls(**values)
 
     def save(self, path: Path) -> None:
         """Write as JSON; the folder is made."""
-        values = {**vars(self), 'figures': [one.as_dict() for one in self.figures]}
+        values = {**vars(self), 'metrics': [one.as_dict() for one in self.metrics]}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(values, indent=1) + '\n', encoding='utf-8')
 
@@ -121,6 +123,6 @@ class Results:
                 for key, (ours, theirs) in pairs.items() if ours != theirs]
 
     def keep_other_parts(self, earlier: 'Results', parts: tuple) -> None:
-        """Put an earlier run's figures of other parts before these."""
-        kept = [one for one in earlier.figures if one.part not in parts]
-        self.figures[:0] = kept
+        """Put an earlier run's metrics of other parts before these."""
+        kept = [one for one in earlier.metrics if one.part not in parts]
+        self.metrics[:0] = kept
