@@ -42,12 +42,10 @@ def test_several_with_names_and_keys(nest, tmp_path):
 
 
 @pytest.mark.parametrize(('arguments', 'word'), [
-    (['no'], 'log file no'), (['empty'], 'below empty'),
-    (['run', '--keys', 'mAP'], "'mAP'"), (['run', '--names', 'a', 'b'], "['a', 'b']"),
+    (['no'], 'log file no'), (['run', '--names', 'a', 'b'], "['a', 'b']"),
     (['run', '--smooth', -1], 'span'), (['run', '--out', 'c.gif'], '.png, .svg, .pdf'),
 ])
 def test_wrong_arguments(nest, tmp_path, arguments, word):
-    (tmp_path / 'empty').mkdir()
     write_log(tmp_path / 'run', '20260101_000000', epochs(1, 1))
     done = nest.run(TOOL, *arguments, cwd=tmp_path)
     assert done.returncode == 2
