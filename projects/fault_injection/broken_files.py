@@ -73,7 +73,7 @@ def break_bytes(data: bytes, other: bytes, rng: random.Random) -> tuple[str, byt
     Args:
         data: The file, not empty.
         other: Another one, which it may be spliced with.
-        rng: Draws.
+        rng: Of the choices.
     """
     fault = rng.choice(list(_FAULTS))
     return fault, bytes(_FAULTS[fault](bytearray(data), rng, other))
@@ -107,7 +107,7 @@ def break_lines(lines: Sequence[str], rng: random.Random) -> tuple[str, bytes]:
 
     Args:
         lines: Without their ends, at least two.
-        rng: Draws.
+        rng: Of the choices.
     """
     lines = list(lines)
     fault = rng.choice((*_LINE_FAULTS, *_LINE_FAULTS, 'a line repeated', 'a line lost',

@@ -23,7 +23,7 @@ class Attempt(NamedTuple):
         seconds: About how long it would run from the beginning.
         log: Where its output goes.
         turn: Number of the disturbance, from 0.
-        rng: Draws.
+        rng: Of the choices.
     """
     argv: list[str]
     seconds: float

@@ -77,7 +77,7 @@ class Result(NamedTuple):
 
 
 def prepare(family: str, folder: Path) -> list[str]:
-    """Draw data and write a config; return the arguments of tools/train.py."""
+    """Generate data and write a config; return the arguments of tools/train.py."""
     folder.mkdir(parents=True, exist_ok=True)
     text, base, settings = CONFIGS[family]
     config = folder / f'{family}.py'
@@ -86,7 +86,7 @@ def prepare(family: str, folder: Path) -> list[str]:
     status = run_tool(['tools/prepare_data.py', *_DATA[family], '--out',
                        str(folder / 'data')], folder / 'data.log')
     if status:
-        raise RuntimeError(f'drawing the data failed, see {folder / "data.log"}')
+        raise RuntimeError(f'generating the data failed, see {folder / "data.log"}')
     return ['tools/train.py', str(config), '--data-root', str(folder / 'data'),
             '--seed', '3']
 

@@ -23,7 +23,7 @@ from projects.fault_injection.children import Child, Verdict
 from projects.fault_injection.harness import Options, Trial
 from projects.fault_injection.training import REPO, run_tool
 
-FAMILIES = ('drawn', 'given', 'training')
+FAMILIES = ('synthetic', 'given', 'training')
 
 _SUFFIXES = ('.avi', '.mp4', '.mkv', '.webm')
 _LIMIT = 60.  # seconds for all that is done with one file
@@ -44,33 +44,33 @@ train_dataloader = dict(batch_size=16, num_workers=2)
 def run(options: Options) -> Iterator[Trial]:
     """Break ``options.count`` files in each family."""
     options.folder.mkdir(parents=True, exist_ok=True)
-    drawn = _draw(options.folder)
+    clips_made = _generate(options.folder)
     for family in options.families:
-        clips = drawn
+        clips = clips_made
         if family == 'given':
             clips = sorted(path for path in (options.clips or Path()).rglob('*')
                            if path.suffix in _SUFFIXES) if options.clips else []
         if not clips:
             continue
         if family == 'training':
-            yield from _train(options, drawn)
+            yield from _train(options, clips_made)
         else:
             yield from _read(options, family, clips)
 
 
-def _draw(folder: Path) -> list[Path]:
+def _generate(folder: Path) -> list[Path]:
     """Clips of several codecs and containers."""
-    root = folder / 'drawn'
+    root = folder / 'synthetic'
     status = run_tool(['tools/prepare_data.py', 'demo', '--out', str(root),
-                       '--num-videos-per-class', '4'], folder / 'drawn.log')
+                       '--num-videos-per-class', '4'], folder / 'synthetic.log')
     if status:
-        raise RuntimeError(f'drawing clips failed, see {folder / "drawn.log"}')
-    drawn = sorted((root / 'videos').rglob('*.avi'))
+        raise RuntimeError(f'generating clips failed, see {folder / "synthetic.log"}')
+    clips_made = sorted((root / 'videos').rglob('*.avi'))
     recoded = folder / 'recoded'
     recoded.mkdir(exist_ok=True)
-    return drawn[:4] + [
+    return clips_made[:4] + [
         _recode(source, recoded / name, codec) for source, name, codec in zip(
-            drawn[4:], ('a.avi', 'b.mp4', 'c.mp4', 'd.mkv', 'e.ts', 'f.webm'),
+            clips_made[4:], ('a.avi', 'b.mp4', 'c.mp4', 'd.mkv', 'e.ts', 'f.webm'),
             ('mpeg4', 'mpeg4', 'libx264', 'mjpeg', 'mpeg2video', 'libvpx'))]
 
 
@@ -150,7 +150,7 @@ def _read(options: Options, family: str, clips: list[Path]) -> Iterator[Trial]:
     try:
         for seed in range(options.seed, options.seed + options.count):
             fault, path = _mutant(folder, clips, seed)
-            verdict = child(str(path), str(options.folder / 'drawn'))
+            verdict = child(str(path), str(options.folder / 'synthetic'))
             if fault == 'odd: holes':
                 child.close()  # a thread of it reads on
             problem = verdict.problem
@@ -231,7 +231,7 @@ def _as_clip(path: str, root: str, subset: str, pipeline: str) -> Verdict:
     expected = [] if found == os.path.splitext(own)[0] else [SKIPPED]
     if sample.metainfo.get('unreadable'):
         expected = [BLANK]
-    if sorted({note.outcome for note in notes}) != expected:  # it may be drawn again
+    if sorted({note.outcome for note in notes}) != expected:  # it may be chosen again
         return Verdict('lost', f'notes {notes}, expected {expected}')
     if any(os.path.basename(note.name) != own for note in notes):
         return Verdict('lost', f'notes name another file: {notes}')
@@ -250,7 +250,7 @@ def _train(options: Options, clips: list[Path]) -> Iterator[Trial]:
     videos = root / 'videos'
     shutil.rmtree(root, ignore_errors=True)
     videos.mkdir(parents=True)
-    shutil.copy(options.folder / 'drawn/demo_classes.txt', root)
+    shutil.copy(options.folder / 'synthetic/demo_classes.txt', root)
     made, lines = {}, []
     for seed in range(options.seed, options.seed + options.count):
         fault, path = _mutant(videos, clips, seed)
