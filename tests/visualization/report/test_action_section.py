@@ -171,18 +171,7 @@ def test_a_package_that_is_not_installed_costs_its_section_only(root, monkeypatc
     assert how == "pip install 'cosam_mm[action]'"
 
 
-# -- in a page -------------------------------------------------------------------
-
-
-def test_names_stay_text_in_the_page(tmp_path):
-    names = ['<script>alert(1)</script>/$a$', '"quoted"&/$b$', 'x/c', 'x/d']
-    write(tmp_path / 's.npz', sample_id=names)
-    data = tmp_path / 'data'
-    data.mkdir()
-    (data / 'demo_classes.txt').write_text('<img src=x>\n$one$ of $two$\n')
-    view = section_of(tmp_path)
-    assert {row[0] for row in view.tables['All clips']} == set(names)
-    assert view.tables[PAIRS][0][:2] == ['$one$ of $two$', '<img src=x>']
+# -- size ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(('num_classes', 'num_clips', 'limit'), [

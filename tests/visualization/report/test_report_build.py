@@ -120,14 +120,6 @@ def test_checkpoint_is_the_given_or_the_next_that_can_be_read(root, tmp_path):
     assert files_of(root)[0]['Checkpoint'] == 'run/epoch_20.pth'
 
 
-def test_checkpoint_is_read_once(root, monkeypatch):
-    reads, load = [], torch.load
-    monkeypatch.setattr(torch, 'load', lambda path, *args, **options: (
-        reads.append(path), load(path, *args, **options))[1])
-    build_report(root, progress=False)
-    assert len(reads) == 1
-
-
 def test_hostile_files_are_named_and_not_run(tmp_path):
     root = damage_work_dir(tmp_path / 'x', tmp_path / 'proof')
     sections = sections_of(root, with_masks=True)
