@@ -179,15 +179,13 @@ def test_nothing_to_do_is_the_identity(settings):
         assert np.array_equal(augment(build(**settings), clip, seed), clip)
 
 
-@pytest.mark.parametrize('seed', range(3))
-def test_two_operations_follow_on_each_other(seed):
-    clip = clip_of(7)
-    changed = augment(build(num_operations=2, magnitude=0.5), clip, seed)
-    single = [(name, magnitude) for name in OPERATIONS for magnitude in (0.5, -0.5)]
-    assert any(
-        np.array_equal(changed, change_clip(once, *second))
-        for once in (change_clip(clip, *first) for first in single)
-        for second in single)
+def test_two_operations_follow_on_each_other():
+    clip, step = clip_of(7), build(num_operations=2, magnitude=0.5)
+    single = [(name, by) for name in OPERATIONS for by in (0.5, -0.5)]
+    twice = {change_clip(once, *second).tobytes()
+             for once in (change_clip(clip, *first) for first in single)
+             for second in single}
+    assert all(augment(step, clip, seed).tobytes() in twice for seed in range(20))
 
 
 @pytest.mark.parametrize('chosen', [None, ('brightness', 'posterize')])

@@ -58,12 +58,9 @@ def test_a_loader_of_mmengine_builds_it_and_gets_whole_clips():
 
 
 def test_wrong_use(monkeypatch):
-    with pytest.raises(ValueError, match='clip_len must be at least 1, got 0'):
-        ClipSampler(range(4), 0)
-    with pytest.raises(ValueError, match='holds 10 frames, which are no clips of 4'):
-        ClipSampler(range(10), 4)
-    with pytest.raises(ValueError, match='holds 0 frames'):
-        ClipSampler([], 4)
+    for num_frames, clip_len in ((4, 0), (10, 4), (0, 4)):
+        with pytest.raises(ValueError, match='clip'):
+            ClipSampler(range(num_frames), clip_len)
     monkeypatch.setattr(clip_sampler, 'get_dist_info', lambda: (0, 2))
-    with pytest.raises(ValueError, match='3 clips cannot be shared out evenly among 2'):
+    with pytest.raises(ValueError, match='evenly'):
         ClipSampler(range(12), 4, shuffle=False)
