@@ -93,6 +93,9 @@ class TestAllDistances:
         expected = np.array(naive_distances(q, g, distance))[rows, columns]
         np.testing.assert_allclose(found, expected, rtol=1e-12)
         assert pair_distances(q, g, [], [], distance).shape == (0,)
+        for pair in (([0], [9]), ([5], [0]), ([-1], [0])):
+            with pytest.raises(IndexError, match='rows'):
+                pair_distances(q, g, *pair, distance)
 
     def test_empty_gallery_is_an_empty_matrix(self, distance):
         assert pairwise_distances(

@@ -155,7 +155,7 @@ def rerank_blocks(q_features: Features, g_features: Features, k1: int = 20,
                   ) -> Iterator[tuple[slice, np.ndarray]]:
     """Iterate over the rows of the re-ranked distance matrix.
 
-    Needs scipy. Memory beside the features and one copy of them: about 75 k1 + 1,500
+    Needs scipy. Memory beside the features and one copy of them: about 100 k1 + 1,500
     bytes for each of the N = Q + G items while their neighbours are looked for, later
     12 bytes for each entry of the sparse V (N k2 k1 of them are usual), and about
     300 MiB for 2048-D features. The copy is given up before V is made.
