@@ -1,10 +1,13 @@
 """Reports to test with, and what a reader of a page finds in it."""
 import base64
+import contextlib
 import io
+import shutil
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from cosam_mm.visualization.report import page
@@ -15,6 +18,7 @@ from cosam_mm.visualization.style import encode_image, new_figure, style
 HOSTILE = ('<script>alert(1)</script>', '</script><b>', '"\'><img src=x onerror=x()>',
            '{{ 7 * 7 }} {% raw %}', '<!-- ]]> &lt;', 'javascript:alert(1)',
            'naïve \u202e')
+BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 VOID = {'area', 'base', 'br', 'col', 'hr', 'img', 'input', 'link', 'meta', 'wbr'}
 
 
@@ -62,7 +66,6 @@ class View:
 
     def __init__(self, element):
         self.element = element
-        self.lead = text_of(element.find("p[@class='lead']"))
 
     def all(self, path):
         return [text_of(one) for one in self.element.findall(f'.//{path}')]
@@ -113,6 +116,21 @@ def sections_of(root, num_samples=2, with_masks=False, **options):
     return {text_of(one.find('h2')): View(one) for one in tree.iter('section')}
 
 
+@contextlib.contextmanager
+def open_browser():
+    """Chromium without a window; tests are skipped where there is none."""
+    playwright = pytest.importorskip('playwright.sync_api')
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f'none of the browsers {BROWSERS} is installed')
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=[
+            '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage',
+            '--autoplay-policy=no-user-gesture-required'])
+        yield browser
+        browser.close()
+
+
 # -- reports ---------------------------------------------------------------------------
 
 
@@ -132,14 +150,6 @@ def photograph(height=40, width=60):
     return encode_image(image, 'png')
 
 
-def video():
-    """Two seconds of MP4."""
-    from cosam_mm.visualization.video_writer import encode_video
-
-    return encode_video((np.full((48, 64, 3), 10 * value, np.uint8)
-                       for value in range(20)), fps=10)
-
-
 def rows(count):
     """Numbers in no order, some of them missing, and words."""
     return [[f'clip {number}', ('walk', 'run', 'Jump')[number % 3],
@@ -147,8 +157,8 @@ def rows(count):
             for number in range(count)]
 
 
-def table(count, title='Every clip'):
-    return page.table(title, ('clip', 'class', 'score', 'number'), rows(count),
+def table(count):
+    return page.table('Every clip', ('clip', 'class', 'score', 'number'), rows(count),
                       'Sorted by nothing.')
 
 
@@ -158,25 +168,22 @@ def simple(*blocks):
 
 def every_block(clip):
     """A report with every kind of block; ``clip`` are the bytes of a video."""
+    moving = page.clip('Walk', clip, 'A mask', 'After layer3.', poster=photograph())
+    wide = page.image('Wide', photograph(20, 100), 'More stripes')
+    sections = dict(
+        summary=[page.text('A word on it.'),
+                 page.facts([('Epochs', 30), ('Loss', 0.5), ('x', None)]),
+                 page.code('Again', 'python tools/report.py work_dirs/demo')],
+        training=[plot('Loss', caption='Of each epoch.'), plot('Again', (3, 1, 2)),
+                  page.image('Frame', photograph(), 'Stripes')],
+        clips=[table(30), page.table('Two', ('a', 'b'), [[1, 'x'], [2, 'y']])],
+        masks=[page.gallery([moving, wide], 'All'), page.missing(
+            'the channel masks', 'COSAM has none.', 'python tools/x.py')])
     return Report(
         'resnext101_cosam_bert_hmdb51', 'Action recognition on hmdb51, split 1',
         [('Top-1 accuracy', '77.5 %'), ('Top-3 accuracy', '92.6 %')],
-        [Section('summary', 'Summary', 'What was trained.', [
-            page.text('A word on it.'),
-            page.facts([('Epochs', 30), ('Loss', 0.5), ('x', None)]),
-            page.code('Again', 'python tools/report.py work_dirs/demo')]),
-         Section('training', 'Training', '', [
-             plot('Loss', caption='Of each epoch.'), plot('Again', (3, 1, 2)),
-             page.image('Frame', photograph(), 'Stripes')]),
-         Section('clips', 'Clips', 'All of them.', [
-             table(30), page.table('Two', ('a', 'b'), [[1, 'x'], [2, 'y']])]),
-         Section('masks', 'Masks', 'Where the frames agree.', [
-             page.gallery([
-                 page.clip('Walk', clip, 'A mask', 'After layer3.',
-                           poster=photograph()),
-                 page.image('Wide', photograph(20, 100), 'More stripes')], 'All'),
-             page.missing('the channel masks', 'COSAM has none.',
-                          'python tools/x.py')])])
+        [Section(key, key.capitalize(), f'All {key}.', blocks)
+         for key, blocks in sections.items()])
 
 
 def hostile(text, clip):

@@ -1,10 +1,9 @@
 """The wheel as built, the versions it asks for, and the index of its models."""
 import re
 import shutil
-import subprocess
 import sys
 import tarfile
-import zipfile
+from contextlib import suppress
 from email.parser import Parser
 from functools import partial
 from importlib import metadata
@@ -24,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import cosam_mm
 from cosam_mm.apis.complexity import blank_clip
 from cosam_mm.utils.config import input_shape
+from tests.tool_process import run_fresh
 
 REPO = Path(__file__).resolve().parents[1]
 EXTRAS = {'action', 'deploy', 'mmcv-lite', 'reid', 'search', 'tests'}
@@ -48,10 +48,10 @@ def copy_sources(target):
 def build(kind, tree, out):
     """What the build backend makes of a source tree, without isolation or network."""
     out.mkdir()
-    subprocess.run(
-        [sys.executable, '-c', 'import sys; from setuptools import build_meta; '
-         'getattr(build_meta, sys.argv[1])(sys.argv[2])', f'build_{kind}', str(out)],
-        cwd=tree, check=True, capture_output=True, text=True, timeout=300)
+    done = run_fresh(
+        sys.executable, '-c', 'import sys; from setuptools import build_meta; '
+        'getattr(build_meta, sys.argv[1])(sys.argv[2])', f'build_{kind}', out, cwd=tree)
+    assert done.returncode == 0, done.stderr
     (built,) = out.iterdir()
     return built
 
@@ -62,7 +62,7 @@ def files_below(folder):
 
 
 def load_yaml(path):
-    return yaml.safe_load(path.read_text(encoding='utf-8'))
+    return yaml.safe_load((REPO / path).read_text(encoding='utf-8'))
 
 
 @pytest.fixture(scope='module')
@@ -84,8 +84,8 @@ def wheel(sdist, tmp_path_factory):
     left_over = sdist / 'build' / 'lib' / 'cosam_mm' / 'removed_module.py'
     left_over.parent.mkdir(parents=True)
     left_over.touch()
-    with zipfile.ZipFile(build('wheel', sdist, base / 'out')) as archive:
-        archive.extractall(base / 'installed')
+    shutil.unpack_archive(build('wheel', sdist, base / 'out'), base / 'installed',
+                          'zip')
     return base / 'installed'
 
 
@@ -128,14 +128,13 @@ def test_wheel_holds_the_package_and_what_mim_needs_and_nothing_else(sdist, whee
 
 
 def test_installed_wheel_imports_and_its_configs_load(wheel):
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c',
-         'import sys; sys.path.insert(0, "."); import cosam_mm\n'
-         'from mmengine.config import Config\n'
-         'cfg = Config.fromfile('
-         '"cosam_mm/.mim/configs/resnext101_cosam_bert_hmdb51.py")\n'
-         'print(cosam_mm.__file__, cfg.model.cls_head.num_classes)'],
-        cwd=wheel, capture_output=True, text=True, timeout=300)
+    done = run_fresh(
+        sys.executable, '-W', 'ignore', '-c',
+        'import sys; sys.path.insert(0, "."); import cosam_mm\n'
+        'from mmengine.config import Config\n'
+        'cfg = Config.fromfile('
+        '"cosam_mm/.mim/configs/resnext101_cosam_bert_hmdb51.py")\n'
+        'print(cosam_mm.__file__, cfg.model.cls_head.num_classes)', cwd=wheel)
     assert done.returncode == 0, done.stderr
     file, classes = done.stdout.split()
     assert (wheel / file).samefile(wheel / 'cosam_mm' / '__init__.py')
@@ -158,14 +157,10 @@ def test_editable_installation_links_to_the_checkout(tmp_path):
 # -- versions ------------------------------------------------------------------
 
 
-def test_version_is_the_same_everywhere(wheel_metadata):
+def test_versions_extras_and_lower_bounds(wheel_metadata, requirements):
     version = cosam_mm.__version__
-    assert wheel_metadata['Version'] == version
+    assert wheel_metadata['Version'] == load_yaml('CITATION.cff')['version'] == version
     assert f'[{version}]' in (REPO / 'CHANGELOG.md').read_text(encoding='utf-8')
-    assert load_yaml(REPO / 'CITATION.cff')['version'] == version
-
-
-def test_extras_and_lower_bounds(wheel_metadata, requirements):
     assert set(wheel_metadata.get_all('Provides-Extra')) == EXTRAS
     names = {extra: {str(r).split(';')[0] for r in requirements if extra_of(r) == extra}
              for extra in EXTRAS}
@@ -178,18 +173,13 @@ def test_extras_and_lower_bounds(wheel_metadata, requirements):
 
 def test_constraints_lie_within_the_ranges(requirements):
     lines = (REPO / 'requirements' / 'constraints.txt').read_text().splitlines()
-    pins = {}
-    for line in lines:
-        if line and not line.startswith('#'):
-            name, version = line.split('==')
-            assert canonicalize_name(name) not in pins, f'{name} is pinned twice'
-            pins[canonicalize_name(name)] = Version(version)
+    lines = [line.split('==') for line in lines if line and not line.startswith('#')]
+    pins = {canonicalize_name(name): Version(version) for name, version in lines}
+    assert len(pins) == len(lines), 'a package is pinned twice'
     for requirement in requirements:
         name = canonicalize_name(requirement.name)
-        if name == 'setuptools':  # builds the package; whatever is there will do
-            continue
-        assert name in pins, f'{name} is not pinned'
-        assert requirement.specifier.contains(pins[name]), requirement
+        if name != 'setuptools':  # builds the package; whatever is there will do
+            assert requirement.specifier.contains(pins[name]), requirement
     opencv = {version for name, version in pins.items() if name.startswith('opencv')}
     assert len(opencv) == 1, 'builds of OpenCV share a folder: pin one version'
 
@@ -204,15 +194,11 @@ def test_no_requirement_brings_mmcv(requirements):
     while waiting:
         name = canonicalize_name(waiting.pop().name)
         assert not name.startswith('mmcv')
-        if name in seen:
-            continue
+        with suppress(metadata.PackageNotFoundError):
+            waiting += [r for r in map(Requirement, metadata.requires(name) or [])
+                        if canonicalize_name(r.name) not in seen
+                        and (r.marker is None or r.marker.evaluate({'extra': ''}))]
         seen.add(name)
-        try:
-            needed = metadata.requires(name) or []
-        except metadata.PackageNotFoundError:
-            continue
-        waiting += [r for r in map(Requirement, needed)
-                    if r.marker is None or r.marker.evaluate({'extra': ''})]
     assert {'torch', 'mmengine', 'mmaction2', 'opencv-python'} <= seen
 
 
@@ -223,23 +209,19 @@ def indexed_models(metafile):
     return {model['Name']: model for model in load_yaml(metafile)['Models']}
 
 
-ACTION_MODELS = indexed_models(REPO / 'configs' / 'metafile.yml')
-
-
-def test_index_imports_every_metafile():
-    imported = load_yaml(REPO / 'model-index.yml')['Import']
-    assert imported == [path.relative_to(REPO).as_posix() for path in METAFILES]
+ACTION_MODELS = indexed_models('configs/metafile.yml')
 
 
 @pytest.mark.parametrize('metafile', METAFILES, ids=lambda path: path.parent.name)
 def test_metafile_names_every_config_beside_it(metafile):
-    shipped = {path.stem for path in metafile.parent.glob('*.py')
-               if not re.search('_demo(_strong)?$', path.stem)}
+    assert metafile.relative_to(REPO).as_posix() in load_yaml('model-index.yml')[
+        'Import']
     content, models = load_yaml(metafile), indexed_models(metafile)
-    assert len(content['Models']) == len(models), 'a name occurs twice'
-    assert set(models) == shipped
-    collections = {collection['Name'] for collection in content['Collections']}
-    assert {model['In Collection'] for model in models.values()} == collections
+    assert sorted(model['Name'] for model in content['Models']) == sorted(
+        path.stem for path in metafile.parent.glob('*.py')
+        if not re.search('_demo(_strong)?$', path.stem))
+    assert {model['In Collection'] for model in models.values()} == {
+        collection['Name'] for collection in content['Collections']}
     for name, model in models.items():
         assert REPO / model['Config'] == metafile.parent / f'{name}.py'
         # Metrics are the papers', and are marked so; there are no weights.
@@ -268,27 +250,29 @@ def test_results_are_those_of_the_paper():
                                                               ('UCF101', 2))}
 
 
-def millions(parameters):
-    return f'{parameters / 1e6:.2f}M'
+def build_model(name):
+    """The model of a config and what the index says of it; nothing is computed."""
+    cfg = Config.fromfile(REPO / 'configs' / f'{name}.py')
+    # Distributions that blends of training batches are sampled from compute.
+    cfg.model.data_preprocessor.pop('blending', None)
+    with DefaultScope.overwrite_default_scope('mmaction'), torch.device('meta'):
+        model = MODELS.build(cfg.model).eval()
+    models = indexed_models((REPO / 'configs' / f'{name}.py').parent / 'metafile.yml')
+    entry = models[name.rpartition('/')[2]]
+    parameters = sum(p.numel() for p in model.parameters())
+    assert entry['Metadata']['Parameters'] == f'{parameters / 1e6:.2f}M'
+    return cfg, model, entry
 
 
 @pytest.mark.parametrize('name', ACTION_MODELS)
 def test_parameters_flops_and_input_in_the_index(name, monkeypatch):
-    cfg = Config.fromfile(REPO / 'configs' / f'{name}.py')
-    shape = input_shape(cfg)
-    entry = ACTION_MODELS[name]
-    stated = entry['Metadata']
-    # Nothing is computed on this device: sizes are all that is asked for. MMAction2's
-    # transformers read these numbers when they are built.
+    # MMAction2's transformers read these numbers when they are built.
     monkeypatch.setattr(torch, 'linspace', partial(torch.linspace, device='cpu'))
-    # Distributions that blends of training batches are sampled from do so, too.
-    cfg.model.data_preprocessor.pop('blending', None)
-    with DefaultScope.overwrite_default_scope('mmaction'), torch.device('meta'):
-        model = MODELS.build(cfg.model).eval()
+    cfg, model, entry = build_model(name)
+    shape, stated = input_shape(cfg), entry['Metadata']
     with FlopCounterMode(display=False) as counter, torch.no_grad(), \
             torch.device('meta'):
         model(blank_clip(model, shape), mode='tensor', stage='head')
-    assert stated['Parameters'] == millions(sum(p.numel() for p in model.parameters()))
     # The counter takes two for a multiply-add and leaves normalisation out.
     giga = counter.get_total_flops() / 2 / 1e9
     assert float(stated['FLOPs'].rstrip('G')) == pytest.approx(giga, rel=0.01)
@@ -297,14 +281,8 @@ def test_parameters_flops_and_input_in_the_index(name, monkeypatch):
     assert entry['Modality'] == {3: 'RGB', 2: 'Flow'}[shape[0]]
 
 
-def test_parameters_of_reid_models_in_the_index():
-    """Every kind once: the rest differ in where attention stands and in the data."""
-    index = indexed_models(REPO / 'configs' / 'reid' / 'metafile.yml')
-    for name in ('se_resnet50_cosam45_tp_mars', 'resnet50_ta_dukemtmc',
-                 'resnet50_cosam45_rnn_ilids', 'clip_vitb16_mars',
-                 'clip_vitb16_cosam_mars'):
-        cfg = Config.fromfile(REPO / 'configs' / 'reid' / f'{name}.py')
-        with DefaultScope.overwrite_default_scope('mmengine'), torch.device('meta'):
-            model = MODELS.build(cfg.model)
-        parameters = sum(p.numel() for p in model.parameters())
-        assert index[name]['Metadata']['Parameters'] == millions(parameters)
+@pytest.mark.parametrize('name', [  # the rest differ in where attention stands
+    'se_resnet50_cosam45_tp_mars', 'resnet50_ta_dukemtmc', 'resnet50_cosam45_rnn_ilids',
+    'clip_vitb16_mars', 'clip_vitb16_cosam_mars'])
+def test_parameters_of_reid_models_in_the_index(name):
+    build_model(f'reid/{name}')

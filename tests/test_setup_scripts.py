@@ -52,27 +52,17 @@ class Sandbox:
         for name in ('tools/setup_env.sh', 'setup.py', 'pyproject.toml',
                      'requirements/constraints.txt'):
             shutil.copy2(REPO / name, self.checkout / name)
-        (base / 'site').mkdir()
-        self.add_module('cv2', 'VideoCapture = None')
-        (base / 'bin').mkdir()
-        self.write_python(INTERPRETER.format(bash=BASH, base=base, real=sys.executable))
-
-    def write_python(self, text: str) -> None:
-        path = self.base / 'bin' / 'python3'
-        path.write_text(text)
-        path.chmod(0o755)
-
-    def add_module(self, name: str, text: str = '') -> None:
-        (self.base / 'site' / f'{name}.py').write_text(text)
-
-    def add_distribution(self, name: str) -> None:
-        folder = self.base / 'site' / f'{name}-1.0.dist-info'
-        folder.mkdir()
-        (folder / 'METADATA').write_text(f'Name: {name}\nVersion: 1.0\n')
+        self.site, self.python = base / 'site', base / 'bin' / 'python3'
+        self.site.mkdir()
+        (self.site / 'cv2.py').write_text('VideoCapture = None')
+        self.python.parent.mkdir()
+        self.python.touch(0o755)
+        self.python.write_text(INTERPRETER.format(bash=BASH, base=base,
+                                                  real=sys.executable))
 
     def run(self, *args: str, **environ: str):
         """Run the script; PATH leads to the interpreter of the sandbox first."""
-        path = f'{self.base / "bin"}:{os.environ["PATH"]}'
+        path = f'{self.python.parent}:{os.environ["PATH"]}'
         environ = {'HOME': str(self.base), 'PATH': path, **environ}
         return subprocess.run(
             [BASH, str(self.checkout / 'tools' / 'setup_env.sh'), *args],
@@ -98,10 +88,7 @@ def test_script_parses_and_stops_at_errors(script):
     lines = script.read_text().splitlines()
     assert lines[0] == '#!/usr/bin/env bash'
     assert 'set -euo pipefail' in lines
-
-
-def test_ci_runs_the_tests():
-    assert 'bash tools/test.sh' in (REPO / '.ci' / 'run').read_text().splitlines()
+    assert script.parent.name != '.ci' or 'bash tools/test.sh' in lines
 
 
 def test_set_up_installs_the_pinned_set_once(sandbox):
@@ -116,14 +103,10 @@ def test_set_up_installs_the_pinned_set_once(sandbox):
     assert (again.returncode, again.stdout, sandbox.pip_calls()) == (0, '', [])
 
 
-@pytest.mark.parametrize(('first', 'second', 'calls'), [
-    ('tests', 'action', 0), ('action', 'tests', 1)])
-def test_environment_for_tests_serves_the_demo_and_not_vice_versa(sandbox, first,
-                                                                  second, calls):
-    sandbox.run(first)
-    assert sandbox.pip_calls()[0].endswith(f'-e .[{first},mmcv-lite]')
-    assert sandbox.run(second).returncode == 0
-    assert len(sandbox.pip_calls()) == calls
+def test_environment_for_tests_serves_the_demo_and_not_vice_versa(sandbox):
+    for extra, calls in (('action', 1), ('tests', 1), ('action', 0)):
+        assert sandbox.run(extra).returncode == 0
+        assert len(sandbox.pip_calls()) == calls
 
 
 @pytest.mark.parametrize('change', ['setup.py', 'requirements/constraints.txt', 'move'])
@@ -143,7 +126,7 @@ def test_a_changed_checkout_is_set_up_again(sandbox, change):
 def test_an_interrupted_environment_is_completed(sandbox):
     """One that has Python but not pip, as a stopped ``python -m venv`` leaves it."""
     (sandbox.venv / 'bin').mkdir(parents=True)
-    shutil.copy2(sandbox.base / 'bin' / 'python3', sandbox.venv / 'bin' / 'python')
+    shutil.copy2(sandbox.python, sandbox.venv / 'bin' / 'python')
     (sandbox.base / 'no_pip').touch()
     assert sandbox.run().returncode == 0
     assert not (sandbox.base / 'no_pip').exists()
@@ -151,8 +134,8 @@ def test_an_interrupted_environment_is_completed(sandbox):
 
 
 def test_a_failed_installation_is_not_taken_for_done(sandbox):
-    text = (sandbox.base / 'bin' / 'python3').read_text()
-    sandbox.write_python(text.replace('*"-e ."*)', '*"-e ."*) exit 1;;\n *never*)'))
+    sandbox.python.write_text(sandbox.python.read_text().replace(
+        '*"-e ."*)', '*"-e ."*) exit 1;;\n *never*)'))
     for _ in range(2):
         assert sandbox.run().returncode != 0
         assert not (sandbox.venv / '.cosam_mm_action').exists()
@@ -167,21 +150,22 @@ def test_a_failed_installation_is_not_taken_for_done(sandbox):
     (['mmcv_lite'], 'action,mmcv-lite')])
 def test_full_mmcv_is_left_alone(sandbox, distributions, extras):
     """mmcv-lite of an earlier run is kept up to date."""
-    sandbox.add_module('mmcv')
+    (sandbox.site / 'mmcv.py').touch()
     for name in distributions:
-        sandbox.add_distribution(name)
+        folder = sandbox.site / f'{name}-1.0.dist-info'
+        folder.mkdir()
+        (folder / 'METADATA').write_text(f'Name: {name}\nVersion: 1.0\n')
     sandbox.run()
     assert sandbox.pip_calls()[0].endswith(f'-e .[{extras}]')
 
 
 @pytest.mark.parametrize('state', ['libGL.so.1 is missing', 'an empty folder is left'])
 def test_headless_opencv_where_graphics_libraries_are_missing(sandbox, state):
-    cv2 = sandbox.base / 'site' / 'cv2.py'
+    cv2 = sandbox.site / 'cv2.py'
+    cv2.write_text('raise ImportError("libGL.so.1")')
     if state == 'an empty folder is left':  # which Python imports as a namespace
         cv2.unlink()
-        (sandbox.base / 'site' / 'cv2').mkdir()
-    else:
-        sandbox.add_module('cv2', 'raise ImportError("libGL.so.1")')
+        cv2.with_suffix('').mkdir()
     done = sandbox.run()
     assert done.returncode == 0, done.stderr
     assert 'headless' in done.stdout
@@ -205,15 +189,13 @@ OLD_PYTHON = ('#!/bin/sh\ncase "$*" in *--version) echo Python 3.8.1 ;; '
     ('no venv', ['virtual environment', 'apt-get install python3-venv'])])
 def test_mistakes_are_said_and_leave_nothing(sandbox, mistake, words):
     if mistake == 'old Python':
-        sandbox.write_python(OLD_PYTHON)
+        sandbox.python.write_text(OLD_PYTHON)
     elif mistake == 'no venv':
         (sandbox.base / 'venv_fails').touch()
     done = sandbox.run(*(['everything'] if mistake == 'unknown extra' else []),
                        **({'PYTHON': 'python0'} if mistake == 'no Python' else {}))
     assert done.returncode == 2
-    assert 'error: ' in done.stderr or "got 'everything'" in done.stderr
-    for word in words:
-        assert word in done.stderr
+    assert all(word in done.stderr for word in words)
     assert not sandbox.venv.exists()
 
 
@@ -223,8 +205,7 @@ def test_environment_of_a_python_too_old(sandbox):
     (sandbox.venv / 'bin' / 'python').chmod(0o755)
     done = sandbox.run()
     assert done.returncode == 2
-    for word in ('.venv', '3.8.1', 'remove'):
-        assert word in done.stderr
+    assert all(word in done.stderr for word in ('.venv', '3.8.1', 'remove'))
 
 
 def test_a_folder_that_was_there_is_not_removed(sandbox):

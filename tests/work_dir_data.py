@@ -1,7 +1,6 @@
 """Work dirs as trainings and tests leave them, without a training."""
 import json
 import os
-import pickle
 
 import numpy as np
 import torch
@@ -27,7 +26,6 @@ System environment:
     MMEngine: 0.10.7
 '''
 METRICS = {'acc/top1': 0.75, 'acc/mean1': 0.5, 'acc/cross_entropy': 0.25, 'time': 1.0}
-NAMES = ('grow', '<script>alert(1)</script>')
 
 
 class Bomb:
@@ -45,7 +43,8 @@ def write_checkpoint(path, **meta):
     torch.save(dict(state_dict=state, meta=dict(
         dict(epoch=20, iter=1234, seed=7, time='20260102_040000', cfg='',
              experiment_name=f'net_{TRAINED}',
-             dataset_meta=dict(dataset='demo', split=2, classes=NAMES)), **meta)), path)
+             dataset_meta=dict(dataset='demo', split=2, classes=['a', 'b'])),
+        **meta)), path)
 
 
 def write_scores(path):
@@ -78,29 +77,11 @@ def write_work_dir(root, data_root='nowhere'):
     (scalars.parent / 'config.py').write_text(CONFIG.format(data_root=data_root))
     (run / TRAINED / f'{TRAINED}.log').write_text(LOG)
     (run / 'net.py').write_text(CONFIG.format(data_root=data_root))
-    write_checkpoint(run / 'epoch_20.pth')
-    write_checkpoint(run / 'best_acc_top1_epoch_9.pth')
-    write_checkpoint(run / 'best_acc_top1_epoch_20.pth')
-    for name in ('best_acc_top1_epoch_9.pth', 'best_acc_top1_epoch_20.pth'):
-        os.utime(run / name, (1e9, 1e9))  # as in a copied folder
+    for name in ('epoch_20', 'best_acc_top1_epoch_9', 'best_acc_top1_epoch_20'):
+        write_checkpoint(run / f'{name}.pth')
+        os.utime(run / f'{name}.pth', (1e9, 1e9))  # as in a copied folder
     test = root / 'test' / TESTED / f'{TESTED}.json'
     test.parent.mkdir(parents=True)
     test.write_text(json.dumps(METRICS))
     write_scores(root / 'scores.npz')
-    return root
-
-
-def damage_work_dir(root, proof):
-    """A work dir whose every file is broken or hostile; ``proof`` must not appear."""
-    root.mkdir(exist_ok=True)
-    with open(root / 'best_x.pth', 'wb') as file:
-        pickle.dump(Bomb(proof), file)
-    torch.save(Bomb(proof), root / 'epoch_1.pth')
-    with open(root / 'scores.npz', 'wb') as file:
-        pickle.dump(Bomb(proof), file)
-    np.savez(root / 'features.npz', feature=np.array([Bomb(proof)], object), pid=[1],
-             camid=[1])
-    (root / 'config.py').write_text(
-        f'import os\nos.mkdir({str(proof)!r})\nmodel = {{}}')
-    (root / 'scalars.json').write_text('{"loss": \n[[[')
     return root

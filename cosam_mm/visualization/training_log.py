@@ -23,8 +23,8 @@ from typing import NamedTuple, Optional, Union
 
 import numpy as np
 
-__all__ = ['Best', 'LogRecord', 'RunFiles', 'TrainingLog', 'find_runs', 'group_runs',
-           'read_training_log']
+__all__ = ['Best', 'LogRecord', 'RunFiles', 'TrainingLog', 'duration', 'find_runs',
+           'group_runs', 'read_training_log']
 
 LOG_NAME = 'scalars.json'
 TRAIN, VAL = 'train', 'val'
@@ -140,6 +140,20 @@ class TrainingLog:
         total = times * np.diff(ends, prepend=0)
         return float(np.sum(total[np.isfinite(total)])) \
             if np.isfinite(times).any() else math.nan
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> duration(3725.4), duration(59.6), duration(float('nan'))
+    ('1 h 02 min', '1 min 00 s', 'not logged')
+    """
+    if not math.isfinite(seconds):
+        return 'not logged'
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f'{minutes} min {rest:02d} s'
+    return f'{minutes // 60:,} h {minutes % 60:02d} min'
 
 
 # -- finding -----------------------------------------------------------------

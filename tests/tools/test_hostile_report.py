@@ -8,18 +8,16 @@ import shutil
 import numpy as np
 import pytest
 
+from tests.report_content import open_browser
 from tests.work_dir_data import TESTED, TRAINED, write_checkpoint, write_work_dir
 
 RUN = 'window.pwned = (window.pwned || 0) + 1'
 PAYLOADS = (
     f'<script>{RUN}</script>', f'<img src=x onerror="{RUN}">',
     f'"><svg onload={RUN.replace(" ", "")}>', f"' onmouseover='{RUN}",
-    f'javascript:{RUN}',
-    f'</script><script>{RUN}</script>', f'</style><script>{RUN}</script>',
-    '{{ 7 * 7 }}', '${7*7}', f'<iframe srcdoc="<script>{RUN}</script>">',
-    f'<a href="javascript:{RUN}" autofocus onfocus="{RUN}">x</a>', '<!--', ']]>',
+    f'javascript:{RUN}', f'</script></style><script>{RUN}</script>', '<!--',
+    '{{ 7 * 7 }}', f'<iframe srcdoc="<script>{RUN}</script>">',
     '$\\frac{1}{0}$ & \u202e<b>')
-BROWSERS = ('chromium', 'chromium-browser', 'google-chrome')
 
 
 @pytest.fixture(scope='module')
@@ -73,14 +71,7 @@ def test_names_are_text(page):
 
 
 def test_nothing_runs_in_a_browser(page):
-    playwright = pytest.importorskip('playwright.sync_api')
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip(f'none of the browsers {BROWSERS} is installed')
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=program,
-            args=['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'])
+    with open_browser() as browser:
         tab = browser.new_page(bypass_csp=True)  # escaping alone must do
         requests, errors = [], []
         tab.on('request', lambda request: requests.append(request.url))
@@ -98,4 +89,3 @@ def test_nothing_runs_in_a_browser(page):
         assert errors == []
         for payload in PAYLOADS[:2]:
             assert tab.get_by_text(payload).count(), payload
-        browser.close()

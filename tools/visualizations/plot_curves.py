@@ -14,10 +14,9 @@ from pathlib import Path
 
 import cosam_mm  # noqa: F401
 from cosam_mm.utils.cli import one_line_errors
-from cosam_mm.visualization.report.run_sections import duration
 from cosam_mm.visualization.style import save_figure
 from cosam_mm.visualization.training_curves import plot_curves, training_curves
-from cosam_mm.visualization.training_log import find_runs, read_training_log
+from cosam_mm.visualization.training_log import duration, find_runs, read_training_log
 
 SUFFIXES = ('.png', '.svg', '.pdf')
 NUM_PROBLEMS_SHOWN = 5

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Optional
 
+import numpy as np
+
 from cosam_mm.visualization.action_results import (
     ActionComparison,
     ActionResults,
@@ -44,16 +46,9 @@ _DUMP = 'python tools/test.py CONFIG CHECKPOINT --dump {}'
 def build_section(found: WorkDir, num_samples: int, progress: bool
                   ) -> tuple[str, list[Block]]:
     """Lead and blocks: the newest score file, and another model's beside it."""
-    return _LEAD, _blocks(found, num_samples, progress)
-
-
-def _blocks(found: WorkDir, num_samples: int, progress: bool) -> list[Block]:
-    if not found.score_files:
-        return [page.missing('confusion and accuracies', 'There is no score file.',
-                             _DUMP.format(found.root / 'scores.npz'))]
     tests, blocks = _read_tests(found)
     if not tests:
-        return blocks
+        return _LEAD, blocks
     results = tests[0]
     names = _find_names(found, results, blocks)
     blocks.append(_facts(results, found))
@@ -66,7 +61,7 @@ def _blocks(found: WorkDir, num_samples: int, progress: bool) -> list[Block]:
     for group in sample_groups(results, names, num_samples):
         blocks += show(group, results)
     blocks += _comparison(tests, found, names, num_samples, show)
-    return [*blocks, _table_of_clips(results, names)]
+    return _LEAD, [*blocks, _table_of_clips(results, names)]
 
 
 # -- files ---------------------------------------------------------------------------
@@ -81,12 +76,16 @@ def _read_tests(found: WorkDir) -> tuple[list[ActionResults], list[Block]]:
         except _UNUSABLE as error:
             blocks.append(page.missing(f'the scores in {found.relative(path)}',
                                        str(error), _DUMP.format(path)))
+    if not found.score_files:
+        blocks.append(page.missing(
+            'confusion and accuracies', 'There is no score file.',
+            _DUMP.format(found.root / 'scores.npz')))
     return tests, blocks
 
 
 def _find_names(found: WorkDir, results: ActionResults, blocks: list[Block]
                 ) -> Sequence[str]:
-    """Names of the classes."""
+    """Names of the classes, from the data set, the config or the checkpoint."""
     dataset = dataset_of_test(found.config)
     if get_in(dataset, 'metainfo', 'classes') is None:
         dataset['metainfo'] = found.meta.get('dataset_meta')
@@ -99,6 +98,7 @@ def _find_names(found: WorkDir, results: ActionResults, blocks: list[Block]
 
 def _find_clips(found: WorkDir, results: ActionResults, blocks: list[Block]
                 ) -> Optional[ClipSources]:
+    """Where the clips lie; None, and the reason among the blocks, if unknown."""
     try:
         if found.data_root is None:
             raise FileNotFoundError("The data set's folder does not exist.")
@@ -106,9 +106,8 @@ def _find_clips(found: WorkDir, results: ActionResults, blocks: list[Block]
             str(found.data_root), results.dataset, results.split, results.num_classes,
             dataset_of_test(found.config))
     except _UNUSABLE as error:
-        blocks.append(page.missing(
-            'frames of the clips', str(error),
-            f'python tools/report.py {found.root} --data-root DIR'))
+        how = f'python tools/report.py {found.root} --data-root DIR'
+        blocks.append(page.missing('frames of the clips', str(error), how))
         return None
 
 
@@ -130,12 +129,10 @@ def _facts(results: ActionResults, found: WorkDir) -> Block:
 
 
 def _table_of_tests(tests: Sequence[ActionResults], found: WorkDir) -> Block:
-    rows = []
-    for results in tests:
-        metrics = results.metrics([1])
-        rows.append([found.relative(results.path), results.dataset or None,
-                     results.split or None, len(results.label),
-                     100 * metrics['top1'], 100 * metrics['mean1']])
+    rows = [[found.relative(results.path), results.dataset or None,
+             results.split or None, len(results.label),
+             *(100 * results.metrics([1])[name] for name in ('top1', 'mean1'))]
+            for results in tests]
     return page.table('All score files', [
         'file', 'data set', 'split', 'clips', 'top-1 (%)', 'mean of classes (%)'],
         rows, 'The newest first; what follows is about that one.', digits=2)
@@ -175,20 +172,20 @@ def _gallery(group: SampleGroup, results: ActionResults, clips: Optional[ClipSou
 
 
 def _table_of_clips(results: ActionResults, names: Sequence[str]) -> Block:
-    def percent(share: float) -> Optional[float]:
-        return None if math.isnan(share) else 100 * share
-
-    hardest_first = [*results.hardest(len(results.label)).tolist(),
-                     *(row for row, loss in enumerate(results.loss.tolist())
-                       if math.isnan(loss))]
+    """Of each clip the classes, their probabilities, and whether it is right."""
+    hardest_first = [*results.hardest(len(results.label)), *np.flatnonzero(
+        np.isnan(results.loss))]
+    rows = []
+    for row in hardest_first:
+        shares = results.own_probability(row), results.predicted_probability(row)
+        rows.append([
+            str(results.sample_id[row]), names[results.label[row]],
+            names[results.predicted[row]] if results.predicted[row] >= 0 else None,
+            *(None if math.isnan(share) else 100 * share for share in shares),
+            'yes' if results.is_right[row] else 'no'])
     return page.table('All clips', [
-        'clip', 'true', 'predicted', 'p of true (%)', 'p of predicted (%)', 'right'], [
-            [str(results.sample_id[row]), names[results.label[row]],
-             names[results.predicted[row]] if results.predicted[row] >= 0 else None,
-             percent(results.own_probability(row)),
-             percent(results.predicted_probability(row)),
-             'yes' if results.is_right[row] else 'no'] for row in hardest_first],
-        'The hardest first: those whose true class is given least.', digits=1)
+        'clip', 'true', 'predicted', 'p of true (%)', 'p of predicted (%)', 'right'],
+        rows, 'The hardest first: those whose true class is given least.', digits=1)
 
 
 # -- two tests -----------------------------------------------------------------------
@@ -218,6 +215,7 @@ def _comparison(tests: Sequence[ActionResults], found: WorkDir, names: Sequence[
 
 
 def _find_comparison(tests: Sequence[ActionResults]) -> Optional[ActionComparison]:
+    """The newest test and the next one of the same clips with other scores."""
     for other in tests[1:]:
         try:
             comparison = compare_results(other, tests[0])

@@ -11,6 +11,7 @@ from mmengine.registry import DATASETS
 from cosam_mm.apis.model_loading import TrainedModel, scope_of, seed_of_training
 from cosam_mm.utils.config import config_of_checkpoint, set_data_root
 from cosam_mm.utils.io import unwrap_state_dict
+from cosam_mm.utils.messages import one_line
 from cosam_mm.utils.progress import progress_bar
 from cosam_mm.visualization.mask_files import playing_speed, plot_channel_masks
 from cosam_mm.visualization.mask_maps import AFTER, BEFORE, ClipMasks, MaskedClip
@@ -56,25 +57,21 @@ def build_section(found: WorkDir, num_samples: int, progress: bool
         recorder = _recorder(model, blocks)
         samples = _samples(model.config, found, num_samples)
     except Exception as error:
-        return '', [page.missing('masks of COSAM over sample clips', _first_line(error),
+        return '', [page.missing('masks of COSAM over sample clips', one_line(error),
                                  _HOW)]
     for name, source in progress_bar(samples, 'masks', 'sample', show=progress):
         try:
             clips.append(replace(recorder.record(source), name=name))
         except Exception as error:  # likewise its data
-            blocks.append(page.missing(f'masks of {name}', _first_line(error), _HOW))
+            blocks.append(page.missing(f'masks of {name}', one_line(error), _HOW))
     return _LEAD, [*_images(clips), *blocks]
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
 
 
 # -- model and samples ---------------------------------------------------------------
 
 
 def _trained_model(found: WorkDir) -> TrainedModel:
+    """The checkpoint's model by the config of the folder, else of the checkpoint."""
     config = found.config
     if found.config_file is None:
         if not isinstance(found.meta.get('cfg'), str):
@@ -94,7 +91,7 @@ def _recorder(model: TrainedModel, blocks: list[Block]) -> MaskRecorder:
     except ValueError as error:
         # Where it is the checkpoint that does not do, this fails as well.
         after = make_recorder(model.config, model, max_frames=_MAX_FRAMES)
-        blocks.append(page.missing('masks before training', _first_line(error)))
+        blocks.append(page.missing('masks before training', one_line(error)))
         return after
 
 
@@ -137,13 +134,16 @@ def _sample(dataset: Any, item: Mapping) -> tuple[str, Any]:
 
 
 def _images(clips: list[MaskedClip]) -> Iterator[Block]:
+    """Grids of the spatial masks, the same as clips, and the channel masks."""
     spatial = [clip for clip in clips if mask_layers(clip)]
     if clips and not spatial:
         yield page.missing('spatial masks', 'the COSAMs are built with_spatial=False')
     for clip in spatial:
+        ranges = ' '.join(f'{" ".join(filter(None, (layer.title, layer.state)))}: '
+                          f'{layer.span}.' for layer in mask_layers(clip))
         yield page.image(
             clip.name, encode_image(mask_grid(clip), 'webp', 80),
-            f'Frames of {clip.name} and the spatial masks over them. {_ranges(clip)}',
+            f'Frames of {clip.name} and the spatial masks over them. {ranges}',
             'The colours mean the same in all rows; the bars say what. A frame has the '
             'mask of the step that it belongs to.')
     if spatial:
@@ -152,14 +152,8 @@ def _images(clips: list[MaskedClip]) -> Iterator[Block]:
         yield _channels(clips)
 
 
-def _ranges(clip: MaskedClip) -> str:
-    return ' '.join(
-        f'{layer.title}{f" {layer.state}" if layer.state else ""}: '
-        f'{layer.span}.'
-        for layer in mask_layers(clip))
-
-
 def _play(clip: MaskedClip) -> Block:
+    """The masks over the whole clip, in the best quality that is small enough."""
     frames = list(mask_video(clip, side=176))
     for quality in _QUALITIES:
         data = encode_video(frames, 'mp4', playing_speed(clip), quality)
@@ -173,26 +167,20 @@ def _play(clip: MaskedClip) -> Block:
 def _channels(clips: list[MaskedClip]) -> Block:
     """One plot of the mean over the clips."""
     mean = replace(clips[0], name='', masks={
-        state: {name: _mean([clip.masks[state][name] for clip in clips])
-                for name in layers} for state, layers in clips[0].masks.items()})
+        state: {name: ClipMasks(None, None if masks.channel is None else np.mean(
+            [clip.masks[state][name].channel for clip in clips], axis=0))
+            for name, masks in layers.items()}
+        for state, layers in clips[0].masks.items()})
     figure = plot_channel_masks(mean)
     if figure is None:
         return page.missing('channel masks', 'the COSAMs are built with_channel=False')
+    layers = mean.masks[AFTER if BEFORE in mean.masks else '']
+    titles = layer_titles(layers)
+    best = ' '.join(f'{titles[name]}: channel {int(np.argmax(masks.channel))}, '
+                    f'{masks.channel.max():.2f}.'
+                    for name, masks in layers.items() if masks.channel is not None)
     return page.plot(
         'Channel masks', figure,
         'All channels of each COSAM by falling value of the channel mask, and the ten '
-        f'most agreed ones by number. {_best_channels(mean)}',
+        f'most agreed ones by number. {best}',
         f'Mean over the {len(clips)} sample{"s" if len(clips) > 1 else ""} above.')
-
-
-def _mean(masks: list[ClipMasks]) -> ClipMasks:
-    return ClipMasks(None, None if masks[0].channel is None else np.mean(
-        [one.channel for one in masks], axis=0))
-
-
-def _best_channels(clip: MaskedClip) -> str:
-    layers = clip.masks[AFTER if BEFORE in clip.masks else '']
-    titles = layer_titles(layers)
-    return ' '.join(f'{titles[name]}: channel {int(np.argmax(masks.channel))}, '
-                    f'{masks.channel.max():.2f}.'
-                    for name, masks in layers.items() if masks.channel is not None)

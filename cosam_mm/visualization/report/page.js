@@ -8,28 +8,20 @@ const THEME = 'cosam-report-theme';
 const root = document.documentElement;
 const systemIsDark = matchMedia('(prefers-color-scheme: dark)');
 
-function storedTheme() {
-  // Some browsers keep nothing for files.
-  try { return localStorage.getItem(THEME); } catch { return null; }
-}
-
-function storeTheme(theme) {
-  try { localStorage.setItem(THEME, theme); } catch { /* for this visit only */ }
-}
+let store = {};
+try { store = localStorage ?? {}; } catch { /* some browsers keep nothing for files */ }
+if (['light', 'dark'].includes(store[THEME])) root.dataset.theme = store[THEME];
 
 function isDark() {
   return (root.dataset.theme || (systemIsDark.matches ? 'dark' : 'light')) === 'dark';
 }
 
-if (['light', 'dark'].includes(storedTheme())) root.dataset.theme = storedTheme();
-
 function setUpTheme() {
   const button = document.getElementById('page-theme');
-  const show = () => button.setAttribute('aria-pressed', String(isDark()));
+  const show = () => { button.ariaPressed = String(isDark()); };
   button.hidden = false;
   button.addEventListener('click', () => {
-    root.dataset.theme = isDark() ? 'light' : 'dark';
-    storeTheme(root.dataset.theme);
+    root.dataset.theme = store[THEME] = isDark() ? 'light' : 'dark';
     show();
   });
   systemIsDark.addEventListener('change', show);
@@ -64,22 +56,17 @@ function setUpTable(block) {
   const rows = [...body.rows];
   const input = block.querySelector('input');
   const count = block.querySelector('.count');
-
-  function sortBy(column, direction) {
-    const keyed = rows.map((row, at) => ({ row, at, key: cellKey(row.cells[column]) }));
-    if (direction) {
-      keyed.sort((a, b) => compareKeys(a.key, b.key, direction) || a.at - b.at);
-    }
-    body.replaceChildren(...keyed.map((one) => one.row));
-  }
+  const next = { none: 'ascending', ascending: 'descending', descending: 'none' };
 
   heads.forEach((head, column) => {
     head.querySelector('button').addEventListener('click', () => {
-      const next = { none: 'ascending', ascending: 'descending', descending: 'none' };
-      const order = next[head.getAttribute('aria-sort')];
-      heads.forEach((other) => other.setAttribute('aria-sort', 'none'));
-      head.setAttribute('aria-sort', order);
-      sortBy(column, { none: 0, ascending: 1, descending: -1 }[order]);
+      const order = next[head.ariaSort];
+      const direction = { none: 0, ascending: 1, descending: -1 }[order];
+      heads.forEach((other) => { other.ariaSort = 'none'; });
+      head.ariaSort = order;
+      const keyed = rows.map((row) => ({ row, key: cellKey(row.cells[column]) }));
+      keyed.sort((a, b) => direction && compareKeys(a.key, b.key, direction));
+      body.replaceChildren(...keyed.map((one) => one.row));
     });
   });
 
@@ -87,7 +74,7 @@ function setUpTable(block) {
   let texts = null;
   input.addEventListener('input', () => {
     // A space that no word can span stands between cells.
-    texts = texts || rows.map((row) => [...row.cells]
+    texts ??= rows.map((row) => [...row.cells]
       .map((cell) => cell.textContent.toLowerCase()).join('\n'));
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
@@ -110,7 +97,7 @@ function setUpPlots() {
   let origin = null;
 
   function setFull(isFull) {
-    zoom.setAttribute('aria-pressed', String(isFull));
+    zoom.ariaPressed = String(isFull);
     stage.classList.toggle('full', isFull);
   }
 
@@ -118,8 +105,8 @@ function setUpPlots() {
     origin = button;
     // The page must not jump while the image is away.
     button.style.height = `${button.getBoundingClientRect().height}px`;
-    document.getElementById('page-dialog-title').textContent = button
-      .getAttribute('aria-label').replace(/^Enlarge: /, '');
+    document.getElementById('page-dialog-title').textContent = button.ariaLabel
+      .replace(/^Enlarge: /, '');
     setFull(false);
     stage.append(button.firstElementChild);
     dialog.showModal();
@@ -133,10 +120,9 @@ function setUpPlots() {
     origin.focus({ preventScroll: true });
     origin = null;
   });
-  dialog.addEventListener('click', (event) => {
-    if (event.target === dialog) dialog.close();
+  dialog.addEventListener('click', ({ target }) => {
+    if (target === dialog || target.matches('.close')) dialog.close();
   });
-  dialog.querySelector('.close').addEventListener('click', () => dialog.close());
   const toggle = () => setFull(!stage.classList.contains('full'));
   zoom.addEventListener('click', toggle);
   stage.addEventListener('dblclick', toggle);
@@ -174,19 +160,14 @@ function setUpClips() {
 // -- the rest -----------------------------------------------------------------------
 
 function setUpNavigation() {
-  const links = new Map([...document.querySelectorAll('nav a')]
-    .map((link) => [link.hash.slice(1), link]));
+  const links = [...document.querySelectorAll('nav a')];
   const inSight = new Set();
   const watch = new IntersectionObserver((entries) => {
     entries.forEach(({ target, isIntersecting }) => {
-      if (isIntersecting) inSight.add(target.id); else inSight.delete(target.id);
+      inSight[isIntersecting ? 'add' : 'delete'](`#${target.id}`);
     });
-    const here = [...links.keys()].find((key) => inSight.has(key));
-    if (!here) return;
-    links.forEach((link, key) => {
-      if (key === here) link.setAttribute('aria-current', 'true');
-      else link.removeAttribute('aria-current');
-    });
+    const here = links.find((link) => inSight.has(link.hash));
+    if (here) links.forEach((link) => { link.ariaCurrent = link === here || null; });
   }, { rootMargin: '-15% 0px -60% 0px' });
   document.querySelectorAll('main > section').forEach((part) => watch.observe(part));
 }

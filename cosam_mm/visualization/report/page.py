@@ -15,7 +15,6 @@ import re
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from numbers import Real
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -51,33 +50,19 @@ _LONG_CELL, _LONG_FACT = 40, 30
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a report.
-
-    Attributes:
-        key: Its anchor: letters, digits and hyphens.
-        title: Its heading, also in the navigation.
-        lead: A sentence that says what is to be seen.
-        blocks: In order.
-    """
-    key: str
-    title: str
-    lead: str = ''
+    """A part of a report."""
+    key: str  # its anchor: letters, digits and hyphens
+    title: str  # its heading, also in the navigation
+    lead: str = ''  # a sentence that says what is to be seen
     blocks: Sequence[Block] = ()
 
 
 @dataclass(frozen=True)
 class Report:
-    """A whole report.
-
-    Attributes:
-        title: What was trained.
-        subtitle: On what, and when.
-        headline: (name, value) of the few metrics that are shown large.
-        sections: In order.
-    """
-    title: str
-    subtitle: str
-    headline: Sequence[tuple[str, str]]
+    """A whole report."""
+    title: str  # what was trained
+    subtitle: str  # on what, and when
+    headline: Sequence[tuple[str, str]]  # metrics that are shown large, by name
     sections: Sequence[Section]
 
 
@@ -86,18 +71,13 @@ def render_page(report: Report) -> str:
     # What a browser hashes is what stands between the tags, to the last line break.
     style, script = ((_FOLDER / name).read_text(encoding='utf-8')
                      for name in ('page.css', 'page.js'))
-    text = _template().render(
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True,
+        lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    text = environment.get_template('page.html.j2').render(
         report=report, style=Markup(style), script=Markup(script),
         style_hash=_sha256(style), script_hash=_sha256(script))
     return text.encode(errors='replace').decode()  # names of files may be no Unicode
-
-
-@lru_cache(maxsize=1)
-def _template() -> jinja2.Template:
-    return jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True,
-        lstrip_blocks=True, undefined=jinja2.StrictUndefined,
-    ).get_template('page.html.j2')
 
 
 def _sha256(text: str) -> str:
@@ -128,19 +108,13 @@ def code(title: str, text: str) -> Block:
 
 
 def missing(what: str, why: str, how: str = '') -> Block:
-    """Something that could have been shown and cannot.
-
-    Args:
-        what: 'the rank panels'.
-        why: 'runs/x/features.npz is not a feature file: ...'.
-        how: How to get it next time: a command, or ''.
-    """
+    """Something that cannot be shown, the reason, and a command that would help."""
     return dict(kind='missing', what=what, why=why, how=how)
 
 
 def facts(rows: Iterable[tuple[str, Cell]]) -> Block:
     """Names and values, as in a summary."""
-    shown = [(name, _show(value)) for name, value in rows]
+    shown = ((name, _show(value)) for name, value in rows)
     return dict(kind='facts', rows=[
         (name, value, max(map(len, value.split('\n'))) > _LONG_FACT)
         for name, value in shown])
@@ -153,8 +127,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]],
     Args:
         title: Shown above it.
         columns: Names of the columns.
-        rows: As many cells each; numbers are sorted as numbers, None is shown as a
-            dash and sorted last.
+        rows: As many cells each. None is shown as a dash and sorted last.
         caption: Shown below it.
         digits: Of numbers that are not whole.
     """
@@ -198,11 +171,8 @@ def _media(kind: str, title: str, media_type: str, data: bytes, alt: str, captio
 def plot(title: str, figure: Figure, alt: str, caption: str = '') -> Block:
     """A plot that can be enlarged, in the page's colours in light and in dark.
 
-    Args:
-        title: Shown above it.
-        figure: Made by :func:`~cosam_mm.visualization.style.new_figure`.
-        alt: What it shows, for those who do not see it.
-        caption: Shown below it.
+    ``title`` stands above it, ``caption`` below it, and ``alt`` says what it shows to
+    those who do not see it.
     """
     svg = _NOT_IN_XML.sub('\N{REPLACEMENT CHARACTER}', figure_svg(figure))
     svg = svg.replace('>', f'><style>{_SVG_STYLE}</style>', 1)
@@ -219,22 +189,16 @@ def image(title: str, data: bytes, alt: str, caption: str = '') -> Block:
     Raises:
         OSError: ``data`` is none.
     """
-    media_type, (width, height) = _inspect(data)
+    with Image.open(io.BytesIO(data), formats=['PNG', 'JPEG', 'WEBP']) as opened:
+        media_type, (width, height) = opened.get_format_mimetype(), opened.size
     is_wide = width > max(_WIDE * height, _WIDE_PIXELS)
     return _media('image', title, media_type, data, alt, caption, width, height,
                   most=max(2 * width, 320), least=560 * is_wide, full=max(width, 900))
 
 
-def _inspect(data: bytes) -> tuple[str, tuple[int, int]]:
-    """Media type and size."""
-    with Image.open(io.BytesIO(data), formats=['PNG', 'JPEG', 'WEBP']) as opened:
-        return opened.get_format_mimetype(), opened.size
-
-
 def clip(title: str, data: bytes, alt: str, caption: str = '', *, poster: bytes
          ) -> Block:
-    """A short video that can be played: an MP4 file (H.264), and an image file to show
-    before it plays."""
+    """An MP4 file (H.264) that can be played, and an image file to show before."""
     still = image('', poster, '')
     return _media('clip', title, 'video/mp4', data, alt, caption, still['width'],
                   still['height'], poster=still['uri'])

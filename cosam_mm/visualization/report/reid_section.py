@@ -1,5 +1,4 @@
 """The section on person re-identification: metrics, curves, rank panels, queries."""
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -106,15 +105,12 @@ def _facts(review: ReIDReview) -> list[tuple[str, Any]]:
     rows = [(name, features[key] or 'not stated') for name, key in (
         ('data set', 'dataset'), ('protocol', 'protocol'), ('split', 'split'),
         ('clips', 'clip_sampling')) if features[key] or key != 'split']
-    rows.append(('distance', review.distance))
-    if review.rerank:
-        rows.append(('re-ranking', ', '.join(
-            f'{name} = {value}' for name, value in review.rerank.items())))
-    rows += [('queries', len(review.query)), ('gallery', len(review.gallery))]
+    rerank = [f'{name} = {value}' for name, value in (review.rerank or {}).items()]
+    rows += [('distance', review.distance),
+             *([('re-ranking', ', '.join(rerank))] if rerank else []),
+             ('queries', len(review.query)), ('gallery', len(review.gallery))]
     unreadable = int(features['unreadable'].sum())
-    if unreadable:
-        rows.append(('unreadable tracklets, left out', unreadable))
-    return rows
+    return rows + [('unreadable tracklets, left out', unreadable)] * bool(unreadable)
 
 
 def _cmc(metrics: dict[str, RetrievalMetrics]) -> Block:
@@ -165,32 +161,27 @@ def _panels(review: ReIDReview, found: WorkDir, num_samples: int, progress: bool
         return [page.missing(
             'the rank panels', str(error), 'python tools/report.py WORK_DIR '
             '--data-root FOLDER_OF_THE_DATA_SET')]
-    return [_legend(extremes.best, extremes.worst), *(
-        page.image(panel_heading(panel), encode_image(
+    which = f'The {len(extremes.best)} best and the {len(extremes.worst)} worst ' \
+            'queries by average precision (AP)' if titles else 'Some queries'
+    green, red, grey = LEGEND.values()
+    return [page.text(
+        f'{which}, each with the tracklets that are nearest to it. Green with a tick, '
+        f'{green}. Red with a cross, {red}. Grey with a dash, {grey}. Each image has '
+        'its rank and its distance to the query below it.'),
+        *(page.image(panel_heading(panel), encode_image(
             draw_rank_panels([panel], is_alone=False), 'webp', 80),
             describe_panel(panel)) for panel in panels)]
 
 
-def _legend(best: Sequence[int], worst: Sequence[int]) -> Block:
-    which = f'The {len(best)} best and the {len(worst)} worst queries by average ' \
-            'precision (AP)' if len(best) else 'Some queries'
-    green, red, grey = LEGEND.values()
-    return page.text(
-        f'{which}, each with the tracklets that are nearest to it. Green with a tick, '
-        f'{green}. Red with a cross, {red}. Grey with a dash, {grey}. Each image has '
-        'its rank and its distance to the query below it.')
-
-
 def _all_queries(review: ReIDReview) -> Block:
-    features, ranks = review.features, review.ranking.ranks
-    rows = []
+    """Of each query average precision, rank of the first match, and matches."""
+    features, ranks, rows = review.features, review.ranking.ranks, []
     for query, row in enumerate(review.query):
-        valid, camid = ranks.num_matches[query] > 0, int(features['camid'][row])
+        count, camid = int(ranks.num_matches[query]), int(features['camid'][row])
         rows.append((
             str(features['tracklet_id'][row]), camid if camid >= 0 else None,
-            100 * float(ranks.average_precision[query]) if valid else None,
-            int(ranks.first_rank[query]) if valid else None,
-            int(ranks.num_matches[query])))
+            100 * float(ranks.average_precision[query]) if count else None,
+            int(ranks.first_rank[query]) if count else None, count))
     rows.sort(key=lambda row: np.inf if row[2] is None else row[2])
     return page.table('All queries', [
         'query', 'camera', 'AP in %', 'rank of the first match',

@@ -9,7 +9,7 @@ from cosam_mm.utils.messages import name_some
 
 from . import page, run_sections
 from .page import Block, Report, Section
-from .work_dir_collection import ACTION, REID, WorkDir, collect_work_dir, get_in
+from .work_dir_collection import ACTION, REID, collect_work_dir, get_in
 
 __all__ = ['build_report', 'missing_of', 'size_advice', 'write_report']
 
@@ -41,23 +41,19 @@ def build_report(root: PathLike, num_samples: int = 4, with_masks: bool = True,
             named in the report instead.
     """
     found = collect_work_dir(root, data_root, checkpoint)
-    return Report(
-        title or found.name or found.root.resolve().name, run_sections.subtitle(found),
-        run_sections.headline(found), [
-            run_sections.summary_section(found), run_sections.training_section(found),
-            *(_section(key, heading, found, num_samples, progress)
-              for key, heading in _topics(found, with_masks)),
-            run_sections.reproduce_section(found)])
-
-
-def _topics(found: WorkDir, with_masks: bool) -> Iterator[tuple[str, str]]:
-    """Key and heading of the sections that apply to what was found."""
-    if found.score_files or get_in(found.config, 'model', 'cls_head'):
-        yield 'action', ACTION
-    if found.feature_files or found.reid_evaluator:
-        yield 'reid', REID
-    if with_masks and (found.config_file or found.checkpoint_file):
-        yield 'masks', 'Masks'
+    sections = [run_sections.summary_section(found),
+                run_sections.training_section(found)]
+    for key, heading, applies in (
+            ('action', ACTION,
+             found.score_files or get_in(found.config, 'model', 'cls_head')),
+            ('reid', REID, found.feature_files or found.reid_evaluator),
+            ('masks', 'Masks',
+             with_masks and (found.config_file or found.checkpoint_file))):
+        if applies:
+            sections.append(_section(key, heading, found, num_samples, progress))
+    return Report(title or found.name or found.root.resolve().name,
+                  run_sections.subtitle(found), run_sections.headline(found),
+                  [*sections, run_sections.reproduce_section(found)])
 
 
 def _section(key: str, heading: str, *settings: Any) -> Section:
@@ -65,8 +61,6 @@ def _section(key: str, heading: str, *settings: Any) -> Section:
     try:
         module = import_module(f'{__package__}.{key}_section')
     except ModuleNotFoundError as error:
-        if str(error.name).partition('.')[0] == 'cosam_mm':
-            raise
         return Section(key, heading, blocks=[page.missing(
             f'the section "{heading}"', f'The package {error.name} is not installed.',
             "pip install 'cosam_mm[action]'")])
@@ -79,15 +73,7 @@ def missing_of(report: Report) -> Iterator[Block]:
 
 
 def write_report(report: Report, path: PathLike) -> int:
-    """Write the page; a reader meets the old file or the whole new one.
-
-    Args:
-        report: What to write.
-        path: The file; its folder is made.
-
-    Returns:
-        Its size in bytes.
-    """
+    """Write the page whole or not at all, and its folder; gives its size in bytes."""
     write_text(path, page.render_page(report))
     return os.path.getsize(path)
 

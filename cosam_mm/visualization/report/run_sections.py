@@ -7,6 +7,7 @@ import math
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from importlib import metadata
@@ -18,8 +19,8 @@ from cosam_mm.utils.io import sha256_of_file, unwrap_state_dict
 from cosam_mm.utils.messages import name_some
 from cosam_mm.visualization.training_curves import plot_curves, training_curves
 from cosam_mm.visualization.training_log import (
-    LogRecord,
     TrainingLog,
+    duration,
     group_runs,
     read_training_log,
 )
@@ -28,7 +29,7 @@ from . import page
 from .page import Block, Section
 from .work_dir_collection import REID, WorkDir, get_in
 
-__all__ = ['duration', 'headline', 'reproduce_section', 'subtitle', 'summary_section',
+__all__ = ['headline', 'reproduce_section', 'subtitle', 'summary_section',
            'training_section']
 
 # Of what mmengine writes at the head of a log.
@@ -51,11 +52,11 @@ _RERANKED = ', re-ranked'
 _SHARE = re.compile(r'(\w+_)?(top\d+|mean1|mAP|mINP|R\d+)')
 # Where metrics come from, and what that adds to their names.
 _ORIGINS = dict(test='', splits=', mean of the splits', validation=' in validation')
-_LEADS = dict(
-    test='What was trained, on what, and the metrics of the last test.',
-    splits='What was trained, on what, and the metrics of all splits.',
-    validation='What was trained, on what, and the metrics of its last validation: no '
-               'test wrote its metrics here.')
+_LEADS = {
+    '': 'What was trained, and on what.',
+    'test': 'What was trained, on what, and the metrics of the last test.',
+    'splits': 'What was trained, on what, and the metrics of all splits.',
+    'validation': 'What was trained, on what, and the metrics of the last validation.'}
 
 
 # -- metrics -------------------------------------------------------------------------
@@ -71,14 +72,12 @@ def headline(found: WorkDir) -> list[tuple[str, str]]:
 def _label(name: str) -> str:
     """The name of a metric as it is read: 'Top-5 accuracy', 'mAP, re-ranked'."""
     own = name.rpartition('/')[2]
-    if own in _LABELS:
-        return _LABELS[own]
-    if re.fullmatch(r'top\d+', own):
-        return f'Top-{own[3:]} accuracy'
     if own.startswith('rerank_'):
         return _label(own[7:]) + _RERANKED
-    if re.fullmatch(r'mAP|mINP|R\d+', own):
-        return own
+    if re.fullmatch(r'top\d+', own):
+        return f'Top-{own[3:]} accuracy'
+    if own in _LABELS or re.fullmatch(r'mAP|mINP|R\d+', own):
+        return _LABELS.get(own, own)
     words = own.replace('_', ' ')
     return words[:1].upper() + words[1:]
 
@@ -100,15 +99,14 @@ def _metric_facts(found: WorkDir) -> list[tuple[str, str]]:
         if name.endswith('/dataset') or value in ('', 0):
             continue  # said above; nothing to say
         if isinstance(value, str):
-            lines[label] = [shown]
+            line, words = label, shown
         elif '/num_' in name:
-            lines.setdefault('Counts', []).append(f'{label}: {shown}')
+            line, words = 'Counts', f'{label}: {shown}'
         elif label.endswith(_RERANKED):
-            lines.setdefault('Re-ranked', []).append(
-                f'{label[:-len(_RERANKED)]} {shown}')
+            line, words = 'Re-ranked', f'{label.removesuffix(_RERANKED)} {shown}'
         else:
-            lines.setdefault('Metrics' + _ORIGINS[origin], []).append(
-                f'{label} {shown}')
+            line, words = 'Metrics' + _ORIGINS[origin], f'{label} {shown}'
+        lines.setdefault(line, []).append(words)
     return [(label, ', '.join(shown)) for label, shown in lines.items()]
 
 
@@ -118,16 +116,14 @@ def _metric_facts(found: WorkDir) -> list[tuple[str, str]]:
 def subtitle(found: WorkDir) -> str:
     """Task, data set and date."""
     dataset, started = _dataset(found), found.started
-    text = (found.task or 'Results') + (f' on {dataset}' if dataset else '')
-    return text if started is None else \
-        f'{text}, trained on {started.day} {started:%B %Y}'
+    return (found.task or 'Results') + (f' on {dataset}' if dataset else '') + (
+        f', trained on {started.day} {started:%B %Y}' if started else '')
 
 
 def summary_section(found: WorkDir) -> Section:
     """What was trained, on what, and its metrics; what is missing for a report."""
     facts = [_run_facts(found), _metric_facts(found)]
-    lead = _LEADS.get(found.metrics[1], 'What was trained, and on what.')
-    return Section('summary', 'Summary', lead, [
+    return Section('summary', 'Summary', _LEADS[found.metrics[1]], [
         *(page.facts(rows) for rows in facts if rows), *_missing(found)])
 
 
@@ -146,20 +142,13 @@ def _run_facts(found: WorkDir) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows.items() if value]
 
 
-def _tested_datasets(value: Any) -> Iterator[Mapping]:
-    """Data sets of a loader, inside of what joins them."""
-    if isinstance(value, Mapping):
-        inner = [value[key] for key in ('dataset', 'query', 'gallery')
-                 if isinstance(value.get(key), Mapping)]
-        for one in inner:
-            yield from _tested_datasets(one)
-        if not inner:
-            yield value
-
-
 def _tested_dataset(found: WorkDir) -> Mapping:
-    loader = get_in(found.config, 'test_dataloader', 'dataset')
-    return next(_tested_datasets(loader), {})
+    """The first data set of a test, inside of what joins or wraps several."""
+    dataset = found.config.get('test_dataloader')
+    while inner := [get_in(dataset, key) for key in ('dataset', 'query', 'gallery')
+                    if isinstance(get_in(dataset, key), Mapping)]:
+        dataset = inner[0]
+    return dataset if isinstance(dataset, Mapping) else {}
 
 
 def _dataset(found: WorkDir) -> str:
@@ -202,8 +191,7 @@ def _cosam_positions(value: Any) -> Iterator[str]:
 
 def _cosam_position(after: Any, cosam: Mapping) -> str:
     # Our backbones say position='after_layer3', PluggedBackbone after='layer3'.
-    words = 'in the model' if after is None else \
-        f'after {str(after).removeprefix("after_")}'
+    words = f'after {str(after).removeprefix("after_")}' if after else 'in the model'
     frames, size = cosam.get('num_frames'), cosam.get('spatial_size')
     if frames and isinstance(size, (list, tuple)):
         words += f': {frames} frames of {_TIMES.join(map(str, size))}'
@@ -240,13 +228,13 @@ def _views(found: WorkDir) -> str:
 
 
 def _length(found: WorkDir) -> str:
+    """Epochs and iterations that the checkpoint has seen."""
     epoch, iterations = found.meta.get('epoch'), found.meta.get('iter')
     if not isinstance(epoch, int):
         return ''
     total = get_in(found.config, 'train_cfg', 'max_epochs')
-    words = f'{epoch} of {total} epochs' if total else f'{epoch} epochs'
-    return words + (f', {iterations:,} iterations' if isinstance(iterations, int)
-                    else '')
+    return (f'{epoch} of {total} epochs' if total else f'{epoch} epochs') + (
+        f', {iterations:,} iterations' if isinstance(iterations, int) else '')
 
 
 def _time(found: WorkDir) -> str:
@@ -296,8 +284,7 @@ def reproduce_section(found: WorkDir) -> Section:
              'Test logs': [path for path, _ in found.test_logs],
              'Scores': found.score_files, 'Features': found.feature_files}
     blocks += [
-        page.text('This report was written with:'),
-        page.facts((name, _version(name)) for name in _PACKAGES if _version(name)),
+        page.text('This report was written with:'), page.facts(_versions()),
         page.text('It was made of these files:'), page.facts([
             ('Folder', str(found.root)),
             ('Data set', str(found.data_root or 'not found')),
@@ -307,11 +294,10 @@ def reproduce_section(found: WorkDir) -> Section:
                    'the commands that make them again.', blocks)
 
 
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ''
+def _versions() -> Iterator[tuple[str, str]]:
+    for package in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            yield package, metadata.version(package)
 
 
 def _environment(training_logs: Sequence[Path]) -> list[tuple[str, str]]:
@@ -335,30 +321,29 @@ def _config_name(found: WorkDir) -> str:
     return str(found.config_file)
 
 
-def _data_option(found: WorkDir) -> list[str]:
-    return ['--data-root', str(found.data_root)] if found.data_root else []
+def _command(found: WorkDir, tool: str, *arguments: object) -> str:
+    """A line for a shell."""
+    data = ('--data-root', found.data_root) if found.data_root else ()
+    return shlex.join(map(str, ('python', f'tools/{tool}.py', _config_name(found),
+                                *arguments, *data)))
 
 
 def _test_command(found: WorkDir) -> str:
     """Tests the checkpoint and keeps what a report shows; '' without a checkpoint."""
-    is_reid = found.task == REID
     if found.config_file is None or found.checkpoint_file is None:
         return ''
-    return shlex.join([
-        'python', 'tools/test.py', _config_name(found), str(found.checkpoint_file),
-        *_data_option(found), '--work-dir', str(found.root / 'test'),
-        *(['--rerank'] if is_reid else []), '--dump',
-        str(found.root / ('features.npz' if is_reid else 'scores.npz'))])
+    extra = ('--rerank', '--dump', found.root / 'features.npz') \
+        if found.task == REID else ('--dump', found.root / 'scores.npz')
+    return _command(found, 'test', found.checkpoint_file, '--work-dir',
+                    found.root / 'test', *extra)
 
 
 def _commands(found: WorkDir) -> list[str]:
     seed = found.meta.get('seed')
-    train = ['python', 'tools/train.py', _config_name(found), *_data_option(found),
-             '--work-dir', 'work_dirs/reproduced',
-             *(['--seed', str(seed)] if isinstance(seed, int) else [])]
-    test = _test_command(found)
-    report = ['python', 'tools/report.py', str(found.root)]
-    return [shlex.join(train), *([test] if test else []), shlex.join(report)]
+    train = _command(found, 'train', '--work-dir', 'work_dirs/reproduced',
+                     *(('--seed', seed) if isinstance(seed, int) else ()))
+    report = shlex.join(['python', 'tools/report.py', str(found.root)])
+    return [line for line in (train, _test_command(found), report) if line]
 
 
 # -- training ------------------------------------------------------------------------
@@ -403,26 +388,9 @@ def _training_facts(log: TrainingLog) -> Iterator[tuple[str, Any]]:
     for key in log.metrics[:1]:
         best = log.best(key)
         if best is not None:
-            yield f'best {key}', f'{best.value:.4f}, {_when(log, best.record)}'
-
-
-def _when(log: TrainingLog, record: LogRecord) -> str:
-    return (f'epoch {record.epoch:.0f}' if log.by_epoch
-            else f'iteration {record.iteration:,}')
-
-
-def duration(seconds: float) -> str:
-    """Hours, minutes and seconds.
-
-    >>> duration(3725.4), duration(59.6), duration(float('nan'))
-    ('1 h 02 min', '1 min 00 s', 'not logged')
-    """
-    if not math.isfinite(seconds):
-        return 'not logged'
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f'{minutes} min {rest:02d} s'
-    return f'{minutes // 60:,} h {minutes % 60:02d} min'
+            when = f'epoch {best.record.epoch:.0f}' if log.by_epoch \
+                else f'iteration {best.record.iteration:,}'
+            yield f'best {key}', f'{best.value:.4f}, {when}'
 
 
 def _curves(logs: Sequence[TrainingLog]) -> list[Block]:

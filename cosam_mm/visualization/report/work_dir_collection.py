@@ -10,13 +10,12 @@ import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional, Union
 
-import numpy as np
 from mmengine.config import Config
 
 from cosam_mm.utils.config import config_of_checkpoint
@@ -29,8 +28,6 @@ PathLike = Union[str, os.PathLike]
 ACTION, REID = 'Action recognition', 'Person re-identification'
 # 'acc/top1': the prefix of the evaluator, then the metric.
 _METRIC_NAME = re.compile(r'[\w-]+/\S+')
-# mmengine names the folder of a run by its start.
-_STAMP = re.compile(r'\d{8}_\d{6}')
 _CHECKPOINTS = ('best_', 'epoch_', 'iter_')
 _SCORES = {'sample_id', 'score', 'label'}
 _FEATURES = {'feature', 'pid', 'camid'}
@@ -38,33 +35,18 @@ _FEATURES = {'feature', 'pid', 'camid'}
 
 @dataclass(frozen=True)
 class WorkDir:
-    """Files that a report is made of; None or empty where there are none.
-
-    Attributes:
-        root: The folder that was searched, with all below it.
-        config_file: The config that a training wrote down.
-        config: Its settings.
-        data_root: The data set's folder, where it exists.
-        checkpoint_file: The best checkpoint, else the last.
-        checkpoint: Its content: 'meta' and 'state_dict'.
-        training_logs: ``scalars.json`` of the trainings, oldest first.
-        test_logs: (file, metrics) of tests, oldest first.
-        score_files: Files of :class:`~cosam_mm.evaluation.DumpScores`, newest first.
-        feature_files: Feature files of :class:`~cosam_mm.evaluation.ReIDMetric`,
-            newest first.
-        damaged: (file, reason) of those that cannot be read.
-    """
-    root: Path
-    config_file: Optional[Path] = None
-    config: Config = field(default_factory=Config)
-    data_root: Optional[Path] = None
-    checkpoint_file: Optional[Path] = None
-    checkpoint: Any = None
-    training_logs: tuple[Path, ...] = ()
-    test_logs: tuple[tuple[Path, dict[str, Any]], ...] = ()
-    score_files: tuple[Path, ...] = ()
-    feature_files: tuple[Path, ...] = ()
-    damaged: tuple[tuple[Path, str], ...] = ()
+    """Files that a report is made of; None or empty where there are none."""
+    root: Path  # searched with all below it
+    config_file: Optional[Path]  # that a training wrote down
+    config: Config
+    data_root: Optional[Path]  # of the data set
+    checkpoint_file: Optional[Path]  # the best one, else the last
+    checkpoint: Any  # its content: 'meta' and 'state_dict'
+    training_logs: tuple[Path, ...]  # scalars.json of each run, oldest first
+    test_logs: tuple[tuple[Path, dict[str, Any]], ...]  # with metrics, oldest first
+    score_files: tuple[Path, ...]  # of DumpScores, newest first
+    feature_files: tuple[Path, ...]  # of ReIDMetric, newest first
+    damaged: tuple[tuple[Path, str], ...]  # with the reason
 
     @property
     def meta(self) -> Mapping:
@@ -113,22 +95,16 @@ class WorkDir:
         """
         for path in sorted([*self.root.glob('all_splits.json'),
                             *self.root.glob('*/all_splits.json')]):
-            try:  # as tools/test.py --all-splits writes it
-                content = json.loads(path.read_text(encoding='utf-8'))
-                means = {name: float(value['mean']) for name, value in content.items()
-                         if _METRIC_NAME.fullmatch(name)}
-            except (ValueError, OSError, TypeError, LookupError, AttributeError,
-                    RecursionError):
-                continue
+            # As tools/test.py --all-splits writes it.
+            means = _read_metrics(_text(path), 'mean')
             if means:
                 return means, 'splits'
         if self.test_logs:
             return self.test_logs[-1][1], 'test'
         for log in reversed(self.training_logs):
-            with suppress(OSError):
-                lines = log.read_text(encoding='utf-8', errors='replace').splitlines()
-                for metrics in filter(None, map(_read_metrics, reversed(lines))):
-                    return metrics, 'validation'
+            lines = reversed(_text(log).splitlines())
+            for metrics in filter(None, map(_read_metrics, lines)):
+                return metrics, 'validation'
         return {}, ''
 
     def relative(self, path: PathLike) -> str:
@@ -152,7 +128,7 @@ def collect_work_dir(root: PathLike, data_root: Optional[PathLike] = None,
 
     Args:
         root: A ``--work-dir`` of ``tools/train.py``, or a folder with one and with
-            score or feature files, such as that of ``tools/demo.sh``.
+            score or feature files.
         data_root: The data set's folder. Default: ``data`` in ``root``, else the one
             that the config names, if it exists.
         checkpoint: Default: the newest best one, else the last.
@@ -210,21 +186,15 @@ def _walk(root: Path, data_root: Path) -> Iterator[Path]:
 
 
 def _start_time(path: Path) -> float:
-    """When a run began, from the name that mmengine gave it; else the file's time.
-
-    Returns:
-        Seconds since 1970.
-    """
+    """When a run began, from the name that mmengine gave it; else the file's time."""
     for part in reversed(path.parts):
-        if _STAMP.fullmatch(part):
-            try:
-                return datetime.strptime(part, '%Y%m%d_%H%M%S').timestamp()
-            except ValueError:
-                continue  # digits, but no time
+        with suppress(ValueError):
+            return datetime.strptime(part, '%Y%m%d_%H%M%S').timestamp()
     return path.stat().st_mtime
 
 
 def _in_time(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Earliest start first."""
     return tuple(sorted(paths, key=lambda path: (_start_time(path), str(path))))
 
 
@@ -301,25 +271,29 @@ def _data_roots(value: Any) -> Iterator[str]:
             yield from _data_roots(inner)
 
 
-def _read_metrics(text: str) -> dict[str, Any]:
-    """Metrics by name, as ``acc/top1``, that a JSON text holds; empty if none."""
+def _text(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_text(encoding='utf-8', errors='replace')
+    return ''
+
+
+def _read_metrics(text: str, *keys: str) -> dict[str, Any]:
+    """Metrics by name, as ``acc/top1``, or what they hold, in a JSON object."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    return {} if not isinstance(content, dict) else {
-        name: value for name, value in content.items()
-        if _METRIC_NAME.fullmatch(name) and isinstance(value, (int, float, str))}
+    values = {name: get_in(value, *keys) for name, value in content.items()
+              if _METRIC_NAME.fullmatch(name)} if isinstance(content, dict) else {}
+    return {name: value for name, value in values.items()
+            if isinstance(value, (int, float, str))}
 
 
 def _test_logs(files: list[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
     # One of vis_data is the log of a training, whose lines are JSON each.
     for path in _in_time(path for path in files if path.suffix == '.json'
                          and path.parent.name != 'vis_data'):
-        try:
-            metrics = _read_metrics(path.read_text(encoding='utf-8'))
-        except (ValueError, OSError):
-            continue
+        metrics = _read_metrics(_text(path))
         if metrics:
             yield path, metrics
 
@@ -327,8 +301,7 @@ def _test_logs(files: list[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
 def _array_names(path: Path) -> set[str]:
     """Names of the arrays, without reading them."""
     try:
-        with open(path, 'rb') as file, np.load(file, allow_pickle=False) as archive:
-            return set(archive.files)
-    except (ValueError, EOFError, AttributeError, TypeError,
-            zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(path) as archive:
+            return {name.removesuffix('.npy') for name in archive.namelist()}
+    except (ValueError, zipfile.BadZipFile, NotImplementedError) as error:
         raise ValueError(f'{path} is not an .npz file: {error}') from error

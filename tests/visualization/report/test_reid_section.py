@@ -10,7 +10,6 @@ from tests.ranking_data import small_config, small_features, write_tracklets
 from tests.report_content import read_image, sections_of
 
 TITLE = 'Person re-identification'
-NO_DATA = 'python tools/report.py WORK_DIR --data-root FOLDER_OF_THE_DATA_SET'
 DASH = '\N{EN DASH}'
 
 
@@ -37,8 +36,8 @@ def section(tmp_path, data):
 def test_whole_section(section):
     view = section(small_features())
     assert view.missing == {}
-    assert view.lead == ('How the 4 tracklets of the gallery are ranked for each of '
-                         '3 queries, from f.npz.')
+    (lead,) = view.all("p[@class='lead']")
+    assert all(part in lead for part in ('4 tracklets', '3 queries', 'f.npz'))
     assert list(view.images) == [
         'CMC curve', 'Distances of pairs',
         'Best: query query/2/1/a, camera 1. AP 100.0 %, its positive match at rank 1',
@@ -66,8 +65,7 @@ def test_metrics_are_those_of_the_test(section):
         [name, *(f'{100 * result[prefix + key]:.1f}' for key in (
             'mAP', 'R1', 'R5', 'R10', 'R20', 'mINP'))]
         for name, prefix in (('euclidean distance', ''), ('re-ranked', 'rerank_'))]
-    caption = view.all("p[@class='caption']")[0]
-    assert '2 queries; 1 more' in caption
+    assert '2 queries; 1 more' in view.all("p[@class='caption']")[0]
 
 
 @pytest.mark.parametrize(('log', 'evaluator', 'distance', 'reranked'), [
@@ -89,13 +87,10 @@ def test_distance_and_re_ranking_are_those_of_the_test(section, log, evaluator,
 # -- what may be missing -----------------------------------------------------
 
 
-def test_training_without_a_feature_file(section, tmp_path):
+def test_training_without_a_feature_file(section):
     ((why, how),) = section().missing.values()
     assert 'no feature file' in why
     assert '--dump features.npz' in how
-    small_config('nowhere', model=dict(type='Recognizer3D'), test_evaluator=dict(
-        type='AccMetric')).dump(tmp_path / 'config.py')
-    assert TITLE not in sections_of(tmp_path)
 
 
 @pytest.mark.parametrize(('changes', 'why'), [
@@ -120,9 +115,9 @@ def test_queries_without_a_positive_match(section):
 
 
 def test_all_of_one_person(section):
-    view = section(small_features(pid=np.ones(7, int)))
+    view = section(small_features(pid=np.ones(7, int)), num_samples=0)
     assert 'one person' in view.missing['the distances of pairs'][0]
-    assert 'CMC curve' in view.images
+    assert list(view.images) == ['CMC curve']  # no samples, no rank panels
 
 
 @pytest.mark.parametrize(('settings', 'why'), [
@@ -138,7 +133,7 @@ def test_without_images_all_else_stays(section, settings, why):
     assert list(view.missing) == ['the rank panels']
     reason, how = view.missing['the rank panels']
     assert why in reason
-    assert how == NO_DATA
+    assert '--data-root' in how
     assert (len(view.images), len(view.tables)) == (2, 2)
 
 
@@ -154,7 +149,3 @@ def test_without_scipy_the_plain_metrics_stay(section, monkeypatch):
     view = section(small_features(), log={'reid/mAP': 1., 'reid/rerank_mAP': 1.})
     assert 'scipy' in view.missing['the re-ranked metrics'][1]
     assert [row[0] for row in view.tables['Metrics']] == ['euclidean distance']
-
-
-def test_no_samples(section):
-    assert len(section(small_features(), num_samples=0).images) == 2

@@ -4,8 +4,6 @@ import hashlib
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cosam_mm.visualization.report import page
 from cosam_mm.visualization.report.page import Report, render_page
@@ -48,15 +46,12 @@ def test_sections_are_linked_from_the_navigation(tree):
     assert text_of(tree.find('.//h1')) == 'resnext101_cosam_bert_hmdb51'
     assert '77.5 %' in View(tree).all('dd')
     assert View(tree).facts == {'Epochs': '30', 'Loss': '0.500', 'x': '\N{EN DASH}'}
+    assert View(tree).missing == {
+        'the channel masks': ('COSAM has none.', 'python tools/x.py')}
     ids = [one.get('id') for one in tree.iter() if one.get('id')]
     assert len(ids) == len(set(ids))
     for one in tree.iter():
         assert one.get('aria-labelledby', ids[0]) in ids
-
-
-def test_missing_parts_are_named(tree):
-    assert View(tree).missing == {
-        'the channel masks': ('COSAM has none.', 'python tools/x.py')}
 
 
 def test_images_and_clips(tree):
@@ -71,10 +66,10 @@ def test_images_and_clips(tree):
     assert 'autoplay' not in video.attrib
     assert decode(video.get('src')) == CLIP
     assert decode(video.get('poster')) == photograph()
-    labels = [button.get('aria-label') for button in tree.iter('button')
-              if button.get('class') == 'enlarge']
-    assert labels == ['Enlarge: Loss', 'Enlarge: Again', 'Enlarge: Frame',
-                      'Enlarge: Wide']
+    assert [one.get('aria-label') for one in tree.findall(".//*[@class='enlarge']")
+            ] == [f'Enlarge: {title}' for title in images]
+    with pytest.raises(OSError):
+        page.image('p', b'GIF89a', '')
 
 
 def test_labels_of_plots_are_text():
@@ -112,13 +107,6 @@ def test_columns_of_a_gallery_fit_its_images(items, shape):
     assert f'class="gallery {shape}"' in render_page(simple(gallery))
 
 
-def test_a_report_of_nothing():
-    tree = parse_page(render_page(Report('t', '', [], [])))
-    assert (text_of(tree.find('.//h1')), list(tree.iter('section'))) == ('t', [])
-    with pytest.raises(OSError):
-        page.image('p', b'GIF89a', '')
-
-
 # -- what others wrote ----------------------------------------------------------------
 
 
@@ -128,21 +116,17 @@ SCRIPT, SHEET = (text_of(parse_page(render_page(Report('t', '', [], []))).find(
 
 
 def own_elements(tree):
-    """Elements and their attributes, apart from those that stand for a text itself."""
+    """Elements and their attributes, apart from those that depend on a text."""
     return [(one.tag, sorted(name for name in one.attrib
                              if (one.tag, name) not in MARKED))
             for one in tree.iter() if one.tag != 'wbr']
 
 
 PLAIN = own_elements(parse_page(render_page(hostile('word', CLIP))))
-TEXTS = st.text(st.characters(blacklist_categories=('Cs', 'Cc')), min_size=1,
-                max_size=12)
-MARKUP = st.lists(st.sampled_from([
-    '<', '>', '"', "'", '&', '</', 'script', '!--', '=', ' ', '{{', '}}', '{%', '\\',
-    '`', 'onload', ';']), min_size=1, max_size=9).map(''.join)
 
 
-def check(text):
+@pytest.mark.parametrize('text', HOSTILE)
+def test_names_that_look_like_markup_are_text(text):
     tree = parse_page(render_page(hostile(text, CLIP)))
     assert own_elements(tree) == PLAIN
     for tag in ('h2', 'td', 'dd', 'pre', 'figcaption'):
@@ -153,22 +137,7 @@ def check(text):
     assert text in {one.get('aria-label') for one in tree.iter('video')}
 
 
-@pytest.mark.parametrize('text', HOSTILE)
-def test_names_that_look_like_markup_are_text(text):
-    check(text)
-
-
-@settings(max_examples=12, deadline=None)
-@given(st.one_of(TEXTS, MARKUP))
-def test_any_text_is_text(text):
-    check(text)
-
-
 # -- what it may load ---------------------------------------------------------------
-
-
-def digest(text):
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def test_policy_forbids_all_but_what_the_page_holds(tree):
@@ -176,11 +145,14 @@ def test_policy_forbids_all_but_what_the_page_holds(tree):
               if one.get('http-equiv') == 'Content-Security-Policy']
     script, sheet = (''.join(tree.find(f'.//{tag}').itertext())
                      for tag in ('script', 'style'))
+    script_hash, sheet_hash = (
+        base64.b64encode(hashlib.sha256(one.encode()).digest()).decode()
+        for one in (script, sheet))
     assert dict(part.strip().split(' ', 1) for part in own.get('content').split(';')
                 ) == {
         'default-src': "'none'", 'img-src': 'data:', 'media-src': 'data:',
-        'style-src': "'unsafe-inline'", 'style-src-elem': f"'sha256-{digest(sheet)}'",
-        'style-src-attr': "'unsafe-inline'", 'script-src': f"'sha256-{digest(script)}'",
+        'style-src': "'unsafe-inline'", 'style-src-elem': f"'sha256-{sheet_hash}'",
+        'style-src-attr': "'unsafe-inline'", 'script-src': f"'sha256-{script_hash}'",
         'base-uri': "'none'", 'form-action': "'none'"}
     for unsafe in ('innerHTML', 'outerHTML', 'insertAdjacentHTML', 'eval(',
                    'document.write', '<!--'):
@@ -197,9 +169,6 @@ def test_nothing_is_loaded_and_nothing_is_random(tree, text):
         assert word not in text
 
 
-# -- size ---------------------------------------------------------------------------
-
-
 def test_a_big_report_names_its_biggest_parts():
     clips = [page.clip(f'clip {size}', bytes(size * 1_000_000), '', poster=photograph())
              for size in (1, 9, 3)]
@@ -213,10 +182,6 @@ def test_a_big_report_names_its_biggest_parts():
 
 def test_sizes_of_parts_are_those_in_the_page():
     empty = len(render_page(simple()))
-    for block in (page.image('p', photograph(200, 300), ''), plot(), table(500),
-                  page.clip('p', CLIP, '', poster=photograph())):
-        (part,) = page.blocks_of(simple(page.gallery([block]) if 'aspect' in block
-                                        else block))
+    for block in (page.image('p', photograph(200, 300), ''), plot(), table(500)):
         added = len(render_page(simple(block)).encode()) - empty
-        assert part['size'] == pytest.approx(added, rel=.15, abs=1500)
-    assert len(render_page(simple(table(4000)))) < 700_000
+        assert block['size'] == pytest.approx(added, rel=.15, abs=1500)
