@@ -1,4 +1,6 @@
-"""Features of tracklets, as a dict in memory and as a file.
+"""What a re-ID test is evaluated from: features of tracklets, and attribute tables.
+
+Features are a dict in memory, and a file:
 
 =============  ======================================================================
 feature        (N, D) float32
@@ -13,29 +15,29 @@ dataset, protocol, split, clip_sampling
                strings, optional: '' where unknown
 =============  ======================================================================
 """
-from collections.abc import Mapping
+import csv
+import os
+from collections.abc import Collection, Mapping
+from typing import Union
 
 import numpy as np
 
 from cosam_mm.utils.io import read_arrays, write_arrays
 from cosam_mm.utils.messages import name_some
 
-__all__ = [
-    'ARRAYS',
-    'SUBSETS',
-    'TEXTS',
-    'complete_features',
-    'load_features',
-    'save_features',
-]
+__all__ = ['ARRAYS', 'SUBSETS', 'TEXTS', 'Attributes', 'complete_features',
+           'find_carriers', 'load_features', 'read_attributes', 'save_features']
 
 SUBSETS = ('query', 'gallery')
 ARRAYS = dict(feature='f', pid='iu', camid='iu', subset='U', tracklet_id='U',
               unreadable='b')
 TEXTS = ('dataset', 'protocol', 'split', 'clip_sampling')
 
+# -- features ----------------------------------------------------------------
+
 
 def _typed(features: Mapping) -> dict:
+    """Features with every key, each array of its type where it can be converted."""
     required = [key for key in ARRAYS if key != 'unreadable']
     missing = [key for key in required if key not in features]
     unknown = sorted(set(features).difference(ARRAYS, TEXTS))
@@ -50,9 +52,8 @@ def _typed(features: Mapping) -> dict:
     unreadable = features.get('unreadable')
     out['unreadable'] = (np.zeros(len(out['feature']), bool) if unreadable is None
                          else np.asarray(unreadable))
-    for key in TEXTS:
-        text = features.get(key)
-        out[key] = '' if text is None else str(text)
+    texts = {key: features.get(key) for key in TEXTS}
+    out.update({key: '' if text is None else str(text) for key, text in texts.items()})
     return out
 
 
@@ -100,9 +101,6 @@ def save_features(path: str, features: Mapping) -> None:
 def load_features(path: str) -> dict:
     """Read a feature file; nothing in it is executed.
 
-    Args:
-        path: A file that ``ReIDMetric`` or :func:`save_features` wrote.
-
     Returns:
         Features as the head of this file describes them, with every key.
 
@@ -115,3 +113,96 @@ def load_features(path: str) -> dict:
         return complete_features(arrays)
     except (ValueError, TypeError) as error:
         raise ValueError(f'{path} is not a feature file: {error}') from error
+
+
+# -- attributes --------------------------------------------------------------
+
+Attributes = Mapping[Union[int, str], Collection[str]]
+"""Names of attributes (handbag, hat, ...) by pid (int), or by tracklet_id (str)."""
+
+
+def _read_row(row: list[str], header: list[str]) -> tuple[Union[int, str], frozenset]:
+    """Whose line it is, and the attributes that it has."""
+    if len(row) != len(header):
+        raise ValueError(f'{len(row)} fields, the first line has {len(header)}')
+    name, *flags = (field.strip() for field in row)
+    wrong = [flag for flag in flags if flag not in ('0', '1')]
+    if wrong:
+        raise ValueError(f'attributes must be 0 or 1, got {wrong[0]!r}')
+    if header[0] == 'pid':
+        try:
+            name = int(name)
+        except ValueError:
+            raise ValueError(f'pid must be an integer, got {name!r}') from None
+    return name, frozenset(
+        key for key, flag in zip(header[1:], flags) if flag == '1')
+
+
+def read_attributes(path: str) -> dict[Union[int, str], frozenset]:
+    """Read which person, or which tracklet, carries what.
+
+    Args:
+        path: CSV file in UTF-8. First line: ``pid,handbag,hat``, or
+            ``tracklet_id,handbag,hat``; the others: a pid (or name of a tracklet),
+            then 0 or 1 for each attribute.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A line is not as described, or a pid comes twice.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'The attribute file {str(path)!r} does not exist.')
+    attributes = {}
+    # utf-8-sig: spreadsheets put a mark in front of the first name.
+    with open(path, encoding='utf-8-sig', newline='') as file:
+        reader = csv.reader(file)
+        header = [name.strip() for name in next(reader, [])]
+        if len(header) < 2 or header[0] not in ('pid', 'tracklet_id') or (
+                '' in header or len(set(header)) < len(header)):
+            raise ValueError(
+                f'{path}: the first line must be "pid" or "tracklet_id" and the '
+                f'different names of the attributes, between commas; got {header}.')
+        for row in filter(any, reader):
+            try:
+                name, carried = _read_row(row, header)
+                if name in attributes:
+                    raise ValueError(f'{header[0]} {name!r} comes twice')
+            except ValueError as error:
+                raise ValueError(f'{path}, line {reader.line_num}: {error}.') from None
+            attributes[name] = carried
+    if not attributes:
+        raise ValueError(f'{path}: there is no line beneath the first.')
+    return attributes
+
+
+def find_carriers(attributes: Attributes, features: Mapping[str, np.ndarray]
+                  ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Which tracklets carry each attribute, and which ones the table knows.
+
+    Args:
+        attributes: Names of attributes by pid, or by tracklet_id.
+        features: ``pid`` and ``tracklet_id``, (N,) each.
+
+    Returns:
+        (N,) bool by attribute, in the order of their names, for those that somebody
+        in the table carries; and (N,) bool, False where the table has no entry.
+
+    Raises:
+        ValueError: The table is empty, mixes keys, or knows none of the tracklets.
+    """
+    by_pid = {isinstance(key, (int, np.integer)) for key in attributes}
+    if len(by_pid) != 1 or any(isinstance(own, str) for own in attributes.values()):
+        raise ValueError(
+            'attributes must have either pids (integers) or names of tracklets '
+            '(strings) as keys, and sets of names as values, got '
+            f'{name_some(attributes.items())}.')
+    key = 'pid' if by_pid.pop() else 'tracklet_id'
+    own = [attributes.get(name) for name in features[key].tolist()]
+    known = np.array([carried is not None for carried in own])
+    if not known.any():
+        raise ValueError(
+            f'None of the {len(own)} queries has its {key} among the '
+            f'{len(attributes)} of the attributes: they belong to other data.')
+    names = sorted(set().union(*attributes.values()))
+    return {name: np.array([name in (carried or ()) for carried in own])
+            for name in names}, known

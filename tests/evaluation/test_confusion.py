@@ -61,12 +61,9 @@ class TestOneClip:
                     for row, own in zip(score.tolist(), label)]
         np.testing.assert_allclose(true_class_losses(score, label), expected)
 
-    def test_losses_where_the_probability_is_no_float(self):
+    def test_losses_of_special_scores(self):
         losses = true_class_losses([[0., 5000.], [0., 4000.]], [0, 0])
-        assert losses.tolist() == [5000, 4000]
-        assert finite_probabilities([[0., 5000.]])[0, 0] == 0
-
-    def test_losses_of_probabilities_and_of_what_is_not_finite(self):
+        assert losses.tolist() == [5000, 4000]  # where the probability is no float
         np.testing.assert_allclose(
             true_class_losses([[.25, .75], [0, 1], [NAN, 1]], [0, 0, 1], 'prob'),
             [math.log(4), -math.log(1e-12), NAN])
@@ -93,12 +90,11 @@ class TestMatrix:
             else:
                 assert math.isnan(found.share[k])
 
-    @pytest.mark.parametrize(('label', 'predicted', 'words'), [
-        ([0, 3], [0, 0], 'label of 3'), ([-1], [0], 'label of -1'),
-        ([0], [3], 'prediction of 3'), ([0], [-2], 'prediction of -2')])
-    def test_unknown_classes_are_refused(self, label, predicted, words):
-        with pytest.raises(ValueError, match=words):
-            confusion_matrix(label, predicted, 3)
+    @pytest.mark.parametrize(('label', 'predicted', 'word'), [
+        (3, 0, 'label'), (-1, 0, 'label'), (0, 3, 'prediction'), (0, -2, 'prediction')])
+    def test_unknown_classes_are_refused(self, label, predicted, word):
+        with pytest.raises(ValueError, match=word):
+            confusion_matrix([label], [predicted], 3)
 
 
 class TestPairs:
@@ -127,25 +123,20 @@ class TestPairs:
         assert most_confused_pairs([0, 1], [0, 1]) == []
 
 
-class TestClips:
+class TestOrder:
 
-    def test_hardest(self):
+    def test_hardest_clips_and_near_misses(self):
         assert hardest_clips([.5, 2, NAN, .1, 2], 3).tolist() == [1, 4, 0]
         assert hardest_clips([NAN], 3).tolist() == []
-
-    def test_near_misses(self):
         loss, right = [.9, .1, NAN, .8, .9, 3], [False, True, False, False, False, True]
         assert near_misses(loss, right, 9).tolist() == [3, 0, 4]
         assert near_misses(loss, np.ones(6, bool)).tolist() == []
 
-
-class TestOrder:
-
     @pytest.mark.parametrize('count', [1, 2, 3, 9])
-    @pytest.mark.parametrize('seed', range(4))
-    def test_is_a_permutation(self, count, seed):
-        matrix = np.random.default_rng(seed).integers(0, 9, (count, count))
+    def test_is_a_permutation(self, count):
+        matrix = np.random.default_rng(count).integers(0, 9, (count, count))
         assert sorted(confused_order(matrix)) == list(range(count))
+        assert sorted(confused_order(0 * matrix)) == list(range(count))  # without clips
 
     def test_groups_stand_together(self):
         """Classes 0, 3, 5 are mixed up with one another, and so are 1, 2, 4."""
@@ -155,9 +146,6 @@ class TestOrder:
         order = confused_order(matrix).tolist()
         assert set(order[:3]) in groups
         assert set(order[3:]) in groups
-
-    def test_of_classes_without_clips(self):
-        assert sorted(confused_order(np.zeros((4, 4)))) == [0, 1, 2, 3]
 
     def test_most_confused_classes(self):
         matrix = [[5, 0, 0, 3], [0, 9, 0, 0], [1, 0, 9, 0], [0, 0, 0, 9]]
@@ -186,8 +174,7 @@ class TestTwoModels:
             assert gain[1, k] == sum(c == (True, False, k) for c in clips)
 
     @pytest.mark.parametrize(('only_first', 'only_second', 'expected'), [
-        (1, 5, 14 / 64), (5, 1, 14 / 64), (0, 0, 1), (4, 4, 1), (0, 5, 1 / 16),
-        (0, 3783, 0), (1891, 1892, 1)])
+        (1, 5, 14 / 64), (5, 1, 14 / 64), (0, 0, 1), (4, 4, 1), (0, 3783, 0)])
     def test_p_value(self, only_first, only_second, expected):
         """One of six falls on one side: 2 * (1 + 6) of 64 ways are as uneven."""
         first = np.repeat([True, False, True], [only_first, only_second, 3])

@@ -130,13 +130,6 @@ def test_squares_that_overflow_single_precision():
     assert index[[0, 1, 29]].tolist() == [[0, 1, 2], [1, 2, 3], [10, 11, 12]]
 
 
-def test_a_row_is_its_own_nearest(rng):
-    g = (rng.normal(size=(50, 2048)) + 30).astype(np.float32)
-    found = nearest(torch.from_numpy(g), g, 1)
-    assert found.index[:, 0].tolist() == list(range(50))
-    assert (found.distance == 0).all()
-
-
 def test_torch_and_read_only_memory(rng):
     items = rng.normal(size=(30, 3)).astype(np.float32)
     before, expected = items.copy(), nearest(items, items, 2)
@@ -191,26 +184,27 @@ def test_missing_candidates():
     assert nearest_among(q, g, candidates, 9).index.shape == (3, 3)
 
 
-@pytest.mark.parametrize('k', [0, -1, 1.5, None])
-def test_wrong_k(k):
-    for search in (lambda: nearest([[0.]], [[0.]], k),
-                   lambda: nearest_among([[0.]], [[0.]], [[0]], k)):
-        with pytest.raises(ValueError, match='at least 1'):
-            search()
-
-
-@pytest.mark.parametrize(('q', 'g', 'distance', 'word'), [
-    (np.zeros((1, 3)), np.zeros((0, 3)), 'cosine', 'empty'),
-    (np.zeros((1, 3)), np.zeros((2, 4)), 'cosine', 'agree'),
-    (np.zeros((1, 3)), np.zeros((2, 3)), 'manhattan', 'manhattan'),
-    (np.zeros((1, 1)), np.array([[0.], [np.nan]]), 'cosine', 'NaN'),
-])
-def test_bad_features(q, g, distance, word):
+@pytest.mark.parametrize(('q', 'g', 'options', 'word'), [
+    *(([[0.]], [[0.]], dict(k=k), 'at least 1') for k in (0, -1, 1.5, None)),
+    (np.zeros((1, 3)), np.zeros((0, 3)), {}, 'empty'),
+    (np.zeros((1, 3)), np.zeros((2, 4)), {}, 'agree'),
+    (np.zeros((1, 3)), np.zeros((2, 3)), dict(distance='manhattan'), 'manhattan'),
+    ([[0.]], [[0.], [np.nan]], {}, 'NaN')])
+def test_mistakes(q, g, options, word):
+    options = dict(dict(k=1), **options)
     with pytest.raises(ValueError, match=word):
-        nearest(q, g, 1, distance)
+        nearest(q, g, **options)
+    if word != 'empty':
+        with pytest.raises(ValueError, match=word):
+            nearest_among(q, g, [[0]], **options)
 
 
 @pytest.mark.parametrize('candidates', [[0, 1], [[0], [1]]])
 def test_candidates_of_another_shape(candidates):
     with pytest.raises(ValueError, match='candidates'):
         nearest_among(np.zeros((1, 3)), np.zeros((2, 3)), candidates, 1)
+
+
+def test_candidates_beyond_the_gallery():
+    with pytest.raises(IndexError):
+        nearest_among(np.zeros((1, 3)), np.zeros((2, 3)), [[1, 2]], 1)

@@ -68,12 +68,6 @@ def test_whole_list_explains_the_metrics():
         assert right[0] == ranks.first_rank[q] == naive['first_rank']
 
 
-def test_the_query_in_its_own_gallery_has_no_rank():
-    lists = review_ranking([[0., 1.]], [7], [7, 8], [1], [1, 1], 2).lists
-    assert lists.state.tolist() == [[IGNORED, WRONG]]
-    assert lists.rank.tolist() == [[0, 1]]
-
-
 @pytest.mark.parametrize('block_bytes', [1, 400, 2**20])
 def test_review_in_blocks(block_bytes):
     rng = np.random.default_rng(1)
@@ -110,13 +104,12 @@ def test_no_query_is_both(precisions, best, worst):
     assert [numbers.tolist() for numbers in found] == [best, worst]
 
 
-@pytest.mark.parametrize(('distances', 'g_pids', 'k', 'word'), [
-    ([[1.]], [1], 0, 'k must'), ([[1.]], [1], 1.5, 'k must'),
-    ([[1.]], [1, 2], 1, 'g_pids'),
-    ([[-1.]], [1], 1, 'negative'), ([[np.nan]], [1], 1, 'NaN')])
-def test_what_cannot_be_reviewed(distances, g_pids, k, word):
+@pytest.mark.parametrize(('distance', 'g_pids', 'k', 'word'), [
+    (1, [1], 0, 'k must'), (1, [1], 1.5, 'k must'), (1, [1, 2], 1, 'g_pids'),
+    (-1, [1], 1, 'negative'), (np.nan, [1], 1, 'NaN')])
+def test_what_cannot_be_reviewed(distance, g_pids, k, word):
     with pytest.raises(ValueError, match=word):
-        review_ranking(np.array(distances), [1], g_pids, [1], [2], k)
+        review_ranking(np.array([[distance]]), [1], g_pids, [1], [2], k)
 
 
 # -- distances of pairs --------------------------------------------------------
@@ -179,11 +172,6 @@ def test_coarser_keeps_all(num_bins):
         np.cumsum(fine.same)[inner - 1], np.cumsum(coarse.same)[:-1])
 
 
-def test_coarser_of_nothing():
-    coarse = coarser(PairHistogram(np.arange(5.), *np.zeros((2, 4), int)), 3)
-    assert coarse.same.tolist() == [0]
-
-
 def test_separation_against_all_pairs():
     rng = np.random.default_rng(4)
     same, different = rng.normal(4, 1, 300), rng.normal(7, 1, 900)
@@ -199,26 +187,20 @@ def test_separation_against_all_pairs():
     assert found.nearer == pytest.approx(nearer, abs=.002)
 
 
-def test_told_apart():
-    """Between heaps that do not touch, the middle of the gap tells best."""
+@pytest.mark.parametrize(('same', 'different', 'expected'), [
+    # Between heaps that do not touch, the middle of the gap tells best.
+    ([2, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 5], dict(
+        threshold=3, same_beyond=0, different_within=0, overlap=0, nearer=1)),
+    ([3, 4, 5], [3, 4, 5], dict(overlap=1, nearer=.5)),
+    ([0, 1], [1, 0], dict(overlap=1, nearer=0))])
+def test_separation_of_few_bins(same, different, expected):
     found = separation(PairHistogram(
-        np.arange(8.), np.array([2, 0, 0, 0, 0, 0, 0]), np.array([0] * 6 + [5])))
-    assert found == (3., 0, 0, 0, 1)
+        np.arange(len(same) + 1.), np.array(same), np.array(different)))
+    assert {key: getattr(found, key) for key in expected} == pytest.approx(expected)
 
 
-def test_not_told_apart():
-    counts = np.array([3, 4, 5])
-    found = separation(PairHistogram(np.arange(4.), counts, counts))
-    assert found.overlap == pytest.approx(1)
-    assert found.nearer == pytest.approx(.5)
-
-
-def test_wrong_way_round():
-    found = separation(PairHistogram(np.arange(3.), np.array([0, 1]), np.array([1, 0])))
-    assert found.overlap == 1
-    assert found.nearer == 0
-
-
-def test_separation_needs_pairs_of_both_kinds():
+def test_histogram_without_pairs():
+    nothing = PairHistogram(np.arange(5.), *np.zeros((2, 4), int))
+    assert coarser(nothing, 3).same.tolist() == [0]
     with pytest.raises(ValueError, match='both'):
-        separation(PairHistogram(np.arange(2.), np.array([0]), np.array([2])))
+        separation(nothing._replace(different=np.ones(4, int)))

@@ -1,4 +1,4 @@
-"""The re-ID metric: figures, their circumstances, feature files, attribute tables."""
+"""The re-ID metric: values, what they were measured on, feature and attribute files."""
 import json
 import os
 
@@ -50,10 +50,7 @@ def log(tmp_path):
     """Reads what went to the current logger."""
     path = tmp_path / 'log.txt'
     MMLogger.get_instance(f'reid {tmp_path.name}', log_file=str(path))
-
-    def read():
-        return path.read_text()
-    return read
+    return path.read_text
 
 
 def make_samples(features, **extra):
@@ -87,19 +84,21 @@ def expected_metrics(features, distance='euclidean', prefix='', rows=None, matri
     ids = (features['pid'][query[rows]], features['pid'][gallery],
            features['camid'][query[rows]], features['camid'][gallery])
     _, cmc, mean_ap, mean_inp = naive_retrieval([matrix[i] for i in rows], *ids, 20)
-    figures = dict(mAP=mean_ap, mINP=mean_inp,
+    metrics = dict(mAP=mean_ap, mINP=mean_inp,
                    **{f'R{k}': cmc[k - 1] for k in (1, 5, 10, 20)})
-    return {prefix + key: pytest.approx(value) for key, value in figures.items()}
+    return {prefix + key: pytest.approx(value) for key, value in metrics.items()}
 
 
 class TestEvaluateFeatures:
 
     @pytest.mark.parametrize('distance', ['euclidean', 'cosine'])
-    def test_figures(self, features, distance):
+    def test_metrics(self, features, distance):
         result = evaluate_features(features, distance)
         assert isinstance(result, ReIDResult)
         assert result.metrics == expected_metrics(features, distance)
         assert list(result.metrics) == ['mAP', 'R1', 'R5', 'R10', 'R20', 'mINP']
+        other = evaluate_features(features, distance, ranks=(5,)).metrics
+        assert other == {key: result.metrics[key] for key in ('mAP', 'R5', 'mINP')}
         assert (result.num_queries, result.num_gallery) == (7, 40)
         assert result.num_valid_queries == 6
         assert result.queries_without_match == ('tracklet 6',)
@@ -136,10 +135,6 @@ class TestEvaluateFeatures:
         assert result.unreadable == ('tracklet 2', 'tracklet 10', 'tracklet 11')
         assert (result.num_queries, result.num_gallery) == (6, 38)
 
-    def test_other_ranks(self, features):
-        figures = evaluate_features(features, ranks=(3,)).metrics
-        assert list(figures) == ['mAP', 'R3', 'mINP']
-
     def test_unknown_cameras(self):
         """Everything is compared but a tracklet with itself, whatever its subset."""
         features = dict(
@@ -151,47 +146,36 @@ class TestEvaluateFeatures:
         # Ranked: c (wrong), b, d.
         assert result.metrics['mAP'] == pytest.approx((1 / 2 + 2 / 3) / 2)
         features['camid'] = [1, 1, 1, 1, 1]
-        with pytest.raises(ValueError, match='None of the 1 queries'):
+        with pytest.raises(ValueError, match='query'):
             evaluate_features(features)
 
-    @pytest.mark.parametrize(('key', 'value', 'message'), [
-        ('subset', np.array(['gallery'] * 47), 'No readable query tracklet .* 47'),
-        ('subset', np.array(['query'] * 47), 'No readable gallery tracklet .* 47'),
-        ('subset', np.array(['train'] * 47), "('query', 'gallery').*got 'train'"),
-        ('unreadable', np.ones(47, bool), 'No readable query'),
-        ('unreadable', np.ones(3, bool), r"'unreadable' is bool of shape \(3,\)"),
-        ('pid', np.full(47, -1), "47 tracklets have a negative pid, which means junk.*"
-         "'tracklet 0', .*'tracklet 4' and 42 more"),
-        ('pid', np.arange(47.), "'pid' is float64"),
-        ('camid', np.arange(3), r"'camid' is int64 of shape \(3,\).*\(47, 4\)"),
-        ('feature', np.full((47, 4), np.nan), 'NaN or infinity .*has diverged'),
-        ('feature', np.zeros(47), r"'feature' has shape \(47,\)"),
-        ('feature', np.zeros((0, 4)), r"'feature' has shape \(0, 4\)"),
-        ('pid', np.arange(47), 'None of the 7 queries has a gallery entry'),
-    ])
-    def test_bad_features(self, features, key, value, message):
-        with pytest.raises(ValueError, match=message):
-            evaluate_features({**features, key: value})
+    @pytest.mark.parametrize(('key', 'value', 'word'), [
+        ('subset', np.array(['gallery'] * 47), 'No readable query'),
+        ('subset', np.array(['query'] * 47), 'No readable gallery'),
+        ('subset', np.array(['train'] * 47), 'train'),
+        ('unreadable', np.ones(47, bool), 'No readable'),
+        ('unreadable', np.ones(3, bool), 'unreadable'),
+        ('pid', np.full(47, -1), 'junk'), ('pid', np.arange(47.), 'float64'),
+        ('camid', np.arange(3), 'camid'),
+        ('feature', np.full((47, 4), np.nan), "'tracklet 4' and 42 more"),
+        ('feature', np.zeros(47), 'shape'), ('feature', np.zeros((0, 4)), 'shape'),
+        ('pid', np.arange(47), 'gallery entry'), ('pids', 1, 'pids'),
+        ('pid', None, 'missing')])
+    def test_bad_features(self, features, key, value, word):
+        features[key] = value
+        with pytest.raises(ValueError, match=word):
+            evaluate_features({k: v for k, v in features.items() if v is not None})
 
-    def test_missing_and_unknown_keys(self, features):
-        features['pids'] = features.pop('pid')
-        with pytest.raises(ValueError, match=r"\['pid'\] are missing, \['pids'\] are"):
-            evaluate_features(features)
-
-    @pytest.mark.parametrize(('options', 'message'), [
-        (dict(distance='l2'), r"\('euclidean', 'cosine'\), got 'l2'"),
-        (dict(rerank='yes'), "True, False or a dict of options, got 'yes'"),
-        (dict(rerank=dict(k3=1)), r"unknown options \['k3'\].*'k1', 'k2', 'lambda_v"),
-        (dict(rerank=dict(k1=0)), 'k1 must be an integer of at least 1, got 0'),
-        (dict(ranks=()), r'ranks must hold integers of at least 1, got \(\)'),
-        (dict(ranks=[0]), r'got \[0\]'),
-        (dict(attributes={}), 'either pids .* or names'),
-        (dict(attributes={1: {'hat'}, 'a': {'hat'}}), 'either pids .* or names'),
-        (dict(attributes={1: 'hat'}), "attributes of 1 must be a set .*string 'hat'"),
-        (dict(attributes={77: {'hat'}}), 'None of the 7 queries has its pid among'),
-    ])
-    def test_bad_options(self, features, options, message):
-        with pytest.raises(ValueError, match=message):
+    @pytest.mark.parametrize(('options', 'word'), [
+        (dict(distance='l2'), 'l2'), (dict(rerank='yes'), 'yes'),
+        (dict(rerank=dict(k3=1)), 'k3'), (dict(rerank=dict(k1=0)), 'k1'),
+        (dict(ranks=()), 'ranks'), (dict(ranks=[0]), 'ranks'),
+        (dict(attributes={}), 'attributes'),
+        (dict(attributes={1: 'hat'}), 'attributes'),
+        (dict(attributes={1: {'hat'}, 'a': {'hat'}}), 'attributes'),
+        (dict(attributes={77: {'hat'}}), 'other data')])
+    def test_bad_options(self, features, options, word):
+        with pytest.raises(ValueError, match=word):
             evaluate_features(features, **options)
 
 
@@ -211,7 +195,7 @@ class TestAttributes:
         assert {k for k in bag if k.startswith('rerank')} == {
             f'rerank_{key}' for key in expected}
         assert result.attributes['hat']['num_valid_queries'] == 2
-        # The one query with an umbrella has no truth.
+        # The one query with an umbrella has no positive match.
         assert result.attributes['umbrella'] == dict(num_valid_queries=0)
         assert result.num_queries_without_attributes == 1  # pid 5
 
@@ -234,57 +218,44 @@ class TestAttributes:
         path.write_bytes(text.encode())
         assert read_attributes(str(path)) == expected
 
-    @pytest.mark.parametrize(('text', 'message'), [
-        ('', r'first line must be .*got \[\]'),
-        ('pid\n1\n', r"got \['pid'\]"),
-        ('id,hat\n1,1\n', r"got \['id', 'hat'\]"),
-        ('pid,hat,hat\n1,1,1\n', 'different names'),
-        ('pid,hat,\n1,1,1\n', 'different names'),
-        ('pid,hat\n', 'no line beneath the first'),
-        ('pid,hat\n1,1\n2,yes\n', "a.csv, line 3: attributes .* 0 or 1, got 'yes'"),
-        ('pid,hat\n1,1,0\n', 'line 2: 3 fields, the first line has 2'),
-        ('pid,hat\nx,1\n', "line 2: pid must be an integer, got 'x'"),
-        ('pid,hat\n1,1\n01,0\n', 'line 3: pid 1 comes twice'),
-    ])
-    def test_bad_file(self, tmp_path, text, message):
+    @pytest.mark.parametrize(('text', 'word'), [
+        ('', 'first line'), ('pid\n1\n', 'pid'), ('id,hat\n1,1\n', 'id'),
+        ('pid,hat,hat\n1,1,1\n', 'different'), ('pid,hat,\n1,1,1\n', 'different'),
+        ('pid,hat\n', 'no line'), ('pid,hat\n1,1\n2,yes\n', "line 3.*'yes'"),
+        ('pid,hat\n1,1,0\n', 'line 2.*fields'), ('pid,hat\nx,1\n', "line 2.*'x'"),
+        ('pid,hat\n1,1\n01,0\n', 'line 3.*twice')])
+    def test_bad_file(self, tmp_path, text, word):
         path = tmp_path / 'a.csv'
         path.write_text(text)
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=word):
             read_attributes(str(path))
-
-    def test_missing_file(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match=r"none\.csv' does not exist"):
+        with pytest.raises(FileNotFoundError, match='none'):
             read_attributes(str(tmp_path / 'none.csv'))
 
 
 class TestResult:
 
     def test_paragraph(self, features):
+        features['unreadable'][20] = True
         result = evaluate_features(features, rerank=True, attributes={
             1: {'hat'}, 9: {'bag'}})
         text = str(result)
         assert '\n' not in text
-        figures = result.metrics
         for part in (
-                'mars, protocol: gallery without queries; clips: all clips of 4; '
-                f'euclidean distance: mAP {100 * figures["mAP"]:.1f} %, R1 ',
-                'Re-ranked (k1=20, k2=6, lambda_value=0.3): '
-                f'mAP {100 * figures["rerank_mAP"]:.1f} %',
-                'Means over 6 of 7 queries against 40 gallery tracklets; 1 queries '
-                'have no positive match',
+                'mars', 'protocol: gallery without queries', 'clips: all clips of 4',
+                f'euclidean distance: mAP {100 * result.metrics["mAP"]:.1f} %, R1 ',
+                'k1=20, k2=6, lambda_value=0.3',
+                f'mAP {100 * result.metrics["rerank_mAP"]:.1f} %', '6 of 7 queries',
+                '39 gallery', '1 queries have no', '1 unreadable',
                 'With bag: no valid query', 'With hat (2 queries): mAP '):
             assert part in text
 
-    def test_unknown_circumstances_are_said_to_be(self, features):
+    def test_what_is_not_stated_is_said_to_be(self, features):
         for key in ('dataset', 'protocol', 'clip_sampling'):
             del features[key]
-        features['split'] = 3
-        assert str(evaluate_features(features)).startswith(
-            'Data set not stated, split 3, protocol: not stated; clips: not stated; ')
-
-    def test_unreadable_in_paragraph(self, features):
-        features['unreadable'][0] = True
-        assert '1 unreadable tracklets are left out' in str(evaluate_features(features))
+        text = str(evaluate_features(dict(features, split=3)))
+        assert text.count('not stated') == 3
+        assert 'split 3' in text
 
     def test_as_dict_is_json(self, features):
         features['unreadable'][20] = True
@@ -329,51 +300,38 @@ class TestFeatureFiles:
         assert (read['dataset'], read['split']) == ('', '')
 
     def test_mistakes_in_writing(self, features, tmp_path):
-        with pytest.raises(ValueError, match=r"end in \.npz, got 'a\.pkl'"):
+        with pytest.raises(ValueError, match='a.pkl'):
             save_features('a.pkl', features)
         features['camid'] = features['camid'][:3]
-        with pytest.raises(ValueError, match=r"'camid' .* shape \(3,\)"):
+        with pytest.raises(ValueError, match='camid'):
             save_features(str(tmp_path / 'a.npz'), features)
         assert os.listdir(tmp_path) == []
 
-    def test_missing_file(self, tmp_path):
-        with pytest.raises(FileNotFoundError,
-                           match=r"feature file '.*none\.npz' does not exist"):
-            load_features(str(tmp_path / 'none.npz'))
-
-    @pytest.mark.parametrize('content', [b'', b'no archive', b'PK\x03\x04 torn'])
-    def test_other_file(self, tmp_path, content):
+    def test_no_feature_file(self, features, tmp_path):
         path = tmp_path / 'a.npz'
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=r'a\.npz is not a feature file'):
+        with pytest.raises(FileNotFoundError, match='feature file'):
             load_features(str(path))
-
-    def test_damaged_file(self, features, tmp_path):
-        path = tmp_path / 'a.npz'
         save_features(str(path), features)
         content = bytearray(path.read_bytes())
         content[200:260] = b'x' * 60
         path.write_bytes(content)
-        with pytest.raises(ValueError, match='not a feature file'):
+        with pytest.raises(ValueError, match='feature file'):
             load_features(str(path))
 
-    @pytest.mark.parametrize(('key', 'value', 'message'), [
-        ('pid', np.arange(3), r"not a feature file: 'pid' .* shape \(3,\)"),
-        ('feature', np.array('x'), 'not a feature file'),
-        ('subset', np.array(['x'] * 47), "not a feature file: 'subset' must be"),
-        ('tracklet_id', np.array(['a', None], object), 'allow_pickle=False'),
-        ('extra', np.zeros(3), r"\['extra'\] are unknown"),
-    ])
-    def test_bad_arrays(self, features, tmp_path, key, value, message):
+    @pytest.mark.parametrize(('key', 'value', 'word'), [
+        ('pid', np.arange(3), 'pid'), ('feature', np.array('x'), 'feature file'),
+        ('subset', np.array(['x'] * 47), 'subset'), ('extra', np.zeros(3), 'extra'),
+        ('tracklet_id', np.array(['a', None], object), 'pickle')])
+    def test_bad_arrays(self, features, tmp_path, key, value, word):
         path = str(tmp_path / 'a.npz')
         np.savez(path, **{**features, key: value})
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=word):
             load_features(path)
 
 
 class TestReIDMetric:
 
-    def test_figures_and_circumstances(self, features, log):
+    def test_metrics_and_what_they_were_measured_on(self, features, log):
         metric = METRICS.build(dict(
             type='ReIDMetric', clip_sampling='all clips of 4', rerank=dict(k1=5)))
         assert isinstance(metric, ReIDMetric)
@@ -386,28 +344,24 @@ class TestReIDMetric:
             'mAP', 'R1', 'R5', 'R10', 'R20', 'mINP', 'rerank_mAP', 'rerank_R1',
             'num_valid_queries', 'dataset', 'protocol', 'clip_sampling')} <= set(found)
         assert str(result) in log()
-        assert 'WARNING - 1 queries have no positive match' in log()
-        assert "'tracklet 6'" in log()
+        warning = next(line for line in log().splitlines() if 'WARNING' in line)
+        assert '1 queries' in warning
+        assert "'tracklet 6'" in warning
+        assert evaluate(metric, make_samples(features)) == found  # it can be used again
 
     @pytest.mark.parametrize(('options', 'meta', 'sample', 'expected'), [
-        (dict(clip_sampling='a'), dict(clip_sampling='b'), 'c', 'a'),
-        ({}, dict(clip_sampling='b'), 'c', 'b'),
-        ({}, {}, 'c', 'c'),
-        ({}, {}, None, ''),
-    ])
-    def test_who_states_the_clips(self, features, options, meta, sample, expected):
+        (dict(clip_sampling='a'), dict(clip_sampling='b'), dict(clip_sampling='c'),
+         dict(clip_sampling='a')),
+        ({}, dict(clip_sampling='b'), dict(clip_sampling='c'), dict(clip_sampling='b')),
+        ({}, {}, dict(clip_sampling='c'), dict(clip_sampling='c')),
+        ({}, {}, {}, dict(clip_sampling='')),
+        ({}, {}, dict(dataset='own'), dict(dataset='own', protocol='')),
+        ({}, dict(META, split=4), {}, dict(dataset='mars', split='4'))])
+    def test_who_states_data_set_and_clips(self, features, options, meta, sample,
+                                           expected):
         metric = ReIDMetric(**options)
-        extra = {} if sample is None else dict(clip_sampling=sample)
-        evaluate(metric, make_samples(features, **extra), meta)
-        assert metric.result.clip_sampling == expected
-
-    def test_data_set_named_by_the_samples(self, features):
-        metric = ReIDMetric()
-        evaluate(metric, make_samples(features, dataset='own'), {})
-        assert (metric.result.dataset, metric.result.protocol) == ('own', '')
-        metric = ReIDMetric()
-        evaluate(metric, make_samples(features), dict(META, split=4))
-        assert (metric.result.dataset, metric.result.split) == ('mars', '4')
+        evaluate(metric, make_samples(features, **sample), meta)
+        assert {key: getattr(metric.result, key) for key in expected} == expected
 
     def test_feature_file(self, features, tmp_path):
         path = str(tmp_path / 'a.npz')
@@ -421,7 +375,7 @@ class TestReIDMetric:
     def test_feature_file_survives_bad_features(self, features, tmp_path):
         path = str(tmp_path / 'a.npz')
         features['feature'][3] = np.nan
-        with pytest.raises(ValueError, match="NaN or infinity.*'tracklet 3'"):
+        with pytest.raises(ValueError, match='tracklet 3'):
             evaluate(ReIDMetric(feature_file=path), make_samples(features))
         assert np.isnan(load_features(path)['feature'][3]).all()
 
@@ -438,8 +392,8 @@ class TestReIDMetric:
         features['unreadable'][[8, 9]] = True
         found = evaluate(ReIDMetric(), make_samples(features))
         assert found['reid/num_unreadable'] == 2
-        assert ("2 tracklets cannot be read and are left out of the metrics: "
-                "'tracklet 8', 'tracklet 9'.") in log()
+        for part in ('2 tracklets', "'tracklet 8', 'tracklet 9'"):
+            assert part in log()
 
     @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
     def test_half_precision(self, features, dtype):
@@ -450,45 +404,29 @@ class TestReIDMetric:
         assert evaluate(ReIDMetric(), samples)['reid/mAP'] == evaluate_features(
             {**features, 'feature': rounded}).metrics['mAP']
 
-    def test_metric_can_be_used_again(self, features):
-        metric, samples = ReIDMetric(), make_samples(features)
-        assert evaluate(metric, samples) == evaluate(metric, samples)
+    @pytest.mark.parametrize(('key', 'value', 'word'), [
+        ('feature', None, 'feature'), ('pid', None, 'pid'), ('camid', None, 'camid'),
+        ('subset', None, 'subset'), ('feature', torch.zeros(3, 4), '3, 4'),
+        ('feature', torch.zeros(7), 'lengths')])
+    def test_bad_samples(self, features, key, value, word):
+        samples = [sample.to_dict() for sample in make_samples(features)]
+        samples[4][key] = value
+        with pytest.raises(ValueError, match=word):
+            evaluate(ReIDMetric(), samples)
 
     def test_no_tracklet(self):
         with pytest.raises(ValueError, match='no tracklet'):
             ReIDMetric().compute_metrics([])
 
-    @pytest.mark.parametrize('key', ['feature', 'pid', 'camid', 'subset'])
-    def test_sample_that_lacks_something(self, features, key):
-        sample = make_samples(features)[0].to_dict()
-        del sample[key]
-        with pytest.raises(ValueError, match=rf"lacks \['{key}'\]: VideoReID sets"):
-            ReIDMetric().process(None, [sample])
-
-    def test_feature_of_each_clip(self, features):
-        sample = make_samples(features)[0]
-        sample.feature = torch.zeros(3, 4)
-        with pytest.raises(ValueError, match=r"'tracklet 0' has shape \(3, 4\)"):
-            ReIDMetric().process(None, [sample.to_dict()])
-
-    def test_features_of_several_lengths(self, features):
-        samples = make_samples(features)
-        samples[4].feature = torch.zeros(7)
-        with pytest.raises(ValueError, match=r'lengths \[4, 7\] came in one test'):
-            evaluate(ReIDMetric(), samples)
-
-    @pytest.mark.parametrize(('options', 'message'), [
-        (dict(feature_file='a.pkl'), r"end in \.npz, got 'a\.pkl'"),
-        (dict(distance='x'), "got 'x'"),
-        (dict(rerank=dict(k1=-1)), 'k1 .* got -1'),
-    ])
-    def test_bad_options_are_refused_before_the_test(self, options, message):
-        with pytest.raises(ValueError, match=message):
+    @pytest.mark.parametrize(('options', 'error', 'word'), [
+        (dict(feature_file='a.pkl'), ValueError, 'a.pkl'),
+        (dict(distance='x'), ValueError, "'x'"),
+        (dict(rerank=dict(k1=-1)), ValueError, 'k1'),
+        (dict(attributes='none.csv'), FileNotFoundError, 'none'),
+        (dict(rank=1), TypeError, 'rank')])
+    def test_bad_options_are_refused_before_the_test(self, options, error, word):
+        with pytest.raises(error, match=word):
             ReIDMetric(**options)
-
-    def test_attribute_file_is_missed_before_the_test(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match='attribute file'):
-            ReIDMetric(attributes=str(tmp_path / 'none.csv'))
 
 
 class _Tracklets(Dataset):

@@ -58,16 +58,6 @@ class TestAgainstOracle:
         np.testing.assert_allclose(
             found, naive_rerank(q, g, 20, 6, .3), rtol=0, atol=1e-5)
 
-    @pytest.mark.parametrize('k1', [3, 8])
-    @pytest.mark.parametrize('seed', range(4))
-    def test_ties_go_by_number(self, seed, k1):
-        # Whole numbers: distances are exact, and most of them tie.
-        rng = np.random.default_rng(seed)
-        items = rng.integers(3, size=(30, 3)).astype(float)
-        found = rerank_distance(items[:7], items[7:], k1, 4)
-        np.testing.assert_allclose(
-            found, naive_rerank(items[:7], items[7:], k1, 4, .3), rtol=0, atol=1e-12)
-
     @pytest.mark.parametrize(('num_query', 'num_gallery'), [(1, 1), (1, 4), (5, 1)])
     @pytest.mark.parametrize(('k1', 'k2'), [(20, 6), (1, 1), (3, 50)])
     def test_small_sets(self, num_query, num_gallery, k1, k2):
@@ -77,32 +67,25 @@ class TestAgainstOracle:
             rerank_distance(q, g, k1, k2), naive_rerank(q, g, k1, k2, .3), atol=1e-12)
 
     def test_all_items_are_one_point(self):
-        found = rerank_distance(np.ones((3, 2)), np.ones((9, 2)), 4, 2)
+        q, g = np.ones((3, 2)), np.ones((9, 2))
         np.testing.assert_allclose(
-            found, naive_rerank(np.ones((3, 2)), np.ones((9, 2)), 4, 2, .3),
-            atol=1e-12)
+            rerank_distance(q, g, 4, 2), naive_rerank(q, g, 4, 2, .3), atol=1e-12)
 
     def test_zero_vectors_under_the_cosine(self):
         q, g, *_ = clustered(5, 4, 12)
         q[0] = g[3] = 0
-        found = rerank_distance(q, g, 4, 2, distance='cosine')
-        assert np.isfinite(found).all()
+        assert np.isfinite(rerank_distance(q, g, 4, 2, distance='cosine')).all()
 
+    @pytest.mark.parametrize('tile', [9, 2048])
+    @pytest.mark.parametrize('k1', [3, 8])
     @pytest.mark.parametrize('seed', range(4))
-    def test_ties_across_tiles_go_by_number(self, monkeypatch, seed):
-        rng = np.random.default_rng(seed)
-        items = rng.integers(3, size=(60, 3)).astype(float)
-        monkeypatch.setattr(neighbours, '_TILE', 9)
-        found = rerank_distance(items[:7], items[7:], 4, 3)
+    def test_ties_go_by_number(self, monkeypatch, seed, k1, tile):
+        # Whole numbers: distances are exact, and most of them tie.
+        monkeypatch.setattr(neighbours, '_TILE', tile)
+        items = np.random.default_rng(seed).integers(3, size=(40, 3)).astype(float)
         np.testing.assert_allclose(
-            found, naive_rerank(items[:7], items[7:], 4, 3, .3), rtol=0, atol=1e-12)
-
-
-def test_range():
-    q, g, *_ = clustered(7, 20, 60)
-    found = rerank_distance(q, g)
-    assert found.min() >= 0
-    assert found.max() <= 1
+            rerank_distance(items[:7], items[7:], k1, 4),
+            naive_rerank(items[:7], items[7:], k1, 4, .3), rtol=0, atol=1e-12)
 
 
 def test_it_helps_on_clusters():
@@ -144,20 +127,15 @@ class TestMistakes:
 
     @pytest.mark.parametrize(('options', 'word'), [
         (dict(k1=0), 'k1'), (dict(k2=1.5), 'k2'), (dict(lambda_value=-.1), 'lambda'),
-        (dict(lambda_value=2), 'lambda_value'), (dict(distance='l1'), 'cosine')])
-    def test_options(self, options, word):
+        (dict(lambda_value=2), 'lambda'), (dict(distance='l1'), 'l1'),
+        (dict(q_features=np.ones((0, 2))), '0, 2'),
+        (dict(g_features=np.ones((0, 2))), '0, 2'),
+        (dict(g_features=np.ones((2, 3))), '2, 3'),
+        (dict(g_features=np.full((2, 2), np.nan)), 'Gallery')])
+    def test_arguments(self, options, word):
+        features = dict(q_features=np.ones((1, 2)), g_features=np.ones((3, 2)))
         with pytest.raises(ValueError, match=word):
-            rerank_blocks(np.ones((1, 2)), np.ones((3, 2)), **options)
-
-    @pytest.mark.parametrize(('q', 'g', 'word'), [
-        (np.ones((0, 2)), np.ones((3, 2)), r'\(0, 2\)'),
-        (np.ones((2, 2)), np.ones((0, 2)), r'\(0, 2\)'),
-        (np.ones((2, 2)), np.ones((2, 3)), r'\(2, 3\)'),
-        (np.ones((2, 2)), np.full((2, 2), np.nan), 'Gallery'),
-    ])
-    def test_features(self, q, g, word):
-        with pytest.raises(ValueError, match=word):
-            rerank_blocks(q, g)
+            rerank_blocks(**{**features, **options})
 
     def test_without_scipy(self, monkeypatch):
         real_import = builtins.__import__
@@ -178,5 +156,6 @@ def test_every_step_is_reported():
     steps = []
     blocks = list(rerank_blocks(q, g, 3, 2, report=steps.append))
     assert sum(steps) == 2 * len(q) + len(g)
-    np.testing.assert_array_equal(
-        np.concatenate([block for _, block in blocks]), rerank_distance(q, g, 3, 2))
+    whole = np.concatenate([block for _, block in blocks])
+    np.testing.assert_array_equal(whole, rerank_distance(q, g, 3, 2))
+    assert 0 <= whole.min() <= whole.max() <= 1

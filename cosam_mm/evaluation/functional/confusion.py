@@ -20,17 +20,10 @@ NO_PREDICTION = -1
 _LEAST_PROBABILITY = 1e-12
 
 
-# -- one clip --------------------------------------------------------------------
-
-
 def predict_labels(score: np.ndarray) -> np.ndarray:
-    """The class of the highest score, the lower one of equals.
+    """(N,) int64 of scores (N, K): the class of the highest one, of equals the lower.
 
-    Args:
-        score: (N, K).
-
-    Returns:
-        (N,) int64; :data:`NO_PREDICTION` where a score is NaN.
+    It is :data:`NO_PREDICTION` where a score is NaN.
 
     Example:
         >>> predict_labels([[1, 3, 3], [0, float('nan'), 2]]).tolist()
@@ -42,14 +35,11 @@ def predict_labels(score: np.ndarray) -> np.ndarray:
 
 
 def finite_probabilities(score: np.ndarray, score_type: str = 'logit') -> np.ndarray:
-    """Probabilities of the classes, NaN for clips whose scores are not finite.
+    """Probabilities (N, K) float64, NaN for clips whose scores are not finite.
 
     Args:
         score: (N, K).
         score_type: 'logit', or 'prob' for scores that are probabilities already.
-
-    Returns:
-        (N, K) float64.
     """
     score = np.asarray(score, dtype=np.float64)
     is_finite = np.isfinite(score).all(axis=1)
@@ -121,14 +111,9 @@ def confusion_matrix(label: np.ndarray, predicted: np.ndarray,
 
 
 class ClassAccuracy(NamedTuple):
-    """How many clips of each of K classes are right.
-
-    Attributes:
-        num_right: (K,) int64.
-        num_clips: (K,) int64.
-    """
-    num_right: np.ndarray
-    num_clips: np.ndarray
+    """How many clips of each of K classes are right."""
+    num_right: np.ndarray  # (K,) int64
+    num_clips: np.ndarray  # (K,) int64
 
     @property
     def share(self) -> np.ndarray:
@@ -154,23 +139,16 @@ def class_accuracy(label: np.ndarray, predicted: np.ndarray,
 
 
 class ConfusedPair(NamedTuple):
-    """Clips of one class that are all taken for one other.
-
-    Attributes:
-        true: Their class.
-        predicted: What they are taken for.
-        share: Of the clips of their class, in (0, 1].
-        rows: Which clips, in rising order.
-    """
-    true: int
-    predicted: int
-    share: float
-    rows: tuple[int, ...]
+    """Clips of one class that are all taken for one other."""
+    true: int  # their class
+    predicted: int  # what they are taken for
+    share: float  # of the clips of their class, in (0, 1]
+    rows: tuple[int, ...]  # which clips, in rising order
 
 
 def most_confused_pairs(label: np.ndarray, predicted: np.ndarray,
                         topk: int = 10) -> list[ConfusedPair]:
-    """Pairs of classes by falling number of clips taken for the other.
+    """The topk pairs of classes by falling number of clips taken for the other.
 
     Among pairs of as many clips, the larger share of its class comes first, then the
     lower class numbers. 'a taken for b' and 'b taken for a' are two pairs.
@@ -191,24 +169,15 @@ def most_confused_pairs(label: np.ndarray, predicted: np.ndarray,
     pairs = [ConfusedPair(true, other, len(rows) / int((label == true).sum()),
                           tuple(rows))
              for (true, other), rows in rows_of.items()]
-    pairs.sort(key=lambda pair: (-len(pair.rows), -pair.share, pair.true,
-                                 pair.predicted))
-    return pairs[:topk]
+    return sorted(pairs, key=lambda pair: (
+        -len(pair.rows), -pair.share, pair.true, pair.predicted))[:topk]
 
 
 def most_confused_classes(matrix: np.ndarray, topk: int) -> np.ndarray:
-    """The classes that take part in most mistakes, in rising order.
+    """The topk classes that take part in most mistakes, in rising order.
 
     A mistake counts for the class of the clip and for the one it is taken for; among
-    equals the lower class is chosen.
-
-    Args:
-        matrix: (K, K) of :func:`confusion_matrix`.
-        topk: At most so many.
-
-    Example:
-        >>> most_confused_classes([[9, 0, 1], [0, 9, 0], [0, 0, 9]], 2).tolist()
-        [0, 2]
+    equals the lower class is chosen. ``matrix`` is a :func:`confusion_matrix`.
     """
     matrix = np.asarray(matrix)
     wrong = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * np.diag(matrix)
@@ -216,15 +185,9 @@ def most_confused_classes(matrix: np.ndarray, topk: int) -> np.ndarray:
 
 
 def hardest_clips(loss: np.ndarray, topk: int = 10) -> np.ndarray:
-    """Rows by falling loss, the earlier of equals first; no clip without a loss.
+    """The topk rows by falling loss (N,), the earlier of equals first.
 
-    Args:
-        loss: (N,) of :func:`true_class_losses`.
-        topk: At most so many.
-
-    Example:
-        >>> hardest_clips([.1, float('nan'), 2., 2.], 2).tolist()
-        [2, 3]
+    A clip without a loss (NaN) is left out.
     """
     loss = np.asarray(loss, dtype=np.float64)
     order = np.argsort(-loss, kind='stable')  # NaN comes last
@@ -232,41 +195,20 @@ def hardest_clips(loss: np.ndarray, topk: int = 10) -> np.ndarray:
 
 
 def near_misses(loss: np.ndarray, is_right: np.ndarray, topk: int = 10) -> np.ndarray:
-    """Wrong clips by rising loss: those that were nearly right, the nearest first.
-
-    Args:
-        loss: (N,) of :func:`true_class_losses`.
-        is_right: (N,) bool.
-        topk: At most so many.
-
-    Example:
-        >>> near_misses([.7, .1, .9, .8], [False, True, False, False], 2).tolist()
-        [0, 3]
-    """
+    """The topk wrong clips by rising loss (N,): the most nearly right one first."""
     wrong = np.flatnonzero(~np.asarray(is_right))
     return wrong[hardest_clips(-np.asarray(loss)[wrong], topk)]
 
 
 def confused_order(matrix: np.ndarray) -> np.ndarray:
-    """An order of the classes that puts those next to one another that are confused.
+    """An order (K,) of the classes that puts confused ones next to one another.
 
     Classes are joined from the most to the least confused pair (mean linkage of the
     shares confused in either direction), and the branches turned so that neighbours
-    are alike.
-
-    Args:
-        matrix: (K, K) of :func:`confusion_matrix`.
-
-    Returns:
-        (K,) int64, a permutation of the classes.
+    are alike. ``matrix`` is a :func:`confusion_matrix`.
 
     Raises:
         ImportError: SciPy, which the extras ``action`` and ``reid`` bring, is absent.
-
-    Example:
-        >>> matrix = [[9, 0, 4], [0, 9, 0], [4, 0, 9]]
-        >>> abs(int(np.diff(np.argsort(confused_order(matrix))[[0, 2]])[0]))
-        1
     """
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
@@ -286,14 +228,7 @@ def confused_order(matrix: np.ndarray) -> np.ndarray:
 
 
 class PairedOutcome(NamedTuple):
-    """The clips of a test by which of two models gets them right.
-
-    Attributes:
-        both: Rows that both get right.
-        only_first: Rows that the first alone gets right.
-        only_second: Rows that the second alone gets right.
-        neither: Rows that both get wrong.
-    """
+    """The clips of a test by which of two models gets them right: rows, rising."""
     both: np.ndarray
     only_first: np.ndarray
     only_second: np.ndarray
@@ -313,15 +248,7 @@ class PairedOutcome(NamedTuple):
         return float(binomtest(len(self.only_first), count).pvalue) if count else 1.
 
     def class_gain(self, label: np.ndarray, num_classes: int) -> np.ndarray:
-        """Clips of each class that the second model wins and loses against the first.
-
-        Args:
-            label: (N,) integers in [0, num_classes).
-            num_classes: K.
-
-        Returns:
-            (2, K) int64: clips won, clips lost.
-        """
+        """(2, K): clips of each class that the second model wins, and that it loses."""
         label = np.asarray(label)
         return np.stack([np.bincount(label[rows], minlength=num_classes)
                          for rows in (self.only_second, self.only_first)])
@@ -348,5 +275,5 @@ def compare_clips(first_is_right: np.ndarray,
     if first.shape != second.shape:
         raise ValueError(f'The first model has {first.shape} results, the second '
                          f'{second.shape}: clips must be matched first.')
-    return PairedOutcome(*(np.flatnonzero(fields) for fields in (
+    return PairedOutcome(*(np.flatnonzero(clips) for clips in (
         first & second, first & ~second, ~first & second, ~first & ~second)))

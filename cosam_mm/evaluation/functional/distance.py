@@ -20,13 +20,7 @@ import torch
 
 from cosam_mm.utils.messages import name_some
 
-__all__ = [
-    'DISTANCES',
-    'distance_blocks',
-    'feature_array',
-    'pair_distances',
-    'pairwise_distances',
-]
+__all__ = ['DISTANCES', 'distance_blocks', 'pairwise_distances']
 
 Features = Union[np.ndarray, torch.Tensor]
 
@@ -39,8 +33,6 @@ _WORK_BYTES = 2**24  # one double-precision temporary of the product
 _COORDINATES = 128  # at a time, of chosen pairs
 _MAX_BLOCK_ROWS = 1024
 
-# -- input -------------------------------------------------------------------
-
 
 class Rows(NamedTuple):
     """Checked features (N, D), and their squared norms (N,) float64."""
@@ -49,15 +41,7 @@ class Rows(NamedTuple):
 
 
 def feature_array(features: Features) -> np.ndarray:
-    """Features as numpy: float32, or float64 where double or integers came.
-
-    Raises:
-        ValueError: They are not real numbers.
-
-    Example:
-        >>> feature_array(torch.zeros(1, 2, dtype=torch.bfloat16)).dtype
-        dtype('float32')
-    """
+    """Features as numpy: float32, or float64 where double or integers came."""
     if isinstance(features, torch.Tensor):
         features = features.detach()
         if features.is_floating_point() and features.dtype != torch.float64:
@@ -78,12 +62,18 @@ def slices(count: int, step: int) -> Iterator[slice]:
         yield slice(start, min(start + step, count))
 
 
+def check_counts(**counts: int) -> None:
+    """Refuse what is no whole number of at least 1."""
+    for name, value in counts.items():
+        if not isinstance(value, (int, np.integer)) or value < 1:
+            raise ValueError(f'{name} must be an integer of at least 1, got {value!r}.')
+
+
 def _check_rows(features: Features, name: str) -> Rows:
     values = feature_array(features)
     if values.ndim != 2 or not values.shape[1]:
-        raise ValueError(
-            f'{name} features have shape {values.shape}; expected (number of '
-            'tracklets, length of a feature).')
+        raise ValueError(f'{name} features have shape {values.shape}; expected (number '
+                         'of tracklets, length of a feature).')
     squared_norm = np.empty(len(values))
     with np.errstate(over='ignore', invalid='ignore'):
         for rows in slices(len(values), _WORK_BYTES // (8 * values.shape[1])):
@@ -99,19 +89,14 @@ def _check_rows(features: Features, name: str) -> Rows:
 
 def check_pair(q_features: Features, g_features: Features,
                distance: str) -> tuple[Rows, Rows, np.dtype]:
-    """Checked queries and gallery, and the type of their distances.
-
-    Raises:
-        ValueError: Shapes do not fit, a row is not finite, distance is not one of
-            :data:`DISTANCES`, or the squares would overflow.
-    """
+    """Checked queries and gallery, and the type of their distances."""
     if distance not in DISTANCES:
         raise ValueError(f'distance must be one of {DISTANCES}, got {distance!r}.')
-    q, g = _check_rows(q_features, 'Query'), _check_rows(g_features, 'Gallery')
+    q = _check_rows(q_features, 'Query')
+    g = q if g_features is q_features else _check_rows(g_features, 'Gallery')
     if q.values.shape[1] != g.values.shape[1]:
-        raise ValueError(
-            f'Query features have shape {q.values.shape}, gallery features '
-            f'{g.values.shape}: the second numbers must agree.')
+        raise ValueError(f'Query features {q.values.shape} and gallery features '
+                         f'{g.values.shape} must agree in the second number.')
     dtype = np.result_type(q.values.dtype, g.values.dtype)
     largest = max(rows.squared_norm.max(initial=0) for rows in (q, g))
     if distance == 'squared_euclidean' and 4 * largest > np.finfo(dtype).max:
@@ -121,19 +106,9 @@ def check_pair(q_features: Features, g_features: Features,
     return q, g, dtype
 
 
-# -- distances from inner products -------------------------------------------
-
-
 def _from_products(product: np.ndarray, q_squared: np.ndarray, g_squared: np.ndarray,
                    distance: str) -> np.ndarray:
-    """Distances from inner products, which are overwritten.
-
-    Args:
-        product: Of any shape.
-        q_squared: |q|^2, of a shape that broadcasts to it.
-        g_squared: |g|^2, likewise.
-        distance: One of :data:`DISTANCES`.
-    """
+    """Distances from inner products, which are overwritten, and |q|^2 and |g|^2."""
     if distance == 'cosine':
         norm = np.sqrt(q_squared) * np.sqrt(g_squared)
         np.divide(product, norm, out=product, where=norm > 0)
@@ -166,73 +141,6 @@ def row_distances(q: Rows, g: Rows, rows: Union[slice, np.ndarray], distance: st
     return out
 
 
-# -- public ------------------------------------------------------------------
-
-
-def distance_blocks(q_features: Features, g_features: Features,
-                    distance: str = 'euclidean', max_block_bytes: int = 2**26
-                    ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Iterate over the rows of a distance matrix that need never exist as a whole.
-
-    Beside one block at most about 80 MiB of temporaries are held, whatever the
-    number of features.
-
-    Args:
-        q_features: (Q, D).
-        g_features: (G, D).
-        distance: One of :data:`DISTANCES`.
-        max_block_bytes: A block has as many rows as fit in, at least one and at
-            most 1,024.
-
-    Returns:
-        Iterator over (slice of queries, distances (b, G) of these). The caller may
-        write into a block: each is a new array.
-
-    Raises:
-        ValueError: Shapes do not fit, a row is not finite, distance is another, or
-            the squares would overflow. It is raised by this call, not by the first
-            step of the iteration.
-
-    Example:
-        >>> blocks = distance_blocks([[0.], [3.]], [[4.], [0.]], max_block_bytes=1)
-        >>> for rows, block in blocks:
-        ...     print(rows.start, block)
-        0 [[4. 0.]]
-        1 [[1. 3.]]
-    """
-    q, g, dtype = check_pair(q_features, g_features, distance)
-    step = max_block_bytes // (dtype.itemsize * max(len(g.values), 1))
-    return ((rows, row_distances(q, g, rows, distance, dtype))
-            for rows in slices(len(q.values), min(step, _MAX_BLOCK_ROWS)))
-
-
-def pairwise_distances(q_features: Features, g_features: Features,
-                       distance: str = 'euclidean') -> np.ndarray:
-    """Distances of all pairs of a query and a gallery entry.
-
-    Args:
-        q_features: (Q, D).
-        g_features: (G, D).
-        distance: 'euclidean', |q - g|; 'squared_euclidean', |q - g|^2; or 'cosine', 1
-            minus the cosine of the angle, in [0, 2]. Features need not be normalised;
-            a zero vector is at right angles to all: its cosine distances are 1.
-
-    Returns:
-        (Q, G), never below 0; exactly 0 for equal vectors.
-
-    Raises:
-        ValueError: As for :func:`distance_blocks`.
-
-    Example:
-        >>> pairwise_distances([[0., 0.]], [[3., 4.], [0., 0.]])
-        array([[5., 0.]])
-        >>> pairwise_distances([[2., 0.]], [[1., 0.], [0., 5.], [0., 0.]], 'cosine')
-        array([[0., 1., 1.]])
-    """
-    blocks = [block for _, block in distance_blocks(q_features, g_features, distance)]
-    return np.concatenate(blocks) if blocks else np.empty((0, len(g_features)))
-
-
 def _sampled_products(q: Rows, g: Rows, pairs: np.ndarray) -> np.ndarray:
     """Inner products (P,) of pairs, numbered row by row, ascending and different.
 
@@ -253,40 +161,68 @@ def _sampled_products(q: Rows, g: Rows, pairs: np.ndarray) -> np.ndarray:
     return product.values().numpy()
 
 
-def pair_distances(q_features: Union[Features, Rows], g_features: Union[Features, Rows],
-                   q_index: np.ndarray, g_index: np.ndarray,
-                   distance: str = 'euclidean') -> np.ndarray:
-    """Distances of chosen pairs of queries and gallery entries.
+def pair_distances(q: Rows, g: Rows, q_index: np.ndarray, g_index: np.ndarray,
+                   distance: str) -> np.ndarray:
+    """Distances (P,) float64 of chosen pairs of rows, not rounded."""
+    # First, since torch does not check the numbers of columns.
+    q_squared, g_squared = q.squared_norm[q_index], g.squared_norm[g_index]
+    pairs, number = np.unique(q_index * max(len(g.values), 1) + g_index,
+                              return_inverse=True)
+    product = _sampled_products(q, g, pairs)[number]
+    return _from_products(product, q_squared, g_squared, distance)
+
+
+def distance_blocks(q_features: Features, g_features: Features,
+                    distance: str = 'euclidean', max_block_bytes: int = 2**26
+                    ) -> Iterator[tuple[slice, np.ndarray]]:
+    """Iterate over the rows of a distance matrix that need never exist as a whole.
+
+    Beside one block at most about 80 MiB are held, whatever the number of features.
+
+    Args:
+        q_features, g_features: (Q, D) and (G, D).
+        distance: One of :data:`DISTANCES`.
+        max_block_bytes: A block has as many rows as fit in, from 1 to 1,024.
+
+    Returns:
+        Iterator over (slice of queries, distances (b, G) of these). The caller may
+        write into a block: each is a new array.
+
+    Raises:
+        ValueError: Shapes do not fit, a row is not finite, distance is another, or the
+            squares would overflow. This call raises it, not the first iteration.
+
+    Example:
+        >>> blocks = distance_blocks([[0.], [3.]], [[4.], [0.]], max_block_bytes=1)
+        >>> [(rows.start, block.tolist()) for rows, block in blocks]
+        [(0, [[4.0, 0.0]]), (1, [[1.0, 3.0]])]
+    """
+    q, g, dtype = check_pair(q_features, g_features, distance)
+    step = max_block_bytes // (dtype.itemsize * max(len(g.values), 1))
+    return ((rows, row_distances(q, g, rows, distance, dtype))
+            for rows in slices(len(q.values), min(step, _MAX_BLOCK_ROWS)))
+
+
+def pairwise_distances(q_features: Features, g_features: Features,
+                       distance: str = 'euclidean') -> np.ndarray:
+    """Distances of all pairs of a query and a gallery entry.
 
     Args:
         q_features: (Q, D).
         g_features: (G, D).
-        q_index: (P,) integers in [0, Q).
-        g_index: (P,) integers in [0, G).
-        distance: One of :data:`DISTANCES`.
+        distance: 'euclidean', |q - g|; 'squared_euclidean', |q - g|^2; or 'cosine', 1
+            minus the cosine of the angle, in [0, 2], and 1 for a zero vector. Features
+            need not be normalised.
 
     Returns:
-        (P,) float64, not rounded to the precision of the features.
+        (Q, G), never below 0; exactly 0 for equal vectors.
 
     Raises:
         ValueError: As for :func:`distance_blocks`.
-        IndexError: There is no such row.
 
     Example:
-        >>> pair_distances([[0., 0.]], [[3., 4.], [0., 1.]], [0, 0], [1, 0])
-        array([1., 5.])
+        >>> pairwise_distances([[2., 0.]], [[1., 0.], [0., 5.], [0., 0.]], 'cosine')
+        array([[0., 1., 1.]])
     """
-    if isinstance(q_features, Rows):
-        q, g = q_features, g_features
-    else:
-        q, g, _ = check_pair(q_features, g_features, distance)
-    q_index, g_index = np.asarray(q_index, np.intp), np.asarray(g_index, np.intp)
-    for index, side in ((q_index, q), (g_index, g)):
-        if len(index) and not 0 <= index.min() <= index.max() < len(side.values):
-            raise IndexError(f'There are rows 0 to {len(side.values) - 1}, got '
-                             f'{index.min()} to {index.max()}.')
-    pairs, number = np.unique(q_index * max(len(g.values), 1) + g_index,
-                              return_inverse=True)
-    product = _sampled_products(q, g, pairs)[number]
-    return _from_products(product, q.squared_norm[q_index], g.squared_norm[g_index],
-                          distance)
+    blocks = [block for _, block in distance_blocks(q_features, g_features, distance)]
+    return np.concatenate(blocks) if blocks else np.empty((0, len(g_features)))

@@ -18,6 +18,7 @@ from .distance import (
     RESOLUTION,
     Features,
     Rows,
+    check_counts,
     check_pair,
     pair_distances,
     row_distances,
@@ -33,20 +34,12 @@ _EXACT_ROWS = 256
 
 
 class Neighbours(NamedTuple):
-    """The nearest entries of each of Q queries, nearest first.
-
-    Attributes:
-        index: (Q, k) int64, numbers of gallery entries; -1 where there are no more.
-        distance: (Q, k), their distances; infinity where there are no more.
-        farthest: (Q,) float64, the largest distance of each query, found in single
-            precision; None where a query was not compared with all entries.
-    """
-    index: np.ndarray
-    distance: np.ndarray
+    """The nearest entries of each of Q queries, nearest first."""
+    index: np.ndarray  # (Q, k) int64, of gallery entries; -1 where there are no more
+    distance: np.ndarray  # (Q, k); infinity where there are no more
+    # (Q,) float64, the largest distance of each query, found in single precision; None
+    # where a query was not compared with all entries.
     farthest: Optional[np.ndarray] = None
-
-
-# -- single precision --------------------------------------------------------
 
 
 class _Points:
@@ -159,9 +152,6 @@ def _propose(points: _Points, q: Rows, g: Rows, proposals: _Proposals
         yield rows
 
 
-# -- double precision --------------------------------------------------------
-
-
 def _first(index: np.ndarray, distances: np.ndarray, k: int
            ) -> tuple[np.ndarray, np.ndarray]:
     """The k smallest (b, k) of distances (b, w), of equals the lower number."""
@@ -179,21 +169,6 @@ def _sort_proposed(q: Rows, g: Rows, index: np.ndarray, k: int, distance: str,
     return _first(index, distances, k)
 
 
-def _sort_all(q: Rows, g: Rows, queries: np.ndarray, k: int, distance: str,
-              dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest of all entries."""
-    block = row_distances(q, g, queries, distance, dtype)
-    return _first(np.broadcast_to(np.arange(len(g.values)), block.shape), block, k)
-
-
-# -- public ------------------------------------------------------------------
-
-
-def _check_count(k: int) -> None:
-    if not isinstance(k, (int, np.integer)) or k < 1:
-        raise ValueError(f'k must be an integer of at least 1, got {k!r}.')
-
-
 def nearest(q_features: Features, g_features: Features, k: int,
             distance: str = 'euclidean',
             report: Optional[Callable[[int], object]] = None) -> Neighbours:
@@ -203,8 +178,7 @@ def nearest(q_features: Features, g_features: Features, k: int,
     for 2048-D features 150 MiB are held.
 
     Args:
-        q_features: (Q, D).
-        g_features: (G, D), G at least 1.
+        q_features, g_features: (Q, D) and (G, D), G at least 1.
         k: Entries to return; all of them where the gallery has fewer.
         distance: One of :data:`cosam_mm.evaluation.functional.distance.DISTANCES`.
         report: Called with the number of queries just done, as a progress bar's
@@ -214,19 +188,18 @@ def nearest(q_features: Features, g_features: Features, k: int,
         Arrays (Q, min(k, G)); see :class:`Neighbours`.
 
     Raises:
-        ValueError: The gallery is empty, k is no whole number above 0, or the
-            features do not fit (see :func:`distance_blocks`).
+        ValueError: The gallery is empty, k is no whole number above 0, or the features
+            do not fit.
 
     Example:
         >>> found = nearest([[0.]], [[3.], [-1.], [1.]], k=2)
         >>> found.index.tolist(), found.distance.tolist(), found.farthest.tolist()
         ([[1, 2]], [[1.0, 1.0]], [3.0])
     """
-    _check_count(k)
+    check_counts(k=k)
     if not len(g_features):
         raise ValueError('The gallery is empty: there is nothing to search.')
     q, g, dtype = check_pair(q_features, g_features, distance)
-    g = q if g_features is q_features else g
     k, width = (min(count, len(g.values)) for count in (
         k, k + max(k // 2, _MIN_MARGIN)))
     points, proposals = _Points(q, g, distance), _Proposals(len(q.values), width)
@@ -240,8 +213,10 @@ def nearest(q_features: Features, g_features: Features, k: int,
     index, found = _sort_proposed(q, g, proposals.index.numpy(), k, distance, dtype)
     unsettled = np.flatnonzero(~is_settled)
     for part in slices(len(unsettled), _EXACT_ROWS):
-        index[unsettled[part]], found[unsettled[part]] = _sort_all(
-            q, g, unsettled[part], k, distance, dtype)
+        rows = unsettled[part]
+        block = row_distances(q, g, rows, distance, dtype)
+        everything = np.broadcast_to(np.arange(len(g.values)), block.shape)
+        index[rows], found[rows] = _first(everything, block, k)
     return Neighbours(index, found, pair_distances(
         q, g, np.arange(len(index)), proposals.farthest.numpy(), distance))
 
@@ -252,15 +227,11 @@ def nearest_among(q_features: Features, g_features: Features,
     """The k nearest of the gallery entries that something else proposed.
 
     Args:
-        q_features: (Q, D).
-        g_features: (G, D).
+        q_features, g_features: (Q, D) and (G, D).
         candidates: (Q, C) integers, numbers of different gallery entries for each
             query; negative ones stand for nothing.
-        k: Entries to return, at most C.
+        k: Entries to return; C where that is fewer.
         distance: As for :func:`nearest`.
-
-    Returns:
-        Arrays (Q, min(k, C)); see :class:`Neighbours`.
 
     Raises:
         ValueError: As for :func:`nearest`, or the candidates have another shape.
@@ -270,7 +241,7 @@ def nearest_among(q_features: Features, g_features: Features,
         >>> found.index.tolist(), found.distance.tolist()
         ([[2, -1]], [[1.0, inf]])
     """
-    _check_count(k)
+    check_counts(k=k)
     q, g, dtype = check_pair(q_features, g_features, distance)
     candidates = np.asarray(candidates)
     if candidates.ndim != 2 or len(candidates) != len(q.values):

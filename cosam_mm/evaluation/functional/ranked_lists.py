@@ -13,6 +13,7 @@ from typing import NamedTuple, Union
 
 import numpy as np
 
+from .distance import check_counts
 from .retrieval import Blocks, QueryRanks, as_blocks, rank_distances
 
 __all__ = ['IGNORED', 'RIGHT', 'WRONG', 'ExtremeQueries', 'PairHistogram',
@@ -26,86 +27,45 @@ _NUM_BINS = 4096
 
 
 class RankedLists(NamedTuple):
-    """The k nearest gallery entries of each of Q queries, nearest first.
-
-    Attributes:
-        index: (Q, k) int64, numbers of gallery entries.
-        distance: (Q, k).
-        state: (Q, k) int8: :data:`WRONG`, :data:`RIGHT` or :data:`IGNORED`.
-        rank: (Q, k) int64, from 1 up among those that count; 0 if ignored.
-    """
-    index: np.ndarray
-    distance: np.ndarray
-    state: np.ndarray
-    rank: np.ndarray
+    """The k nearest gallery entries of each of Q queries, nearest first."""
+    index: np.ndarray  # (Q, k) int64, numbers of gallery entries
+    distance: np.ndarray  # (Q, k)
+    state: np.ndarray  # (Q, k) int8: WRONG, RIGHT or IGNORED
+    rank: np.ndarray  # (Q, k) int64, from 1 up among those that count; 0 if ignored
 
 
 class PairHistogram(NamedTuple):
-    """How many pairs have which distance.
-
-    Attributes:
-        edges: (B + 1,) float64, rising; a bin holds its left edge.
-        same: (B,) int64, pairs of one person.
-        different: (B,) int64, pairs of two.
-    """
-    edges: np.ndarray
-    same: np.ndarray
-    different: np.ndarray
+    """How many pairs have which distance."""
+    edges: np.ndarray  # (B + 1,) float64, rising; a bin holds its left edge
+    same: np.ndarray  # (B,) int64, pairs of one person
+    different: np.ndarray  # (B,) int64, pairs of two
 
 
 class RankingReview(NamedTuple):
-    """A ranking, seen from all sides.
-
-    Attributes:
-        ranks: Where the right entries of each query rank.
-        lists: The beginning of each query's list.
-        pairs: Distances of all pairs that count.
-    """
-    ranks: QueryRanks
-    lists: RankedLists
-    pairs: PairHistogram
+    """A ranking, seen from all sides."""
+    ranks: QueryRanks  # of the positive matches of each query
+    lists: RankedLists  # the beginning of each query's list
+    pairs: PairHistogram  # distances of all pairs that count
 
 
 class ExtremeQueries(NamedTuple):
     """Numbers of queries, none of them in both.
 
-    Attributes:
-        best: Highest average precision first; of equals, the one with more right
-            entries to find.
-        worst: Lowest first; of equals, the one with more right entries missed.
+    Of equally good ones, that with more to find comes first; of equally bad ones,
+    that with more to miss.
     """
-    best: np.ndarray
-    worst: np.ndarray
+    best: np.ndarray  # highest average precision first
+    worst: np.ndarray  # lowest first
 
 
 class Separation(NamedTuple):
-    """How far one distance tells pairs of one person from pairs of two.
-
-    Attributes:
-        threshold: The distance that does it best.
-        same_beyond: Share of the pairs of one person that are farther.
-        different_within: Share of the pairs of two that are nearer.
-        overlap: The sum of both: 0 if they are told apart, 1 if nothing tells them.
-        nearer: Share of (pair of one, pair of two) in which the former is nearer;
-            equal ones count half.
-    """
-    threshold: float
-    same_beyond: float
-    different_within: float
-    overlap: float
+    """How far one distance tells pairs of one person from pairs of two."""
+    threshold: float  # the distance that does it best
+    same_beyond: float  # share of the pairs of one person that are farther
+    different_within: float  # share of the pairs of two that are nearer
+    overlap: float  # the sum of both: 0 if they are told apart, 1 if nothing tells them
+    # Share of (pair of one, pair of two) with the former nearer; equal ones count half.
     nearer: float
-
-
-# -- lists -------------------------------------------------------------------
-
-
-def _states(q_pids: np.ndarray, g_pids: np.ndarray, q_camids: np.ndarray,
-            g_camids: np.ndarray) -> np.ndarray:
-    """(Q, G) int8."""
-    same_pid = q_pids[:, None] == g_pids
-    states = np.where(same_pid, np.int8(RIGHT), np.int8(WRONG))
-    states[same_pid & (q_camids[:, None] == g_camids)] = IGNORED
-    return states
 
 
 def _beginning(distances: np.ndarray, states: np.ndarray, k: int) -> np.ndarray:
@@ -129,51 +89,40 @@ def _lists(distances: np.ndarray, states: np.ndarray, k: int) -> RankedLists:
                        np.where(counts, np.cumsum(counts, axis=1), 0))
 
 
-# -- distances of pairs --------------------------------------------------------
-
-
 class _PairCounter:
     """Counts distances in bins from 0 up to the largest that has come.
 
-    Args:
-        num_bins: Even. At least half of them, less one, lie below the largest
-            distance.
+    At least half of the bins, less one, lie below the largest distance.
     """
 
-    def __init__(self, num_bins: int = _NUM_BINS) -> None:
+    def __init__(self) -> None:
         self._width = 0.  # as long as all distances are 0
-        self._counts = np.zeros((2, num_bins), np.int64)
+        self._counts = np.zeros((2, _NUM_BINS), np.int64)
 
     def _reach(self, largest: float) -> None:
-        num_bins = self._counts.shape[1]
         if self._width == 0:
-            self._width = largest / num_bins
-        while largest > self._width * num_bins:
+            self._width = largest / _NUM_BINS
+        while largest > self._width * _NUM_BINS:
             merged = self._counts.reshape(2, -1, 2).sum(axis=2)
-            self._counts = np.pad(merged, ((0, 0), (0, num_bins // 2)))
+            self._counts = np.pad(merged, ((0, 0), (0, _NUM_BINS // 2)))
             self._width *= 2
 
-    def add(self, distances: np.ndarray, same: np.ndarray,
-            different: np.ndarray) -> None:
+    def add(self, distances: np.ndarray, *masks: np.ndarray) -> None:
         """Count the distances (b, G), none negative, that either mask (b, G) picks."""
         if distances.min(initial=0) < 0:
             raise ValueError('Distances of pairs must not be negative, got '
                              f'{distances.min()}.')
-        num_bins = self._counts.shape[1]
-        picked = same | different
-        if picked.any():
-            self._reach(float(distances[picked].max()))
+        self._reach(float(distances.max(where=masks[0] | masks[1], initial=0)))
         # Row by row: the numbers of bins of a whole block would take twice its memory.
-        for row, *masks in zip(distances, same, different):
-            bins = np.minimum(row / self._width, num_bins - 1).astype(np.int64) \
-                if self._width else np.zeros(len(row), np.int64)
-            for counts, mask in zip(self._counts, masks):
-                counts += np.bincount(bins[mask], minlength=num_bins)
+        for row, *picked in zip(distances, *masks):
+            bins = np.minimum(row / (self._width or 1.), _NUM_BINS - 1).astype(np.int64)
+            for counts, mask in zip(self._counts, picked):
+                counts += np.bincount(bins[mask], minlength=_NUM_BINS)
 
     def histogram(self) -> PairHistogram:
         """What has been counted so far."""
-        edges = (self._width or 1.) * np.arange(self._counts.shape[1] + 1)
-        return PairHistogram(edges, *self._counts.copy())
+        return PairHistogram((self._width or 1.) * np.arange(_NUM_BINS + 1),
+                             *self._counts)
 
 
 def coarser(histogram: PairHistogram, num_bins: int = 60) -> PairHistogram:
@@ -182,8 +131,7 @@ def coarser(histogram: PairHistogram, num_bins: int = 60) -> PairHistogram:
     Example:
         >>> fine = PairHistogram(np.arange(7.), np.array([0, 1, 2, 0, 0, 0]),
         ...                      np.array([0, 0, 0, 4, 5, 0]))
-        >>> coarse = coarser(fine, 2)
-        >>> [values.tolist() for values in coarse]
+        >>> [values.tolist() for values in coarser(fine, 2)]
         [[1.0, 3.0, 5.0], [3, 0], [0, 9]]
     """
     filled = np.flatnonzero(histogram.same + histogram.different)
@@ -226,9 +174,6 @@ def separation(histogram: PairHistogram) -> Separation:
                       float(min(shares.sum(), 1)), float(nearer))
 
 
-# -- everything at once ------------------------------------------------------
-
-
 def review_ranking(distances: Union[np.ndarray, Blocks], q_pids: Sequence[int],
                    g_pids: Sequence[int], q_camids: Sequence[int],
                    g_camids: Sequence[int], k: int = 10) -> RankingReview:
@@ -236,14 +181,9 @@ def review_ranking(distances: Union[np.ndarray, Blocks], q_pids: Sequence[int],
 
     Args:
         distances: (Q, G) or blocks of it, none negative; see :func:`rank_distances`.
-        q_pids: (Q,) integers.
-        g_pids: (G,) integers.
-        q_camids: (Q,) integers.
-        g_camids: (G,) integers.
+        q_pids, g_pids: (Q,) and (G,) integers.
+        q_camids, g_camids: Likewise.
         k: Entries of a list, ignored ones included; all where the gallery has fewer.
-
-    Returns:
-        See :class:`RankingReview`.
 
     Raises:
         ValueError: As for :func:`rank_distances`; k is below 1, or a distance is
@@ -254,17 +194,17 @@ def review_ranking(distances: Union[np.ndarray, Blocks], q_pids: Sequence[int],
         >>> lists.index.tolist(), lists.state.tolist(), lists.rank.tolist()
         ([[0, 2, 1]], [[2, 0, 1]], [[0, 1, 2]])
     """
-    if not isinstance(k, (int, np.integer)) or k < 1:
-        raise ValueError(f'k must be an integer of at least 1, got {k!r}.')
+    check_counts(k=k)
     parts, counter = [], _PairCounter()
-    q_ids, g_ids = ([np.asarray(values) for values in values]
-                    for values in ((q_pids, q_camids), (g_pids, g_camids)))
+    q_pid, g_pid, q_camid, g_camid = map(np.asarray, (
+        q_pids, g_pids, q_camids, g_camids))
 
     def watch() -> Iterator[tuple[slice, np.ndarray]]:
-        for rows, block in as_blocks(distances, len(g_ids[0])):
+        for rows, block in as_blocks(distances, len(g_pid)):
             yield rows, block  # the consumer checks it before it is read here
-            block = np.asarray(block)
-            states = _states(q_ids[0][rows], g_ids[0], q_ids[1][rows], g_ids[1])
+            block, same_pid = np.asarray(block), q_pid[rows, None] == g_pid
+            states = np.where(same_pid, np.int8(RIGHT), np.int8(WRONG))
+            states[same_pid & (q_camid[rows, None] == g_camid)] = IGNORED
             parts.append(_lists(block, states, k))
             counter.add(block, states == RIGHT, states == WRONG)
 
@@ -278,8 +218,8 @@ def extreme_queries(ranks: QueryRanks, count: int) -> ExtremeQueries:
 
     Args:
         ranks: Of all queries.
-        count: Of each kind; fewer where there are not twice as many queries with
-            a match. One query alone is the best.
+        count: Of each kind; fewer where not twice as many queries have a match. One
+            query alone is the best.
 
     Example:
         >>> from cosam_mm.evaluation.functional.retrieval import rank_distances

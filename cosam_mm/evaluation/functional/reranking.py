@@ -22,7 +22,14 @@ from typing import TYPE_CHECKING, Callable, Optional
 
 import numpy as np
 
-from .distance import Features, distance_blocks, feature_array, pair_distances
+from .distance import (
+    Features,
+    check_counts,
+    check_pair,
+    distance_blocks,
+    feature_array,
+    pair_distances,
+)
 from .neighbours import nearest
 
 if TYPE_CHECKING:
@@ -34,16 +41,13 @@ Report = Callable[[int], object]
 
 _JACCARD_NUMBERS = 2**19  # distances at a time, which stay in the cache
 
-# -- reciprocal neighbourhoods, as sparse rows -------------------------------
-
 
 def _membership(index: np.ndarray) -> 'csr_matrix':
     """(N, N) with 1 where the column is among the neighbours of the row."""
     from scipy.sparse import csr_matrix
     count, width = index.shape
-    ones = np.ones(index.size, np.int32)
-    return csr_matrix((ones, index.ravel(), np.arange(count + 1) * width),
-                      shape=(count, count))
+    return csr_matrix((np.ones(index.size, np.int32), index.ravel(),
+                       np.arange(count + 1) * width), shape=(count, count))
 
 
 def _reciprocal(index: np.ndarray, k: int) -> 'csr_matrix':
@@ -89,7 +93,8 @@ def _encode(items: np.ndarray, index: np.ndarray, farthest: np.ndarray, k1: int,
     """V: exp(-d) where the column is in R* of the row, rows divided by their sum."""
     encoded = _expanded(index, k1).astype(np.float64)
     row = np.repeat(np.arange(len(items)), np.diff(encoded.indptr))
-    distances = pair_distances(items, items, row, encoded.indices, distance)
+    rows, *_ = check_pair(items, items, distance)
+    distances = pair_distances(rows, rows, row, encoded.indices, distance)
     encoded.data = np.exp(-distances / farthest[row])
     encoded.data /= np.bincount(row, encoded.data)[row]
     return encoded
@@ -99,9 +104,7 @@ def _expand_queries(encoded: 'csr_matrix', index: np.ndarray, k2: int,
                     num_query: int) -> tuple['csr_matrix', 'csc_matrix']:
     """Mean of the rows of an item and of its k2 - 1 nearest others.
 
-    Returns:
-        Those of the queries by row, those of the gallery by column. The gallery's are
-        much the largest thing here, and are made in that form at once.
+    The gallery's are much the largest thing here, and are made by column at once.
     """
     members = _membership(index[:, :k2]).astype(np.float64)
     members.data /= min(k2, index.shape[1])
@@ -127,9 +130,6 @@ def _jaccard_distances(rows: 'csr_matrix', gallery: 'csc_matrix') -> np.ndarray:
     return np.maximum(1 - minima / (2 - minima), 0)
 
 
-# -- public ------------------------------------------------------------------
-
-
 def check_rerank_options(k1: int, k2: int, lambda_value: float) -> None:
     """Refuse what :func:`rerank_blocks` would, before features are at hand.
 
@@ -137,9 +137,7 @@ def check_rerank_options(k1: int, k2: int, lambda_value: float) -> None:
         ValueError: An option is out of range.
         ImportError: scipy is not installed.
     """
-    for name, value in (('k1', k1), ('k2', k2)):
-        if not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f'{name} must be an integer of at least 1, got {value!r}.')
+    check_counts(k1=k1, k2=k2)
     if not 0 <= lambda_value <= 1:
         raise ValueError(f'lambda_value must lie in [0, 1], got {lambda_value!r}.')
     try:
@@ -166,8 +164,7 @@ def rerank_blocks(q_features: Features, g_features: Features, k1: int = 20,
         k1: Size of the neighbourhoods; k1 >= Q + G takes all items.
         k2: Items averaged in the local query expansion, the item itself among them;
             1 switches it off.
-        lambda_value: Weight of the original distance; the rest is the Jaccard
-            distance's.
+        lambda_value: Weight of the original distance, against the Jaccard distance.
         distance: The original distance, one of
             :data:`cosam_mm.evaluation.functional.distance.DISTANCES`.
         report: Called with the number of steps just done, 2 Q + G in all, as a
@@ -179,7 +176,7 @@ def rerank_blocks(q_features: Features, g_features: Features, k1: int = 20,
 
     Raises:
         ValueError: There is no query or no gallery feature, shapes do not fit, a row
-            is not finite, or an option is out of range. It is raised by this call.
+            is not finite, or an option is out of range. This call raises it.
         ImportError: scipy is not installed.
     """
     check_rerank_options(k1, k2, lambda_value)
@@ -191,16 +188,13 @@ def rerank_blocks(q_features: Features, g_features: Features, k1: int = 20,
             f'{gallery.shape}: re-ranking needs at least one of each.')
     items = np.concatenate([queries, gallery])
     return _reranked(items, originals, len(queries), k1, k2, lambda_value, distance,
-                     report or _ignore)
-
-
-def _ignore(steps: int) -> None:
-    """Stands in for a report that nobody asked for."""
+                     report or (lambda steps: None))
 
 
 def _reranked(items: np.ndarray, originals: Iterator[tuple[slice, np.ndarray]],
               num_query: int, k1: int, k2: int, lambda_value: float, distance: str,
               report: Report) -> Iterator[tuple[slice, np.ndarray]]:
+    """What :func:`rerank_blocks` returns, from checked arguments."""
     index, _, farthest = nearest(items, items, max(k1 + 1, k2), distance, report)
     index = _self_first(index)
     farthest[farthest == 0] = 1  # all items are one point: every distance stays 0

@@ -25,7 +25,7 @@ from typing import NamedTuple, Optional, Union
 
 import numpy as np
 
-from .distance import slices
+from .distance import check_counts, slices
 
 __all__ = ['QueryRanks', 'RetrievalMetrics', 'rank_distances', 'retrieval_metrics']
 
@@ -35,20 +35,11 @@ _BLOCK_BYTES = 2**26
 
 
 class QueryRanks(NamedTuple):
-    """Ranks of the positive matches of each of Q queries, from 1 up.
-
-    A query without a match has num_matches, first_rank and last_rank 0.
-
-    Attributes:
-        num_matches: (Q,) int64, positive gallery entries that were not removed.
-        first_rank: (Q,) int64, rank of the nearest of them.
-        last_rank: (Q,) int64, rank of the farthest of them.
-        average_precision: (Q,) float64 in [0, 1], NaN without a match.
-    """
-    num_matches: np.ndarray
-    first_rank: np.ndarray
-    last_rank: np.ndarray
-    average_precision: np.ndarray
+    """Ranks of the positive matches of each of Q queries, from 1 up."""
+    num_matches: np.ndarray  # (Q,) int64, positive entries that were not removed
+    first_rank: np.ndarray  # (Q,) int64, rank of the nearest of them; 0 without a match
+    last_rank: np.ndarray  # (Q,) int64, rank of the farthest; 0 without a match
+    average_precision: np.ndarray  # (Q,) float64 in [0, 1], NaN without a match
 
     @property
     def valid(self) -> np.ndarray:
@@ -63,24 +54,14 @@ class QueryRanks(NamedTuple):
 
 
 class RetrievalMetrics(NamedTuple):
-    """Means over the valid queries.
-
-    Attributes:
-        cmc: (max_rank,) float64; cmc[k - 1] is the share of queries that have a
-            positive match among their first k.
-        mean_ap: Mean average precision.
-        mean_inp: Mean inverse negative penalty.
-        num_valid: Queries in the means.
-        num_without_match: Queries left out.
-    """
+    """Means over the valid queries."""
+    # (max_rank,) float64; cmc[k - 1] is the share of queries that have a positive
+    # match among their first k.
     cmc: np.ndarray
-    mean_ap: float
-    mean_inp: float
-    num_valid: int
-    num_without_match: int
-
-
-# -- ranks -------------------------------------------------------------------
+    mean_ap: float  # mean average precision
+    mean_inp: float  # mean inverse negative penalty
+    num_valid: int  # queries in the means
+    num_without_match: int  # queries left out
 
 
 class _Ids(NamedTuple):
@@ -123,12 +104,6 @@ def _rank_rows(distances: np.ndarray, ids: _Ids, rows: slice) -> QueryRanks:
     rank = position + np.concatenate([
         np.searchsorted(own_wrong, own, side='right')
         for own_wrong, own in zip(wrong, np.split(value, start[1:]))])
-    return _collect(row, position, rank, start, num_matches)
-
-
-def _collect(row: np.ndarray, position: np.ndarray, rank: np.ndarray,
-             start: np.ndarray, num_matches: np.ndarray) -> QueryRanks:
-    """Ranks of each query from those of its matches, nearest first."""
     valid = num_matches > 0
     first_rank, last_rank = np.zeros((2, len(num_matches)), np.int64)
     first_rank[valid] = rank[start[valid]]
@@ -150,14 +125,13 @@ def _check_block(block: np.ndarray, rows: slice, num_gallery: int) -> np.ndarray
         block = block.astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
     if len(bad):
-        raise ValueError(
-            f'Distances of {len(bad)} queries hold NaN or infinity; the first is '
-            f'query {rows.start + bad[0]}.')
+        raise ValueError(f'Distances of {len(bad)} queries hold NaN or infinity; the '
+                         f'first is query {rows.start + bad[0]}.')
     return block
 
 
 def as_blocks(distances: Union[np.ndarray, Blocks], num_gallery: int
-               ) -> Iterator[tuple[slice, np.ndarray]]:
+              ) -> Iterator[tuple[slice, np.ndarray]]:
     """Blocks of a whole matrix; blocks as they are."""
     if isinstance(distances, Iterator):
         return distances
@@ -174,21 +148,16 @@ def rank_distances(distances: Union[np.ndarray, Blocks], q_pids: Sequence[int],
                    g_camids: Sequence[int]) -> QueryRanks:
     """Rank the gallery for each query by distances, whole or one block at a time.
 
-    Beside a block about 20 bytes are held for each of its distances.
+    The rules are those at the head of this file. Beside a block about 20 bytes are held
+    for each of its distances.
 
     Args:
         distances: (Q, G), smaller is more alike; or an iterator over pairs of (slice
             of queries, distances (b, G)), all queries in order, as
             :func:`.distance.distance_blocks` and :func:`.reranking.rerank_blocks`
             return it.
-        q_pids: (Q,) integers.
-        g_pids: (G,) integers.
-        q_camids: (Q,) integers.
-        g_camids: (G,) integers.
-
-    Returns:
-        Ranks of the positive matches of each query; see :class:`QueryRanks` and the
-        rules at the head of this file.
+        q_pids, g_pids: (Q,) and (G,) integers.
+        q_camids, g_camids: Likewise.
 
     Raises:
         ValueError: There is no query or no gallery entry, sizes do not fit, or a
@@ -216,20 +185,6 @@ def rank_distances(distances: Union[np.ndarray, Blocks], q_pids: Sequence[int],
     return QueryRanks(*map(np.concatenate, zip(*parts)))
 
 
-# -- metrics -----------------------------------------------------------------
-
-
-def _check_selection(selection: Optional[np.ndarray], count: int) -> np.ndarray:
-    if selection is None:
-        return np.ones(count, bool)
-    selection = np.asarray(selection)
-    if selection.dtype != bool or selection.shape != (count,):
-        raise ValueError(
-            f'selection must hold one bool for each of {count} queries, got '
-            f'{selection.dtype} of shape {selection.shape}.')
-    return selection
-
-
 def retrieval_metrics(ranks: QueryRanks, max_rank: int = 20,
                       selection: Optional[np.ndarray] = None) -> RetrievalMetrics:
     """CMC, mAP and mINP over the queries that have a positive match.
@@ -238,9 +193,6 @@ def retrieval_metrics(ranks: QueryRanks, max_rank: int = 20,
         ranks: What :func:`rank_distances` returned.
         max_rank: Length of the CMC curve. It may exceed the gallery.
         selection: (Q,) bool, queries to evaluate. Default: all.
-
-    Returns:
-        The means; see :class:`RetrievalMetrics`.
 
     Raises:
         ValueError: No selected query has a match, max_rank is below 1, or the selection
@@ -252,11 +204,15 @@ def retrieval_metrics(ranks: QueryRanks, max_rank: int = 20,
         >>> metrics.cmc.tolist(), metrics.mean_ap
         ([0.5, 1.0], 0.75)
     """
-    if not isinstance(max_rank, (int, np.integer)) or max_rank < 1:
+    check_counts(max_rank=max_rank)
+    valid = ranks.valid
+    selection = np.ones(len(valid), bool) if selection is None \
+        else np.asarray(selection)
+    if selection.dtype != bool or selection.shape != valid.shape:
         raise ValueError(
-            f'max_rank must be an integer of at least 1, got {max_rank!r}.')
-    selection = _check_selection(selection, len(ranks.num_matches))
-    is_used = selection & ranks.valid
+            f'selection must hold one bool for each of {len(valid)} queries, got '
+            f'{selection.dtype} of shape {selection.shape}.')
+    is_used = selection & valid
     if not is_used.any():
         raise ValueError(
             f'None of the {selection.sum()} queries has a gallery entry of the same '

@@ -16,13 +16,7 @@ __all__ = ['align_by_id', 'class_probabilities', 'fuse_scores', 'top_k_accuracy'
 
 
 def class_probabilities(score: np.ndarray) -> np.ndarray:
-    """Softmax of scores along the last axis, safe for large ones.
-
-    Args:
-        score: (..., K) of any real type.
-
-    Returns:
-        (..., K), float64.
+    """Softmax (..., K) float64 of scores (..., K), safe for large ones.
 
     Example:
         >>> class_probabilities([[1000., 1000.]])
@@ -38,19 +32,14 @@ def _check_scores(scores: Sequence[np.ndarray]) -> None:
         raise ValueError('There is nothing to fuse: the list of scores is empty.')
     shape = scores[0].shape
     for i, score in enumerate(scores):
-        if score.ndim != 2:
+        if score.ndim != 2 or score.shape != shape:
             raise ValueError(
-                f'Score array {i} has shape {score.shape}; expected '
-                '(number of clips, number of classes).')
-        if score.shape != shape:
-            raise ValueError(
-                f'Score array {i} has shape {score.shape}, array 0 has {shape}: '
-                'all must hold the same clips and classes.')
+                f'Score array {i} has shape {score.shape}, array 0 has {shape}: all '
+                'must be (number of clips, number of classes) of the same clips.')
         rows = np.flatnonzero(~np.isfinite(score).all(axis=1))
         if len(rows):
             raise ValueError(
-                f'Score array {i} is not finite in row(s) '
-                f'{name_some(rows)}.')
+                f'Score array {i} is not finite in row(s) {name_some(rows)}.')
 
 
 def _check_weights(weights: Optional[Sequence[float]], count: int) -> np.ndarray:
@@ -61,9 +50,8 @@ def _check_weights(weights: Optional[Sequence[float]], count: int) -> np.ndarray
         raise ValueError(
             f'{count} score arrays need {count} weights, got {list(weights)}.')
     if not np.isfinite(values).all() or (values < 0).any() or values.sum() == 0:
-        raise ValueError(
-            'Weights must be finite, none below zero and one above it, '
-            f'got {list(weights)}.')
+        raise ValueError('Weights must be finite, none below zero and one above it, '
+                         f'got {list(weights)}.')
     return values / values.sum()
 
 
@@ -76,9 +64,8 @@ def fuse_scores(scores: Sequence[np.ndarray],
         scores: Arrays of shape (N, K), row i of each for the same clip
             (see :func:`align_by_id`).
         weights: One number >= 0 an array; only their ratio counts. Default: equal.
-        softmax: Turn each array into probabilities before averaging. Say
-            False for arrays that hold probabilities already, or to average
-            raw scores.
+        softmax: Turn each array into probabilities before averaging. Say False for
+            arrays that hold probabilities already, or to average raw scores.
 
     Returns:
         (N, K), float64.
@@ -98,45 +85,35 @@ def fuse_scores(scores: Sequence[np.ndarray],
     return sum(weight * score for weight, score in zip(weights, scores))
 
 
-def _positions(ids: np.ndarray, stream: int) -> dict[str, int]:
-    positions = {name: row for row, name in enumerate(ids.tolist())}
-    if len(positions) != len(ids):
-        names, counts = np.unique(ids, return_counts=True)
-        raise ValueError(
-            f'Stream {stream} names the same clip twice: '
-            f'{name_some(map(repr, names[counts > 1].tolist()))}.')
-    return positions
-
-
-def _order_like(reference: dict[str, int], positions: dict[str, int],
-                stream: int) -> np.ndarray:
-    for one, other, lacking, having in ((reference, positions, stream, 0),
-                                        (positions, reference, 0, stream)):
-        alone = [repr(name) for name in one if name not in other]
-        if alone:
+def _order_like(first: np.ndarray, ids: np.ndarray, stream: int) -> np.ndarray:
+    """Rows that put the names ``ids`` of a stream into the order of the first one."""
+    names, counts = np.unique(ids, return_counts=True)
+    if len(names) < len(ids):
+        raise ValueError(f'Stream {stream} names the same clip twice: '
+                         f'{name_some(map(repr, names[counts > 1].tolist()))}.')
+    for one, other, lacking, having in ((first, ids, stream, 0),
+                                        (ids, first, 0, stream)):
+        alone = np.setdiff1d(one, other)
+        if len(alone):
             raise ValueError(f'Stream {lacking} lacks {len(alone)} clip(s) of stream '
-                             f'{having}: {name_some(alone)}.')
-    return np.array([positions[name] for name in reference], dtype=np.int64)
+                             f'{having}: {name_some(map(repr, alone.tolist()))}.')
+    return np.argsort(ids)[np.searchsorted(names, first)]
 
 
 def _check_labels(sample_ids: list[np.ndarray], labels: Sequence,
                   orders: list[np.ndarray]) -> None:
-    if len(labels) != len(sample_ids):
-        raise ValueError(
-            f'{len(sample_ids)} streams came with {len(labels)} label arrays.')
     labels = [np.asarray(label) for label in labels]
-    for stream, (label, ids) in enumerate(zip(labels, sample_ids)):
-        if label.shape != ids.shape:
-            raise ValueError(
-                f'Stream {stream} has {len(ids)} clip names and labels of shape '
-                f'{label.shape}.')
-        rows = np.flatnonzero(label[orders[stream]] != labels[0])
+    if [label.shape for label in labels] != [ids.shape for ids in sample_ids]:
+        raise ValueError(
+            f'Streams of {[len(ids) for ids in sample_ids]} clip names came with '
+            f'labels of the shapes {[label.shape for label in labels]}.')
+    for stream, (label, order) in enumerate(zip(labels, orders)):
+        rows = np.flatnonzero(label[order] != labels[0])
         if len(rows):
-            row = rows[0]
             raise ValueError(
-                f'Streams 0 and {stream} disagree on the label of {len(rows)} '
-                f'clip(s): {name_some(map(repr, sample_ids[0][rows].tolist()))} (label '
-                f'{labels[0][row]} against {label[orders[stream]][row]}).')
+                f'Streams 0 and {stream} disagree on the label of {len(rows)} clip(s): '
+                f'{name_some(map(repr, sample_ids[0][rows].tolist()))} (label '
+                f'{labels[0][rows[0]]} against {label[order][rows[0]]}).')
 
 
 def align_by_id(sample_ids: Sequence[Sequence[str]],
@@ -162,28 +139,25 @@ def align_by_id(sample_ids: Sequence[Sequence[str]],
     sample_ids = [np.asarray(ids, dtype=str) for ids in sample_ids]
     if not sample_ids:
         raise ValueError('There is nothing to align: no stream came.')
-    positions = [_positions(ids, i) for i, ids in enumerate(sample_ids)]
-    orders = [_order_like(positions[0], own, i) for i, own in enumerate(positions)]
+    orders = [_order_like(sample_ids[0], ids, i) for i, ids in enumerate(sample_ids)]
     if labels is not None:
         _check_labels(sample_ids, labels, orders)
     return orders
 
 
 def _check_labelled(score: np.ndarray, label: np.ndarray) -> None:
-    if score.ndim != 2 or label.shape != score.shape[:1]:
+    if score.ndim != 2 or label.shape != score.shape[:1] or (
+            label.dtype.kind not in 'iu'):
         raise ValueError(
-            f'Scores of shape {score.shape} and labels of shape {label.shape} do '
-            'not fit: expected (N, K) and (N,).')
+            f'Scores of shape {score.shape} and labels of shape {label.shape} and type '
+            f'{label.dtype} do not fit: expected (N, K) and N integers.')
     if not len(label):
         raise ValueError('There is no sample to evaluate.')
-    if label.dtype.kind not in 'iu':
-        raise ValueError(f'Labels must be integers, got {label.dtype}.')
     rows = np.flatnonzero((label < 0) | (label >= score.shape[1]))
     if len(rows):
         raise ValueError(
-            f'Label {label[rows[0]]} in row {rows[0]} is outside '
-            f'[0, {score.shape[1]}): the scores have {score.shape[1]} classes '
-            f'({len(rows)} such row(s)).')
+            f'Label {label[rows[0]]} in row {rows[0]} is outside of the '
+            f'{score.shape[1]} classes of the scores ({len(rows)} such row(s)).')
 
 
 def top_k_accuracy(score: np.ndarray, label: np.ndarray,

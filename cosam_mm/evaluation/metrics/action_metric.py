@@ -16,77 +16,19 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from mmengine.registry import METRICS as ROOT_METRICS
 
-from cosam_mm.evaluation.functional.confusion import true_class_losses
+from cosam_mm.evaluation.functional.confusion import class_accuracy, true_class_losses
 from cosam_mm.evaluation.functional.score_fusion import top_k_accuracy
 from cosam_mm.utils.io import read_arrays, write_arrays
 
-__all__ = [
-    'ActionMetric',
-    'DumpScores',
-    'cross_entropy',
-    'load_scores',
-    'mean_class_accuracy',
-    'save_scores',
-]
+__all__ = ['ActionMetric', 'DumpScores', 'load_scores', 'save_scores']
 
-SCORE_TYPES = ('logit', 'prob')
-_SCORE_KEYS = ('sample_id', 'score', 'label', 'unreadable', 'dataset', 'split',
-               'score_type')
+_SCORE_TYPES = ('logit', 'prob')
 
 
 def _check_score_type(score_type: str) -> None:
-    if score_type not in SCORE_TYPES:
+    if score_type not in _SCORE_TYPES:
         raise ValueError(
-            f'score_type must be one of {SCORE_TYPES}, got {score_type!r}.')
-
-
-# -- metrics -----------------------------------------------------------------
-
-
-def cross_entropy(score: np.ndarray, label: np.ndarray,
-                  score_type: str = 'logit') -> float:
-    """Mean of -log p(label).
-
-    Args:
-        score: (N, K).
-        label: (N,) integers in [0, K).
-        score_type: 'logit' (any real numbers, softmax is taken here) or 'prob'
-            (each row sums to 1). A probability of 0 counts as 1e-12.
-
-    Returns:
-        The loss in nats; NaN when a score is not finite.
-
-    Raises:
-        ValueError: score_type is another, or 'prob' came with other numbers.
-
-    Example:
-        >>> round(cross_entropy([[0., 0.]], [1]), 4)
-        0.6931
-    """
-    _check_score_type(score_type)
-    score = np.asarray(score, dtype=np.float64)
-    if score_type == 'prob' and np.isfinite(score).all() and (
-            score.min() < 0 or np.abs(score.sum(axis=1) - 1).max() > 1e-2):
-        raise ValueError(
-            "score_type='prob' needs rows of probabilities that sum to 1; these do "
-            "not. Set score_type='logit', or average_clips='prob' in the head.")
-    return float(np.mean(true_class_losses(score, label, score_type)))
-
-
-def mean_class_accuracy(score: np.ndarray, label: np.ndarray) -> float:
-    """Mean over the classes that occur in ``label`` of the share of them hit.
-
-    Args:
-        score: (N, K); the first highest is the prediction.
-        label: (N,) integers in [0, K).
-
-    Example:
-        >>> mean_class_accuracy([[1, 0], [1, 0], [1, 0]], [0, 0, 1])
-        0.5
-    """
-    label = np.asarray(label)
-    hit = np.argmax(score, axis=1) == label
-    return float(np.mean([hit[label == k].mean() for k in np.unique(label)]))
+            f'score_type must be one of {_SCORE_TYPES}, got {score_type!r}.')
 
 
 def _record(sample: dict) -> dict:
@@ -104,15 +46,15 @@ class ActionMetric(AccMetric):
 
     Keys: ``acc/top<k>`` for each k, ``acc/mean1``, ``acc/cross_entropy`` (not "loss":
     mmengine's log shows averages over time for names with that word) and, when there
-    are any, ``acc/num_unreadable``. Ties rank as in
-    ``top_k_accuracy``. Samples show up as unreadable
-    when ``PackActionInputs`` has 'unreadable' and 'sample_id' among its meta_keys.
+    are any, ``acc/num_unreadable``. Ties rank as in ``top_k_accuracy``. Samples show
+    up as unreadable when ``PackActionInputs`` has 'unreadable' and 'sample_id' among
+    its meta_keys.
 
     Args:
         topk: The k to report.
-        score_type: What the head puts out: 'logit' where it averages raw scores
-            over clips (average_clips='score'), 'prob' where it averages
-            probabilities.
+        score_type: What the head puts out: 'logit' where it averages raw scores over
+            clips (average_clips='score'), 'prob' where it averages probabilities: rows
+            that sum to 1, of which 0 counts as 1e-12 in the loss.
         collect_device: 'cpu' or 'gpu', for distributed runs.
         prefix: First part of the keys. Default: 'acc'.
     """
@@ -124,10 +66,8 @@ class ActionMetric(AccMetric):
             collect_device=collect_device, prefix=prefix)
         _check_score_type(score_type)
         self.topk = (topk,) if isinstance(topk, int) else tuple(topk)
-        if not self.topk or any(
-                not isinstance(k, int) or k < 1 for k in self.topk):
-            raise ValueError(
-                f'topk must hold integers of at least 1, got {topk!r}.')
+        if not self.topk or any(not isinstance(k, int) or k < 1 for k in self.topk):
+            raise ValueError(f'topk must hold integers of at least 1, got {topk!r}.')
         self.score_type = score_type
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
@@ -157,16 +97,32 @@ class ActionMetric(AccMetric):
         return metrics
 
     def calculate(self, preds: list[np.ndarray], labels: list[int]) -> dict:
-        """The metrics of K scores and one label for each sample."""
-        score, label = np.stack(preds), np.asarray(labels)
+        """The metrics of K scores and one label for each sample.
+
+        Raises:
+            ValueError: ``score_type`` is 'prob', and a row does not sum to 1.
+        """
+        score, label = np.stack(preds).astype(np.float64), np.asarray(labels)
         metrics = {f'top{k}': accuracy for k, accuracy
                    in top_k_accuracy(score, label, self.topk).items()}
-        metrics['mean1'] = mean_class_accuracy(score, label)
-        metrics['cross_entropy'] = cross_entropy(score, label, self.score_type)
+        if self.score_type == 'prob' and np.isfinite(score).all() and (
+                score.min() < 0 or np.abs(score.sum(axis=1) - 1).max() > 1e-2):
+            raise ValueError(
+                "score_type='prob' needs rows of probabilities that sum to 1; these do "
+                "not. Set score_type='logit', or average_clips='prob' in the head.")
+        per_class = class_accuracy(label, np.argmax(score, axis=1), score.shape[1])
+        metrics['mean1'] = float(np.nanmean(per_class.share))
+        losses = true_class_losses(score, label, self.score_type)
+        metrics['cross_entropy'] = float(losses.mean())
         return metrics
 
 
-# -- score files -------------------------------------------------------------
+# What a score file holds: the type that is written, the kinds and the axes that are
+# read.
+_ARRAYS = dict(
+    sample_id=(str, 'U', 1), score=(np.float32, 'f', 2), label=(np.int64, 'iu', 1),
+    unreadable=(bool, 'b', 1), dataset=(str, 'U', 0), split=(np.int64, 'iu', 0),
+    score_type=(str, 'U', 0))
 
 
 def save_scores(path: str, scores: dict) -> None:
@@ -176,42 +132,12 @@ def save_scores(path: str, scores: dict) -> None:
         path: Ends in .npz; folders are made.
         scores: What :func:`load_scores` returns.
     """
-    arrays = dict(
-        sample_id=np.asarray(scores['sample_id'], dtype=str),
-        score=np.asarray(scores['score'], dtype=np.float32),
-        label=np.asarray(scores['label'], dtype=np.int64),
-        unreadable=np.asarray(scores['unreadable'], dtype=bool),
-        dataset=np.asarray(scores['dataset'], dtype=str),
-        split=np.asarray(scores['split'], dtype=np.int64),
-        score_type=np.asarray(scores['score_type'], dtype=str))
-    write_arrays(path, arrays)
-
-
-def _check_arrays(path: str, arrays: dict) -> None:
-    missing = [key for key in _SCORE_KEYS if key not in arrays]
-    if missing:
-        raise ValueError(
-            f'{path} is not a score file: it lacks {missing}, it has '
-            f'{sorted(arrays)}. Write one with tools/test.py and DumpScores.')
-    score, num = arrays['score'], arrays['sample_id'].size
-    expected = dict(
-        sample_id=('U', (num,)), score=('f', (num, score.size // max(num, 1))),
-        label=('iu', (num,)), unreadable=('b', (num,)), dataset=('U', ()),
-        split=('iu', ()), score_type=('U', ()))
-    for key, (kinds, shape) in expected.items():
-        array = arrays[key]
-        if array.dtype.kind not in kinds or array.shape != shape:
-            raise ValueError(
-                f'{path}: {key!r} is {array.dtype} of shape {array.shape}, which '
-                f'does not fit {num} clip names: N names, N labels and (N, K) '
-                'scores are expected.')
+    write_arrays(path, {key: np.asarray(scores[key], dtype)
+                        for key, (dtype, *_) in _ARRAYS.items()})
 
 
 def load_scores(path: str) -> dict:
-    """Read a score file; nothing in it is executed.
-
-    Args:
-        path: A file that :class:`DumpScores` wrote.
+    """Read a score file, as :class:`DumpScores` writes it; nothing in it is executed.
 
     Returns:
         ``sample_id`` (N,) str, ``score`` (N, K) float32, ``label`` (N,) int64,
@@ -223,10 +149,22 @@ def load_scores(path: str) -> dict:
         ValueError: It is no score file, or its arrays do not fit each other.
     """
     arrays = read_arrays(path, 'score file')
-    _check_arrays(path, arrays)
-    arrays.update({key: arrays[key].item()
-                   for key in ('dataset', 'split', 'score_type')})
-    return {key: arrays[key] for key in _SCORE_KEYS}
+    missing = [key for key in _ARRAYS if key not in arrays]
+    if missing:
+        raise ValueError(
+            f'{path} is not a score file: it lacks {missing}, it has '
+            f'{sorted(arrays)}. Write one with tools/test.py and DumpScores.')
+    num = arrays['sample_id'].size
+    for key, (_, kinds, num_axes) in _ARRAYS.items():
+        array = arrays[key]
+        if array.dtype.kind not in kinds or array.ndim != num_axes or (
+                num_axes and len(array) != num):
+            raise ValueError(
+                f'{path}: {key!r} is {array.dtype} of shape {array.shape}, which '
+                f'does not fit {num} clip names: N names, N labels and (N, K) '
+                'scores are expected.')
+    return {key: arrays[key] if num_axes else arrays[key].item()
+            for key, (_, _, num_axes) in _ARRAYS.items()}
 
 
 @ROOT_METRICS.register_module()
@@ -239,16 +177,14 @@ class DumpScores(BaseMetric):
     Args:
         out_file: Path ending in .npz; see :func:`load_scores`.
         score_type: As for :class:`ActionMetric`; written to the file.
-        collect_device: 'cpu' or 'gpu', for distributed runs.
-        collect_dir: Folder that distributed processes pass results through.
+        kwargs: ``collect_device`` and ``collect_dir`` of mmengine's BaseMetric.
     """
 
     default_prefix = 'scores'
 
     def __init__(self, out_file: str, score_type: str = 'logit',
-                 collect_device: str = 'cpu',
-                 collect_dir: Optional[str] = None) -> None:
-        super().__init__(collect_device=collect_device, collect_dir=collect_dir)
+                 **kwargs: Optional[str]) -> None:
+        super().__init__(**kwargs)
         _check_score_type(score_type)
         if not str(out_file).endswith('.npz'):
             raise ValueError(f'out_file must end in .npz, got {str(out_file)!r}.')
@@ -261,8 +197,7 @@ class DumpScores(BaseMetric):
             if sample.get('sample_id') is None:
                 raise ValueError(
                     "A sample has no 'sample_id'. Add it to meta_keys of "
-                    'PackActionInputs and use ActionVideoDataset or '
-                    'ActionFrameDataset.')
+                    'PackActionInputs; use ActionVideoDataset or ActionFrameDataset.')
             self.results.append(_record(sample))
 
     def compute_metrics(self, results: list) -> dict:
