@@ -1,8 +1,8 @@
-"""Parts of messages: a few names of many, one line of an error, names in order."""
+"""Parts of messages: a few names of many, one line of an error, a table as text."""
 import re
 from collections.abc import Iterable
 
-__all__ = ['name_some', 'natural_key', 'one_line']
+__all__ = ['name_some', 'natural_key', 'one_line', 'table_lines']
 
 
 def name_some(items: Iterable, most: int = 5, separator: str = ', ') -> str:
@@ -32,6 +32,25 @@ def natural_key(name: str) -> list:
     parts = re.split('([0-9]+)', name)
     parts[1::2] = [(int(number), number) for number in parts[1::2]]
     return parts
+
+
+def table_lines(header: Iterable[str], rows: Iterable[Iterable]) -> list[str]:
+    """A table as text: columns as wide as their widest cell, numbers to the right.
+
+    Example:
+        >>> table_lines(['name', 'clips'], [['run', 7], ['walk', 12]])
+        ['name  clips', 'run       7', 'walk     12']
+    """
+    # A terminal would obey what is hidden in a name.
+    cells = [[''.join(c if c.isprintable() else '?' for c in str(cell)) for cell in row]
+             for row in (header, *rows)]
+    columns = []
+    for head, *column in zip(*cells):
+        width = max(map(len, (head, *column)))
+        is_number = all(cell[:1] in '0123456789+-' for cell in column)
+        columns.append([cell.rjust(width) if is_number else cell.ljust(width)
+                        for cell in (head, *column)])
+    return ['  '.join(row).rstrip() for row in zip(*columns)]
 
 
 def one_line(error: BaseException) -> str:

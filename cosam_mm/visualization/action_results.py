@@ -36,26 +36,15 @@ PathLike = Union[str, os.PathLike]
 
 @dataclass(frozen=True, eq=False)
 class ActionResults:
-    """The readable clips of a test: N clips, K classes.
-
-    Attributes:
-        path: The score file.
-        dataset: Name of the data set; '' if unknown.
-        split: Number of the official split; 0 if unknown.
-        score_type: 'logit' or 'prob'.
-        sample_id: (N,) names.
-        label: (N,) true classes.
-        score: (N, K).
-        unreadable: Names of unreadable clips, which no metric counts.
-    """
-    path: str
-    dataset: str
-    split: int
-    score_type: str
-    sample_id: np.ndarray
-    label: np.ndarray
-    score: np.ndarray
-    unreadable: tuple[str, ...] = ()
+    """The readable clips of a test: N clips, K classes."""
+    path: str              # of the score file
+    dataset: str           # its name; '' if unknown
+    split: int             # number of the official split; 0 if unknown
+    score_type: str        # 'logit' or 'prob'
+    sample_id: np.ndarray  # (N,) names
+    label: np.ndarray      # (N,) true classes
+    score: np.ndarray      # (N, K)
+    unreadable: tuple[str, ...] = ()  # names of clips that no metric counts
 
     @property
     def num_classes(self) -> int:
@@ -144,9 +133,9 @@ class ActionResults:
                 f'{self.predicted_probability(row):.1%}')
 
     def take(self, rows: np.ndarray) -> 'ActionResults':
-        """Some of the clips, in the order of the rows."""
-        return replace(self, sample_id=self.sample_id[rows], label=self.label[rows],
-                       score=self.score[rows])
+        """The clips of some rows, in their order."""
+        return replace(self, **{key: getattr(self, key)[rows]
+                                for key in ('sample_id', 'label', 'score')})
 
 
 def read_results(path: PathLike) -> ActionResults:
@@ -165,8 +154,8 @@ def read_results(path: PathLike) -> ActionResults:
                          'read.')
     results = ActionResults(
         path, scores['dataset'], scores['split'], scores['score_type'],
-        *(scores[key][readable] for key in ('sample_id', 'label', 'score')),
-        unreadable=tuple(scores['sample_id'][~readable].tolist()))
+        scores['sample_id'], scores['label'], scores['score'],
+        tuple(scores['sample_id'][~readable].tolist())).take(readable)
     try:
         top_k_accuracy(results.score, results.label, [1])
     except ValueError as error:
@@ -181,7 +170,10 @@ def find_class_names(results: ActionResults, classes: Optional[PathLike] = None,
                      data_root: Optional[PathLike] = None,
                      dataset: Optional[Mapping] = None,
                      checkpoint: Optional[PathLike] = None) -> tuple[str, ...]:
-    """Names of the classes, from the first source that has them.
+    """K names of the classes, from the first source that has them.
+
+    Without a source, a class is named after the folder that holds its clips and no
+    others, or 'class 7' if there is no such folder.
 
     Args:
         results: Whose classes to name.
@@ -189,10 +181,6 @@ def find_class_names(results: ActionResults, classes: Optional[PathLike] = None,
         data_root: Folder with ``<data set>_classes.txt``.
         dataset: Settings of a config's data set, with ``metainfo.classes``.
         checkpoint: Trained on a data set with class names.
-
-    Returns:
-        K names. Without a source, a class is named after the folder that holds its
-        clips and no others, or 'class 7' if there is no such folder.
 
     Raises:
         FileNotFoundError: ``classes`` or ``checkpoint`` is given and does not exist.
@@ -210,6 +198,7 @@ def find_class_names(results: ActionResults, classes: Optional[PathLike] = None,
 def _given_names(results: ActionResults, classes: Optional[PathLike],
                  data_root: Optional[PathLike], dataset: Mapping,
                  checkpoint: Optional[PathLike]) -> Optional[Sequence[str]]:
+    """The names that a file or the data set's settings have; None without any."""
     if classes is not None:
         if not os.path.isfile(classes):
             raise FileNotFoundError(f'There is no class file {os.fspath(classes)}.')
@@ -234,6 +223,7 @@ def _nested(content: Any, *keys: str) -> Any:
 
 
 def _folder_names(results: ActionResults) -> tuple[str, ...]:
+    """Names of folders that hold all clips of one class and no others."""
     folders: dict[int, set[str]] = {}
     for sample_id, label in zip(results.sample_id.tolist(), results.label.tolist()):
         folders.setdefault(label, set()).add(PurePosixPath(sample_id).parent.name)
@@ -249,16 +239,10 @@ def _folder_names(results: ActionResults) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False)
 class ActionComparison:
-    """Two models on the clips that both could read.
-
-    Attributes:
-        first: Results of the first model.
-        second: Results of the second: the same clips in the same order.
-        outcome: Which clips each model gets right.
-    """
+    """Two models on the clips that both could read."""
     first: ActionResults
-    second: ActionResults
-    outcome: PairedOutcome
+    second: ActionResults   # of the same clips in the same order
+    outcome: PairedOutcome  # which clips each model gets right
 
     @property
     def class_gain(self) -> np.ndarray:
@@ -292,9 +276,9 @@ def compare_results(first: ActionResults, second: ActionResults) -> ActionCompar
             could be read by both.
     """
     where = f'{first.path} and {second.path} are not of one test'
-    if first.num_classes != second.num_classes:
-        raise ValueError(f'{where}: they have {first.num_classes} and '
-                         f'{second.num_classes} classes.')
+    counts = first.num_classes, second.num_classes
+    if counts[0] != counts[1]:
+        raise ValueError(f'{where}: they have {counts[0]} and {counts[1]} classes.')
     first, second = (one.take(np.flatnonzero(~np.isin(one.sample_id, other.unreadable)))
                      for one, other in ((first, second), (second, first)))
     if not len(first.label) or not len(second.label):

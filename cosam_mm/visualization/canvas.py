@@ -15,8 +15,7 @@ from .style import INK, LINES, MASK_COLOURS
 __all__ = ['Canvas', 'colour_map', 'fit_image', 'fit_size', 'shorten', 'text_width',
            'wrap']
 
-NOTE = '#6b7382'
-_OUTLINE = '#e8eaef'
+_NOTE, _OUTLINE = '#6b7382', '#e8eaef'
 
 
 @lru_cache(maxsize=32)
@@ -59,15 +58,10 @@ def wrap(text: str, width: int, size: int) -> list[str]:
 
 
 def colour_map(values: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
-    """Colours of mask values.
+    """(..., 3) uint8, RGB: colours of mask values (...).
 
-    Args:
-        values: (...).
-        value_range: (low, high): values that get the first and the last colour.
-            Values beyond are clipped. If both are equal, the middle colour is used.
-
-    Returns:
-        (..., 3) uint8, RGB.
+    The ends of the range get the first and the last colour; values beyond are clipped.
+    If both ends are equal, the middle colour is used.
     """
     low, high = value_range
     shares = np.full(np.shape(values), 0.5) if high <= low else np.clip(
@@ -93,12 +87,7 @@ def fit_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 class Canvas:
-    """A white image to compose on.
-
-    Args:
-        height: Pixels.
-        width: Pixels.
-    """
+    """A white image to compose on; positions and sizes are in pixels."""
 
     def __init__(self, height: int, width: int) -> None:
         from PIL import Image, ImageDraw
@@ -127,16 +116,13 @@ class Canvas:
     def note(self, x: int, y: int, text: str, size: int = 12,
              anchor: str = 'la') -> None:
         """Write a line of text in grey."""
-        self.text(x, y, text, size, colour=NOTE, anchor=anchor)
+        self.text(x, y, text, size, colour=_NOTE, anchor=anchor)
 
     def outline(self, x: int, y: int, size: tuple[int, int],
                 box: tuple[float, float, float, float]) -> None:
-        """Outline a part of an image with a thin light line.
+        """Outline a part of the image of (height, width) at (x, y).
 
-        Args:
-            x, y: Upper left corner of the image.
-            size: (height, width) of the image.
-            box: (left, top, right, bottom) as fractions of the image, clipped to it.
+        The box is (left, top, right, bottom) as fractions of that image, clipped to it.
         """
         height, width = size
         left, right = sorted(min(max(side, 0), 1) for side in box[::2])
@@ -148,14 +134,10 @@ class Canvas:
 
     def colour_bar(self, box: tuple[int, int, int, int],
                    value_range: tuple[float, float], size: int = 12) -> None:
-        """Draw a colour bar with its two end values.
+        """Draw a colour bar with its two end values, in a font of this size.
 
-        Args:
-            box: (left, top, width, height). A tall bar has its high end above and its
-                numbers at the right, a wide one its high end at the right and its
-                numbers below.
-            value_range: Values at the ends.
-            size: Font size of the numbers.
+        The box is (left, top, width, height). A tall bar has its high end above and its
+        numbers at the right, a wide one its high end at the right and numbers below.
         """
         left, top, width, height = box
         upright = height > width
@@ -167,10 +149,8 @@ class Canvas:
                              outline=LINES)
         low, high = (f'{value:.2f}' for value in value_range)
         if upright:
-            x = left + width + 5
-            self.note(x, top, high, size, 'la')
-            self.note(x, top + height, low, size, 'ld')
+            self.note(left + width + 5, top, high, size, 'la')
+            self.note(left + width + 5, top + height, low, size, 'ld')
         else:
-            y = top + height + 4
-            self.note(left, y, low, size, 'la')
-            self.note(left + width, y, high, size, 'ra')
+            self.note(left, top + height + 4, low, size, 'la')
+            self.note(left + width, top + height + 4, high, size, 'ra')

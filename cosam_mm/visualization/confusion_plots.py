@@ -40,20 +40,12 @@ _MIN_GROUPED = 12                   # from here on, order by likeness helps
 
 
 class Plot(NamedTuple):
-    """A plot with its words.
-
-    Attributes:
-        key: File name without suffix.
-        title: Its title.
-        figure: The plot itself.
-        alt: What it shows.
-        caption: How to read it.
-    """
-    key: str
+    """A plot with its words."""
+    key: str      # file name without suffix
     title: str
     figure: Figure
-    alt: str
-    caption: str
+    alt: str      # what it shows
+    caption: str  # how to read it
 
 
 def result_plots(results: ActionResults, names: Sequence[str],
@@ -75,16 +67,15 @@ def result_plots(results: ActionResults, names: Sequence[str],
                     'shown.')
     alt = (f'Confusion matrix of {len(shown)} classes; {results.is_right.mean():.1%} '
            'of all clips are right')
-    title = 'Confusion matrix'
-    plots = [Plot('confusion', title, _plot_confusion(
-        matrix, names, shown, title * titled), alt, caption)]
+    orders = [('confusion', 'Confusion matrix', shown, caption)]
     if len(shown) >= _MIN_GROUPED:
-        title = 'Confusion matrix, confused classes side by side'
-        order = shown[confused_order(matrix[np.ix_(shown, shown)])]
-        plots.append(Plot('confusion_grouped', title, _plot_confusion(
-            matrix, names, order, title * titled), alt,
+        orders.append((
+            'confusion_grouped', 'Confusion matrix, confused classes side by side',
+            shown[confused_order(matrix[np.ix_(shown, shown)])],
             f'{caption} Classes that are taken for one another stand next to one '
             'another: squares along the diagonal are groups of them.'))
+    plots = [Plot(key, title, _plot_confusion(matrix, names, order, title * titled),
+                  alt, caption) for key, title, order, caption in orders]
     title, accuracy = 'Accuracy of each class', results.class_accuracy
     plots.append(Plot(
         'class_accuracy', title, _plot_class_accuracy(accuracy, names, title * titled),
@@ -100,8 +91,7 @@ def comparison_plots(comparison: ActionComparison, names: Sequence[str], first: 
     Args:
         comparison: Of two results.
         names: Of their classes.
-        first: Name of the first model.
-        second: Name of the second model.
+        first, second: Names of the models.
         titled: Whether the plots contain their titles.
     """
     outcome = comparison.outcome
@@ -127,9 +117,8 @@ def comparison_plots(comparison: ActionComparison, names: Sequence[str], first: 
 def shown_name(name: str, limit: int = _NAME_LIMIT) -> str:
     r"""A name as a plot shows it: one line of at most ``limit`` characters.
 
-    Example:
-        >>> shown_name('a\nb'), shown_name('x$y$'), shown_name('abcdefghij', 7)
-        ('a b', 'x\\$y\\$', 'abc…hij')
+    >>> shown_name('a\nb'), shown_name('x$y$'), shown_name('abcdefghij', 7)
+    ('a b', 'x\\$y\\$', 'abc…hij')
     """
     line = ''.join(letter if letter.isprintable() else ' ' for letter in str(name))
     if len(line) > limit:
@@ -193,6 +182,7 @@ def _separate_cells(axes: Axes, count: int) -> None:
 
 
 def _write_shares(axes: Axes, share: np.ndarray, size: float) -> None:
+    """Percentages in the cells that are not empty."""
     for row, column in np.argwhere(share > 0):
         value = share[row, column]
         axes.text(column, row, f'{100 * value:.0f}' if value >= 0.005 else '<1',
@@ -244,8 +234,7 @@ def _plot_class_accuracy(accuracy: ClassAccuracy, names: Sequence[str],
 def _bar_axes(names: Sequence[str], title: str) -> tuple[Figure, list]:
     """A plot with a named row for each bar, in columns of axes if there are many.
 
-    Returns:
-        The plot, and pairs of axes and the slice of rows that they show.
+    Returns it with pairs of axes and the slice of rows that they show.
     """
     rows = max(len(names), 1)
     count = math.ceil(rows / _ROWS_PER_COLUMN)
@@ -312,8 +301,7 @@ def _plot_class_gain(gain: np.ndarray, num_clips: np.ndarray, names: Sequence[st
                      title: str) -> Figure:
     """Bars of the clips that the second model wins and loses in each class.
 
-    The class that gains most comes first; equals keep their order. Beside each stands
-    the difference in percentage points. Classes without a change are left out.
+    The class that gains most comes first; equals keep their order.
     """
     points = 100 * (gain[0] - gain[1]) / np.maximum(num_clips, 1)
     order = np.argsort(-points, kind='stable')

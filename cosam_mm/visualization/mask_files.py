@@ -34,16 +34,9 @@ def plot_channel_masks(clip: MaskedClip, wanted: Optional[Sequence[str]] = None,
                        num_named: int = 10) -> Optional[Figure]:
     """Plot how far the frames of a clip agree on each channel.
 
-    A row for each layer: all channels by falling value, and the highest ones by number.
-    Values before training are marked at the same channels.
-
-    Args:
-        clip: The clip.
-        wanted: See :func:`.choose_layers`.
-        num_named: Channels to name.
-
-    Returns:
-        None if no module makes a channel mask.
+    A row for each layer: all channels by falling value, and the ``num_named`` highest
+    ones by number. Values before training are marked at the same channels. ``wanted``
+    is that of :func:`.choose_layers`. None if no module makes a channel mask.
     """
     names = choose_layers(list(next(iter(clip.masks.values()))), wanted)
     titles = layer_titles(names)
@@ -75,6 +68,7 @@ def plot_channel_masks(clip: MaskedClip, wanted: Optional[Sequence[str]] = None,
 
 def _plot_all_channels(axes: Axes, mask: np.ndarray, before: Optional[np.ndarray],
                        title: str) -> None:
+    """Steps of all channels by falling value."""
     edges = np.arange(len(mask) + 1)
     axes.stairs(np.sort(mask)[::-1], edges, fill=True, color=BLUE, alpha=0.85,
                 label=AFTER)
@@ -87,6 +81,7 @@ def _plot_all_channels(axes: Axes, mask: np.ndarray, before: Optional[np.ndarray
 
 def _plot_top_channels(axes: Axes, mask: np.ndarray, before: Optional[np.ndarray],
                        num_named: int) -> None:
+    """Bars of the highest channels, with their numbers."""
     top = np.argsort(-mask, kind='stable')[:num_named]
     rows = np.arange(len(top))
     axes.barh(rows, mask[top], color=BLUE, alpha=0.85, height=0.72)
@@ -142,16 +137,13 @@ def write_masks(clip: MaskedClip, folder: Path, name: str, kind: str = 'mp4', *,
         fps: Frames per second of the video. Default: :func:`playing_speed`.
         options: ``ranges`` and ``alpha``, see :func:`.mask_grid`.
 
-    Returns:
-        Paths of the files.
-
     Raises:
         ImportError: MP4 is wanted and PyAV is not installed.
         ValueError: An option is out of range.
     """
     if kind not in FORMATS:
         raise ValueError(f'kind must be one of {FORMATS}, got {kind!r}.')
-    files = {}
+    files, missing = {}, []
     if mask_layers(clip, wanted):
         grid = mask_grid(clip, wanted, columns=columns, **options)
         files[f'{name}_masks.png'] = encode_image(grid, 'png')
@@ -160,18 +152,16 @@ def write_masks(clip: MaskedClip, folder: Path, name: str, kind: str = 'mp4', *,
             files[f'{name}_masks.{one}'] = encode_video(
                 images, one, fps if fps is not None else playing_speed(clip))
     else:
-        _log_missing(clip, 'spatial')
+        missing.append('spatial')
     channels = plot_channel_masks(clip, wanted)
     if channels is not None:
         files[f'{name}_channels.png'] = figure_png(channels)
     else:
-        _log_missing(clip, 'channel')
+        missing.append('channel')
+    for kind in missing:
+        print_log(f'{clip.name}: no {kind} mask to show, because the COSAMs are built '
+                  f'with_{kind}=False.', logger='current')
     for file, data in files.items():
         with writing(folder / file) as partial:
             partial.write_bytes(data)
     return [folder / file for file in files]
-
-
-def _log_missing(clip: MaskedClip, kind: str) -> None:
-    print_log(f'{clip.name}: no {kind} mask to show, because the COSAMs are built '
-              f'with_{kind}=False.', logger='current')

@@ -37,35 +37,21 @@ _GOLDEN_RATIO = (5 ** 0.5 - 1) / 2
 
 
 class ClipMasks(NamedTuple):
-    """Masks of one COSAM for the frames of a video; None for one it does not make.
-
-    Attributes:
-        spatial: (n, h, w), one for each frame.
-        channel: (C,), the mean over the clips that the frames belong to.
-    """
-    spatial: Optional[np.ndarray]
-    channel: Optional[np.ndarray]
+    """Masks of one COSAM for the frames of a video; None for one it does not make."""
+    spatial: Optional[np.ndarray]  # (n, h, w), one for each frame
+    channel: Optional[np.ndarray]  # (C,), mean over the clips that the frames belong to
 
 
 @dataclass(frozen=True)
 class MaskedClip:
-    """Frames and masks.
-
-    Attributes:
-        name: Name of the video, for titles.
-        frames: n arrays (H, W, 3), uint8, RGB.
-        numbers: (n,) indices of the frames in their video.
-        masks: By state ('' for a single one, or ``BEFORE`` and ``AFTER``), then by the
-            module's name.
-        box: View of the network.
-        fps: Frames per second at the video's own speed, a guess if it has none.
-    """
-    name: str
-    frames: Sequence[np.ndarray]
-    numbers: np.ndarray
+    """Frames and masks."""
+    name: str                     # of the video, for titles
+    frames: Sequence[np.ndarray]  # n arrays (H, W, 3), uint8, RGB
+    numbers: np.ndarray           # (n,) indices of the frames in their video
+    # By state ('' for a single one, or BEFORE and AFTER), then by the module's name.
     masks: Mapping[str, Mapping[str, ClipMasks]]
-    box: Box = WHOLE_FRAME
-    fps: float = 8.
+    box: Box = WHOLE_FRAME        # view of the network
+    fps: float = 8.               # at the video's own speed, a guess if it has none
 
 
 # -- time ------------------------------------------------------------------------
@@ -73,13 +59,9 @@ class MaskedClip:
 
 def masks_of_frames(masks: ModuleMasks, num_frames: int, kept: Sequence[int],
                     clips: slice = slice(None)) -> ClipMasks:
-    """The masks of single frames from those of clips.
+    """The masks of single frames from those of M clips of T frames.
 
-    Args:
-        masks: Of M clips.
-        num_frames: Frames T of a clip.
-        kept: Indices of the wanted frames among all M * T.
-        clips: Which of the M clips count.
+    ``kept`` holds the indices of the wanted frames among those of the clips that count.
     """
     spatial, channel = (None if mask is None else mask[clips].float().cpu().numpy()
                         for mask in masks)
@@ -89,18 +71,12 @@ def masks_of_frames(masks: ModuleMasks, num_frames: int, kept: Sequence[int],
 
 
 def frame_masks(mask: np.ndarray, num_frames: int) -> np.ndarray:
-    """The mask of each frame.
+    """The masks (M * T, h, w) of frames from those (M, T', h, w) of M clips.
 
-    Args:
-        mask: (M, T', h, w), of M clips.
-        num_frames: Frames T of a clip, at least T'.
+    Of the T frames of a clip, frame t has the mask of step t * T' // T.
 
-    Returns:
-        (M * T, h, w): frame t has the mask of step t * T' // T.
-
-    Example:
-        >>> frame_masks(np.arange(2.).reshape(1, 2, 1, 1), 4).ravel()
-        array([0., 0., 1., 1.])
+    >>> frame_masks(np.arange(2.).reshape(1, 2, 1, 1), 4).ravel()
+    array([0., 0., 1., 1.])
     """
     steps = np.arange(num_frames) * mask.shape[1] // num_frames
     return mask[:, steps].reshape(-1, *mask.shape[2:])
@@ -135,21 +111,16 @@ def _weights(cells: int, num_pixels: int, start: float, stop: float,
 
 def mask_at_pixels(mask: np.ndarray, size: tuple[int, int], box: Box = WHOLE_FRAME,
                    smooth: bool = True) -> np.ndarray:
-    """Values of a mask at the pixels of a frame.
+    """Values (H, W) of a mask (h, w) at the pixels of a frame.
 
     Args:
-        mask: (h, w).
-        size: (H, W) of the frame as it is shown, in pixels.
-        box: View that the mask belongs to.
+        mask: Of the view ``box``. Pixels outside of it have the nearest value.
+        size: (H, W) of the frame as it is shown.
+        box: See :func:`seen_pixels`.
         smooth: Whether to interpolate between the centres of positions.
 
-    Returns:
-        (H, W). Pixels outside of the view (see :func:`seen_pixels`) have the nearest
-        value.
-
-    Example:
-        >>> mask_at_pixels(np.array([[0., 1.]]), (1, 4), smooth=False)
-        array([[0., 0., 1., 1.]])
+    >>> mask_at_pixels(np.array([[0., 1.]]), (1, 4), smooth=False)
+    array([[0., 0., 1., 1.]])
     """
     left, top, right, bottom = box
     rows = _weights(mask.shape[0], size[0], top, bottom, smooth)
@@ -173,14 +144,12 @@ def find_view(process: Callable[[Sequence[np.ndarray]], Tensor],
     """The view that a pipeline takes of frames, whatever steps it consists of.
 
     Frames whose values encode positions go through it. If it turns bytes into floats,
-    black and white frames tell how it normalises them.
+    black and white frames tell how it normalises them. None if it does more than
+    resize, crop and mirror.
 
     Args:
         process: Makes (C, H, W), the first frame as the network sees it.
         frames: Arrays (H, W, C), uint8; only their shapes matter.
-
-    Returns:
-        None if the pipeline does more than resize, crop and mirror.
     """
     def run(paint: Callable[[np.ndarray], np.ndarray]) -> Tensor:
         return process([paint(frame) for frame in frames])

@@ -24,16 +24,10 @@ _MARGIN, _GAP, _LINE = 16, 6, 18
 
 
 class MaskLayer(NamedTuple):
-    """The spatial masks of one COSAM for the frames of a clip.
-
-    Attributes:
-        title: Name of the layer.
-        masks: (n, h, w), one for each frame.
-        state: 'before training', if the layer is shown in several states.
-    """
-    title: str
-    masks: np.ndarray
-    state: str = ''
+    """The spatial masks of one COSAM for the frames of a clip."""
+    title: str         # name of the layer
+    masks: np.ndarray  # (n, h, w), one for each frame
+    state: str = ''    # 'before training', if the layer is shown in several states
 
     @property
     def span(self) -> str:
@@ -59,11 +53,7 @@ def layer_titles(names: Iterable[str]) -> dict[str, str]:
 
 def choose_layers(names: Sequence[str], wanted: Optional[Sequence[str]] = None
                   ) -> list[str]:
-    """The modules whose names contain one of the words.
-
-    Args:
-        names: Of all modules.
-        wanted: Words; None for all modules.
+    """The modules whose names contain one of the wanted words; all, without words.
 
     Raises:
         ValueError: No name contains a word.
@@ -80,12 +70,7 @@ def mask_layers(clip: MaskedClip, wanted: Optional[Sequence[str]] = None
                 ) -> list[MaskLayer]:
     """The spatial masks of a clip by layer, the states of a layer side by side.
 
-    Args:
-        clip: The clip.
-        wanted: See :func:`choose_layers`.
-
-    Returns:
-        Empty, if no module makes a spatial mask.
+    ``wanted`` is that of :func:`choose_layers`. Empty if no module makes such masks.
     """
     names = choose_layers(list(next(iter(clip.masks.values()))), wanted)
     titles = layer_titles(names)
@@ -125,15 +110,13 @@ def overlay(frame: np.ndarray, mask: Optional[np.ndarray], colours: Range = (0.,
     """A frame with a mask over the part of it that the network saw.
 
     Args:
-        frame: (H, W, 3) uint8, RGB.
+        frame: (H, W, 3) uint8, RGB, as is the result. Outside of the view it becomes
+            dark grey.
         mask: (h, w); None for the frame alone.
         colours: Values of the first and the last colour.
         box: View of the network.
         alpha: Opacity of the mask, from 0 to 1.
         smooth: Whether to interpolate between the positions of the mask.
-
-    Returns:
-        (H, W, 3) uint8, RGB. Outside of the view the frame is dark grey.
 
     Raises:
         ValueError: ``alpha`` is out of range.
@@ -176,6 +159,7 @@ class _Tiles:
 
 def _checked_layers(clip: MaskedClip, wanted: Optional[Sequence[str]]
                     ) -> list[MaskLayer]:
+    """At least one layer, each with a mask for each frame."""
     layers = mask_layers(clip, wanted)
     if not layers or not len(clip.frames):
         raise ValueError('Showing masks needs at least one spatial mask and one frame.')
@@ -192,7 +176,7 @@ def _checked_layers(clip: MaskedClip, wanted: Optional[Sequence[str]]
 def mask_grid(clip: MaskedClip, wanted: Optional[Sequence[str]] = None, *,
               columns: int = 8, ranges: str = 'common', alpha: float = 0.6,
               side: int = 132) -> np.ndarray:
-    """One image: a column for each frame; a row for the frames and for each layer.
+    """An image (H, W, 3): a column for each frame, rows of the frames and each layer.
 
     Args:
         clip: The clip, with at least one spatial mask.
@@ -202,9 +186,6 @@ def mask_grid(clip: MaskedClip, wanted: Optional[Sequence[str]] = None, *,
             common to its states.
         alpha: Opacity of the masks, from 0 to 1.
         side: Longer side of a frame, in pixels.
-
-    Returns:
-        (H, W, 3) uint8, RGB.
 
     Raises:
         ValueError: There is no frame or spatial mask, a layer has not one mask for each
@@ -239,17 +220,18 @@ def mask_grid(clip: MaskedClip, wanted: Optional[Sequence[str]] = None, *,
 
 
 def _note(clip: MaskedClip, layers: Sequence[MaskLayer], ranges: str) -> str:
-    height, width = layers[0].masks.shape[1:]
-    sizes = {layer.masks.shape[1:] for layer in layers}
-    size = f'Masks of {height} x {width} positions' if len(sizes) == 1 else 'Masks'
+    """How to read a grid."""
+    size, *others = {layer.masks.shape[1:] for layer in layers}
+    size = '' if others else f' of {size[0]} x {size[1]} positions'
     how = 'one range of colours for all' if ranges == 'common' \
         else 'a range of colours for each layer'
     unseen = '' if clip.box == WHOLE_FRAME else ' Grey: not seen by the network.'
-    return (f'{size}, {how}. Beside each name: its smallest and largest value.'
+    return (f'Masks{size}, {how}. Beside each name: its smallest and largest value.'
             f'{unseen}')
 
 
 def _write_head(canvas: Canvas, width: int, title: str, notes: Sequence[str]) -> None:
+    """The title of a grid and the lines below it."""
     y = _MARGIN
     if title:
         canvas.text(_MARGIN, y, shorten(title, width, 16, True), 16, True)
@@ -281,17 +263,9 @@ def mask_video(clip: MaskedClip, wanted: Optional[Sequence[str]] = None, *,
                ) -> Iterator[np.ndarray]:
     """Images of a video: each frame, and beside it each layer over the frame.
 
-    The states of a layer stand one below the other.
-
-    Args:
-        clip: As for :func:`mask_grid`, and so are ``wanted``, ``ranges``, ``alpha``.
-        side: Longer side of a frame, in pixels.
-
-    Returns:
-        Iterator over one array (H, W, 3), uint8, RGB, for each frame, all of one size.
-
-    Raises:
-        ValueError: As for :func:`mask_grid`.
+    Yields one array (H, W, 3), uint8, RGB, for each frame, all of one size. The states
+    of a layer stand one below the other. Arguments and errors are those of
+    :func:`mask_grid`.
     """
     layers = _checked_layers(clip, wanted)
     return _video_images(clip, layers, _colour_ranges(layers, ranges),
@@ -300,19 +274,19 @@ def mask_video(clip: MaskedClip, wanted: Optional[Sequence[str]] = None, *,
 
 def _video_images(clip: MaskedClip, layers: Sequence[MaskLayer],
                   colours: Mapping[str, Range], tiles: _Tiles) -> Iterator[np.ndarray]:
+    """A canvas with all words, onto which the tiles of each frame are pasted."""
     titles = list(colours)
     states = list(dict.fromkeys(layer.state for layer in layers))
     column = max(tiles.width, 112)
     x = [_MARGIN + number * (column + 2 * _GAP) for number in range(1 + len(titles))]
-    caption = 16 * (2 if any(states) else 1) + 6
-    y0 = _MARGIN + (26 if clip.name else 0) + _LINE
+    caption = 16 * (1 + any(states)) + 6
+    y0 = _MARGIN + 26 * bool(clip.name) + _LINE
     y = [y0 + caption + number * (tiles.height + caption + _GAP)
          for number in range(len(states))]
     bar = y[-1] + tiles.height + 8
     canvas = Canvas(bar + 10 + 22 + _MARGIN // 2, x[-1] + column + _MARGIN)
-    if clip.name:
-        canvas.text(_MARGIN, _MARGIN - 2,
-                    shorten(clip.name, x[-1] + column - _MARGIN, 15, True), 15, True)
+    canvas.text(_MARGIN, _MARGIN - 2,
+                shorten(clip.name, x[-1] + column - _MARGIN, 15, True), 15, True)
     cells = [(layer, x[1 + titles.index(layer.title)], y[states.index(layer.state)])
              for layer in layers]
     for layer, left, top in cells:

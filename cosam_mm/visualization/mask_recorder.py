@@ -68,23 +68,13 @@ _LOADS_TRACKLETS, _LOADS_IMAGES = 'LoadTrackletFrames', 'LoadImageFromFile'
 
 @dataclass(frozen=True)
 class ReadClip:
-    """One video, ready for a model.
-
-    Attributes:
-        name: For titles.
-        frames: M * T arrays (H, W, C), uint8, as loaded; RGB or optical flow.
-        numbers: (M * T,) indices of the frames in their video.
-        num_clips: M, the number of clips.
-        samples: Output of the pipeline, to be collated into a batch.
-        box: View of the first frame; None if the pipeline does not tell.
-        fps: Frames per second.
-    """
-    name: str
-    frames: Sequence[np.ndarray]
-    numbers: np.ndarray
-    num_clips: int
-    samples: Sequence[dict]
-    box: Optional[Box]
+    """One video, ready for a model: M clips of T frames."""
+    name: str                     # for titles
+    frames: Sequence[np.ndarray]  # M * T arrays (H, W, C), uint8; RGB or optical flow
+    numbers: np.ndarray           # (M * T,) indices of the frames in their video
+    num_clips: int                # M
+    samples: Sequence[dict]       # output of the pipeline, to be collated into a batch
+    box: Optional[Box]            # view of the first frame; None if it is not known
     fps: float
 
 
@@ -137,13 +127,11 @@ class ClipReader:
         """
         return self._read(video)
 
-    # -- the three kinds -----------------------------------------------------
-
     def _read_video(self, video: Any) -> ReadClip:
+        """Read the middle clip of a video."""
         if self._modality == 'Flow' and is_path(video):
-            raise ValueError(
-                f'{describe(video)} is a file, and this model sees optical flow: give '
-                'it as an array (T, H, W, 2).')
+            raise ValueError(f'{describe(video)} is a file; this model sees optical '
+                             'flow: give it as an array (T, H, W, 2).')
         reader = open_video(video, self._channels)
         fps = reader.get_avg_fps()
         try:
@@ -163,6 +151,7 @@ class ClipReader:
             fps / step if fps > 0 else _DEFAULT_FPS)
 
     def _read_tracklet(self, tracklet: Any) -> ReadClip:
+        """Read all clips of a tracklet."""
         about = dict(tracklet_id=describe(tracklet), pid=-1, label=-1, camid=-1,
                      subset='gallery', dataset='')
         paths = _image_paths(tracklet)
@@ -180,6 +169,7 @@ class ClipReader:
                         box, _DEFAULT_FPS)
 
     def _read_images(self, video: Any) -> ReadClip:
+        """Read all clips of a video whose frames are single images to the model."""
         reader = open_video(video)
         count = min(len(reader), max(self._max_frames, self._clip_len))
         indices = all_clips(count, self._clip_len)
@@ -221,22 +211,21 @@ def _use_frame(results: dict) -> dict:
 def _test_steps(config: Config) -> list[dict]:
     """Steps of the test pipeline."""
     loader = config.get('test_dataloader') or config.get('val_dataloader') or {}
-    dataset = loader.get('dataset') or {}
-    while 'pipeline' not in dataset:
-        inner = [dataset[key] for key in ('gallery', 'dataset')
-                 if isinstance(dataset.get(key), Mapping)]
-        if not inner:
-            break
-        dataset = inner[0]
-    return [dict(step) for step in dataset.get('pipeline') or ()]
+    dataset = loader.get('dataset')
+    while isinstance(dataset, Mapping) and 'pipeline' not in dataset:
+        dataset = dataset.get('gallery') or dataset.get('dataset')
+    steps = dataset.get('pipeline') if isinstance(dataset, Mapping) else ()
+    return [dict(step) for step in steps or ()]
 
 
 def _kind(step: Any) -> str:
+    """Name of a step's class, without a scope."""
     kind = step['type'] if isinstance(step, dict) else type(step)
     return (kind if isinstance(kind, str) else kind.__name__).split('.')[-1]
 
 
 def _name(video: Any) -> str:
+    """What to call a video in titles."""
     if is_path(video):
         return Path(os.fspath(video)).name
     if isinstance(video, Sequence) and video and is_path(video[0]):
@@ -249,9 +238,8 @@ def _image_paths(tracklet: Any) -> list[str]:
     """Paths of a tracklet's images; empty for a tracklet in memory."""
     if is_path(tracklet):
         if os.path.isfile(tracklet):
-            raise ValueError(
-                f'{os.fspath(tracklet)} is a file, and this model sees tracklets: give '
-                'a folder of images.')
+            raise ValueError(f'{os.fspath(tracklet)} is a file, and this model sees '
+                             'tracklets: give a folder of images.')
         return image_files(os.fspath(tracklet))
     is_list = isinstance(tracklet, (list, tuple)) and all(map(is_path, tracklet))
     return [os.fspath(path) for path in tracklet] if is_list else []
@@ -284,27 +272,18 @@ class MaskRecorder:
                          if isinstance(module, COSAM)), None)
         if clip_len is None:
             raise ValueError(
-                f'There is no COSAM in the {type(model).__name__} of this config, so '
-                'there are no masks to show: take a config with cosam in its name, or '
-                'add one to its backbone with plugins=[dict(cfg=dict(type=\'COSAM\', '
-                '...), ...)].')
+                f'There is no COSAM in the {type(model).__name__} of this config: take '
+                'one with cosam in its name, or add a COSAM to its backbone with '
+                "plugins=[dict(cfg=dict(type='COSAM', ...), ...)].")
         self._config = model.cfg
         self._reader = ClipReader(model.cfg, clip_len, max_frames)
 
     def record(self, video: Any) -> MaskedClip:
-        """Frames and masks of a video.
+        """Frames and masks of a video; input and errors as in :meth:`ClipReader.read`.
 
-        Args:
-            video: As for :meth:`.ClipReader.read`.
-
-        Returns:
-            The frames as loaded; or, if the pipeline does more than resize, crop and
-            flip, as the network gets them. A frame that occurs twice, as in a looped
-            video, is there once.
-
-        Raises:
-            FileNotFoundError: There is no such file or folder.
-            ValueError: It is no video, or it cannot be read.
+        The frames are those that were loaded; or, if the pipeline does more than
+        resize, crop and flip, those that the network gets. A frame that occurs twice,
+        as in a looped video, is there once.
         """
         with scope_of(self._config):
             clip = self._reader.read(video)
@@ -330,6 +309,7 @@ class MaskRecorder:
 
 
 def _run(model: nn.Module, clip: ReadClip, kept: np.ndarray) -> dict[str, ClipMasks]:
+    """The masks of the kept frames, by module."""
     with torch.no_grad(), record_masks(model) as record:
         model.test_step(pseudo_collate(list(clip.samples)))
     count = len(clip.frames) // clip.num_clips
@@ -354,8 +334,7 @@ def make_recorder(config: Config, checkpoint: Optional[PathLike],
 
     Raises:
         FileNotFoundError: A file does not exist.
-        ValueError: As for :func:`.load_model` and :func:`.untrained_model`, or the
-            model has no COSAM.
+        ValueError: The weights do not fit, or the model has no COSAM.
     """
     if checkpoint is None:
         seed = seed_of_training(config) if seed is None else seed
@@ -388,10 +367,10 @@ def batch_clip(model: nn.Module, batch: Mapping, masks: Mapping[str, ModuleMasks
             isinstance(one, Tensor) and one.dim() in (3, 4, 5) for one in inputs):
         raise ValueError('the inputs of the validation are not a list of frames, clips '
                          'or tracklets')
-    num_clips = len(next(mask for both in masks.values() for mask in both
-                         if mask is not None)) if masks else 0
-    if not num_clips:
+    if not masks:
         raise ValueError('the COSAMs did not run')
+    num_clips = len(next(mask for both in masks.values() for mask in both
+                         if mask is not None))
     if inputs[0].dim() == 5:
         sample = min(sample, len(inputs) - 1)
         clip = sum(len(one) for one in inputs[:sample])
@@ -410,13 +389,7 @@ def batch_clip(model: nn.Module, batch: Mapping, masks: Mapping[str, ModuleMasks
 
 
 def padded_view(box: Box, model: nn.Module, clip: ReadClip) -> Box:
-    """The view including what the preprocessor adds at the right and lower side.
-
-    Args:
-        box: View of the pipeline.
-        model: Whose preprocessor may pad.
-        clip: One that went through the pipeline.
-    """
+    """A clip's view, including what the preprocessor adds at the right and below."""
     preprocessor = getattr(model, 'data_preprocessor', None)
     if preprocessor is None:
         return box
@@ -445,7 +418,7 @@ def _clip_frames(inputs: Sequence[Tensor], num_clips: int, clip: int = 0) -> Ten
     frames = [frame for sample in inputs
               for frame in (sample if sample.dim() == 4 else [sample])]
     count, rest = divmod(len(frames), num_clips)
-    if rest or not count:
+    if rest:
         raise ValueError(f'{len(frames)} frames do not make up {num_clips} clips.')
     return torch.stack(frames[clip * count:(clip + 1) * count])
 

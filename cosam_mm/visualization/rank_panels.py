@@ -15,8 +15,7 @@ and camera must agree too, so that another data set with equal names shows no im
 import copy
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import numpy as np
 from mmengine.config import Config
@@ -65,60 +64,33 @@ _TITLE, _HEADING, _LINE = 38, 28, 20
 _FONT = 14
 
 
-@dataclass(frozen=True)
-class PanelEntry:
-    """A gallery tracklet in the list of a query.
-
-    Attributes:
-        tracklet_id: Its name.
-        camid: Its camera; negative if unknown.
-        image: (H, W, 3) uint8, RGB; None if there is none.
-        state: RIGHT, WRONG or IGNORED of
-            :mod:`cosam_mm.evaluation.functional.ranked_lists`.
-        rank: From 1; 0 if it is ignored.
-        distance: To the query.
-    """
+class PanelEntry(NamedTuple):
+    """A gallery tracklet in the list of a query."""
     tracklet_id: str
-    camid: int
-    image: Optional[np.ndarray]
-    state: int
-    rank: int
-    distance: float
+    camid: int                   # negative if unknown
+    image: Optional[np.ndarray]  # (H, W, 3) uint8, RGB; None if there is none
+    state: int                   # RIGHT, WRONG or IGNORED
+    rank: int                    # from 1; 0 if it is ignored
+    distance: float              # to the query
 
 
-@dataclass(frozen=True)
-class RankPanel:
-    """A query and the beginning of its list.
-
-    Attributes:
-        title: Position of this query among all: '2nd best'.
-        tracklet_id: Its name.
-        camid: Its camera; negative if unknown.
-        images: Some of its frames, as in :class:`PanelEntry`.
-        entries: Nearest first.
-        average_precision: In [0, 1]; NaN without a positive match in the gallery.
-        first_rank: Rank of the first positive match; 0 if there is none.
-        num_matches: Positive matches in the gallery.
-    """
-    title: str
+class RankPanel(NamedTuple):
+    """A query and the beginning of its list."""
+    title: str                              # its position among all: '2nd best'
     tracklet_id: str
-    camid: int
-    images: Sequence[Optional[np.ndarray]]
-    entries: Sequence[PanelEntry]
-    average_precision: float
-    first_rank: int
-    num_matches: int
+    camid: int                              # negative if unknown
+    images: Sequence[Optional[np.ndarray]]  # some of its frames, as in PanelEntry
+    entries: Sequence[PanelEntry]           # nearest first
+    average_precision: float                # in [0, 1]; NaN without a positive match
+    first_rank: int                         # of a positive match; 0 if there is none
+    num_matches: int                        # positive matches in the gallery
 
 
 # -- images ----------------------------------------------------------------------
 
 
 class TrackletImages:
-    """Paths of images by tracklet.
-
-    Args:
-        subsets: Data sets of tracklets.
-    """
+    """Paths of images by tracklet, of data sets of tracklets."""
 
     def __init__(self, subsets: Sequence[BaseDataset]) -> None:
         # Indices only: the data sets keep the paths serialized.
@@ -159,9 +131,8 @@ def find_tracklet_images(config: Config, data_root: Optional[str] = None,
     dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
     subsets = {name: dataset.get(name) for name in ('query', 'gallery')}
     if not all(isinstance(subset, dict) for subset in subsets.values()):
-        raise ValueError(
-            'The test data set of this config has no query and gallery: take the '
-            'config of a re-identification model (configs/reid).')
+        raise ValueError('The test data set of this config has no query and gallery: '
+                         'take a config of configs/reid.')
     is_number = split.isascii() and split.isdigit() and len(split) < 4
     if is_number and any('split' in subset for subset in subsets.values()):
         set_split(config, int(split))
@@ -189,15 +160,10 @@ class RankMasks:
     overlap, and the last one is looped.
 
     Args:
-        encoder: A trained model.
+        encoder: A trained model. If it has no COSAM with spatial masks, or none of that
+            name, reading a frame raises ValueError.
         layer: Part of the COSAM's name, such as 'after_layer4'. Default: the last one.
-
-    Attributes:
-        layer: The whole name, once a frame has been read.
-
-    Raises:
-        ValueError: At the first frame: the model has no COSAM with spatial masks, or
-            none of that name.
+            Once a frame has been read, this is the whole name.
     """
 
     def __init__(self, encoder: TrackletEncoder, layer: Optional[str] = None) -> None:
@@ -222,6 +188,7 @@ class RankMasks:
         return spatial[self.layer][0, index - start].numpy()
 
     def __call__(self, paths: Sequence[str], index: int) -> Optional[np.ndarray]:
+        """The frame with its mask; None if it is unreadable."""
         frame = read_frame(paths, index)
         return None if frame is None else overlay(
             frame, self.mask(paths, index), alpha=_MASK_ALPHA)
@@ -248,9 +215,8 @@ def find_queries(review: ReIDReview, tracklet_ids: Sequence[str]) -> list[int]:
 def query_titles(extremes: ExtremeQueries) -> dict[int, str]:
     """Index of a query -> its position among all, in words.
 
-    Example:
-        >>> query_titles(ExtremeQueries([7, 3], [5]))
-        {7: 'Best', 3: '2nd best', 5: 'Worst'}
+    >>> query_titles(ExtremeQueries([7, 3], [5]))
+    {7: 'Best', 3: '2nd best', 5: 'Worst'}
     """
     return {query: f'{_ordinal(position)} {kind}'.strip().capitalize()
             for kind, queries in (('best', extremes.best), ('worst', extremes.worst))
@@ -278,8 +244,8 @@ def make_panels(review: ReIDReview, ranking: RankingReview, queries: Sequence[in
         queries: Indices of queries.
         images: Where images come from; None for panels without images.
         titles: One for each query. Default: none.
-        num_frames: Frames of a query to show, evenly spread over the tracklet.
-            Gallery entries show their first frame.
+        num_frames: Frames of a query to show, evenly spread. Gallery entries show
+            their first frame.
         read: Reads a frame, such as a :class:`RankMasks`.
         progress: Show a progress bar.
     """
@@ -314,15 +280,12 @@ def make_panels(review: ReIDReview, ranking: RankingReview, queries: Sequence[in
 
 
 def _distance(value: float) -> str:
-    """Four digits.
-
-    >>> _distance(3.97), _distance(1234.5)
-    ('3.970', '1234')
-    """
+    """Four digits: '3.970', '1234'."""
     return f'{value:#.4g}'.rstrip('.')
 
 
 def _camera(camid: int) -> str:
+    """'camera 3', or 'camera unknown'."""
     return f'camera {camid}' if camid >= 0 else 'camera unknown'
 
 
@@ -368,12 +331,7 @@ def draw_rank_panels(panels: Sequence[RankPanel], title: str = '',
 
     Returns:
         (H, W, 3) uint8, RGB.
-
-    Raises:
-        ValueError: There is no panel.
     """
-    if not panels:
-        raise ValueError('There is no query to draw.')
     num_frames = max(len(panel.images) for panel in panels)
     num_entries = max(len(panel.entries) for panel in panels)
     width = (2 * _MARGIN - _GAP + _QUERY_GAP
@@ -421,6 +379,7 @@ def _legend_columns() -> list[int]:
 
 def _draw_row(canvas: Canvas, top: int, height: int, panel: RankPanel,
               num_frames: int) -> None:
+    """The frames of a query, and its list at their right."""
     x, step = _MARGIN, _WIDTH + _GAP
     _write_lines(canvas, x, top + height, 'query', panel.tracklet_id, panel.camid)
     for number, image in enumerate(panel.images):
@@ -451,6 +410,7 @@ def _draw_image(canvas: Canvas, x: int, y: int, height: int,
 
 
 def _draw_badge(canvas: Canvas, x: int, y: int, state: int) -> None:
+    """The mark of a state, on its colour."""
     canvas.fill(x, y, (_BADGE, _BADGE), STATE_COLOURS[state])
     canvas.text(x + _BADGE // 2, y + _BADGE // 2, _MARKS[state], 18, True, 'white',
                 'mm')

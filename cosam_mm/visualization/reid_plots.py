@@ -30,14 +30,9 @@ _MARKERS = 'osD^v'
 
 @dataclass(frozen=True)
 class ReIDReview(PreparedRanking):
-    """A test and its rankings.
-
-    Attributes:
-        ranking: By ``distance``.
-        reranked: By the re-ranked distance; None for none.
-    """
-    ranking: RankingReview
-    reranked: Optional[RankingReview]
+    """A test and its rankings."""
+    ranking: RankingReview             # by ``distance``
+    reranked: Optional[RankingReview]  # by the re-ranked distance; None for none
 
     @property
     def rankings(self) -> dict[str, RankingReview]:
@@ -85,14 +80,9 @@ def plot_cmc(curves: Mapping[str, np.ndarray],
     """Plot CMC: the share of queries with a positive match among their first k.
 
     Args:
-        curves: Name of a ranking -> (K,) shares in [0, 1], for k = 1 to K.
+        curves: Name of a ranking -> (K,) shares for k = 1 to K; at least one.
         marked: Values of k that are marked and listed in the legend.
-
-    Raises:
-        ValueError: There is no curve.
     """
-    if not curves:
-        raise ValueError('There is no CMC curve to plot.')
     with style():
         figure = new_figure(7.5, 3.4)
         axes = figure.subplots()
@@ -148,12 +138,7 @@ def plot_distances(pairs: PairHistogram, separation: Separation, distance: str =
 
 
 def describe_separation(separation: Separation, distance: str = '') -> str:
-    """Say how far the distances of both kinds of pairs overlap.
-
-    Args:
-        separation: Of the pairs.
-        distance: Name of the distance: 'euclidean'.
-    """
+    """Say how far the distances of both kinds of pairs overlap."""
     return (
         f'The best threshold is the {f"{distance} distance".strip()} of '
         f'{separation.threshold:.3g}: {100 * separation.same_beyond:.1f} % of the '

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from typing import NamedTuple, Optional, Union
 
-import cv2
 import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -24,6 +23,7 @@ from cosam_mm.layers.cosam_functional import evenly_spaced_indices
 from cosam_mm.utils.progress import progress_bar
 
 from .action_results import ActionComparison, ActionResults
+from .canvas import fit_image
 from .confusion_plots import shown_name
 from .style import INK, new_figure, style
 
@@ -40,42 +40,24 @@ _CLIPS_PER_PAIR = 2
 
 
 class SampleClip(NamedTuple):
-    """A clip to show.
-
-    Attributes:
-        row: Its row in the results.
-        heading: What it is an example of.
-        text: Probabilities.
-        name: The clip's name.
-    """
-    row: int
-    heading: str
-    text: str
-    name: str
+    """A clip to show."""
+    row: int      # in the results
+    heading: str  # what it is an example of
+    text: str     # probabilities
+    name: str     # of the clip
 
 
 class SampleGroup(NamedTuple):
-    """Clips that are shown together.
-
-    Attributes:
-        key: File name without suffix.
-        title: Shown above them.
-        clips: In order.
-    """
-    key: str
-    title: str
+    """Clips that are shown together."""
+    key: str    # file name without suffix
+    title: str  # shown above them
     clips: list[SampleClip]
 
 
 class Strips(NamedTuple):
-    """Frames of clips.
-
-    Attributes:
-        images: Row of a clip -> (H, W, 3) uint8.
-        problems: Why clips have no image, one line for each.
-    """
-    images: dict[int, np.ndarray]
-    problems: list[str]
+    """Frames of clips."""
+    images: dict[int, np.ndarray]  # row of a clip -> (H, W, 3) uint8
+    problems: list[str]            # why clips have no image, one line for each
 
 
 # -- finding clips ---------------------------------------------------------------
@@ -90,7 +72,7 @@ def dataset_of_test(config: Union[Config, Mapping, None]) -> dict:
 
 def find_clips(data_root: str, name: str, split: int, num_classes: int,
                dataset: Optional[Mapping] = None) -> ClipSources:
-    """Find all clips of a test.
+    """Name and label of each clip of a test -> path of its video, or of its frames.
 
     Args:
         data_root: Folder that ``tools/prepare_data.py`` wrote.
@@ -100,21 +82,15 @@ def find_clips(data_root: str, name: str, split: int, num_classes: int,
         dataset: Settings of the config's test data set, of :func:`dataset_of_test`: its
             kind, lists and folders. Default: those of the layout.
 
-    Returns:
-        Name and label of a clip -> path of its video file, or paths of its frames.
-
     Raises:
         FileNotFoundError: The data root, its list or its folder is missing.
         ValueError: The data set is unknown, or a line of the list is damaged.
     """
     dataset = dict(dataset or {})
     name = name or dataset.get('name', '')
-    if not name:
-        raise ValueError('The score file does not name its data set: give the config '
-                         'of the test.')
-    if name != os.path.basename(name):
-        raise ValueError(f'The name of the data set is {name!r}, which names no list '
-                         'in a data root.')
+    if not name or name != os.path.basename(name):
+        raise ValueError(f'The score file names its data set {name!r}, which names no '
+                         'list in a data root: give the config of the test.')
     split = split or dataset.get('split', 1)
     settings = dict(
         data_root=os.fspath(data_root), name=name, split=split, pipeline=[],
@@ -157,9 +133,6 @@ def sample_groups(results: ActionResults, names: Sequence[str], count: int
         results: Of a test.
         names: Of its classes.
         count: Number of pairs, of hardest and of nearly right clips.
-
-    Returns:
-        Groups that have clips.
     """
     def sample(row: int, of_pair: str = '') -> SampleClip:
         return SampleClip(row, results.mistake(row, names),
@@ -168,23 +141,21 @@ def sample_groups(results: ActionResults, names: Sequence[str], count: int
 
     pairs = [sample(row, f'{len(pair.rows)} of its clips ({pair.share:.0%}), as this: ')
              for pair in results.pairs(count) for row in pair.rows[:_CLIPS_PER_PAIR]]
-    rows = results.hardest(count).tolist()
-    hardest = list(map(sample, rows))
+    hardest = results.hardest(count).tolist()
     # If there are few mistakes, the hardest are among the nearest as well.
-    nearest = [sample(row) for row in results.nearest(count).tolist()
-               if row not in rows]
+    nearest = [row for row in results.nearest(count).tolist() if row not in hardest]
     groups = [
         SampleGroup('confused_pairs', 'Most confused pairs', pairs),
         SampleGroup('hardest_clips', 'Hardest clips: lowest probability of the true '
-                    'class', hardest),
+                    'class', list(map(sample, hardest))),
         SampleGroup('near_misses', 'Nearly right: wrong clips with the highest '
-                    'probability of the true class', nearest)]
+                    'probability of the true class', list(map(sample, nearest)))]
     return [group for group in groups if group.clips]
 
 
 def changed_samples(comparison: ActionComparison, names: Sequence[str], count: int
                     ) -> Optional[SampleGroup]:
-    """Clips that one of two models alone gets right, the most confident ones.
+    """The most confident clips that one of two models alone gets right.
 
     Args:
         comparison: Of two results; rows are those of both.
@@ -212,7 +183,7 @@ def read_strips(results: ActionResults, rows: Sequence[int], clips: ClipSources,
     Args:
         results: Whose clips.
         rows: Rows of the clips; repeated ones are read once.
-        clips: Where their frames are.
+        clips: Of :func:`find_clips`.
         height: Of the strips, in pixels.
         show_progress: Show a progress bar, on a terminal.
     """
@@ -233,11 +204,7 @@ def read_strips(results: ActionResults, rows: Sequence[int], clips: ClipSources,
 
 
 def _strip(source: Union[str, Sequence[str]], height: int) -> np.ndarray:
-    """(height, ..., 3) uint8, RGB.
-
-    Raises:
-        ValueError: The frames cannot be read.
-    """
+    """(height, ..., 3) uint8, RGB."""
     if isinstance(source, str):
         reader = open_video(source)
         frames = reader.get_batch(
@@ -246,11 +213,9 @@ def _strip(source: Union[str, Sequence[str]], height: int) -> np.ndarray:
         frames = read_frames([source[index] for index in evenly_spaced_indices(
             len(source), _NUM_FRAMES).tolist()])
     width = max(1, round(frames[0].shape[1] * height / frames[0].shape[0]))
-    how = cv2.INTER_AREA if height < frames[0].shape[0] else cv2.INTER_LINEAR
     between = np.full((height, _GAP, 3), np.array(to_rgb(INK)) * 255, dtype=np.uint8)
     parts = [part for frame in frames
-             for part in (between, cv2.resize(frame, (width, height),
-                                              interpolation=how))]
+             for part in (between, fit_image(frame, (height, width)))]
     return np.concatenate(parts[1:], axis=1)
 
 
@@ -259,16 +224,10 @@ def plot_strips(strips: Sequence[np.ndarray], clips: Sequence[SampleClip],
     """Plot strips of frames, two in a row, each below its caption.
 
     Args:
-        strips: Images (H, W, 3) uint8 of :func:`read_strips`.
+        strips: At least one image (H, W, 3), uint8, of :func:`read_strips`.
         clips: One for each strip.
         title: Shown above all.
-
-    Raises:
-        ValueError: There is no strip, or there are more or fewer clips.
     """
-    if not strips or len(strips) != len(clips):
-        raise ValueError(f'Every strip needs one clip, got {len(strips)} strips and '
-                         f'{len(clips)} clips.')
     widest = max(strip.shape[1] for strip in strips)
     heights = [_PAGE_INCHES / 2 * max(strip.shape[0] for strip in pair) / widest
                for pair in zip_longest(strips[::2], strips[1::2], fillvalue=strips[0])]

@@ -54,12 +54,7 @@ def style() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty plot, to be filled within :func:`style`.
-
-    Args:
-        width: Inches; 7.5 fill a page's column.
-        height: Inches.
-    """
+    """An empty plot, to be filled within :func:`style`; 7.5 inches fill a column."""
     return Figure(figsize=(width, height), layout='constrained')
 
 
@@ -115,13 +110,9 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def encode_image(image: np.ndarray, kind: str = 'jpg', quality: int = 85) -> bytes:
-    """A JPEG, PNG or WebP file of an image.
+    """A file of an image (H, W, 3), uint8, RGB: 'jpg', 'png' or 'webp'.
 
-    Args:
-        image: (H, W, 3) uint8, RGB.
-        kind: 'jpg', 'png' or 'webp'.
-        quality: From 1 to 100; PNG has none.
-
+    The quality is from 1 to 100; PNG has none.
     """
     from PIL import Image
 

@@ -17,8 +17,7 @@ from cosam_mm.utils.messages import name_some
 from .style import CYCLE, new_figure, plain_text, style
 from .training_log import TrainingLog
 
-__all__ = ['Curve', 'Panel', 'TrainingCurves', 'plot_curves',
-           'training_curves']
+__all__ = ['Curve', 'Panel', 'TrainingCurves', 'plot_curves', 'training_curves']
 
 _NUM_METRICS = 3  # of one run in one panel
 _DEFAULT_SPAN = 0.01  # of the longest run
@@ -27,54 +26,30 @@ _BLOCK_SIZE = 2**22
 
 
 class Curve(NamedTuple):
-    """One line of a panel.
-
-    Attributes:
-        label: Text of the legend, shown literally.
-        x: (N,), ascending.
-        y: (N,); the line is broken where a value is not finite.
-        smooth: (N,) smoothed values, which the raw curve stays behind, faint; None for
-            a curve without smoothing.
-        colour: Index of the colour; a run has the same one in all panels.
-        is_dashed: Tells the second of two curves of one colour.
-        best: Index of the point to mark; None for none.
-    """
-    label: str
-    x: np.ndarray
-    y: np.ndarray
-    smooth: Optional[np.ndarray] = None
-    colour: int = 0
-    is_dashed: bool = False
-    best: Optional[int] = None
+    """One line of a panel."""
+    label: str  # in the legend, shown literally
+    x: np.ndarray  # (N,), ascending
+    y: np.ndarray  # (N,); the line is broken where a value is not finite
+    smooth: Optional[np.ndarray] = None  # (N,); the raw curve stays behind it, faint
+    colour: int = 0  # index; a run has the same one in all panels
+    is_dashed: bool = False  # tells the second of two curves of one colour
+    best: Optional[int] = None  # index of the point to mark
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes.
-
-    Attributes:
-        title: What it shows, with the unit; '' for no title.
-        curves: At least one.
-        is_share: Whether values are fractions of 1, to be shown in per cent.
-        from_zero: Whether the y axis begins at 0, so that heights compare.
-    """
-    title: str
-    curves: Sequence[Curve]
-    is_share: bool = False
-    from_zero: bool = False
+    """One pair of axes."""
+    title: str  # what it shows, with the unit; '' for no title
+    curves: Sequence[Curve]  # at least one
+    is_share: bool = False  # whether to show fractions of 1 in per cent
+    from_zero: bool = False  # whether the y axis begins at 0, so that heights compare
 
 
 class TrainingCurves(NamedTuple):
-    """Panels of one plot.
-
-    Attributes:
-        panels: In order.
-        x_label: 'epoch' or 'iteration'.
-        caption: How to read the plot.
-    """
+    """Panels of one plot."""
     panels: tuple[Panel, ...]
-    x_label: str
-    caption: str
+    x_label: str  # 'epoch' or 'iteration'
+    caption: str  # how to read the plot
 
 
 # -- from logs to curves ---------------------------------------------------------
@@ -181,6 +156,7 @@ def _smooth(x: np.ndarray, y: np.ndarray, span: float) -> np.ndarray:
 
 
 def _default_panels(plot: _Curves) -> list[Optional[Panel]]:
+    """One panel for each kind of value; None for a kind that is not logged."""
     return [
         plot.panel('Training loss', _losses(plot.logs)),
         *(plot.panel(title, keys, is_metric=True)
@@ -212,6 +188,7 @@ def _metrics(logs: Sequence[TrainingLog]) -> list[tuple[str, list[str]]]:
 
 
 def _chosen_panel(plot: _Curves, key: str) -> Panel:
+    """The panel of a key that a user names."""
     is_metric = any(key in record.values for log in plot.logs for record in log.val) \
         and not any(key in record.values for log in plot.logs for record in log.train)
     panel = plot.panel(key, [key], is_metric)
@@ -236,6 +213,7 @@ def _distinct(log: TrainingLog, keys: Sequence[str]) -> list[str]:
 
 
 def _is_share(values: np.ndarray) -> bool:
+    """Whether finite values are there, and all are fractions of 1."""
     known = values[np.isfinite(values)]
     return bool(len(known)) and bool(((known >= 0) & (known <= 1)).all())
 

@@ -26,8 +26,8 @@ import numpy as np
 __all__ = ['Best', 'LogRecord', 'RunFiles', 'TrainingLog', 'duration', 'find_runs',
            'group_runs', 'read_training_log']
 
-LOG_NAME = 'scalars.json'
-TRAIN, VAL = 'train', 'val'
+_LOG_NAME = 'scalars.json'
+_TRAIN, _VAL = 'train', 'val'
 # Values that say when a line was logged.
 _COUNTERS = ('epoch', 'iter', 'step')
 _NO_METRIC = ('time', 'data_time', 'memory')
@@ -36,30 +36,17 @@ _SMALL_IS_GOOD = ('loss', 'error', 'cross_entropy', 'perplexity')
 
 
 class LogRecord(NamedTuple):
-    """One line of a log.
-
-    Attributes:
-        kind: 'train' or 'val'.
-        iteration: Iterations trained until then.
-        epoch: Epochs trained until then, with their fraction; NaN where the training
-            does not count epochs.
-        values: Logged values by name; NaN where one is no number.
-    """
-    kind: str
-    iteration: int
-    epoch: float
-    values: dict[str, float]
+    """One line of a log."""
+    kind: str                 # 'train' or 'val'
+    iteration: int            # iterations trained until then
+    epoch: float              # and epochs, with their fraction; NaN if not counted
+    values: dict[str, float]  # by name; NaN where a value is no number
 
 
 class RunFiles(NamedTuple):
-    """The logs of one training.
-
-    Attributes:
-        name: Name of its work dir.
-        files: Oldest first; several if it was resumed.
-    """
-    name: str
-    files: tuple[Path, ...]
+    """The logs of one training."""
+    name: str                # of its work dir
+    files: tuple[Path, ...]  # oldest first; several if it was resumed
 
 
 class Best(NamedTuple):
@@ -70,20 +57,12 @@ class Best(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """A whole training, however many times it was resumed.
-
-    Attributes:
-        name: Name for plots and tables.
-        train: Training lines, in order.
-        val: Validations, in order.
-        num_resumed: How many times it was resumed.
-        problems: What could not be read, each with file and line.
-    """
-    name: str
-    train: tuple[LogRecord, ...]
-    val: tuple[LogRecord, ...]
+    """A whole training, however many times it was resumed."""
+    name: str                      # for plots and tables
+    train: tuple[LogRecord, ...]   # training lines, in order
+    val: tuple[LogRecord, ...]     # validations, in order
     num_resumed: int = 0
-    problems: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()  # what could not be read, each with file and line
 
     @property
     def by_epoch(self) -> bool:
@@ -175,22 +154,16 @@ def find_runs(path: Union[str, Path]) -> list[RunFiles]:
         return [run if path.parent.name == 'vis_data' else run._replace(name=path.stem)]
     if not path.is_dir():
         raise FileNotFoundError(f'There is no folder or log file {path}.')
-    files = sorted(path.rglob(LOG_NAME))
+    files = sorted(path.rglob(_LOG_NAME))
     if not files:
         raise ValueError(
-            f'No {LOG_NAME} lies below {path}: name the work dir of a training. It is '
-            'written if vis_backends of the config has a LocalVisBackend or '
-            'FaultTolerantVisBackend, as all configs here do.')
+            f'No {_LOG_NAME} lies below {path}: name the work dir of a training whose '
+            'vis_backends have a LocalVisBackend or FaultTolerantVisBackend.')
     return group_runs(files, path)
 
 
 def group_runs(files: Iterable[Path], root: Path) -> list[RunFiles]:
-    """Group log files by training.
-
-    Args:
-        files: Log files.
-        root: Folder that names are relative to.
-    """
+    """Group log files by training; names are relative to a folder."""
     runs, base = {}, Path(root).resolve()
     for path in map(Path, files):
         parents = path.resolve().parents
@@ -226,7 +199,7 @@ def read_training_log(files: Sequence[Union[str, Path]], name: str) -> TrainingL
     for path in files:
         for part in _parts(_read_lines(Path(path), problems)):
             records = _records(part)
-            first = next((one for one in records if one.kind == TRAIN), None)
+            first = next((one for one in records if one.kind == _TRAIN), None)
             if first is None:
                 problems.append(f'{path}: validations without a training are left out')
                 continue
@@ -239,7 +212,7 @@ def read_training_log(files: Sequence[Union[str, Path]], name: str) -> TrainingL
             f'{", ".join(map(str, files)) or "no file"}'
             + (f' ({problems[0]})' if problems else '') + '.')
     train, val = (tuple(one for one in kept if one.kind == kind)
-                  for kind in (TRAIN, VAL))
+                  for kind in (_TRAIN, _VAL))
     return TrainingLog(name, train, val, parts, tuple(problems))
 
 
@@ -304,18 +277,18 @@ def _records(lines: list[dict]) -> list[LogRecord]:
     for line in lines:
         step = line['step']
         if 'iter' in line:
-            kind, iteration = TRAIN, step
+            kind, iteration = _TRAIN, step
             if by_epoch:
                 epoch = min(max(step / per_epoch, line['epoch'] - 1), line['epoch'])
         else:
-            kind = VAL
+            kind = _VAL
             if by_epoch and math.isnan(epoch):  # earlier lines are lost
                 iteration, epoch = round(step * per_epoch), float(step)
             elif not by_epoch:
                 iteration = max(iteration, step)
         # A validation follows the end of an epoch, whose last lines may be missing.
         records.append(LogRecord(kind, iteration, float(np.ceil(epoch))
-                                 if kind == VAL else epoch, _numbers(line, kind)))
+                                 if kind == _VAL else epoch, _numbers(line, kind)))
     return records
 
 

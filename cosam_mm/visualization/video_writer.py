@@ -23,8 +23,7 @@ def encode_video(images: Iterable[np.ndarray], kind: str = 'mp4', fps: float = 8
     loops, has at most 256 colours per image, and counts time in hundredths of a second.
 
     Args:
-        images: (H, W, 3) uint8, RGB, all of one size. In MP4 odd sides grow by one
-            pixel.
+        images: (H, W, 3) uint8, RGB, of one size. In MP4 odd sides grow by one pixel.
         kind: 'mp4' or 'gif'.
         fps: Images per second.
         quality: Constant rate factor of H.264: 18 is nearly lossless, 30 is small.
@@ -42,8 +41,8 @@ def encode_video(images: Iterable[np.ndarray], kind: str = 'mp4', fps: float = 8
     if first is None:
         raise ValueError('A video needs at least one image.')
     images = chain([first], images)
-    return _encode_gif(images, fps) if kind == 'gif' \
-        else _encode_mp4(images, fps, quality)
+    return _encode_mp4(images, fps, quality) if kind == 'mp4' \
+        else _encode_gif(images, fps)
 
 
 def _encode_mp4(images: Iterable[np.ndarray], fps: float, quality: int) -> bytes:

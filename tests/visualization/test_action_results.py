@@ -50,14 +50,12 @@ class TestResults:
         assert found.metrics() == pytest.approx(
             read_results(write(tmp_path / 't.npz')).metrics(), rel=1e-5)
 
-    def test_clips(self, results):
+    def test_clips_and_words(self, results):
         assert results.matrix.tolist() == [[1, 1, 0], [1, 1, 0], [1, 0, 1]]
         # d .05, e .2, b .4 of their true classes; then the right ones.
         assert results.hardest(4).tolist() == [3, 4, 1, 2]
         assert results.nearest(9).tolist() == [1, 4, 3]
         assert [pair[:2] for pair in results.pairs(9)] == [(0, 1), (1, 0), (2, 0)]
-
-    def test_words(self, results):
         names = ['walk', 'run', 'jump']
         assert results.mistake(3, names) == 'run taken for walk'
         assert results.mistake(0, names) == 'walk, rightly'
@@ -97,18 +95,16 @@ class TestResults:
 
 class TestClassNames:
 
-    def test_of_a_file(self, results, tmp_path):
-        (tmp_path / 'names.txt').write_text('Gehen\nLaufen\nSpringen\n')
-        assert find_class_names(results, tmp_path / 'names.txt',
-                                data_root=tmp_path) == ('Gehen', 'Laufen', 'Springen')
-
-    def test_of_a_data_root(self, results, tmp_path):
+    def test_first_of_a_file_then_of_the_data_root_then_of_the_config(self, results,
+                                                                      tmp_path):
+        (tmp_path / 'names.txt').write_text('p\nq\nr\n')
         (tmp_path / 'moves_classes.txt').write_text('a\nb\nc\n')
-        dataset = dict(metainfo=dict(classes='xyz'))
-        assert find_class_names(results, data_root=tmp_path, dataset=dataset) == (
-            'a', 'b', 'c')
-        assert find_class_names(results, data_root=tmp_path / 'none',
-                                dataset=dataset) == ('x', 'y', 'z')
+        for arguments, expected in [
+                ((tmp_path / 'names.txt', tmp_path), 'pqr'), ((None, tmp_path), 'abc'),
+                ((None, tmp_path / 'none'), 'xyz')]:
+            names = find_class_names(results, *arguments,
+                                     dataset=dict(metainfo=dict(classes='xyz')))
+            assert ''.join(names) == expected
 
     def test_a_name_of_a_data_set_leads_nowhere_else(self, tmp_path):
         (tmp_path / 'other_classes.txt').write_text('a\nb\nc\n')
@@ -173,20 +169,12 @@ class TestComparison:
         assert found.first.sample_id.tolist() == ['walk/a', 'run/c', 'run/d', 'jump/f']
         assert found.outcome.only_second.tolist() == [2]
 
-    def test_results_of_different_tests_are_refused(self, results, tmp_path):
-        def refused(message, **changes):
-            other = read_results(write(tmp_path / 'o.npz', **changes))
-            with pytest.raises(ValueError, match=message):
-                compare_results(results, other)
-
-        refused('lacks 1',
-                sample_id=[*IDS[:5], 'jump/x'])
-        refused('label', label=[0, 0, 1, 1, 2, 1])
-        refused('classes', prob=np.eye(6, 4))
-
-    def test_nothing_in_common_to_read(self, tmp_path):
-        halves = [read_results(write(tmp_path / f'{k}.npz',
-                                     unreadable=np.arange(6) % 2 == k))
-                  for k in (0, 1)]
-        with pytest.raises(ValueError, match='both'):
-            compare_results(*halves)
+    @pytest.mark.parametrize(('changes', 'word'), [
+        (dict(sample_id=[*IDS[:5], 'jump/x']), 'lacks 1'),
+        (dict(label=[0, 0, 1, 1, 2, 1]), 'label'), (dict(prob=np.eye(6, 4)), 'classes'),
+        (dict(unreadable=np.arange(6) % 2 == 1), 'both')])
+    def test_results_of_different_clips_are_refused(self, tmp_path, changes, word):
+        first = read_results(write(tmp_path / 'f.npz', unreadable=np.arange(6) % 2 == (
+            0 if word == 'both' else 2)))
+        with pytest.raises(ValueError, match=word):
+            compare_results(first, read_results(write(tmp_path / 'o.npz', **changes)))

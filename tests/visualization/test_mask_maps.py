@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from cosam_mm.visualization.mask_maps import (
     WHOLE_FRAME,
     find_view,
-    first_occurrences,
     frame_masks,
     mask_at_pixels,
     seen_pixels,
@@ -23,12 +22,6 @@ def test_each_frame_has_the_mask_of_its_step(steps, frames, expected):
     mask = np.arange(2. * steps).reshape(2, steps, 1, 1)
     assert frame_masks(mask, frames).ravel().tolist() == [
         *expected, *(steps + step for step in expected)]
-
-
-def test_first_occurrences():
-    # A tracklet of 6 frames in clips of 4, a looped video of 3 frames.
-    assert first_occurrences([0, 1, 2, 3, 4, 5, 4, 5]).tolist() == [0, 1, 2, 3, 4, 5]
-    assert first_occurrences([0, 1, 2, 0, 1]).tolist() == [0, 1, 2]
 
 
 # -- pixels ----------------------------------------------------------------------
@@ -91,21 +84,13 @@ def test_crops_resizes_and_flips_are_found(height, width, data):
         atol=max(.004, 1.01 / min(width, height)))
 
 
-def test_whole_frame_is_found_exactly():
-    assert view_of(lambda image: cv2.resize(image, (128, 256)), (64, 32, 3)) == \
-        WHOLE_FRAME
-
-
 @pytest.mark.parametrize('dtype', [torch.uint8, torch.float32])
-def test_view_of_optical_flow_and_of_normalised_frames(dtype):
+def test_view_of_bytes_and_of_normalised_frames(dtype):
+    """A whole frame, found exactly; a crop of optical flow; other changes."""
+    assert view_of(lambda image: cv2.resize(image, (128, 256)), (64, 32, 3),
+                   dtype) == WHOLE_FRAME
     view = view_of(lambda image: image[10:30, 20:60], (40, 80, 2), dtype)
     np.testing.assert_allclose(view, (.25, .25, .75, .75), atol=.003)
-
-
-@pytest.mark.parametrize('change', [
-    np.zeros_like, lambda image: np.swapaxes(image, 0, 1),
-    lambda image: np.pad(image, ((0, 0), (20, 20), (0, 0)))],
-    ids=['black', 'turned', 'padded'])
-@pytest.mark.parametrize('dtype', [torch.uint8, torch.float32])
-def test_other_changes_have_no_view(change, dtype):
-    assert view_of(change, dtype=dtype) is None
+    for change in (np.zeros_like, lambda image: np.swapaxes(image, 0, 1),
+                   lambda image: np.pad(image, ((0, 0), (20, 20), (0, 0)))):
+        assert view_of(change, dtype=dtype) is None

@@ -39,8 +39,9 @@ def random_features(num_query=15, num_gallery=60):
 # -- rankings --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize('distance', ['euclidean', 'cosine'])
-@pytest.mark.parametrize('rerank', [False, True, dict(k1=5, k2=2, lambda_value=.5)])
+@pytest.mark.parametrize(('distance', 'rerank'), [
+    ('euclidean', False), ('cosine', True),
+    ('euclidean', dict(k1=5, k2=2, lambda_value=.5))])
 def test_metrics_are_those_of_the_test(distance, rerank):
     features = random_features()
     result = evaluate_features(features, distance, rerank)
@@ -77,10 +78,7 @@ def test_no_positive_match_is_no_error():
 
 
 @pytest.mark.parametrize(('changes', 'options', 'word'), [
-    (dict(pid=np.full(7, -1)), {}, 'pid'),
-    (dict(feature=np.full((7, 2), np.nan)), {}, 'NaN'),
-    (dict(subset=np.array(['query'] * 7)), {}, 'gallery'),
-    ({}, dict(distance='l1'), 'l1'), ({}, dict(topk=0), '0')])
+    (dict(pid=np.full(7, -1)), {}, 'pid'), ({}, dict(topk=0), '0')])
 def test_useless_features_and_options_are_refused(changes, options, word):
     with pytest.raises(ValueError, match=word):
         review_features(small_features(**changes), **options)
@@ -112,12 +110,10 @@ def test_cmc_curves_and_marks():
     assert '<ranked' not in svg
 
 
-def test_cmc_of_a_small_gallery_and_of_none():
+def test_cmc_of_a_small_gallery():
     figure = plot_cmc({'plain': np.array([.25, .5, 1.])})
     assert legend_texts(figure) == ['plain:   R1 25.0 %']
     assert figure.axes[0].get_xticks().tolist() == [1]
-    with pytest.raises(ValueError, match='CMC'):
-        plot_cmc({})
 
 
 def test_distances_as_shares_of_their_kind():

@@ -78,11 +78,10 @@ def test_unknown_data_sets_are_refused(root, name, error, word):
         find_clips(str(root), name, 1, 2)
 
 
-@pytest.mark.parametrize('config', [
-    None, {}, dict(test_dataloader=None), dict(test_dataloader=3),
-    dict(test_dataloader=dict(dataset='x'))])
-def test_config_without_a_test(config):
-    assert dataset_of_test(config) == {}
+def test_config_without_a_test():
+    for loader in (None, 3, dict(dataset='x')):
+        assert dataset_of_test(dict(test_dataloader=loader)) == {}
+    assert dataset_of_test(None) == {}
 
 
 # -- strips ----------------------------------------------------------------------
@@ -113,10 +112,9 @@ def test_clips_that_cannot_be_shown_are_named(tmp_path):
     (tmp_path / 'demo_val_split_1_videos.txt').write_text('a/good.avi 0\na/bad.avi 0\n')
     clips = find_clips(str(tmp_path), 'demo', 1, 2)
     # A name only selects from the list, and the label must agree.
-    names = ['a/good', 'a/bad', '/etc/passwd', 'a/../a/good', 'a/good', 'a/good.avi',
-             '']
-    label = [0, 0, 0, 0, 1, 0, 0]
-    strips = read_strips(results_of(np.ones((7, 2)), label, names), range(7), clips, 40)
+    names = ['a/good', 'a/bad', '/etc/passwd', 'a/../a/good', 'a/good', '']
+    results = results_of(np.ones((6, 2)), [0, 0, 0, 0, 1, 0], names)
+    strips = read_strips(results, range(6), clips, 40)
     assert set(strips.images) == {0}
     assert strips.images[0].shape == (40, 4 * 48 + 3 * 3, 3)
     for problem, name in zip(strips.problems, names[1:], strict=True):
@@ -133,9 +131,6 @@ def test_plot_shows_each_strip_with_its_caption():
         assert axes.get_title(loc='left') == clip.heading
         assert axes.texts[0].get_text() == f'{clip.text}\n{clip.name}'
     assert figure.get_suptitle() == 'All'
-    for count in (0, 2):
-        with pytest.raises(ValueError, match='one clip'):
-            plot_strips(strips[:count], clips)
 
 
 # -- choosing clips --------------------------------------------------------------

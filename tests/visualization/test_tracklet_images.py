@@ -32,27 +32,19 @@ def names(paths):
     return [os.path.basename(path) for path in paths]
 
 
-def test_folders(small):
-    """The pipeline, whose step does not exist, is not built."""
-    images = find_tracklet_images(small_config(small))
+def test_names_only_select_and_person_and_camera_must_agree(small):
+    """The pipeline, whose step does not exist, is not built; nor has it splits."""
+    cfg = small_config('nowhere')
+    images = find_tracklet_images(cfg, str(small), split='7')
+    assert cfg.test_dataloader.dataset.query.data_root == 'nowhere'
     assert len(images) == 7
     assert images.paths('query/1/1/a', 1, 1) == [
         str(small / f'query/1/1/a/{frame}.png') for frame in range(6)]
     assert names(images.paths('gallery/4/1/a', 4, 1)) == [f'{k}.png' for k in range(6)]
-
-
-def test_names_only_select_and_person_and_camera_must_agree(small):
-    images = find_tracklet_images(small_config(small))
     for name in ('../own/query/1/1/a', '/etc/passwd', 'query/1/1', 'query/1/1/a/', '',
                  '\0', 'query/1/1/../1/a'):
         assert images.paths(name, 1, 1) == []
     assert images.paths('query/1/1/a', 2, 1) == images.paths('query/1/1/a', 1, 2) == []
-
-
-def test_another_data_root(small):
-    cfg = small_config('nowhere')
-    assert len(find_tracklet_images(cfg, str(small))) == 7
-    assert cfg.test_dataloader.dataset.query.data_root == 'nowhere'
 
 
 def test_tracklet_of_query_and_gallery_counts_once(tmp_path):
@@ -83,10 +75,6 @@ def test_ilids_follows_the_split_of_the_features(tmp_path, split, tested):
     assert names(images.paths(f'cam2/person{tested:03}', tested, 2)) == [
         f'2{tested}.png']
     assert images.paths(f'cam2/person{3 - tested:03}', 3 - tested, 2) == []
-
-
-def test_a_split_that_the_data_set_lacks_is_ignored(small):
-    assert len(find_tracklet_images(small_config(small), split='7')) == 7
 
 
 def test_configs_without_tracklets_are_refused(small):

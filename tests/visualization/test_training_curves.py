@@ -60,7 +60,8 @@ def test_one_run(tmp_path):
 
 
 def test_several_runs_by_colour_and_name(two):
-    panels, _, _ = training_curves(two)
+    panels, _, caption = training_curves(two)
+    assert 'over 0.03 epochs' in caption  # 1 % of 3
     assert [panel.title for panel in panels] == [
         'Training loss', 'Validation: acc/top1', 'Learning rate',
         'Time of an iteration, s']
@@ -73,21 +74,13 @@ def test_several_runs_by_colour_and_name(two):
     assert panels[0].curves[1].y[0] == 2
 
 
-def test_smoothing_default_and_none(two):
-    _, _, caption = training_curves(two)
-    assert 'over 0.03 epochs' in caption  # 1 % of 3
-    panels, _, caption = training_curves(two, span=0)
-    assert panels[0].curves[0].smooth is None
-    assert caption == 'Stars: best validation.'
-
-
-def test_keys(two):
-    panels, _, _ = training_curves(two, ['acc/top1', 'loss'])
+def test_chosen_keys_without_smoothing(two):
+    panels, _, caption = training_curves(two, ['acc/top1', 'loss'], span=0)
     assert [panel.title for panel in panels] == ['acc/top1', 'loss']
     assert panels[0].curves[0].best == 2
     assert panels[1].curves[0].best is None
-    with pytest.raises(ValueError, match='mAP.*acc/top1'):
-        training_curves(two, ['mAP'])
+    assert panels[1].curves[0].smooth is None
+    assert caption == 'Stars: best validation.'
 
 
 def test_different_metrics_and_a_run_without_epochs(tmp_path, two):
@@ -120,9 +113,9 @@ def test_diverged_training(tmp_path):
     assert panels[1].curves[0].best is None
 
 
-def test_no_log_and_an_invalid_span_are_refused(two):
-    with pytest.raises(ValueError, match='run'):
-        training_curves([])
+def test_unknown_keys_and_invalid_spans_are_refused(two):
+    with pytest.raises(ValueError, match='mAP.*acc/top1'):
+        training_curves(two, ['mAP'])
     for span in (-1, math.nan, math.inf):
         with pytest.raises(ValueError, match='span'):
             training_curves(two, span=span)
@@ -149,7 +142,7 @@ def smoothed(folder, y, span):
     return panels[0].curves[0].smooth
 
 
-@pytest.mark.parametrize('span', [0.01, 0.7, 5, 1e6])
+@pytest.mark.parametrize('span', [0.01, 5, 1e6])
 def test_smoothing_is_the_exponentially_weighted_mean(tmp_path, span):
     y = np.random.default_rng(0).normal(size=80)
     y[[0, 20, 21, 79]] = np.nan, np.inf, -np.inf, np.nan
@@ -183,15 +176,12 @@ def test_raw_line_faint_behind_the_smooth_one():
     assert raw.get_zorder() <= line.get_zorder()
 
 
-def test_colours_and_dashes():
+def test_colours_dashes_and_the_best():
     curves = [Curve('a', X, Y, colour=0), Curve('b', X, Y, colour=1, is_dashed=True),
               Curve('c', X, Y, colour=len(CYCLE))]
     lines = lines_of(plot_curves([Panel('p', curves)], 'epoch'))
     assert [to_hex(line.get_color()) for line in lines] == [*CYCLE[:2], CYCLE[0]]
     assert [line.get_linestyle() for line in lines] == ['-', '--', '-']
-
-
-def test_best_is_marked():
     figure = plot_curves([Panel('p', [Curve('a', X, X / 10, best=4)], True)], 'epoch')
     line, star = lines_of(figure)
     assert (star.get_xdata()[0], star.get_ydata()[0]) == (5, 0.5)
@@ -224,24 +214,18 @@ def test_names_are_text():
     assert 'e$ $' in svg
 
 
-@pytest.mark.parametrize('y', [[], [1.0], [np.nan], [np.inf, np.nan]])
-def test_curves_of_few_or_no_finite_values(y):
-    curve = Curve('a', np.arange(len(y), dtype=float), np.array(y))
-    assert '<svg' in figure_svg(plot_curves([Panel('p', [curve])], 'epoch'))
-
-
-def test_panels_without_curves_are_refused():
-    for panels in ([], [Panel('p', [])]):
-        with pytest.raises(ValueError, match='curve'):
-            plot_curves(panels, 'epoch')
+def test_curves_of_few_or_no_finite_values():
+    panels = [Panel('p', [Curve('a', np.arange(len(y), dtype=float), np.array(y))])
+              for y in ([], [1.0], [np.nan], [np.inf, np.nan])]
+    assert '<svg' in figure_svg(plot_curves(panels, 'epoch'))
 
 
 @pytest.mark.parametrize(('suffix', 'begin'), [
-    ('.png', b'\x89PNG'), ('.svg', b'<?xml'), ('.pdf', b'%PDF'), ('.PNG', b'\x89PNG')])
+    ('.svg', b'<?xml'), ('.pdf', b'%PDF'), ('.PNG', b'\x89PNG')])
 def test_files(tmp_path, suffix, begin):
     paths = [tmp_path / name / f'c{suffix}' for name in 'ab']
     for path in paths:
-        save_figure(plot_curves([Panel('p', [Curve('a', X, Y)])], 'epoch'), path)
+        save_figure(plot_curves([Panel('p', [Curve('a', X, X)])], 'epoch'), path)
     first, second = (path.read_bytes() for path in paths)
     assert first.startswith(begin)
     assert first == second

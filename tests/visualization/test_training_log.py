@@ -20,13 +20,19 @@ def read(work_dir):
     return read_training_log(run.files, run.name)
 
 
+def read_parts(folder, *parts):
+    """The training whose runs logged these lines, one after the other."""
+    for day, lines in enumerate(parts, start=1):
+        write_log(folder, f'2026010{day}_000000', lines)
+    return read(folder)
+
+
 def steps(records):
     return [record.iteration for record in records]
 
 
 def test_one_run(tmp_path):
-    write_log(tmp_path / 'run', '20260101_000000', epochs(1, 3))
-    log = read(tmp_path / 'run')
+    log = read_parts(tmp_path / 'run', epochs(1, 3))
     assert log.name == 'run'
     assert steps(log.train) == [4, 8, 10, 14, 18, 20, 24, 28, 30]
     assert steps(log.val) == [10, 20, 30]
@@ -57,12 +63,10 @@ def test_what_mmengine_writes(tmp_path):
     assert str(read_training_log(other.files, 'run')) == str(log)
 
 
-@pytest.mark.parametrize('stop', [11, 12, 13, 14, 15, 16])
+@pytest.mark.parametrize('stop', [11, 12, 14, 16])
 def test_resumed_run_wins_from_where_it_sets_in(tmp_path, stop):
     """Resumed after the second epoch, wherever the first run stopped after it."""
-    write_log(tmp_path, '20260101_000000', epochs(1, 4, loss=1.0)[:stop])
-    write_log(tmp_path, '20260102_000000', epochs(3, 5, loss=2.0))
-    log = read(tmp_path)
+    log = read_parts(tmp_path, epochs(1, 4, loss=1.0)[:stop], epochs(3, 5, loss=2.0))
     x, y = log.curve('loss', by_epoch=False)
     assert x.tolist() == [4, 8, 10, 14, 18, 20, 24, 28, 30, 34, 38, 40, 44, 48, 50]
     assert y.tolist() == [1] * 6 + [2] * 9
@@ -83,26 +87,22 @@ def test_three_runs_in_the_order_of_their_start(tmp_path):
 
 
 def test_begun_again_from_nothing(tmp_path):
-    write_log(tmp_path, '20260101_000000', epochs(1, 4, loss=1.0))
-    write_log(tmp_path, '20260102_000000', epochs(1, 2, loss=2.0))
-    log = read(tmp_path)
+    log = read_parts(tmp_path, epochs(1, 4, loss=1.0), epochs(1, 2, loss=2.0))
     assert log.curve('loss', False)[1].tolist() == [2] * 6
     assert [record.epoch for record in log.val] == [1, 2]
     assert log.num_resumed == 0
 
 
 def test_two_runs_in_one_file(tmp_path):
-    write_log(tmp_path, '20260101_000000', epochs(1, 3) + epochs(2, 3, loss=2.0))
-    log = read(tmp_path)
+    log = read_parts(tmp_path, epochs(1, 3) + epochs(2, 3, loss=2.0))
     assert log.curve('loss', False)[1].tolist() == [1] * 3 + [2] * 6
     assert log.num_resumed == 1
 
 
 def test_other_batch_size_after_resuming(tmp_path):
     """Epochs of twice as many iterations."""
-    write_log(tmp_path, '20260101_000000', epochs(1, 2, per_epoch=10))
-    write_log(tmp_path, '20260102_000000', epochs(3, 4, per_epoch=20, interval=10))
-    x, _ = read(tmp_path).curve('loss', by_epoch=True)
+    x, _ = read_parts(tmp_path, epochs(1, 2, per_epoch=10), epochs(
+        3, 4, per_epoch=20, interval=10)).curve('loss', by_epoch=True)
     assert_allclose(x, [0.4, 0.8, 1, 1.4, 1.8, 2, 2.5, 3, 3.5, 4])
 
 
@@ -111,60 +111,46 @@ def test_iterations_without_epochs(tmp_path, val_step):
     """mmengine names the data loader's epoch, or the iteration, at a validation."""
     first = [train_line(None, 20), train_line(None, 40), val_line(val_step, 0.1),
              train_line(None, 60), train_line(None, 80)]
-    write_log(tmp_path, '20260101_000000', first)
-    write_log(tmp_path, '20260102_000000', [train_line(None, 60, 2.0)])
-    log = read(tmp_path)
+    log = read_parts(tmp_path, first, [train_line(None, 60, 2.0)])
     assert not log.by_epoch
     assert log.curve('loss', False)[0].tolist() == [20, 40, 60]
     assert log.curve('loss', False)[1].tolist() == [1, 1, 2]
     assert steps(log.val) == [40]
 
 
-def test_validations_by_iteration_of_a_run_by_epoch(tmp_path):
-    """log_metric_by_epoch=False."""
-    lines = [train_line(1, 10), val_line(10, 0.1), train_line(2, 20), val_line(20, 0.2)]
-    write_log(tmp_path, '20260101_000000', lines)
-    assert read(tmp_path).curve('acc/top1', True)[0].tolist() == [1, 2]
-
-
-def test_epochs_whose_last_iterations_are_not_logged(tmp_path):
-    lines = [train_line(1, 8), val_line(1, 0.1), train_line(2, 18), val_line(2, 0.2)]
-    write_log(tmp_path, '20260101_000000', lines)
-    log = read(tmp_path)
-    assert log.curve('acc/top1', True)[0].tolist() == [1, 2]
+@pytest.mark.parametrize(('last', 'val_steps', 'expected'), [
     # Of epochs of 10 it is known that they have 9 at least.
-    assert_allclose(log.curve('loss', True)[0], [8 / 9, 2])
+    ((8, 18), (1, 2), [8 / 9, 2]),
+    # log_metric_by_epoch=False
+    ((10, 20), (10, 20), [1, 2])])
+def test_epochs_by_their_last_logged_iterations(tmp_path, last, val_steps, expected):
+    lines = [line for k in range(2) for line in (
+        train_line(k + 1, last[k]), val_line(val_steps[k], 0.1))]
+    log = read_parts(tmp_path, lines)
+    assert log.curve('acc/top1', True)[0].tolist() == [1, 2]
+    assert_allclose(log.curve('loss', True)[0], expected)
 
 
 # -- what cannot be read -------------------------------------------------------------
 
 
-def test_truncated_last_line(tmp_path):
-    path = write_log(tmp_path, '20260101_000000', [*epochs(1, 2), '{"lr": 0.1, "lo'],
-                     end='')
-    log = read(tmp_path)
-    assert len(log.train) == 6
-    problem, = log.problems
-    assert problem.startswith(f'{path}, line 9: ')
-    assert 'cut off' in problem
-
-
 @pytest.mark.parametrize(('line', 'word'), [
-    ('no JSON', 'JSON'),
-    ('{"lr": 0.1, "lo', 'JSON'), ('[1, 2]', 'step'), ('{"loss": 1}', 'step'),
-    ('{"step": -1}', 'step'), ('{"step": true}', 'step'),
-    ('{"epoch": "a", "step": 1}', 'epoch'), ('{"step": 1e400}', 'step'),
-    ('[' * 100_000, 'JSON'), ('{"a": "' + 'x' * 500 + '"}', 'step')
-])
+    ('{"lr": 0.1, "lo', 'JSON'), ('[1, 2]', 'step'), ('{"step": -1}', 'step'),
+    ('{"step": true}', 'step'), ('{"epoch": "a", "step": 1}', 'epoch'),
+    ('{"step": 1e400}', 'step'), ('[' * 100_000, 'JSON'),
+    ('{"a": "' + 'x' * 500 + '"}', 'step')])
 def test_foreign_lines_are_named_and_the_rest_is_kept(tmp_path, line, word):
     lines = epochs(1, 2)
-    path = write_log(tmp_path, '20260101_000000', [*lines[:2], line, '', *lines[2:]])
+    path = write_log(tmp_path, '20260101_000000',
+                     [*lines[:2], line, '', *lines[2:], '{"lr": 0.1, "lo'], end='')
     log = read(tmp_path)
     assert len(log.train) == 6
-    found, = log.problems
-    assert found.startswith(f'{path}, line 3: ')
-    assert word in found
-    assert len(found) < len(str(path)) + 200
+    foreign, truncated = log.problems
+    assert foreign.startswith(f'{path}, line 3: ')
+    assert word in foreign
+    assert len(foreign) < len(str(path)) + 200
+    assert truncated.startswith(f'{path}, line 11: ')
+    assert 'cut off' in truncated
 
 
 def test_values_bytes_and_files_that_cannot_be_read(tmp_path):
@@ -192,14 +178,9 @@ def test_validation_alone_is_no_training(tmp_path):
 
 
 def test_lost_lines_before_a_validation(tmp_path):
-    write_log(tmp_path, '20260101_000000', epochs(1, 3)[3:])
-    assert read(tmp_path).curve('acc/top1', True)[0].tolist() == [1, 2, 3]
-    assert read(tmp_path).curve('acc/top1', False)[0].tolist() == [10, 20, 30]
-
-
-def test_nothing_to_read():
-    with pytest.raises(ValueError, match='run'):
-        read_training_log([], 'run')
+    log = read_parts(tmp_path, epochs(1, 3)[3:])
+    assert log.curve('acc/top1', True)[0].tolist() == [1, 2, 3]
+    assert log.curve('acc/top1', False)[0].tolist() == [10, 20, 30]
 
 
 # -- metrics -------------------------------------------------------------------------
@@ -210,8 +191,7 @@ def test_best(tmp_path):
              train_line(2, 20), val_line(2, 0.7, **{'acc/cross_entropy': 1.0}),
              train_line(3, 30), val_line(3, 0.7, **{'acc/cross_entropy': 3.0}),
              train_line(4, 40), val_line(4, math.nan)]
-    write_log(tmp_path, '20260101_000000', lines)
-    log = read(tmp_path)
+    log = read_parts(tmp_path, lines)
     assert log.best('acc/top1') == Best(0.7, log.val[1])
     assert log.best('acc/cross_entropy') == Best(1.0, log.val[1])
     assert log.best('loss') is None
@@ -219,19 +199,12 @@ def test_best(tmp_path):
         log.curve('top1', True)
 
 
-def test_main_metric_first_and_no_counts(tmp_path):
-    write_log(tmp_path, '20260101_000000', [train_line(1, 10), val_line(
-        1, 0.5, **{'acc/num_unreadable': 3, 'acc/mean1': 0.4})])
-    assert read(tmp_path).metrics == ('acc/top1', 'acc/mean1')
-    write_log(tmp_path / 'b', '20260101_000000', [
-        train_line(1, 10),
+def test_main_metric_first_no_counts_and_no_time(tmp_path):
+    log = read_parts(tmp_path, [
+        '{"iter": 10, "step": 10}',
         '{"reid/R1": 0.1, "reid/mAP": 0.2, "reid/num_queries": 3.0, "step": 1}'])
-    assert read(tmp_path / 'b').metrics == ('reid/mAP', 'reid/R1')
-
-
-def test_no_time_logged(tmp_path):
-    write_log(tmp_path, '20260101_000000', ['{"iter": 3, "step": 3}'])
-    assert math.isnan(read(tmp_path).seconds)
+    assert log.metrics == ('reid/mAP', 'reid/R1')
+    assert math.isnan(log.seconds)
 
 
 # -- finding -------------------------------------------------------------------------

@@ -40,16 +40,11 @@ def test_mp4_decodes_to_the_same_frames_and_has_its_index_in_front(images):
 def test_equal_images_give_equal_files(images):
     pytest.importorskip('av')
     assert encode_video(images) == encode_video(iter(images))
-    blocks = np.random.default_rng(0).integers(0, 256, (8, 29, 44, 3), np.uint8)
+    blocks = np.random.default_rng(0).integers(0, 256, (4, 29, 44, 3), np.uint8)
     odd = list(blocks.repeat(8, 1).repeat(8, 2)[:, :, :348])  # no multiple of 16
     assert len({encode_video(odd) for _ in range(3)}) == 1
+    assert len(encode_video(odd, quality=40)) < len(encode_video(odd))
     assert encode_video(images, 'gif') == encode_video(iter(images), 'gif')
-
-
-def test_lower_quality_is_smaller():
-    pytest.importorskip('av')
-    noise = list(np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), np.uint8))
-    assert len(encode_video(noise, quality=40)) < len(encode_video(noise)) / 2
 
 
 def test_gif_loops_over_all_frames(images):
@@ -62,17 +57,12 @@ def test_gif_loops_over_all_frames(images):
     np.testing.assert_allclose(levels, range(20, 160, 20), atol=1)
 
 
-@pytest.mark.parametrize('kind', ['mp4', 'gif'])
-def test_mistakes_are_refused(kind, images):
-    if kind == 'mp4':
-        pytest.importorskip('av')
-    with pytest.raises(ValueError, match='image'):
-        encode_video([], kind)
-    for fps in (0, -1, 101):
-        with pytest.raises(ValueError, match=f'fps .* {fps}'):
-            encode_video(images, kind, fps)
-    with pytest.raises(ValueError, match='avi'):
-        encode_video(images, 'avi')
+@pytest.mark.parametrize(('count', 'kind', 'fps', 'word'), [
+    (0, 'gif', 8, 'image'), (7, 'avi', 8, 'avi'), (7, 'gif', 0, 'fps .* 0'),
+    (7, 'gif', 101, 'fps .* 101')])
+def test_mistakes_are_refused(images, count, kind, fps, word):
+    with pytest.raises(ValueError, match=word):
+        encode_video(images[:count], kind, fps)
 
 
 def test_without_pyav_the_message_names_it_and_gif_works(images, monkeypatch):

@@ -18,6 +18,7 @@ from mmengine.config import Config
 
 import cosam_mm  # noqa: F401
 from cosam_mm.utils.cli import one_line_errors, positive_int
+from cosam_mm.utils.messages import table_lines
 from cosam_mm.visualization.action_results import (
     compare_results,
     find_class_names,
@@ -64,21 +65,8 @@ def parse_args():
 
 
 def print_table(title, header, rows):
-    """Columns as wide as their widest cell, numbers to the right."""
-    print(f'\n{title}')
-    if not rows:
-        print('  none')
-        return
-    # A terminal would obey what is hidden in a name.
-    cells = [header, *([''.join(c if c.isprintable() else '?' for c in str(cell))
-                        for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    numeric = [all(row[k][:1] in '0123456789+-' for row in cells[1:])
-               for k in range(len(header))]
-    for row in cells:
-        print('  ' + '  '.join(
-            cell.rjust(width) if is_number else cell.ljust(width)
-            for cell, width, is_number in zip(row, widths, numeric)).rstrip())
+    print('\n  '.join([f'\n{title}', *(table_lines(header, rows) if rows
+                                       else ['none'])]))
 
 
 def print_metrics(results):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cosam_mm  # noqa: F401
 from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.messages import table_lines
 from cosam_mm.visualization.style import save_figure
 from cosam_mm.visualization.training_curves import plot_curves, training_curves
 from cosam_mm.visualization.training_log import duration, find_runs, read_training_log
@@ -71,9 +72,9 @@ def print_problems(logs):
             print(f'and {len(log.problems) - NUM_PROBLEMS_SHOWN} more of {log.name}')
 
 
-def print_table(logs):
+def result_rows(logs):
     """What came of each training."""
-    rows = [('training', 'trained', 'best', 'at', 'last loss', 'in iterations')]
+    rows = []
     for log in logs:
         last = log.train[-1]
         unit = 'epoch' if log.by_epoch else 'iteration'
@@ -85,9 +86,7 @@ def print_table(logs):
             f'{unit} {getattr(best.record, unit):.0f}' if best else '-',
             f'{last.values["loss"]:.4f}' if 'loss' in last.values else '-',
             duration(log.seconds)))
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows:
-        print('  '.join(map(str.ljust, row, widths)).rstrip())
+    return rows
 
 
 def main():
@@ -97,7 +96,8 @@ def main():
         figure = plot_curves(*training_curves(logs, args.keys, args.smooth))
     save_figure(figure, args.out)
     print_problems(logs)
-    print_table(logs)
+    print(*table_lines(('training', 'trained', 'best', 'at', 'last loss',
+                        'in iterations'), result_rows(logs)), sep='\n')
     print(f'plot: {args.out}')
 
 
