@@ -9,21 +9,7 @@ from typing import Any, Optional, Union
 import numpy as np
 
 from cosam_mm.datasets.preparation.annotation_files import read_class_names
-from cosam_mm.evaluation.functional.confusion import (
-    NO_PREDICTION,
-    ClassAccuracy,
-    ConfusedPair,
-    PairedOutcome,
-    class_accuracy,
-    compare_clips,
-    confusion_matrix,
-    finite_probabilities,
-    hardest_clips,
-    most_confused_pairs,
-    near_misses,
-    predict_labels,
-    true_class_losses,
-)
+from cosam_mm.evaluation.functional import confusion
 from cosam_mm.evaluation.functional.score_fusion import align_by_id, top_k_accuracy
 from cosam_mm.evaluation.metrics.action_metric import load_scores
 from cosam_mm.models.converters import read_checkpoint
@@ -54,7 +40,7 @@ class ActionResults:
     @cached_property
     def predicted(self) -> np.ndarray:
         """(N,) predicted classes, -1 where a score is NaN."""
-        return predict_labels(self.score)
+        return confusion.predict_labels(self.score)
 
     @property
     def is_right(self) -> np.ndarray:
@@ -64,22 +50,22 @@ class ActionResults:
     @cached_property
     def probability(self) -> np.ndarray:
         """(N, K), NaN for clips whose scores are not finite."""
-        return finite_probabilities(self.score, self.score_type)
+        return confusion.finite_probabilities(self.score, self.score_type)
 
     @cached_property
     def loss(self) -> np.ndarray:
         """(N,) cross-entropy, NaN for clips whose scores are not finite."""
-        return true_class_losses(self.score, self.label, self.score_type)
+        return confusion.true_class_losses(self.score, self.label, self.score_type)
 
     @cached_property
     def matrix(self) -> np.ndarray:
         """(K, K) confusion matrix."""
-        return confusion_matrix(self.label, self.predicted, self.num_classes)
+        return confusion.confusion_matrix(self.label, self.predicted, self.num_classes)
 
     @cached_property
-    def class_accuracy(self) -> ClassAccuracy:
+    def class_accuracy(self) -> confusion.ClassAccuracy:
         """Right clips of each class."""
-        return class_accuracy(self.label, self.predicted, self.num_classes)
+        return confusion.class_accuracy(self.label, self.predicted, self.num_classes)
 
     def metrics(self, ks: Sequence[int] = (1, 3)) -> dict[str, float]:
         """'top1', ... (for k below the number of classes), 'mean1', 'cross_entropy'."""
@@ -89,20 +75,20 @@ class ActionResults:
                 'mean1': float(np.nanmean(self.class_accuracy.share)),
                 'cross_entropy': float(self.loss.mean())}
 
-    def pairs(self, topk: int) -> list[ConfusedPair]:
+    def pairs(self, topk: int) -> list[confusion.ConfusedPair]:
         """The most confused pairs, each with its most confident mistakes first."""
         confidence = np.nan_to_num(self.probability.max(axis=1))
         return [pair._replace(rows=tuple(sorted(
             pair.rows, key=lambda row: -confidence[row])))
-            for pair in most_confused_pairs(self.label, self.predicted, topk)]
+            for pair in confusion.most_confused_pairs(self.label, self.predicted, topk)]
 
     def hardest(self, topk: int) -> np.ndarray:
         """Rows of the clips with the lowest probability of the true class."""
-        return hardest_clips(self.loss, topk)
+        return confusion.hardest_clips(self.loss, topk)
 
     def nearest(self, topk: int) -> np.ndarray:
         """Rows of the wrong clips with the highest probability of the true class."""
-        return near_misses(self.loss, self.is_right, topk)
+        return confusion.near_misses(self.loss, self.is_right, topk)
 
     def own_probability(self, row: int) -> float:
         """Probability of the true class."""
@@ -122,7 +108,7 @@ class ActionResults:
     def mistake(self, row: int, names: Sequence[str]) -> str:
         """'walk taken for run', or 'walk, rightly'."""
         true = names[self.label[row]]
-        if self.predicted[row] == NO_PREDICTION:
+        if self.predicted[row] == confusion.NO_PREDICTION:
             return f'{true}, without a prediction'
         return f'{true}, rightly' if self.is_right[row] \
             else f'{true} taken for {names[self.predicted[row]]}'
@@ -242,7 +228,7 @@ class ActionComparison:
     """Two models on the clips that both could read."""
     first: ActionResults
     second: ActionResults   # of the same clips in the same order
-    outcome: PairedOutcome  # which clips each model gets right
+    outcome: confusion.PairedOutcome  # which clips each model gets right
 
     @property
     def class_gain(self) -> np.ndarray:
@@ -290,4 +276,4 @@ def compare_results(first: ActionResults, second: ActionResults) -> ActionCompar
         raise ValueError(f'{where} (streams 0 and 1): {error}') from None
     second = second.take(order)
     return ActionComparison(first, second,
-                            compare_clips(first.is_right, second.is_right))
+                            confusion.compare_clips(first.is_right, second.is_right))
