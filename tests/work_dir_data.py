@@ -47,13 +47,16 @@ def write_checkpoint(path, **meta):
         **meta)), path)
 
 
-def write_scores(path):
+def write_scores(path, **changes):
+    """A score file of four clips of two classes, the second of them wrong."""
     from cosam_mm.evaluation.metrics.action_metric import save_scores
 
-    save_scores(str(path), dict(
+    scores = dict(
         sample_id=[f'c/{at}' for at in range(4)], label=[0, 0, 1, 1], dataset='demo',
-        score=np.array([[2, 1], [1, 2], [0, 3], [0, 4]]), unreadable=np.zeros(4, bool),
-        split=2, score_type='logit'))
+        score=np.array([[2, 1], [1, 2], [0, 3], [0, 4]]), split=2, score_type='logit')
+    scores |= changes
+    scores.setdefault('unreadable', np.zeros(len(scores['label']), bool))
+    save_scores(str(path), scores)
 
 
 def write_features(path):

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from tests.report_content import open_browser
-from tests.work_dir_data import TESTED, TRAINED, write_checkpoint, write_work_dir
+from tests.work_dir_data import (
+    TESTED,
+    TRAINED,
+    write_checkpoint,
+    write_scores,
+    write_work_dir,
+)
 
 RUN = 'window.pwned = (window.pwned || 0) + 1'
 PAYLOADS = (
@@ -23,17 +29,14 @@ PAYLOADS = (
 @pytest.fixture(scope='module')
 def page(nest, tmp_path_factory):
     """The report of a folder in which every name is a payload: (file, done)."""
-    from cosam_mm.evaluation.metrics.action_metric import save_scores
     parent = tmp_path_factory.mktemp('hostile')
     root = write_work_dir(parent / PAYLOADS[1].replace('/', '_'))
     count = len(PAYLOADS)
-    rng = np.random.default_rng(0)
-    save_scores(str(root / f'{PAYLOADS[3]}.npz'), dict(
+    write_scores(
+        root / f'{PAYLOADS[3]}.npz', label=np.arange(3 * count) % count,
+        score=np.random.default_rng(0).normal(size=(3 * count, count)),
         sample_id=[f'{PAYLOADS[k % count]}/{PAYLOADS[(k + 1) % count]} {k}'
-                   for k in range(3 * count)],
-        label=np.arange(3 * count) % count, dataset='demo',
-        score=rng.normal(size=(3 * count, count)), split=2, score_type='logit',
-        unreadable=np.arange(3 * count) == 5))
+                   for k in range(3 * count)], unreadable=np.arange(3 * count) == 5)
     (root / 'scores.npz').unlink()
     meta = dict(experiment_name=PAYLOADS[0], time=PAYLOADS[1], seed=PAYLOADS[2],
                 dataset_meta=dict(dataset='demo', split=PAYLOADS[4], classes=PAYLOADS))

@@ -32,22 +32,19 @@ function setUpTheme() {
 
 const collator = new Intl.Collator('en', { numeric: true, sensitivity: 'base' });
 
-// Numbers first, then words, then what is no number, then nothing.
+// Numbers, then words; what is no number, and nothing, stay last whichever way.
 function cellKey(cell) {
   const value = cell.dataset.v;
   if (value === undefined) return { rank: 1, value: cell.textContent };
-  if (value === '') return { rank: 3, value: 0 };
-  return Number.isNaN(Number(value)) ? { rank: 2, value: 0 }
-    : { rank: 0, value: Number(value) };
+  return { rank: { NaN: 2, '': 3 }[value] ?? 0, value: Number(value) };
 }
 
 function compareKeys(a, b, direction) {
-  // Nothing and no number stay last, whichever way the rest goes.
-  if (a.rank !== b.rank) {
-    return Math.max(a.rank, b.rank) > 1 ? a.rank - b.rank : direction * (a.rank - b.rank);
-  }
+  const order = a.rank - b.rank;
+  if (a.rank > 1 || b.rank > 1) return order;
+  if (order) return direction * order;
   if (a.rank === 1) return direction * collator.compare(a.value, b.value);
-  return a.value < b.value ? -direction : a.value > b.value ? direction : 0;
+  return direction * Math.sign(a.value - b.value);
 }
 
 function setUpTable(block) {

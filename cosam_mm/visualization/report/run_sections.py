@@ -200,13 +200,12 @@ def _cosam_position(after: Any, cosam: Mapping) -> str:
 
 
 def _parameters(found: WorkDir) -> str:
-    try:
+    with suppress(ValueError):  # no checkpoint, or one of something else
         state_dict = unwrap_state_dict(found.checkpoint)
-    except ValueError:
-        return ''
-    count = sum(value.numel() for name, value in state_dict.items()
-                if not name.endswith(_BUFFERS))
-    return f'{count / 1e6:.2f} M in the checkpoint'
+        count = sum(value.numel() for name, value in state_dict.items()
+                    if not name.endswith(_BUFFERS))
+        return f'{count / 1e6:.2f} M in the checkpoint'
+    return ''
 
 
 def _views(found: WorkDir) -> str:
@@ -242,29 +241,26 @@ def _time(found: WorkDir) -> str:
     if found.started is None:
         return ''
     words = f'{found.started:%Y-%m-%d %H:%M}'
-    try:
+    with suppress(ValueError):
         end = datetime.strptime(str(found.meta.get('time')), '%Y%m%d_%H%M%S')
-    except ValueError:
-        return words
-    return f'{words} to {end:%Y-%m-%d %H:%M}'
+        return f'{words} to {end:%Y-%m-%d %H:%M}'
+    return words
 
 
-def _missing(found: WorkDir) -> list[Block]:
-    missing = [page.missing(f'what {found.relative(path)} holds', reason)
-               for path, reason in found.damaged]
-    where = f'below {found.root}'
+def _missing(found: WorkDir) -> Iterator[Block]:
+    for path, reason in found.damaged:
+        yield page.missing(f'what {found.relative(path)} holds', reason)
+    where = f'below {found.root}.'
     if found.config_file is None:
-        missing.append(page.missing(
-            'config and model', f'There is no config {where}.',
-            'Training writes it into its work dir.'))
+        yield page.missing('config and model', f'There is no config {where}',
+                           'Training writes it into its work dir.')
     if found.checkpoint_file is None:
-        missing.append(page.missing(
-            'the checkpoint', f'There is no checkpoint that can be read {where}.',
-            'Training writes it into its work dir; --checkpoint FILE names another.'))
+        yield page.missing(
+            'the checkpoint', f'There is no checkpoint that can be read {where}',
+            'Training writes it into its work dir; --checkpoint FILE names another.')
     if found.metrics[1] not in ('test', 'splits'):
-        missing.append(page.missing('metrics of a test', 'No test wrote its log '
-                                    f'{where}.', _test_command(found)))
-    return missing
+        yield page.missing('metrics of a test', f'No test wrote its log {where}',
+                           _test_command(found))
 
 
 # -- reproduction --------------------------------------------------------------------
@@ -272,12 +268,9 @@ def _missing(found: WorkDir) -> list[Block]:
 
 def reproduce_section(found: WorkDir) -> Section:
     """Commands, versions and files."""
-    blocks = []
-    if found.config_file:
-        blocks.append(page.code('Commands, from the root of cosam_mm',
-                                 '\n'.join(_commands(found))))
-    environment = _environment(found.training_logs)
-    if environment:
+    blocks = [page.code('Commands, from the root of cosam_mm', _commands(found))] \
+        if found.config_file else []
+    if environment := _environment(found.training_logs):
         blocks += [page.text('The training ran with:'), page.facts(environment)]
     files = {'Config': [found.config_file], 'Checkpoint': [found.checkpoint_file],
              'Training logs': found.training_logs,
@@ -338,12 +331,12 @@ def _test_command(found: WorkDir) -> str:
                     found.root / 'test', *extra)
 
 
-def _commands(found: WorkDir) -> list[str]:
+def _commands(found: WorkDir) -> str:
     seed = found.meta.get('seed')
     train = _command(found, 'train', '--work-dir', 'work_dirs/reproduced',
                      *(('--seed', seed) if isinstance(seed, int) else ()))
     report = shlex.join(['python', 'tools/report.py', str(found.root)])
-    return [line for line in (train, _test_command(found), report) if line]
+    return '\n'.join(filter(None, (train, _test_command(found), report)))
 
 
 # -- training ------------------------------------------------------------------------
@@ -351,12 +344,10 @@ def _commands(found: WorkDir) -> list[str]:
 
 def training_section(found: WorkDir) -> Section:
     """Curves of all trainings in one plot, and a table of validations for each."""
-    what = 'the training curves'
-    logs, blocks = [], []
-    if not found.training_logs:
-        blocks.append(page.missing(
-            what, f'no scalars.json lies below {found.root}',
-            'Give the folder that holds the --work-dir of tools/train.py.'))
+    what, logs = 'the training curves', []
+    blocks = [] if found.training_logs else [page.missing(
+        what, f'no scalars.json lies below {found.root}',
+        'Give the folder that holds the --work-dir of tools/train.py.')]
     for one in group_runs(found.training_logs, found.root):
         try:
             log = read_training_log(one.files, one.name)
