@@ -166,7 +166,7 @@ def _rerank(options: Options) -> Iterator[Metric]:
     times = time_alternately({'dense': dense, 'ours': ours},
                              rounds=2 if options.quick else 3, warmup=1)
     yield Metric('rerank', f'dense / ours, {label(size)}', 'times',
-                 ratio_to_baseline(times, 'dense')['ours'], at_least(5),
+                 ratio_to_baseline(times, 'dense')['ours'], at_least(3),
                  {'size': size, 'baseline_seconds': summarize(times['dense']).median,
                   'contender_seconds': summarize(times['ours']).median})
     difference = np.abs(found['ours'] - found['dense'])
