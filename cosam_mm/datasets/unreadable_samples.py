@@ -21,9 +21,11 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any, Callable, NamedTuple, Optional
 
-__all__ = ['BLANK', 'MAX_GIVEN_UP', 'REPLACED', 'SKIPPED', 'TIME_LIMIT', 'BadSample',
-           'attach_notes', 'check_time_limit', 'each_within', 'forget_given_up',
-           'load_readable', 'log_once', 'note_bad', 'notes_of', 'within']
+__all__ = [
+    'BLANK', 'MAX_GIVEN_UP', 'REPLACED', 'SKIPPED', 'TIME_LIMIT', 'UnreadableSample',
+    'attach_notes', 'check_time_limit', 'each_within', 'forget_given_up',
+    'load_readable', 'log_once', 'note_unreadable', 'notes_of', 'within'
+]
 
 # What becomes of a sample, or of a frame of one.
 SKIPPED = 'skipped'  # another sample takes its place
@@ -31,7 +33,7 @@ BLANK = 'blank'  # black frames stand in; no metric counts it
 REPLACED = 'replaced'  # of a frame: another one of the same tracklet takes its place
 
 # Of a pipeline's results, and of a data sample's metainfo.
-_KEY = 'bad_samples'
+_KEY = 'unreadable_samples'
 
 # Seconds for opening a file, and for a clip or a frame of it. They take milliseconds.
 TIME_LIMIT = 60.
@@ -44,20 +46,14 @@ GRACE_SECONDS = 1.
 _given_up: dict[str, float] = {}
 
 
-class BadSample(NamedTuple):
-    """What could not be read.
-
-    Attributes:
-        outcome: SKIPPED, BLANK or REPLACED.
-        name: File, folder or tracklet.
-        reason: In one line.
-    """
-    outcome: str
-    name: str
-    reason: str
+class UnreadableSample(NamedTuple):
+    """What could not be read."""
+    outcome: str  # SKIPPED, BLANK or REPLACED
+    name: str  # file, folder or tracklet
+    reason: str  # in one line
 
 
-def note_bad(results: dict, outcome: str, name: str, reason: Any) -> None:
+def note_unreadable(results: dict, outcome: str, name: str, reason: Any) -> None:
     """Note in a pipeline's results what could not be read.
 
     Args:
@@ -67,16 +63,17 @@ def note_bad(results: dict, outcome: str, name: str, reason: Any) -> None:
         name: File, folder or tracklet.
         reason: An error, or words.
     """
-    results.setdefault(_KEY, []).append(BadSample(outcome, str(name), str(reason)))
+    note = UnreadableSample(outcome, str(name), str(reason))
+    results.setdefault(_KEY, []).append(note)
 
 
-def notes_of(sample: Any) -> list[BadSample]:
+def notes_of(sample: Any) -> list[UnreadableSample]:
     """The notes of a data sample; an empty list where there are none."""
     metainfo = getattr(sample, 'metainfo', None) or {}
-    return [BadSample(*note) for note in metainfo.get(_KEY, ())]
+    return [UnreadableSample(*note) for note in metainfo.get(_KEY, ())]
 
 
-def attach_notes(data: Any, notes: list[BadSample]) -> Any:
+def attach_notes(data: Any, notes: list[UnreadableSample]) -> Any:
     """Put notes into the metainfo of what a pipeline gave, if it has any."""
     sample = data.get('data_samples') if isinstance(data, Mapping) else None
     if notes and hasattr(sample, 'set_metainfo'):
@@ -118,7 +115,7 @@ def load_readable(
             return attach_notes(data, notes), refused
         refused.append(name)
         if not any(note.outcome == SKIPPED for note in own):
-            notes.append(BadSample(SKIPPED, name, 'a transform gave None'))
+            notes.append(UnreadableSample(SKIPPED, name, 'a transform gave None'))
     return None, refused
 
 

@@ -18,7 +18,7 @@ from cosam_mm.datasets import unreadable_samples
 from cosam_mm.datasets.transforms import SafeRawFrameDecode
 from cosam_mm.datasets.unreadable_samples import (
     MAX_GIVEN_UP,
-    BadSample,
+    UnreadableSample,
     each_within,
     forget_given_up,
     within,
@@ -165,7 +165,7 @@ def test_frames_of_pipes(tmp_path):
         results = dict(frame_dir=str(tmp_path), filename_tmpl=template,
                        modality=modality, frame_inds=np.arange(1, 3))
         assert SafeRawFrameDecode().transform(results) is None
-        assert results['bad_samples'] == [BadSample(
+        assert results['unreadable_samples'] == [UnreadableSample(
             'skipped', str(tmp_path),
             f'UnreadableVideo: {name}: it is a named pipe, not a file')]
 

@@ -1,6 +1,5 @@
-"""Bad samples in real trainings of a model of one number, with and without workers."""
-import itertools
-
+"""Unreadable samples in trainings of a model of one number, with and without workers.
+"""
 import pytest
 import torch
 from mmengine.model import BaseModel
@@ -12,21 +11,22 @@ from cosam_mm.datasets.unreadable_samples import (
     BLANK,
     REPLACED,
     SKIPPED,
-    BadSample,
+    UnreadableSample,
     attach_notes,
     load_readable,
-    note_bad,
+    note_unreadable,
     notes_of,
 )
 from cosam_mm.engine.hooks import UnreadableSamplesHook
 from cosam_mm.engine.hooks.unreadable_samples_hook import (
     FILE_NAME,
     as_line,
-    read_bad_samples,
+    listed_samples,
 )
 from cosam_mm.utils.cli import is_user_mistake
+from tests.small_runs import loader_of, unique_name
 
-COUNTER = itertools.count()
+pytestmark = pytest.mark.usefixtures('clean_up_runs')
 
 
 class Model(BaseModel):
@@ -40,7 +40,7 @@ class Model(BaseModel):
 
 
 class Clips(Dataset):
-    """Some cannot be read; the sample 0 always stands in for them."""
+    """Some cannot be read; the sample 0 always replaces them."""
 
     metainfo = dict(dataset='clips', split=1)
 
@@ -52,10 +52,10 @@ class Clips(Dataset):
 
     def _pipeline(self, item):
         if item['number'] in self.bad:
-            note_bad(item, SKIPPED, item['name'], 'it is\tbroken')
+            note_unreadable(item, SKIPPED, item['name'], 'it is\tbroken')
             return None
         if item['number'] in self.frames:
-            note_bad(item, REPLACED, f'{item["name"]}.jpg', 'gone')
+            note_unreadable(item, REPLACED, f'{item["name"]}.jpg', 'gone')
         return dict(inputs=torch.ones(()), data_samples=BaseDataElement(
             metainfo=dict(sample_id=item['name'])))
 
@@ -70,24 +70,21 @@ def make_runner(work_dir, dataset, workers=0, epochs=1, **hook):
     return Runner(
         model=Model(), work_dir=str(work_dir), custom_hooks=[
             dict(type='UnreadableSamplesHook', **hook)],
-        train_dataloader=dict(
-            dataset=dataset, batch_size=4, num_workers=workers,
-            sampler=dict(type='DefaultSampler', shuffle=False),
-            collate_fn=dict(type='pseudo_collate')),
+        train_dataloader=loader_of(dataset, 4, workers),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.)),
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
         default_scope='mmengine', log_level='WARNING',
-        experiment_name=f'bad samples {next(COUNTER)}')
+        experiment_name=unique_name())
 
 
 def test_lines():
-    line = as_line(BadSample('skipped', 'a\tb\n\\é\udcff', 'why'))
+    line = as_line(UnreadableSample('skipped', 'a\tb\n\\é\udcff', 'why'))
     assert line == 'skipped\ta\\tb\\n\\\\é\\udcff\twhy'
     assert len(line.splitlines()) == 1
 
 
 def test_notes_travel_with_the_sample():
-    note = BadSample(BLANK, 'a', 'b')
+    note = UnreadableSample(BLANK, 'a', 'b')
     data = dict(data_samples=BaseDataElement())
     assert notes_of(attach_notes(data, [])['data_samples']) == []
     assert notes_of(attach_notes(data, [note])['data_samples']) == [note]
@@ -95,7 +92,7 @@ def test_notes_travel_with_the_sample():
     assert attach_notes(dict(inputs=1), [note]) == dict(inputs=1)
 
 
-def test_draws_until_one_can_be_read():
+def test_others_are_tried_until_one_can_be_read():
     calls = []
 
     def pipeline(item):
@@ -103,19 +100,19 @@ def test_draws_until_one_can_be_read():
         if item['n'] == 3:  # says nothing of why
             return None
         if item['n'] < 3:
-            note_bad(item, SKIPPED, item['n'], OSError('gone'))
+            note_unreadable(item, SKIPPED, item['n'], OSError('gone'))
             return None
         return dict(data_samples=BaseDataElement())
 
-    def draw_from(attempts, drawn):
+    def load(attempts, others):
         return load_readable(
-            1, attempts, lambda n: dict(n=n), pipeline, iter(drawn).__next__, 'n')
+            1, attempts, lambda n: dict(n=n), pipeline, iter(others).__next__, 'n')
 
-    data, refused = draw_from(5, [3, 4])
+    data, refused = load(5, [3, 4])
     assert (calls, refused) == ([1, 3, 4], [1, 3])
     assert notes_of(data['data_samples']) == [
-        BadSample(SKIPPED, '1', 'gone'), BadSample(SKIPPED, 3, 'a transform gave None')]
-    assert draw_from(2, [2]) == (None, [1, 2])
+        (SKIPPED, '1', 'gone'), (SKIPPED, 3, 'a transform gave None')]
+    assert load(2, [2]) == (None, [1, 2])
 
 
 @pytest.mark.parametrize('workers', [0, 2])
@@ -125,14 +122,23 @@ def test_each_is_listed_once(tmp_path, workers, caplog):
              'replaced\tclip 8.jpg\tgone']
     for _ in range(2):  # the second as if resumed
         make_runner(tmp_path, dataset, workers, 2, max_share=0.1).train()
-        assert read_bad_samples(tmp_path) == lines
+        assert listed_samples(tmp_path) == lines
     make_runner(tmp_path, Clips(20, bad=[5, 9]), workers).train()
-    assert read_bad_samples(tmp_path) == [*lines, 'skipped\tclip 9\tit is\\tbroken']
+    assert listed_samples(tmp_path) == [*lines, 'skipped\tclip 9\tit is\\tbroken']
 
 
-def test_doubled_stand_ins_are_counted(tmp_path):
-    # Batches 0-3 and 4-7: both bad ones of the first stand beside the sample 0, those
-    # of the second are two of it.
+def test_a_file_of_version_0_1_is_continued(tmp_path):
+    old = 'skipped\tclip 5\tgone'
+    (tmp_path / 'bad_samples.txt').write_text(f'{old}\n')
+    make_runner(tmp_path, Clips(20, bad=[5, 6])).train()
+    new = 'skipped\tclip 6\tit is\\tbroken'
+    assert (tmp_path / FILE_NAME).read_text() == f'{new}\n'
+    assert listed_samples(tmp_path) == [old, new]
+
+
+def test_doubled_samples_are_counted(tmp_path):
+    # Batches 0-3 and 4-7: those of the first are replaced by the sample 0 beside it,
+    # those of the second are two of it.
     runner = make_runner(tmp_path, Clips(8, bad=[1, 2, 5, 6]), max_share=1)
     said = []
     runner.logger.warning = said.append
@@ -152,13 +158,13 @@ def test_too_many(tmp_path, workers):
     dataset = Clips(40, bad=range(4, 40, 4))
     with pytest.raises(RuntimeError, match='5 of 40 samples') as info:
         make_runner(tmp_path, dataset, workers, max_share=0.1).train()
-    for part in ('12.5%', '5 x it is\tbroken', 'clip 12', 'bad_samples.txt',
+    for part in ('12.5%', '5 x it is\tbroken', 'clip 12', 'unreadable_samples.txt',
                  'custom_hooks.<i>.max_share=0.5'):
         assert part in str(info.value)
     assert is_user_mistake(info.value)
-    assert len(read_bad_samples(tmp_path)) == 5
+    assert len(listed_samples(tmp_path)) == 5
     make_runner(tmp_path / 'more', dataset, workers, max_share=0.5).train()
-    assert len(read_bad_samples(tmp_path / 'more')) == 9
+    assert len(listed_samples(tmp_path / 'more')) == 9
 
 
 def test_a_few_are_always_allowed(tmp_path):
@@ -169,7 +175,7 @@ def test_a_few_are_always_allowed(tmp_path):
 
 def test_frames_do_not_count(tmp_path):
     make_runner(tmp_path, Clips(20, frames=range(20)), max_share=0).train()
-    assert len(read_bad_samples(tmp_path)) == 20
+    assert len(listed_samples(tmp_path)) == 20
 
 
 def test_folder_that_takes_no_file(tmp_path):
@@ -178,7 +184,7 @@ def test_folder_that_takes_no_file(tmp_path):
     said = []
     runner.logger.warning = said.append
     runner.train()
-    assert 'bad_samples.txt' in said[0]
+    assert 'unreadable_samples.txt' in said[0]
 
 
 @pytest.mark.parametrize(('settings', 'message'), [

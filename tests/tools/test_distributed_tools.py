@@ -231,7 +231,7 @@ def test_three_processes_test_as_one_does(
     assert done.returncode == 0, done.stderr
     assert_same(load_scores(tmp_path / '3.npz'), one, 'score')
     assert metrics_of(done.stdout) == expected
-    assert 'bad.avi' in (tmp_path / 'w3' / 'bad_samples.txt').read_text()
+    assert 'bad.avi' in (tmp_path / 'w3' / 'unreadable_samples.txt').read_text()
 
 
 def test_two_processes_test_reid_as_one_does(nest, reid):

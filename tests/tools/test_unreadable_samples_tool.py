@@ -1,10 +1,10 @@
-"""bad_samples.txt of real trainings: real files, real loader workers, both kinds."""
+"""Unreadable samples in real trainings: real files and loader workers, both kinds."""
 import re
 
 import pytest
 
 from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
-from cosam_mm.engine.hooks.unreadable_samples_hook import read_bad_samples
+from cosam_mm.engine.hooks.unreadable_samples_hook import listed_samples
 from tests.action_data import write_data_root
 
 ACTION = ('--cfg-options', 'train_cfg.max_epochs=2', 'train_dataloader.num_workers=2',
@@ -44,7 +44,7 @@ def test_action(nest, tiny_config, tmp_path):
     for _ in range(2):  # the second time there is nothing left to do but to validate
         done = nest.run(*arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        lines = read_bad_samples(tmp_path / 'run')
+        lines = listed_samples(tmp_path / 'run')
         assert set(lines) == expected
         assert len(lines) == len(expected)
         arguments = (*arguments, 'train_cfg.max_epochs=3')
@@ -89,7 +89,7 @@ def test_reid(nest, repo, persons, tmp_path):
     done = nest.run('tools/train.py', config, '--data-root', persons, '--work-dir',
                     'run', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    found = [line.split('\t') for line in read_bad_samples(tmp_path / 'run')]
+    found = [line.split('\t') for line in listed_samples(tmp_path / 'run')]
     outcomes = {outcome: [name for kind, name, _ in found if kind == outcome]
                 for outcome, _, _ in found}
     assert outcomes['skipped'] == [first[0].name[:11]]

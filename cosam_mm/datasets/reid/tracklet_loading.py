@@ -33,7 +33,7 @@ from cosam_mm.datasets.unreadable_samples import (
     REPLACED,
     SKIPPED,
     check_time_limit,
-    note_bad,
+    note_unreadable,
     within,
 )
 from cosam_mm.structures.tracklet import TrackletDataSample
@@ -198,7 +198,7 @@ class LoadTrackletFrames:
                 unreadable.append((paths[candidate], error))
                 continue
             for path, error in unreadable:
-                note_bad(results, REPLACED, path, error)
+                note_unreadable(results, REPLACED, path, error)
                 self._report(path, f'{path} ({error}); {paths[candidate]} and others '
                                    'near it stand in for it')
             return candidate, image
@@ -218,9 +218,9 @@ class LoadTrackletFrames:
         if isinstance(error, TimeoutError):
             self._report(name, f'{name} ({error}); {_ACTIONS[self.on_unreadable]}')
         if self.on_unreadable == 'skip':
-            note_bad(results, SKIPPED, name, error)
+            note_unreadable(results, SKIPPED, name, error)
             return None
-        note_bad(results, BLANK, name, error)
+        note_unreadable(results, BLANK, name, error)
         count = results['frame_inds'].size
         results.update(
             imgs=list(np.zeros((count, *self.blank_size, 3), np.uint8)),

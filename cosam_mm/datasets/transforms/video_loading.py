@@ -34,7 +34,7 @@ from cosam_mm.datasets.unreadable_samples import (
     TIME_LIMIT,
     check_time_limit,
     log_once,
-    note_bad,
+    note_unreadable,
     within,
 )
 from cosam_mm.datasets.video_reader import UnreadableVideo, VideoReader
@@ -103,7 +103,7 @@ def _report_unreadable(results: dict, name: str, reason: Any, on_unreadable: str
         'skip': (SKIPPED, 'another sample takes its place'),
         'blank': (BLANK, 'a black clip stands in, which no metric counts'),
     }[on_unreadable]
-    note_bad(results, outcome, name, reason)
+    note_unreadable(results, outcome, name, reason)
     log_once(f'Unreadable: {name} ({reason}); {action}.', logging.WARNING)
 
 

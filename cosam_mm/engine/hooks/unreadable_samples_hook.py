@@ -1,16 +1,16 @@
 """Samples that could not be read: listed, counted, and a limit set to them.
 
 Training goes on where a clip or an image cannot be read: another one replaces it.
-So that this never goes unnoticed, ``bad_samples.txt`` in the work dir names each
-once, over all workers, processes and runs in that folder. A line is what became of it,
-its name and the reason, with tabs between::
+So that this never goes unnoticed, ``unreadable_samples.txt`` in the work dir names
+each once, over all workers, processes and runs in that folder. A line is what became
+of it, its name and the reason, with tabs between::
 
     skipped   data/hmdb51/videos/wave/a.avi   the file is empty
     blank     data/hmdb51/videos/wave/b.avi   reading it did not come back within 60 s
     replaced  data/mars/bbox_train/0001/0001C1T0001F003.jpg   it does not decode
 """
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
@@ -18,24 +18,30 @@ from mmengine.dist import all_gather_object, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from cosam_mm.datasets.unreadable_samples import REPLACED, SKIPPED, BadSample, notes_of
+from cosam_mm.datasets.unreadable_samples import (
+    REPLACED,
+    SKIPPED,
+    UnreadableSample,
+    notes_of,
+)
 from cosam_mm.utils.config import hook_option
+from cosam_mm.utils.messages import name_some
 
-__all__ = ['FILE_NAME', 'UnreadableSamplesHook', 'as_line', 'read_bad_samples']
+__all__ = ['FILE_NAME', 'UnreadableSamplesHook', 'as_line', 'listed_samples']
 
-FILE_NAME = 'bad_samples.txt'
+FILE_NAME = 'unreadable_samples.txt'
+_OLD_FILE_NAME = 'bad_samples.txt'  # of version 0.1
 # In a data set of a few samples, any share would be too small for one bad file.
 _ALWAYS_ALLOWED = 3
 _MAX_NAMED = 3
 _MAX_REASONS = 5
 _ESCAPES = (('\\', '\\\\'), ('\t', '\\t'), ('\n', '\\n'), ('\r', '\\r'))
-_NAMES = ('sample_id', 'tracklet_id')
 
 
-def as_line(bad: BadSample) -> str:
-    """A line of ``bad_samples.txt``, without its end."""
+def as_line(note: UnreadableSample) -> str:
+    """A line of ``unreadable_samples.txt``, without its end."""
     fields = []
-    for field in bad:
+    for field in note:
         for sign, escaped in _ESCAPES:
             field = field.replace(sign, escaped)
         # Names of files may hold bytes that are no UTF-8.
@@ -43,74 +49,66 @@ def as_line(bad: BadSample) -> str:
     return '\t'.join(fields)
 
 
-def read_bad_samples(work_dir: Any) -> list[str]:
-    """Lines of ``bad_samples.txt`` in a work dir; none where there is no such file."""
-    path = Path(work_dir) / FILE_NAME
-    if not path.exists():
-        return []
-    return path.read_text(encoding='utf-8', errors='replace').split('\n')[:-1]
+def listed_samples(work_dir: Any) -> list[str]:
+    """Lines of ``unreadable_samples.txt`` in a work dir, after those of version 0.1."""
+    paths = (Path(work_dir, name) for name in (_OLD_FILE_NAME, FILE_NAME))
+    return [line for path in paths if path.exists() for line in
+            path.read_text(encoding='utf-8', errors='replace').split('\n')[:-1]]
 
 
 def _key(line: str) -> tuple[str, ...]:
     return tuple(line.split('\t')[:2])
 
 
-def _samples(data_batch: Any) -> Sequence:
-    samples = data_batch.get('data_samples') if isinstance(data_batch, Mapping) else ()
-    return samples if isinstance(samples, (list, tuple)) else ()
-
-
 def _name(sample: Any) -> Optional[str]:
     metainfo = getattr(sample, 'metainfo', None) or {}
-    return next((metainfo[key] for key in _NAMES if key in metainfo), None)
+    return metainfo.get('sample_id', metainfo.get('tracklet_id'))
+
+
+def _total(runner, mode: str) -> int:
+    return len(getattr(runner, f'{mode}_dataloader').dataset)
 
 
 class _Phase:
-    """What was met in training, validation or test since the process began.
-
-    Attributes:
-        bad: Different samples that could not be read.
-        frames: Different frames that another one stands in for.
-        num_stand_ins: How often a sample stood in for a bad one.
-        num_doubled: How often it then stood twice in a batch.
-    """
+    """What was met in training, validation or test since the process began."""
 
     def __init__(self) -> None:
-        self.bad: dict[str, str] = {}  # name -> reason
-        self.frames: set[str] = set()
-        self.num_stand_ins = 0
-        self.num_doubled = 0
-        self._waiting: list[BadSample] = []
-        self._counts = [0, 0]
+        self.samples: dict[str, str] = {}  # that could not be read: name -> reason
+        self.frames: set[str] = set()  # that another one replaced
+        self.num_replaced = 0  # how often another sample replaced one
+        self.num_doubled = 0  # how often it was in the batch already
+        self._waiting: list[UnreadableSample] = []
+        self._counts = [0, 0]  # the two, of this process since the last exchange
 
     def look_at(self, data_batch: Any) -> None:
         """Take note of a batch of this process."""
-        samples = _samples(data_batch)
-        names = Counter(map(_name, samples))
-        for sample in samples:
+        samples = isinstance(data_batch, Mapping) and data_batch.get('data_samples')
+        if not isinstance(samples, (list, tuple)):
+            return
+        names = [_name(sample) for sample in samples]
+        for sample, name in zip(samples, names):
             notes = notes_of(sample)
             self._waiting += notes
             if any(note.outcome == SKIPPED for note in notes):
                 self._counts[0] += 1
-                self._counts[1] += _name(sample) is not None and (
-                    names[_name(sample)] > 1)
+                self._counts[1] += name is not None and names.count(name) > 1
 
-    def gather(self) -> list[BadSample]:
-        """Exchange the notes with all processes; those that were not known."""
+    def gather(self) -> list[UnreadableSample]:
+        """Exchange the notes with all processes; return those that were not known."""
         own, self._waiting = (self._waiting, self._counts), []
         self._counts, new = [0, 0], []
-        for notes, (num_stand_ins, num_doubled) in all_gather_object(own):
-            self.num_stand_ins += num_stand_ins
+        for notes, (num_replaced, num_doubled) in all_gather_object(own):
+            self.num_replaced += num_replaced
             self.num_doubled += num_doubled
             for note in notes:
-                known = self.frames if note.outcome == REPLACED else self.bad
-                if note.name in known:
+                is_frame = note.outcome == REPLACED
+                if note.name in (self.frames if is_frame else self.samples):
                     continue
                 new.append(note)
-                if note.outcome == REPLACED:
+                if is_frame:
                     self.frames.add(note.name)
                 else:
-                    self.bad[note.name] = note.reason
+                    self.samples[note.name] = note.reason
         return new
 
 
@@ -121,10 +119,10 @@ class UnreadableSamplesHook(Hook):
     A run stops when more than ``max_share`` of the different samples of a data set
     cannot be read, and more than three: training at once, validation and test once
     their metrics are there. Frames of a tracklet that another frame stands in for are
-    listed, but do not count. What an earlier run has listed does not count either: the
-    files may have been repaired.
+    listed, but do not count; nor does what an earlier run has listed, which may have
+    been repaired.
 
-    A sample that stands in for a bad one is chosen at random and may be in the batch
+    The sample that replaces another is chosen at random and may be in the batch
     already. The log says after each epoch how often that was.
 
     Args:
@@ -136,7 +134,7 @@ class UnreadableSamplesHook(Hook):
         ValueError: An argument is not as described.
     """
 
-    # When too many are bad, checkpoints and metrics of this step are there.
+    # When there are too many, checkpoints and metrics of this step are there.
     priority = 'LOWEST'
 
     def __init__(self, max_share: float = 0.05, interval: int = 50) -> None:
@@ -149,63 +147,44 @@ class UnreadableSamplesHook(Hook):
         self.interval = interval
         self._phases = {mode: _Phase() for mode in ('train', 'val', 'test')}
         self._listed: Optional[set[tuple[str, ...]]] = None
-        self._said = {mode: 0 for mode in self._phases}
+        self._num_logged = 0  # of the replaced ones of the training
 
-    def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None,
-                         outputs: Optional[dict] = None) -> None:
-        """Look at the batch."""
-        self._phases['train'].look_at(data_batch)
-        if get_world_size() == 1 or self.every_n_train_iters(runner, self.interval):
-            self._settle(runner, 'train')
+    def _after_iter(self, runner, batch_idx: int, data_batch: Any = None,
+                    outputs: Any = None, mode: str = 'train') -> None:
+        self._phases[mode].look_at(data_batch)
+        if mode == 'train' and (get_world_size() == 1 or self.every_n_train_iters(
+                runner, self.interval)):
+            self._update(runner, mode)
 
-    def after_val_iter(self, runner, batch_idx: int, data_batch: Any = None,
-                       outputs: Optional[Sequence] = None) -> None:
-        """Look at the batch."""
-        self._phases['val'].look_at(data_batch)
-
-    def after_test_iter(self, runner, batch_idx: int, data_batch: Any = None,
-                        outputs: Optional[Sequence] = None) -> None:
-        """Look at the batch."""
-        self._phases['test'].look_at(data_batch)
-
-    def after_train_epoch(self, runner) -> None:
-        """Settle the accounts of the epoch."""
-        self._settle(runner, 'train')
+    def _after_epoch(self, runner, mode: str = 'train') -> None:
+        self._update(runner, mode)
         phase = self._phases['train']
-        if phase.num_stand_ins > self._said['train']:
-            self._said['train'] = phase.num_stand_ins
+        if mode == 'train' and phase.num_replaced > self._num_logged:
+            self._num_logged = phase.num_replaced
             runner.logger.warning(
                 f'{self._describe(runner, "train")}. Others replaced them '
-                f'{phase.num_stand_ins} time(s), {phase.num_doubled} of them in a '
+                f'{phase.num_replaced} time(s), {phase.num_doubled} of them in a '
                 f'batch that they were in already: see {FILE_NAME}.')
 
-    def after_val_epoch(self, runner, metrics: Optional[dict] = None) -> None:
-        """Settle the accounts of the validation."""
-        self._settle(runner, 'val')
-
-    def after_test_epoch(self, runner, metrics: Optional[dict] = None) -> None:
-        """Settle the accounts of the test."""
-        self._settle(runner, 'test')
-
     def after_train(self, runner) -> None:
-        """Settle what iterations without epochs have left."""
-        self._settle(runner, 'train')
+        """List what iterations without epochs have left."""
+        self._update(runner, 'train')
 
-    def _settle(self, runner, mode: str) -> None:
+    def _update(self, runner, mode: str) -> None:
         """List what is new; raise a RuntimeError if there are too many."""
         phase = self._phases[mode]
         new = phase.gather()
         if new and is_main_process():
             self._write(runner, new)
-        total = self._total(runner, mode)
-        if len(phase.bad) > max(self.max_share * total, _ALWAYS_ALLOWED) and new:
+        allowed = max(self.max_share * _total(runner, mode), _ALWAYS_ALLOWED)
+        if len(phase.samples) > allowed and new:
             raise RuntimeError(self._too_many(runner, mode))
 
-    def _write(self, runner, new: list[BadSample]) -> None:
+    def _write(self, runner, new: list[UnreadableSample]) -> None:
         path = Path(runner.work_dir) / FILE_NAME
         try:
             if self._listed is None:
-                self._listed = set(map(_key, read_bad_samples(runner.work_dir)))
+                self._listed = set(map(_key, listed_samples(runner.work_dir)))
             lines = {_key(as_line(note)): as_line(note) for note in new}
             lines = [line for key, line in lines.items() if key not in self._listed]
             with open(path, 'a', encoding='utf-8') as file:
@@ -214,23 +193,18 @@ class UnreadableSamplesHook(Hook):
         except OSError as error:  # the log has them, too
             runner.logger.warning(f'{path} could not be written: {error}.')
 
-    @staticmethod
-    def _total(runner, mode: str) -> int:
-        return len(getattr(runner, f'{mode}_dataloader').dataset)
-
     def _describe(self, runner, mode: str) -> str:
-        num, total = len(self._phases[mode].bad), self._total(runner, mode)
+        num, total = len(self._phases[mode].samples), _total(runner, mode)
         return (f'{num:,} of {total:,} samples ({mode}, {num / max(total, 1):.1%}) '
                 'could not be read')
 
     def _too_many(self, runner, mode: str) -> str:
         phase = self._phases[mode]
-        reasons = Counter(phase.bad.values()).most_common(_MAX_REASONS)
+        reasons = Counter(phase.samples.values()).most_common(_MAX_REASONS)
         summary = '; '.join(f'{count} x {reason}' for reason, count in reasons)
         return (
             f'{self._describe(runner, mode)} so far, more than max_share='
-            f'{self.max_share:g} allows: {summary}. The first are '
-            f'{", ".join(map(repr, list(phase.bad)[:_MAX_NAMED]))}; all are listed in '
-            f'{Path(runner.work_dir) / FILE_NAME}. Repair them, take them out of the '
-            'list, or allow more: --cfg-options '
+            f'{self.max_share:g} allows: {summary}. {Path(runner.work_dir, FILE_NAME)} '
+            f'lists {name_some(map(repr, phase.samples), _MAX_NAMED)}. Repair them, '
+            'take them out of the list, or allow more: --cfg-options '
             f'{hook_option(runner.cfg, self, "max_share")}=0.5.')

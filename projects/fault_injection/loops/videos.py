@@ -4,7 +4,7 @@ Each file is read in a process of its own, by every decoder, as a training clip 
 a test clip: with its own label, or as one that is left out and listed, or not at all.
 Some are named pipes, links to themselves, playlists that never end or a TB of holes.
 'training' puts all into one data set and trains on it with two workers: what could not
-be read has to stand in bad_samples.txt, once, and nothing else.
+be read has to stand in unreadable_samples.txt, once, and nothing else.
 
 ``--clips DIR`` breaks the clips below a folder, in the family 'given'. Mutant k of seed
 s is mutant 0 of seed s + k.
@@ -286,8 +286,8 @@ def _train(options: Options, clips: list[Path]) -> Iterator[Trial]:
 
 def _listed(work_dir: Path) -> dict[str, int]:
     """How often each file is listed."""
-    from cosam_mm.engine.hooks.unreadable_samples_hook import read_bad_samples
-    names = [line.split('\t')[1] for line in read_bad_samples(work_dir)]
+    from cosam_mm.engine.hooks.unreadable_samples_hook import listed_samples
+    names = [line.split('\t')[1] for line in listed_samples(work_dir)]
     return {name: names.count(name) for name in names}
 
 
