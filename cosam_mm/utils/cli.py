@@ -22,11 +22,7 @@ _KINDS = (FileExistsError, FileNotFoundError, RuntimeError, ValueError)
 
 
 def is_user_mistake(error: BaseException) -> bool:
-    """Whether a ``raise`` statement of this project, or of the script, made it.
-
-    An error that another package raised, or that an expression of ours ran into,
-    is none.
-    """
+    """Whether a ``raise`` statement of this project, or of the script, made it."""
     last = error.__traceback__
     if type(error) not in _KINDS or last is None:
         return False

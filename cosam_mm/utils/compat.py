@@ -39,6 +39,7 @@ import importlib.machinery
 import importlib.util
 import sys
 import warnings
+from contextlib import suppress
 from types import ModuleType
 from typing import TYPE_CHECKING, Callable
 
@@ -49,10 +50,6 @@ __all__ = ['import_on_lookup', 'install', 'on_import', 'register_renamed']
 
 
 # -- missing modules ---------------------------------------------------------
-
-
-def _fill_drn_package(module: ModuleType) -> None:
-    module.__path__ = []
 
 
 def _fill_drn(module: ModuleType) -> None:
@@ -82,7 +79,7 @@ def _fill_moviepy_editor(module: ModuleType) -> None:
 
 
 _MISSING: dict[str, Callable[[ModuleType], None]] = {
-    'mmaction.models.localizers.drn': _fill_drn_package,
+    'mmaction.models.localizers.drn': lambda module: setattr(module, '__path__', []),
     'mmaction.models.localizers.drn.drn': _fill_drn,
     'importlib_metadata': _fill_importlib_metadata,
     'moviepy.editor': _fill_moviepy_editor,
@@ -151,23 +148,13 @@ class _MovedFinder(_FallbackFinder):
 
 
 def register_renamed(registry: 'Registry', old_name: str, new_class: type) -> None:
-    """Let configs go on naming a class as it was called before.
-
-    What is built by the old name is the new class, with a ``DeprecationWarning``.
-
-    Args:
-        registry: A registry of mmengine.
-        old_name: The name that configs may have.
-        new_class: What is built.
-    """
+    """Build a class, with a ``DeprecationWarning``, where a config has its old name."""
 
     def build(*args, **kwargs):
         warnings.warn(f'{old_name} is now {new_class.__name__}; the old name works for '
                       'one more release.', DeprecationWarning, stacklevel=2)
         return new_class(*args, **kwargs)
 
-    build.__name__ = old_name
-    build.__doc__ = f'Build a {new_class.__name__}, the new name of {old_name}.'
     registry.register_module(name=old_name, module=build)
 
 
@@ -224,16 +211,13 @@ _hook_finder = _HookFinder()
 
 
 def on_import(name: str, callback: Callable[[ModuleType], None]) -> None:
-    """Call ``callback(module)`` once the module ``name`` has been imported.
+    """Call ``callback(module)`` once the module of a full dotted name is imported.
 
-    Args:
-        name: Full dotted name. It need not exist: then nothing ever happens.
-        callback: Called at once when the module is imported already, else
-            right after it was executed, before the import statement returns.
+    That is at once when it is already, else right after it was executed, before the
+    import statement returns; never if there is no such module.
     """
-    module = sys.modules.get(name)
-    if module is not None:
-        callback(module)
+    if name in sys.modules:
+        callback(sys.modules[name])
     else:
         _hook_finder.callbacks.setdefault(name, []).append(callback)
 
@@ -245,15 +229,11 @@ _roots: list['Registry'] = []
 
 
 def import_on_lookup(registry: 'Registry', name: str) -> None:
-    """Import a module when a name is next looked up in a registry or a child of it.
+    """Import a module when a name is next looked up in a root registry or its children.
 
     mmengine looks into a parent's names without importing the parent's locations, so
     the children get the location, too: those that there are now, and those of other
     scopes when ``<scope>.registry`` is imported, which mmengine does for each lookup.
-
-    Args:
-        registry: A root registry of mmengine.
-        name: Full dotted name of the module, which registers what it holds.
     """
     if registry not in _roots:
         _roots.append(registry)
@@ -284,36 +264,25 @@ def _share_locations(scope: str) -> None:
 # -- amendments --------------------------------------------------------------
 
 
-def _major_version(package: str) -> int:
-    from importlib import metadata
-    try:
-        return int(metadata.version(package).split('.')[0])
-    except metadata.PackageNotFoundError:
-        return 0
-
-
 def _use_multimodal_placeholders(dependency: ModuleType) -> None:
     """Make an OpenMMLab package register placeholders for its multimodal models.
 
-    They import names that transformers 5 moved.
+    They import names that transformers 5 moved, those of MMAction2 timm as well.
     """
-    if _major_version('transformers') >= 5:
-        dependency.WITH_MULTIMODAL = False
-
-
-def _use_placeholders_without_timm(dependency: ModuleType) -> None:
-    """MMAction2's multimodal models import timm, which it does not require."""
-    if importlib.util.find_spec('timm') is None:
-        dependency.WITH_MULTIMODAL = False
+    from importlib import metadata
+    lacks_timm = (dependency.__name__.startswith('mmaction')
+                  and importlib.util.find_spec('timm') is None)
+    with suppress(metadata.PackageNotFoundError):
+        if lacks_timm or int(metadata.version('transformers').split('.')[0]) >= 5:
+            dependency.WITH_MULTIMODAL = False
 
 
 def _declare_torchvision_operators(extension: ModuleType) -> None:
     """Let a torchvision import whose compiled part torch cannot load.
 
-    A build for CUDA beside a torch for CPUs is one. torchvision foresees it and
-    refuses each operator that is called, but it describes the shapes of two of
-    them to torch, which knows neither and stops the import. They are declared
-    here, without an implementation.
+    torchvision foresees it and refuses each operator that is called, but describes
+    the shapes of two of them to torch, which knows neither and stops the import.
+    They are declared here, without an implementation.
     """
     import torch
     if extension._has_ops():
@@ -349,11 +318,9 @@ def _plain_attribute(owner, name: str):
 def _allow_mmengine_checkpoints() -> None:
     """Name the classes of an mmengine checkpoint as safe to load.
 
-    A checkpoint's message hub holds ``HistoryBuffer`` objects, which are made
-    of numpy arrays and scalars: plain data. They refer to their own statistics,
-    and a one-cycle schedule to its annealing function, through ``getattr``,
-    which is allowed for exactly that. Loading stays restricted to
-    ``weights_only``.
+    A checkpoint's message hub holds ``HistoryBuffer`` objects, made of numpy arrays
+    and scalars. They refer to their own statistics, and a one-cycle schedule to its
+    annealing function, through ``getattr``, which is allowed for exactly that.
     """
     import numpy as np
     import torch
@@ -381,7 +348,6 @@ def install() -> None:
     sys.meta_path[:0] = [_MovedFinder(), _hook_finder]
     sys.meta_path.append(_FallbackFinder())
     on_import('mmaction.utils.dependency', _use_multimodal_placeholders)
-    on_import('mmaction.utils.dependency', _use_placeholders_without_timm)
     on_import('mmpretrain.utils.dependency', _use_multimodal_placeholders)
     on_import('torchvision.extension', _declare_torchvision_operators)
     _allow_mmengine_checkpoints()

@@ -58,11 +58,7 @@ def split_numbers(cfg: Config) -> range:
 
 
 def set_split(cfg: Config, split: int) -> None:
-    """Make training, validation and testing use an official split.
-
-    Args:
-        cfg: The config.
-        split: Its number, from 1.
+    """Make training, validation and testing use an official split, counted from 1.
 
     Raises:
         ValueError: No data set of the config has splits, or not so many.
@@ -92,7 +88,7 @@ def set_data_root(cfg: Config, data_root: str) -> None:
 
 
 def force_test(cfg: Config) -> None:
-    """Let the checkpoint guard warn about another split instead of refusing."""
+    """Let :class:`SplitLeakageHook` warn of another split instead of refusing."""
     for hook in cfg.get('custom_hooks') or ():
         if hook.type in ('SplitLeakageHook', 'CheckpointGuardHook'):
             hook.force = True
@@ -101,10 +97,7 @@ def force_test(cfg: Config) -> None:
 def hook_option(cfg: Config, hook: object, setting: str) -> str:
     """Name of a hook's setting for --cfg-options: ``custom_hooks.2.force``.
 
-    Args:
-        cfg: The config, which may lack the hook: then the number is ``<i>``.
-        hook: The hook.
-        setting: One of its arguments.
+    The number is ``<i>`` where the config lacks the hook.
     """
     number = next(
         (i for i, one in enumerate(cfg.get('custom_hooks') or ())
@@ -116,11 +109,9 @@ def default_work_dir(cfg: Config, config_file: str,
                      split: Optional[int] = None) -> str:
     """Where a run writes: the config's own choice, or ``work_dirs/<config>``.
 
-    A split that was asked for gets a folder of its own below, so that the
-    three runs of a data set stand side by side.
+    A split that was asked for gets a folder of its own below.
     """
-    work_dir = Path(cfg.get('work_dir') or
-                    Path('work_dirs') / Path(config_file).stem)
+    work_dir = Path(cfg.get('work_dir') or Path('work_dirs', Path(config_file).stem))
     return str(work_dir if split is None else work_dir / f'split{split}')
 
 
@@ -162,7 +153,7 @@ def resume_training(cfg: Config, checkpoint: Optional[str] = None) -> None:
 
 
 def skip_validation(cfg: Config) -> None:
-    """Train without validating, and without what needs the figures of it."""
+    """Train without validating, and without what needs its metrics."""
     cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     schedulers = cfg.get('param_scheduler') or []
     if isinstance(schedulers, dict):
@@ -179,29 +170,20 @@ def scale_learning_rate(cfg: Config) -> None:
     """
     if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
         raise ValueError(
-            '--auto-scale-lr: the config does not say which batch size its learning '
-            'rate is for. Set auto_scale_lr.base_batch_size=NUMBER with '
-            '--cfg-options.')
+            '--auto-scale-lr needs the batch size that the learning rate is for: '
+            '--cfg-options auto_scale_lr.base_batch_size=NUMBER.')
     cfg.auto_scale_lr.enable = True
 
 
 def set_randomness(cfg: Config, **settings) -> None:
-    """Change settings of the random numbers; those that are None or False stay.
-
-    Args:
-        cfg: The config.
-        settings: Of mmengine's ``randomness``: seed, diff_rank_seed, deterministic.
-    """
+    """Change settings of mmengine's ``randomness`` that are neither None nor False."""
     asked = {key: value for key, value in settings.items()
              if value is not None and value is not False}
     cfg.randomness = {'seed': None, **(cfg.get('randomness') or {}), **asked}
 
 
 def dump_scores(cfg: Config, out_file: str) -> None:
-    """Let a test write what its figures are made of to ``out_file``.
-
-    That is the scores of every clip, or the features of every tracklet.
-    """
+    """Let a test write the scores of every clip, or features of every tracklet."""
     metrics = _reid_metrics(cfg)
     for metric in metrics:
         metric.feature_file = out_file
@@ -223,16 +205,12 @@ def _reid_metrics(cfg: Config) -> list[ConfigDict]:
 
 
 def set_reid_metric(cfg: Config, **settings) -> None:
-    """Change settings of the re-ID metric of a test; those that are None stay.
+    """Change settings of a test's ``ReIDMetric`` that are not None.
 
     Re-ranking that the config gives options for keeps them.
 
-    Args:
-        cfg: The config.
-        settings: Of ``ReIDMetric``, such as rerank.
-
     Raises:
-        ValueError: Something is asked for, and the config's test rates no re-ID.
+        ValueError: Something is asked for, and the config tests no re-ID.
     """
     asked = {key: value for key, value in settings.items() if value is not None}
     metrics = _reid_metrics(cfg)
@@ -261,8 +239,8 @@ def swap_test_data(cfg: Config, other: Config) -> None:
     types = [[metric['type'] for metric in _as_list(c.test_evaluator)]
              for c in (cfg, other)]
     if types[0] != types[1]:
-        raise ValueError(f'--cross-dataset: this config is rated by {types[0]}, the '
-                         f'other by {types[1]}.')
+        raise ValueError(f'--cross-dataset: the metrics are {types[0]} here and '
+                         f'{types[1]} in the other config.')
     for name in settings:
         cfg[name] = copy.deepcopy(other[name])
     cfg.pop('num_splits', None)
@@ -280,51 +258,45 @@ def use_amp(cfg: Config) -> None:
     if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'CPUAmpOptimWrapper'):
         raise ValueError('--amp works with optim_wrapper.type OptimWrapper, got '
                          f'{kind}.')
-    if get_device() == 'cpu':
-        cfg.optim_wrapper.type = 'CPUAmpOptimWrapper'
-    else:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    is_cpu = get_device() == 'cpu'
+    cfg.optim_wrapper.type = 'CPUAmpOptimWrapper' if is_cpu else 'AmpOptimWrapper'
+    if not is_cpu:
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def config_of_checkpoint(text: str) -> Config:
     """Read the config that mmengine wrote into a checkpoint.
 
-    The text is Python, but it came with a file from somewhere: it is read as
-    data, and nothing in it is executed. Nor does it name what to build by the place
-    of an import, as ``type='os.system'``: mmengine would call that. Names with the
-    scope of an OpenMMLab package, as ``type='mmaction.ResNet'``, are none.
-
-    ``pretrained`` is switched off: the weights are those of the checkpoint, and no
-    others are to be had from an address that the file chooses.
+    The text is Python, but of a file from anywhere: it is read as data, and nothing
+    in it is executed. ``pretrained`` is switched off: no weights are to come from an
+    address that the file chooses.
 
     Args:
         text: ``checkpoint['meta']['cfg']``.
 
     Raises:
-        ValueError: The text holds more than assignments of plain values, a type
-            that is not the name of something registered, or a request to run the code
-            of a hub.
+        ValueError: The text holds more than assignments of plain values, a type that
+            is a path to import (``type='os.system'``, which mmengine would call) and
+            no registered name (``type='mmaction.ResNet'``), or a request to run the
+            code of a hub.
     """
     try:
-        return Config(_plain_settings(ast.parse(text).body))
+        return Config(dict(map(_plain_setting, ast.parse(text).body)))
     except SyntaxError as error:
         raise ValueError(_refusal(error.lineno or 1, 'is no Python')) from None
     except (MemoryError, RecursionError):  # of the parser
         raise ValueError(_refusal(1, 'begins what is nested too deeply')) from None
     except KeyError as error:
-        raise ValueError(_refusal(1, f'begins a config in which {error.args[0]}'
-                                  )) from None
+        reason = f'begins a config in which {error.args[0]}'
+        raise ValueError(_refusal(1, reason)) from None
 
 
-def _plain_settings(statements: list[ast.stmt]) -> dict:
-    values = {}
-    for statement in statements:
-        if not (isinstance(statement, ast.Assign) and len(statement.targets) == 1
-                and isinstance(statement.targets[0], ast.Name)):
-            raise ValueError(_refusal(statement.lineno, 'is no plain setting'))
-        values[statement.targets[0].id] = _plain_value(statement.value)
-    return values
+def _plain_setting(statement: ast.stmt) -> tuple:
+    """Name and value of an assignment."""
+    if not (isinstance(statement, ast.Assign) and len(statement.targets) == 1
+            and isinstance(statement.targets[0], ast.Name)):
+        raise ValueError(_refusal(statement.lineno, 'is no plain setting'))
+    return statement.targets[0].id, _plain_value(statement.value)
 
 
 def _refusal(line: int, what: str) -> str:

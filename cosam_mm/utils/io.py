@@ -22,11 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .messages import name_some
+
 __all__ = [
-    'MAX_IMAGE_BYTES', 'check_destination', 'describe_refusal', 'loading_weights_only',
-    'read_arrays', 'read_checkpoint', 'regular_size', 'remove_partial_files',
-    'sha256_of_file', 'unwrap_state_dict', 'write_arrays', 'write_checkpoint',
-    'write_text', 'writing'
+    'MAX_IMAGE_BYTES', 'check_destination', 'loading_weights_only', 'read_arrays',
+    'read_checkpoint', 'regular_size', 'remove_partial_files', 'sha256_of_file',
+    'unwrap_state_dict', 'write_arrays', 'write_checkpoint', 'write_text', 'writing'
 ]
 
 PathLike = Union[str, os.PathLike]
@@ -46,11 +47,8 @@ _KINDS = {stat.S_IFDIR: 'a folder', stat.S_IFIFO: 'a named pipe',
 def writing(path: PathLike) -> Iterator[Path]:
     """Write a file so that a reader meets the old one or the whole new one.
 
-    The file is written beside its target, flushed to the disk, and renamed. Its folder
-    is made if need be.
-
-    Args:
-        path: The file. One that has this name is replaced.
+    It is written beside its target, flushed to the disk, and renamed; its folder is
+    made if need be.
 
     Yields:
         Where to write it: ``.<name>.<process>.partial`` in the same folder. It is
@@ -73,13 +71,9 @@ def writing(path: PathLike) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
-    _flush_folder(path.parent)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename last. Some file systems cannot, and some need not."""
+    # To make the rename last. Some file systems cannot, and some need not.
     with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
@@ -87,11 +81,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 def remove_partial_files(folder: PathLike) -> list[str]:
-    """Remove what :func:`writing` left in processes that were killed.
-
-    Returns:
-        The names of these files.
-    """
+    """Remove what :func:`writing` left in processes that were killed: file names."""
     found = sorted(Path(folder).glob(f'.*{_SUFFIX}'))
     for path in found:
         path.unlink()
@@ -114,15 +104,11 @@ def sha256_of_file(path: PathLike) -> str:
 
 
 def regular_size(path: PathLike, most: float = float('inf')) -> int:
-    """Size of a regular file, in bytes.
-
-    Args:
-        path: The file, or a link to it.
-        most: How large it may be.
+    """Size of a regular file or of one that a link leads to, in bytes.
 
     Raises:
-        OSError: It is not there, is no regular file, is empty or too large; or no file
-            can have such a name.
+        OSError: It is not there, is no regular file, is empty or has more than ``most``
+            bytes; or no file can have such a name.
     """
     try:
         status = os.stat(path)
@@ -155,14 +141,11 @@ def write_arrays(path: PathLike, arrays: Mapping[str, np.ndarray],
 
 
 def read_arrays(path: PathLike, kind: str = 'file of arrays') -> dict[str, np.ndarray]:
-    """Read an .npz file; nothing in it is executed.
+    """Arrays of an .npz file by name; nothing in it is executed.
 
     Args:
         path: The file.
         kind: What it should be, for messages: 'score file'.
-
-    Returns:
-        Its arrays by name.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -211,10 +194,10 @@ def read_checkpoint(path: PathLike, map_location: Any = 'cpu',
             raise  # the system's word on the file; torch's own names no file
         # What a broken or foreign file raises depends on the byte where it
         # breaks: EOFError, KeyError, RuntimeError, UnicodeDecodeError, ...
-        raise ValueError(describe_refusal(path, error)) from error
+        raise ValueError(_describe_refusal(path, error)) from error
 
 
-def describe_refusal(path: PathLike, error: Exception) -> str:
+def _describe_refusal(path: PathLike, error: Exception) -> str:
     """Explain torch's error to someone who wants to load a checkpoint."""
     wanted = re.search(r'GLOBAL `?([\w.]+)`? (?:was not|whose)', str(error))
     if isinstance(error, pickle.UnpicklingError) and wanted:
@@ -249,7 +232,7 @@ def loading_weights_only() -> Iterator[None]:
             raise
         if isinstance(error, FileNotFoundError):
             raise FileNotFoundError(f'There is no checkpoint file {path}.') from error
-        raise ValueError(describe_refusal(path, error)) from error
+        raise ValueError(_describe_refusal(path, error)) from error
     finally:
         for name, value in before.items():
             os.environ.pop(name, None)
@@ -269,15 +252,11 @@ def _checkpoint_being_read(error: Exception) -> Optional[str]:
 
 
 def unwrap_state_dict(checkpoint: Any) -> dict[str, Tensor]:
-    """Find the parameters in a checkpoint.
+    """Parameters by name, and as ``_metadata`` what modules wrote about themselves.
 
     Args:
         checkpoint: A state dict, or a dict that has one under ``'state_dict'``,
             with or without the ``module.`` that ``DataParallel`` puts first.
-
-    Returns:
-        The parameters by name, with the ``_metadata`` that modules have written about
-        themselves, where there is any.
 
     Raises:
         ValueError: It holds no state dict.
@@ -285,16 +264,17 @@ def unwrap_state_dict(checkpoint: Any) -> dict[str, Tensor]:
     state = checkpoint
     if isinstance(checkpoint, Mapping) and 'state_dict' in checkpoint:
         state = checkpoint['state_dict']
+    problem = 'has no entries'
     if not isinstance(state, Mapping):
+        problem = f'is a {type(state).__name__}'
+    elif others := [f'{name} ({type(value).__name__})' for name, value in state.items()
+                    if not isinstance(name, str) or not isinstance(value, Tensor)]:
+        problem = f'has entries that are no tensors: {name_some(others, most=10)}'
+    elif state:
+        problem = None
+    if problem:
         raise ValueError('A checkpoint is a dict of tensors, or has one as '
-                         f"'state_dict'; this is a {type(state).__name__}.")
-    others = [f'{name} ({type(value).__name__})' for name, value in state.items()
-              if not isinstance(name, str) or not isinstance(value, Tensor)]
-    if others or not state:
-        raise ValueError(
-            "A checkpoint is a dict of tensors, or has one as 'state_dict'; this has "
-            + (f'entries that are no tensors ({len(others)}): '
-               f'{", ".join(others[:10])}.' if others else 'no entries.'))
+                         f"'state_dict'; this {problem}.")
     metadata = getattr(state, '_metadata', {})
     prefix = 'module.'
     if all(name.startswith(prefix) for name in state):
@@ -322,13 +302,8 @@ def write_checkpoint(path: PathLike, checkpoint: Mapping,
                      overwrite: bool = False) -> None:
     """Save a checkpoint whole or not at all; see :func:`writing`.
 
-    Args:
-        path: The file.
-        checkpoint: What to save.
-        overwrite: Whether a file of that name may be replaced.
-
     Raises:
-        FileExistsError: The file is there and may not be replaced.
+        FileExistsError: The file is there, and ``overwrite`` is False.
     """
     check_destination(path, overwrite)
     with writing(path) as partial, open(partial, 'wb') as file:

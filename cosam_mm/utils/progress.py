@@ -16,16 +16,14 @@ __all__ = ['progress_bar']
 def progress_bar(items: Optional[Iterable] = None, what: str = '', unit: str = 'step',
                  total: Optional[int] = None, show: bool = True,
                  leave: bool = True, delay: Optional[float] = None) -> 'tqdm':
-    """A bar to iterate over, or to move by hand: ``with ... as bar: bar.update(n)``.
-
-    Needs tqdm.
+    """A bar of tqdm to iterate over, or to move by hand: ``bar.update(n)``.
 
     Args:
         items: What is gone through and given on. None: it is moved by hand.
         what: Stands before the bar: 'frames'.
         unit: What is counted, in the singular: 'clip'.
-        total: Number of all. Default: the length of ``items``. Without one there is a
-            count and no remaining time.
+        total: Number of all, or the length of ``items``; without one there is a count
+            and no remaining time.
         show: False: no bar, whatever the stream is.
         leave: Whether it stays when it is done.
         delay: Seconds before it appears. Default: 0 for one that stays, 1 for one that

@@ -7,7 +7,7 @@ is whole if the CRCs that ``torch.save`` writes beside each tensor agree.
 import os
 import zipfile
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Optional
 
 import torch
 from mmengine.dist import (
@@ -24,20 +24,19 @@ from cosam_mm.utils.io import PathLike, read_checkpoint
 
 __all__ = [
     'AWAITS_VALIDATION', 'BUFFERS', 'GRADIENTS', 'OUTDATED', 'WITHIN_EPOCH',
-    'DelayedRemovalBackend', 'Found', 'describe_damage', 'differing_buffers',
-    'find_newest', 'pending_gradients', 'stay_in_folder', 'take_gradients'
+    'DelayedRemovalBackend', 'describe_damage', 'differing_buffers', 'find_newest',
+    'pending_gradients', 'stay_in_folder', 'take_gradients'
 ]
 
-# Keys of a checkpoint: gradients of each process that were not applied yet, and their
-# mean, which older versions kept instead; buffers of each process, where they are not
-# the same; in its meta, whether its validation is to come; in its message hub, the
-# files that it replaces, and its own name if it stands within an epoch.
-GRADIENTS = 'gradients_of_processes'
-MEAN_GRADIENTS = 'gradients'
-BUFFERS = 'buffers_of_processes'
+# Keys of a checkpoint:
+GRADIENTS = 'gradients_of_processes'  # that were not applied yet
+_MEAN_GRADIENTS = 'gradients'  # what version 0.1 kept instead
+BUFFERS = 'buffers_of_processes'  # where they are not the same
+# in its meta:
 AWAITS_VALIDATION = 'awaits_validation'
-OUTDATED = 'outdated_ckpts'
-WITHIN_EPOCH = 'ckpt_within_epoch'
+# in its message hub:
+OUTDATED = 'outdated_ckpts'  # files that it replaces
+WITHIN_EPOCH = 'ckpt_within_epoch'  # its own name if it stands within an epoch
 
 
 # -- content ---------------------------------------------------------------------
@@ -46,9 +45,8 @@ WITHIN_EPOCH = 'ckpt_within_epoch'
 def pending_gradients(runner) -> list[dict[str, torch.Tensor]]:
     """Gradients of each process that wait for more batches, by name.
 
-    Each process has added up its own, for some parameters none; only when they are
-    applied their mean is taken, and a mean taken before is rounded otherwise. Models
-    that a strategy spreads over processes are left out.
+    They are not averaged: a mean taken before they are applied is rounded otherwise.
+    Models that a strategy spreads over processes are left out.
 
     Returns:
         One dictionary for each process, on the CPU; the main process has them all, the
@@ -59,38 +57,29 @@ def pending_gradients(runner) -> list[dict[str, torch.Tensor]]:
         return []
     if wrapper._accumulative_counts == 1 or wrapper.should_update():
         return []
-    return _gather_gradients(bare_model(runner.model))
-
-
-def _gather_gradients(model: torch.nn.Module) -> list[dict[str, torch.Tensor]]:
-    """Parameter by parameter, since a GPU need not have room for those of all."""
-    own = {name for name, parameter in model.named_parameters()
-           if parameter.grad is not None}
-    names_of_all = all_gather_object(own)
+    parameters = dict(bare_model(runner.model).named_parameters())
+    names_of_all = all_gather_object({
+        name for name, parameter in parameters.items() if parameter.grad is not None})
     gathered: list[dict[str, torch.Tensor]] = [{} for _ in names_of_all]
-    for name, parameter in model.named_parameters():
+    for name, parameter in parameters.items():
         if not any(name in names for names in names_of_all):
             continue
-        gradient = (parameter.grad.detach() if name in own
-                    else torch.zeros_like(parameter))
-        for names, kept, one in zip(names_of_all, gathered,
-                                    all_gather(gradient.contiguous())):
+        gradient = (torch.zeros_like(parameter) if parameter.grad is None
+                    else parameter.grad.detach().contiguous())
+        # One by one, since a GPU need not have room for those of all.
+        for names, kept, one in zip(names_of_all, gathered, all_gather(gradient)):
             if name in names and is_main_process():
                 kept[name] = one.to('cpu', copy=True)
     return gathered if is_main_process() else []
 
 
 def take_gradients(checkpoint: dict) -> dict[str, torch.Tensor]:
-    """Take the gradients that wait out of a checkpoint.
+    """Take the gradients that wait, by name, out of a checkpoint.
 
-    Args:
-        checkpoint: Its content, which loses them.
-
-    Returns:
-        By name, those of this process; or the mean of all where the checkpoint is of
-        another number of processes, or of a version that kept nothing else.
+    They are those of this process; or the mean of all where the checkpoint is of
+    another number of processes, or of a version that kept nothing else.
     """
-    mean = checkpoint.pop(MEAN_GRADIENTS, None) or {}
+    mean = checkpoint.pop(_MEAN_GRADIENTS, None) or {}
     of_all = checkpoint.pop(GRADIENTS, None) or []
     if len(of_all) == get_world_size():
         return of_all[get_rank()]
@@ -137,23 +126,8 @@ def _is_checkpoint_name(name: object) -> bool:
 # -- files -----------------------------------------------------------------------
 
 
-class Found(NamedTuple):
-    """What to go on from.
-
-    Attributes:
-        path: The checkpoint; None where there is none that is whole.
-        problems: What is wrong with those that were passed over, one line each.
-    """
-    path: Optional[str]
-    problems: list[str]
-
-
 def describe_damage(path: PathLike) -> Optional[str]:
-    """Say why a checkpoint file is not as it was written.
-
-    Returns:
-        None when it is whole, else the reason.
-    """
+    """Say why a checkpoint file is not as it was written; None when it is whole."""
     if not os.path.isfile(path):
         return 'there is no such file'
     try:
@@ -165,7 +139,8 @@ def describe_damage(path: PathLike) -> Optional[str]:
     return broken and f'the checksum of its part {broken} does not agree'
 
 
-def find_newest(folder: PathLike, work_dir: Optional[PathLike] = None) -> Found:
+def find_newest(folder: PathLike, work_dir: Optional[PathLike] = None
+                ) -> tuple[Optional[str], list[str]]:
     """The checkpoint that a training goes on from.
 
     It is the one that ``last_checkpoint`` names; in a folder that was moved or copied,
@@ -176,6 +151,10 @@ def find_newest(folder: PathLike, work_dir: Optional[PathLike] = None) -> Found:
     Args:
         folder: Where the checkpoints are.
         work_dir: Where ``last_checkpoint`` is. Default: there, too.
+
+    Returns:
+        The checkpoint, None where none is whole; what is wrong with each that was
+        passed over.
     """
     folder, problems = Path(folder), []
     pointer = Path(folder if work_dir is None else work_dir, 'last_checkpoint')
@@ -183,7 +162,7 @@ def find_newest(folder: PathLike, work_dir: Optional[PathLike] = None) -> Found:
     if last is not None:
         damage = describe_damage(last)
         if damage is None:
-            return Found(str(last), [])
+            return str(last), []
         problems.append(f'{last} is damaged: {damage}')
     others = [path for path in folder.glob('*.pth')
               if not path.name.startswith('best_')
@@ -194,9 +173,9 @@ def find_newest(folder: PathLike, work_dir: Optional[PathLike] = None) -> Found:
     for path in sorted(others, key=lambda path: (steps[path], path.name), reverse=True):
         damage = describe_damage(path)
         if damage is None and steps[path] >= 0:
-            return Found(str(path), problems)
+            return str(path), problems
         problems.append(f'{path} is damaged: {damage or "it cannot be read"}')
-    return Found(None, problems)
+    return None, problems
 
 
 def _last_written(folder: Path, pointer: Path) -> Optional[Path]:
@@ -221,15 +200,11 @@ def _num_iterations(path: Path) -> int:
 
 
 class DelayedRemovalBackend:
-    """A file backend that removes files when it is told that it may.
-
-    Attributes:
-        outdated: Paths to remove.
-    """
+    """A file backend that removes files when it is told that it may."""
 
     def __init__(self, backend) -> None:
         self._backend = backend
-        self.outdated: list[str] = []
+        self.outdated: list[str] = []  # paths to remove
 
     def __getattr__(self, name: str):
         return getattr(self._backend, name)

@@ -11,6 +11,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -62,7 +63,7 @@ class _SafelySaving:
 
     def __init__(self, runner, write) -> None:
         self.runner = runner
-        self.save_checkpoint = write
+        self.save_checkpoint = partial(write, runner)
 
     def __getattr__(self, name: str):
         return getattr(self.runner, name)
@@ -127,11 +128,7 @@ class SafeCheckpointHook(CheckpointHook):
     # -- resuming ------------------------------------------------------------
 
     def before_run(self, runner) -> None:
-        """Choose the checkpoint to go on from, before the runner loads one.
-
-        Raises:
-            ValueError: The one that was named is damaged.
-        """
+        """Choose the checkpoint to go on from; refuse a named one that is damaged."""
         if not isinstance(runner, Runner) or not runner._resume:
             return
         named = runner._load_from
@@ -145,11 +142,13 @@ class SafeCheckpointHook(CheckpointHook):
                 'use the newest one that is whole.')
 
     def _choose_newest(self, runner) -> None:
-        found = [None]
-        if is_main_process():
-            found = [tuple(find_newest(self._folder(runner), runner.work_dir))]
-        broadcast_object_list(found)
-        path, problems = found[0]
+        folder = runner.work_dir
+        if self.out_dir is not None:  # as before_train will make it
+            folder = os.path.join(self.out_dir,
+                                  os.path.basename(folder.rstrip(os.sep)))
+        newest = [find_newest(folder, runner.work_dir) if is_main_process() else None]
+        broadcast_object_list(newest)
+        path, problems = newest[0]
         for problem in problems:
             runner.logger.warning(f'{problem}.')
         level = logging.WARNING if problems else logging.INFO
@@ -161,13 +160,6 @@ class SafeCheckpointHook(CheckpointHook):
         else:
             runner._load_from = path
             runner.logger.log(level, f'The training goes on from {path}.')
-
-    def _folder(self, runner) -> str:
-        """Where checkpoints go, as ``before_train`` will find out."""
-        if self.out_dir is None:
-            return runner.work_dir
-        return os.path.join(self.out_dir,
-                            os.path.basename(runner.work_dir.rstrip(os.sep)))
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Take from a checkpoint what mmengine would leave in it."""
@@ -252,16 +244,9 @@ class SafeCheckpointHook(CheckpointHook):
                  dropped: Sequence[str] = (), within_epoch: bool = False) -> bool:
         """Write a checkpoint to resume from, then remove those that it replaces.
 
-        Args:
-            runner: The runner.
-            filename: Its name.
-            meta: Epoch and iteration that it stands for.
-            kept: Numbers of those that ``max_keep_ckpts`` leaves.
-            dropped: Names of those that it does not.
-            within_epoch: It stands within an epoch: the next one replaces it.
-
-        Returns:
-            Whether it is written.
+        ``kept`` are the numbers of those that ``max_keep_ckpts`` leaves, ``dropped``
+        the names of the others. One ``within_epoch`` is replaced by the next. False if
+        it cannot be written.
         """
         runner = getattr(runner, 'runner', runner)  # inside of _SafelySaving
         earlier = runner.message_hub.runtime_info.get(WITHIN_EPOCH)
@@ -291,11 +276,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     @contextlib.contextmanager
     def _undone_if_refused(self, runner) -> Iterator[list[str]]:
-        """Restore what the hook notes of checkpoints if one cannot be written.
-
-        Yields:
-            A list that then holds the problem, which is reported.
-        """
+        """Restore the hook's notes, and fill the list, if a file cannot be written."""
         info, refused = runner.message_hub.runtime_info, []
         before, outdated = dict(info), list(self.file_backend.outdated)
         own = {name: getattr(self, name)
@@ -310,15 +291,11 @@ class SafeCheckpointHook(CheckpointHook):
             vars(self).update(own)
             self._problem = str(error)
             runner.logger.warning(f'{error}. The training goes on; the newest '
-                                  f'checkpoint is {self._newest()}.')
+                                  f'checkpoint is {self._newest}.')
             refused.append(self._problem)
 
     def _write(self, runner, out_dir: str, filename: str, *args, **kwargs) -> None:
-        """Write a checkpoint; all processes take part.
-
-        Raises:
-            _NotWrittenError: The disk did not take it.
-        """
+        """Write a checkpoint, or raise _NotWrittenError; all processes take part."""
         is_folder = type(getattr(runner, 'strategy', None)).__name__ in (
             'DeepSpeedStrategy', 'ColossalAIStrategy')
         backend = self.file_backend._backend
@@ -332,8 +309,8 @@ class SafeCheckpointHook(CheckpointHook):
             self._additions = {key: value for key, value in additions.items() if value}
         try:
             if is_main_process():
-                with writing(path) as partial:
-                    runner.save_checkpoint(out_dir, partial.name, *args, **kwargs)
+                with writing(path) as file:
+                    runner.save_checkpoint(out_dir, file.name, *args, **kwargs)
             else:  # takes part in gathering the content, and writes nothing
                 runner.save_checkpoint(out_dir, filename, *args, **kwargs)
         except OSError as error:
@@ -353,15 +330,13 @@ class SafeCheckpointHook(CheckpointHook):
             runner.logger.warning('last_checkpoint could not be written '
                                   f'({error.strerror or error}).')
 
+    @property
     def _newest(self) -> str:
         return str(self.last_ckpt) if self.last_ckpt else 'none at all'
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
-        def write(out_dir, filename, *args, **kwargs):
-            self._write(runner, out_dir, filename, *args, **kwargs)
-
         with self._undone_if_refused(runner) as refused:
-            super()._save_best_checkpoint(_SafelySaving(runner, write), metrics)
+            super()._save_best_checkpoint(_SafelySaving(runner, self._write), metrics)
         if not refused and self.last_ckpt is None and is_main_process():
             self.file_backend.remove_now()
 
@@ -374,15 +349,14 @@ class SafeCheckpointHook(CheckpointHook):
         super().after_val_epoch(runner, metrics)
         number = self._stop.agreed()
         if self._saved_iter is None and (is_saved or number):
-            self._save_here(runner)
+            self._save_between_steps(runner, runner.epoch)
         if number:
             self._leave(runner, number)
 
-    def _save_here(self, runner) -> None:
-        """Write a checkpoint between two epochs, or between two iterations."""
-        step = runner.epoch if self.by_epoch else runner.iter
+    def _save_between_steps(self, runner, epoch: int) -> None:
         self._save_checkpoint_with_step(
-            runner, step, dict(epoch=runner.epoch, iter=runner.iter))
+            runner, epoch if self.by_epoch else runner.iter,
+            dict(epoch=epoch, iter=runner.iter))
 
     # -- stopping ------------------------------------------------------------
 
@@ -399,17 +373,15 @@ class SafeCheckpointHook(CheckpointHook):
                 self._save_checkpoint(runner)
             self._leave(runner, number, runner.iter + 1)
         seeding = next((hook for hook in runner.hooks
-                      if isinstance(hook, SeededSamplingHook)), None)
+                        if isinstance(hook, SeededSamplingHook)), None)
         done = batch_idx + 1 if seeding is None else seeding.batches_done
         if done == len(runner.train_dataloader):
             return  # after_train_epoch stops
         if seeding is not None and seeding.can_go_on_within_epoch(runner):
             self._awaits_validation = False
-            self._save_as(
-                runner, f'iter_{runner.iter + 1}.pth',
-                dict(epoch=runner.epoch, iter=runner.iter + 1),
-                list(getattr(self, 'keep_ckpt_ids', ())),
-                within_epoch=True)
+            self._save_as(runner, f'iter_{runner.iter + 1}.pth',
+                          dict(epoch=runner.epoch, iter=runner.iter + 1),
+                          list(getattr(self, 'keep_ckpt_ids', ())), within_epoch=True)
         self._leave(runner, number, runner.iter + 1)
 
     def after_train_epoch(self, runner) -> None:
@@ -421,19 +393,14 @@ class SafeCheckpointHook(CheckpointHook):
         if number:
             if self._saved_iter != runner.iter:
                 self._awaits_validation = True
-                step = runner.epoch + 1 if self.by_epoch else runner.iter
-                self._save_checkpoint_with_step(
-                    runner, step, dict(epoch=runner.epoch + 1, iter=runner.iter))
+                self._save_between_steps(runner, runner.epoch + 1)
             self._leave(runner, number)
 
     def after_val_iter(self, runner, batch_idx: int,
                        data_batch: Optional[Sequence] = None,
                        outputs: Optional[Sequence] = None) -> None:
-        """Stop at once when asked to, if the validated weights are saved.
-
-        Several processes end the validation first: they may have different numbers
-        of batches.
-        """
+        """Stop at once when asked to, if the validated weights are saved."""
+        # Several processes end the validation first: their numbers of batches differ.
         if (self._stop is not None and self._stop.received and get_world_size() == 1
                 and self._saved_iter == runner.iter):
             self._leave(runner, self._stop.received)
@@ -445,19 +412,15 @@ class SafeCheckpointHook(CheckpointHook):
                 '--resume goes on from')
         runner.logger.warning(
             f'Stopped by {signal.Signals(number).name} after iteration {num_iters} of '
-            f'{runner.max_iters}: {what} {self._newest()}.')
+            f'{runner.max_iters}: {what} {self._newest}.')
         raise TrainingStopped(number)
 
     def after_train(self, runner) -> None:
-        """Publish; see that the end of the training is saved.
-
-        Raises:
-            RuntimeError: The last checkpoint could not be written.
-        """
+        """Publish; raise a RuntimeError if the end of the training is not saved."""
         super().after_train(runner)
         self._stop.restore()
         self._stop = None
         if self._problem:
             raise RuntimeError(
                 f'The training has ended, but {self._problem}. The newest checkpoint '
-                f'is {self._newest()}: make room and run it again with --resume.')
+                f'is {self._newest}: make room and run it again with --resume.')

@@ -1,6 +1,6 @@
 """Panels of COSAM's masks during training."""
 from contextlib import ExitStack
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -17,22 +17,15 @@ __all__ = ['MaskVisualizationHook']
 _SIDE = 96
 
 
-class _Position(NamedTuple):
-    """A sample of the validation: which one of which batch."""
-    batch: int
-    sample: int
-
-
 @HOOKS.register_module()
 class MaskVisualizationHook(Hook):
     """Give the visualizer panels of the masks of some validation samples.
 
     The masks are recorded during the validation: nothing is computed or loaded a second
     time, and training and metrics are the same as without the hook. The frames are
-    shown as the network gets them, cropped and resized. Samples are spread evenly over
-    those of the main process, and are the same each time, unless the sampler of the
-    validation shuffles. Each panel goes to every ``vis_backend`` as
-    ``masks_<number>``, with the step of the validation's metrics.
+    shown as the network gets them. Samples are spread evenly over those of the main
+    process, and are the same each time unless the sampler shuffles. Each panel goes to
+    every ``vis_backend`` as ``masks_<number>``, with the step of the metrics.
 
     Without a COSAM in the model the log says so, once.
 
@@ -58,7 +51,7 @@ class MaskVisualizationHook(Hook):
         self.interval = interval
         self.columns = columns
         self._num_validations = 0
-        self._positions: list[_Position] = []
+        self._positions: list[tuple[int, int]] = []  # (batch, sample in it)
         self._recording = ExitStack()
         self._record: Optional[MaskRecord] = None
         self._said: set[str] = set()
@@ -68,17 +61,16 @@ class MaskVisualizationHook(Hook):
         is_turn = self._num_validations % self.interval == 0
         self._num_validations += 1
         self._positions = []
-        if not is_turn or not is_main_process():
-            return
-        if not any(isinstance(module, COSAM) for module in runner.model.modules()):
-            self._say(runner, 'there is no COSAM in the model')
-            return
-        self._positions = _spread(self.num_samples, len(runner.val_dataloader))
+        if is_turn and is_main_process():
+            if any(isinstance(module, COSAM) for module in runner.model.modules()):
+                self._positions = _spread(self.num_samples, len(runner.val_dataloader))
+            else:
+                self._say(runner, 'there is no COSAM in the model')
 
     def before_val_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
         """Listen to the model where the batch holds a chosen sample."""
         self._recording.close()  # of a batch that failed
-        if any(position.batch == batch_idx for position in self._positions):
+        if any(batch == batch_idx for batch, _ in self._positions):
             self._record = self._recording.enter_context(record_masks(runner.model))
 
     def after_val_iter(self, runner, batch_idx: int, data_batch: Any = None,
@@ -88,15 +80,17 @@ class MaskVisualizationHook(Hook):
             return
         self._recording.close()
         record, self._record = self._record, None
-        for number, position in enumerate(self._positions):
-            if position.batch == batch_idx:
+        for number, (batch, sample) in enumerate(self._positions):
+            if batch == batch_idx:
                 try:
-                    panel = self._panel(runner, data_batch, record,
-                                        position.sample)
+                    panel = self._panel(runner, data_batch, record, sample)
                 except ValueError as error:
                     self._say(runner, str(error))
                     return
-                runner.visualizer.add_image(f'masks_{number}', panel, _step(runner))
+                # The step at which mmengine's LoggerHook logs the metrics.
+                by_epoch = runner.log_processor.by_epoch
+                runner.visualizer.add_image(f'masks_{number}', panel,
+                                            runner.epoch if by_epoch else runner.iter)
 
     def _panel(self, runner, data_batch: Any, record: MaskRecord, sample: int):
         """Frames and masks of a sample, (H, W, 3) uint8."""
@@ -104,8 +98,7 @@ class MaskVisualizationHook(Hook):
         from cosam_mm.visualization.mask_overlay import mask_grid, mask_layers
         from cosam_mm.visualization.mask_recorder import batch_clip
 
-        clip = batch_clip(bare_model(runner.model),
-                          data_batch, record.masks(), sample)
+        clip = batch_clip(bare_model(runner.model), data_batch, record.masks(), sample)
         if not mask_layers(clip):
             raise ValueError('no COSAM of the model makes a spatial mask')
         return mask_grid(clip, columns=self.columns, side=_SIDE)
@@ -116,19 +109,12 @@ class MaskVisualizationHook(Hook):
             runner.logger.info(f'No panels of masks are made: {reason}.')
 
 
-def _spread(num_samples: int, num_batches: int) -> list[_Position]:
-    """Samples spread evenly over batches, from the first of each on.
+def _spread(num_samples: int, num_batches: int) -> list[tuple[int, int]]:
+    """Samples (batch, number in it) spread evenly, from the first of each batch on.
 
-    >>> _spread(2, 10)
-    [_Position(batch=0, sample=0), _Position(batch=5, sample=0)]
-    >>> _spread(3, 1)[-1]
-    _Position(batch=0, sample=2)
+    >>> _spread(2, 10), _spread(3, 1)
+    ([(0, 0), (5, 0)], [(0, 0), (0, 1), (0, 2)])
     """
     batches = [number * num_batches // num_samples for number in range(num_samples)]
-    return [_Position(batch, batches[:number].count(batch))
+    return [(batch, batches[:number].count(batch))
             for number, batch in enumerate(batches)]
-
-
-def _step(runner) -> int:
-    """The step at which mmengine's LoggerHook logs the metrics of a validation."""
-    return runner.epoch if runner.log_processor.by_epoch else runner.iter

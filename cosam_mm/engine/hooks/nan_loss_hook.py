@@ -34,11 +34,7 @@ _MAX_NAMED = 64  # of the samples of a batch, over all processes
 
 
 def sample_names(data_batch: Any) -> list[str]:
-    """Names of the samples of a batch, as far as they have some.
-
-    Args:
-        data_batch: What a data loader gives: a dict with ``data_samples``, one for each
-            sample, with ``metainfo`` or as a dict.
+    """Names of a batch's ``data_samples`` (with ``metainfo``, or dicts) that have some.
     """
     samples = data_batch.get('data_samples') if isinstance(data_batch, Mapping) else ()
     if not isinstance(samples, Sequence):
@@ -53,34 +49,18 @@ def sample_names(data_batch: Any) -> list[str]:
     return names
 
 
-def _bad_weights(state_dict: Mapping[str, Any], parameters: Sequence[str]) -> list[str]:
-    """Names of parameters that are not finite, and of buffers with NaN."""
-    return [name for name, value in state_dict.items()
-            if isinstance(value, Tensor) and value.is_floating_point()
-            and not bool((torch.isfinite(value) if name in parameters
-                          else ~torch.isnan(value)).all())]
-
-
-def _describe_batch(names: Sequence[str]) -> str:
-    return (f'of {name_some(map(repr, names), _MAX_NAMED)}' if names
-            else 'whose samples tell no names')
-
-
 @HOOKS.register_module()
 class NaNLossHook(Hook):
     """Stops a training, or skips a batch, when the loss is NaN or infinite.
 
-    - 'stop': a RuntimeError that names the samples of the batch. No checkpoint is
-      touched.
-    - 'skip': the batch is left out, with a warning that names its samples, and counted.
-      With accumulated gradients the other batches of the update still count. After more
-      than ``max_skipped`` batches the training stops all the same.
+    - 'stop': a RuntimeError that names the samples of the batch.
+    - 'skip': the batch is left out, with a warning that names its samples. With
+      accumulated gradients the other batches of the update still count. After more than
+      ``max_skipped`` batches the training stops all the same.
 
-    In both cases weights and buffers are as before the batch: the statistics that
-    BatchNorm has taken from it are reset.
-
-    With either choice the training stops when a weight is NaN or infinite: before a
-    checkpoint is written, so that the good ones stay, and when it makes a loss bad.
+    In both cases weights and buffers, statistics of BatchNorm among them, are as before
+    the batch. With either choice the training stops when a weight is NaN or infinite:
+    before a checkpoint is written, and when the loss is.
 
     Several processes agree on each batch, which costs a small all-reduce. Optimisers
     that do not update by mmengine's ``OptimWrapper.update_params`` go unwatched; so do
@@ -105,13 +85,13 @@ class NaNLossHook(Hook):
                              f'{max_skipped!r}.')
         self.on_bad_loss = on_bad_loss
         self.max_skipped = max_skipped
-        self.num_skipped = 0
+        self._num_skipped = 0
         self._batch: Any = None
         self._buffers: list[Tensor] = []
         self._kept: list[Tensor] = []  # what the buffers held before the batch
 
     def before_train(self, runner) -> None:
-        """Check every loss before the backward pass."""
+        """Have every loss checked before the backward pass."""
         self._buffers = list(runner.model.buffers())
         self._kept = [torch.empty_like(buffer) for buffer in self._buffers]
         wrapper = runner.optim_wrapper
@@ -131,20 +111,14 @@ class NaNLossHook(Hook):
 
     def after_train(self, runner) -> None:
         """Say how many batches were left out."""
-        if self.num_skipped:
+        if self._num_skipped:
             runner.logger.warning(
-                f'{self.num_skipped} batch(es) of this run were left out: their loss '
+                f'{self._num_skipped} batch(es) of this run were left out: their loss '
                 'was NaN or infinite.')
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Check the weights.
-
-        Raises:
-            RuntimeError: There are some.
-        """
-        model = bare_model(runner.model)
-        self._check_weights(runner, checkpoint.get('state_dict') or {},
-                            [name for name, _ in model.named_parameters()])
+        """Stop before NaN or infinite weights are written."""
+        _check_weights(runner, checkpoint.get('state_dict') or {})
 
     def _update(self, runner, update_params: Callable, loss: Tensor, *args, **kwargs
                 ) -> None:
@@ -161,42 +135,46 @@ class NaNLossHook(Hook):
 
     def _refuse(self, runner, loss: Tensor) -> None:
         """Warn of a bad loss, or raise a RuntimeError."""
-        model = bare_model(runner.model)
-        self._check_weights(runner, model.state_dict(),
-                            [name for name, _ in model.named_parameters()])
+        _check_weights(runner, bare_model(runner.model).state_dict())
         own = (float(loss.detach().float().mean()), sample_names(self._batch))
         # Each process says its own; those that are fine say nothing.
         found = [(value, names) for value, names in all_gather_object(own)
                  if not math.isfinite(value)]
+        names = [repr(name) for _, names in found for name in names]
         problem = (
             f'The loss of iteration {runner.iter + 1} (epoch {runner.epoch + 1}) is '
             f'{found[0][0]}, in the batch '
-            f'{_describe_batch([name for _, names in found for name in names])}')
-        self.num_skipped += 1
+            + (f'of {name_some(names, _MAX_NAMED)}' if names
+               else 'whose samples tell no names'))
+        self._num_skipped += 1
         if self.on_bad_loss == 'stop':
             raise RuntimeError(
                 f'{problem}. The checkpoints are as before ({_newest(runner)}). Look '
                 'at these samples, lower the learning rate, or leave such batches out: '
                 f'--cfg-options {hook_option(runner.cfg, self, "on_bad_loss")}=skip.')
-        if self.num_skipped > self.max_skipped:
+        if self._num_skipped > self.max_skipped:
             raise RuntimeError(
                 f'{problem}. {self.max_skipped} batches have been left out already, '
                 'which max_skipped allows, and the training stops '
                 f'({_newest(runner)}). The warnings above name their samples.')
         runner.logger.warning(
-            f'{problem}. It is left out ({self.num_skipped} of at most '
+            f'{problem}. It is left out ({self._num_skipped} of at most '
             f'{self.max_skipped}).')
 
-    def _check_weights(self, runner, state_dict: Mapping[str, Any],
-                       parameters: Sequence[str]) -> None:
-        bad = _bad_weights(state_dict, parameters)
-        if bad:
-            raise RuntimeError(
-                f'{len(bad)} weight(s) are NaN or infinite after iteration '
-                f'{runner.iter}: {name_some(bad, most=3)}. No checkpoint is made of '
-                f'them; {_newest(runner)}. Resume from it with a lower learning rate, '
-                'or with clipped gradients '
-                '(optim_wrapper.clip_grad=dict(max_norm=1)).')
+
+def _check_weights(runner, state_dict: Mapping[str, Any]) -> None:
+    """Raise a RuntimeError if a parameter is not finite, or a buffer has NaN."""
+    parameters = {name for name, _ in bare_model(runner.model).named_parameters()}
+    found = [name for name, value in state_dict.items()
+             if isinstance(value, Tensor) and value.is_floating_point()
+             and not (torch.isfinite(value) if name in parameters
+                      else ~torch.isnan(value)).all()]
+    if found:
+        raise RuntimeError(
+            f'{len(found)} weight(s) are NaN or infinite after iteration '
+            f'{runner.iter}: {name_some(found, most=3)}. No checkpoint is made of '
+            f'them; {_newest(runner)}. Resume from it with a lower learning rate, or '
+            'with clipped gradients (optim_wrapper.clip_grad=dict(max_norm=1)).')
 
 
 @torch.no_grad()

@@ -24,11 +24,11 @@ class ChannelsLastHook(Hook):
     """Trains with the convolutions' features laid out channels last.
 
     The results are the same to rounding, checkpoints are not changed. A model that is
-    spread over processes is left alone: what wraps it has taken stock of its weights
-    before any hook runs. Opt-in: ``custom_hooks=[..., dict(type='ChannelsLastHook')]``.
+    spread over processes is left alone: its wrapper has recorded the layout of the
+    weights. Opt-in: ``custom_hooks=[..., dict(type='ChannelsLastHook')]``.
 
     Args:
-        devices: Kinds of devices that it does so on. On the others it does nothing.
+        devices: Kinds of devices that it does so on.
     """
 
     def __init__(self, devices: Sequence[str] = ('cpu',)) -> None:
@@ -58,12 +58,9 @@ def keep_freed_memory() -> bool:
 
     glibc asks the system for each block of more than 32 MiB and returns it when it is
     freed. Features of clips are such blocks: on a CPU each layer's output then costs
-    the time in which its pages are found and cleared. A training has the same sizes in
-    each step, so it needs next what it has just freed.
-
-    The setting holds for all that the process allocates, to its end. The peak of memory
-    grows where sizes change from step to step: freed blocks are reused only where they
-    fit.
+    the time in which its pages are found and cleared. The setting holds to the end of
+    the process. Where sizes change from step to step the peak of memory grows: freed
+    blocks are reused only where they fit.
 
     Returns:
         Whether the system's allocator can do so: glibc's can.

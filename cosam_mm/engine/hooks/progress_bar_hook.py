@@ -1,5 +1,4 @@
 """A bar over the batches of a validation or a test."""
-from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any, Optional
 
@@ -26,34 +25,21 @@ class ProgressBarHook(Hook):
         self._bar: Optional[Any] = None
         self._open = ExitStack()
 
-    def before_val_epoch(self, runner) -> None:
-        """Start the bar."""
-        self._start(runner, 'validating', runner.val_dataloader)
-
-    def before_test_epoch(self, runner) -> None:
-        """Start the bar."""
-        self._start(runner, 'testing', runner.test_dataloader)
-
-    def after_val_iter(self, runner, batch_idx: int, data_batch: Any = None,
-                       outputs: Optional[Sequence] = None) -> None:
-        """Move the bar."""
-        self._move()
-
-    def after_test_iter(self, runner, batch_idx: int, data_batch: Any = None,
-                        outputs: Optional[Sequence] = None) -> None:
-        """Move the bar."""
-        self._move()
-
-    def _start(self, runner, what: str, batches: Sequence) -> None:
+    def _before_epoch(self, runner, mode: str = 'train') -> None:
+        if mode == 'train':
+            return
         self._open.close()  # of a run that was broken off
         # A line above it makes a bar appear; one that still waits would not be cleared.
         self._bar = self._open.enter_context(progress_bar(
-            what=what, unit='batch', total=len(batches), leave=False, delay=0))
+            what='validating' if mode == 'val' else 'testing', unit='batch',
+            total=len(getattr(runner, f'{mode}_dataloader')), leave=False, delay=0))
         if not self._bar.disable:
             from tqdm.contrib.logging import logging_redirect_tqdm
             self._open.enter_context(logging_redirect_tqdm([runner.logger]))
 
-    def _move(self) -> None:
-        self._bar.update()
-        if self._bar.n == self._bar.total:
-            self._open.close()
+    def _after_iter(self, runner, batch_idx: int, data_batch: Any = None,
+                    outputs: Any = None, mode: str = 'train') -> None:
+        if mode != 'train':
+            self._bar.update()
+            if self._bar.n == self._bar.total:
+                self._open.close()

@@ -12,7 +12,7 @@ workers load the data. Python's, numpy's and torch's generators are seeded alike
 """
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any, Callable, Optional
 
@@ -25,8 +25,8 @@ from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
 
-__all__ = ['SeededSamplingHook', 'can_skip', 'seed_loader', 'seed_process',
-           'seeded_from']
+__all__ = ['SeededSamplingHook', 'seed_loader', 'seed_process', 'seeded_from']
+
 
 def _seed_cpu(position: Sequence[int]) -> int:
     """Seed the generators of the CPU; return torch's seed."""
@@ -75,23 +75,15 @@ class _NumberedIndex(int):
 
 
 class _NumberedSampler:
-    """The indices of another sampler, numbered.
-
-    Args:
-        sampler: The sampler.
-        position: Numbers that come first in each position: seed and rank.
-
-    Attributes:
-        epoch: Comes next. It grows each time that the indices come to an end, for
-            loops that do not count epochs.
-        skip: So many of the next epoch have been seen: they are left out.
-    """
+    """The indices of another sampler, numbered."""
 
     def __init__(self, sampler, position: tuple[int, ...]) -> None:
         self.sampler = sampler
-        self.position = position
+        self.position = position  # comes first in each position: seed and rank
+        # Comes next. It grows each time that the indices come to an end, for loops that
+        # do not count epochs.
         self.epoch = 0
-        self.skip = 0
+        self.skip = 0  # so many of the next epoch have been seen: they are left out
 
     def __iter__(self) -> Iterator:
         for number, index in enumerate(self.sampler):
@@ -118,31 +110,27 @@ def _load_seeded(dataset: Dataset, load_batch: Optional[Callable],
     """
     plain = [int(index) if isinstance(index, _NumberedIndex) else index
              for index in indices]
-    positions = [getattr(index, 'position', None) for index in indices]
     if load_batch is not None:
-        if positions[0] is None:
-            return load_batch(plain)
-        with seeded_from(positions[0]):
+        with _seeded_like(indices[0]):
             return load_batch(plain)
     samples = []
-    for index, position in zip(plain, positions):
-        if position is None:
-            samples.append(dataset[index])
-            continue
-        with seeded_from(position):
+    for index, numbered in zip(plain, indices):
+        with _seeded_like(numbered):
             samples.append(dataset[index])
     return samples
+
+
+def _seeded_like(index: Any) -> AbstractContextManager:
+    position = getattr(index, 'position', None)
+    return nullcontext() if position is None else seeded_from(position)
 
 
 def seed_loader(loader: DataLoader, position: tuple[int, ...]
                 ) -> Optional[_NumberedSampler]:
     """Make the random numbers of a loader follow from the position of each sample.
 
-    To be called before it is iterated over for the first time.
-
-    Returns:
-        The loader's sampler now; None where the loader has no batches of indices, and
-        nothing was changed.
+    To be called before it is iterated over for the first time. Returns the loader's
+    sampler; None where it has no batches of indices, and nothing was changed.
     """
     batches = getattr(loader, 'batch_sampler', None)
     if batches is None or isinstance(loader.dataset, IterableDataset):
@@ -157,11 +145,6 @@ def seed_loader(loader: DataLoader, position: tuple[int, ...]
             loader.dataset.__getitems__ = partial(_load_seeded, loader.dataset, own)
     batches.sampler.position = position
     return batches.sampler
-
-
-def can_skip(loader: DataLoader) -> bool:
-    """Whether leaving out k * batch_size indices leaves out the first k batches."""
-    return type(loader.batch_sampler) is BatchSampler
 
 
 # Key of a checkpoint's meta.
@@ -188,31 +171,26 @@ class SeededSamplingHook(DistSamplerSeedHook):
     """Gives a training the same random numbers however often it is resumed.
 
     A loop that counts iterations loads all that came before once more when it is
-    resumed, as mmengine does it. The hook replaces mmengine's
-    ``DistSamplerSeedHook``, from which it is derived::
+    resumed, as mmengine does it. The hook replaces mmengine's ``DistSamplerSeedHook``::
 
         default_hooks = dict(sampler_seed=dict(type='SeededSamplingHook'))
 
-    The numbers do not depend on the number of workers, nor on whether workers persist
-    from epoch to epoch. They depend on the number of processes.
+    The numbers do not depend on the number of workers, but on that of processes.
     """
 
     def __init__(self) -> None:
         self._resumed: dict = {}
         self._train: Optional[_NumberedSampler] = None
         self._val: Optional[_NumberedSampler] = None
-        self._done = 0  # batches of this epoch, when it began and now
+        self.batches_done = 0  # of this epoch, now and when it began
         self._begun_at = 0
         self._counts_iters = False  # the loop
 
-    @property
-    def batches_done(self) -> int:
-        """Batches of the epoch that is under way."""
-        return self._done
-
     def can_go_on_within_epoch(self, runner) -> bool:
         """Whether a checkpoint within an epoch would do."""
-        return self._train is not None and can_skip(runner.train_dataloader)
+        # Leaving out k * batch_size indices has to leave out the first k batches.
+        return (self._train is not None
+                and type(runner.train_dataloader.batch_sampler) is BatchSampler)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Note where a resumed training stands."""
@@ -232,10 +210,11 @@ class SeededSamplingHook(DistSamplerSeedHook):
         self._seed = seed
         self._train = seed_loader(loader, (seed, get_rank(), _TRAIN))
         self._counts_iters = isinstance(runner.train_loop, IterBasedTrainLoop)
-        self._done = self._begun_at = (
+        self.batches_done = self._begun_at = (
             0 if self._counts_iters else self._resumed.get('batches_done', 0))
         if self._train is not None:
-            self._train.skip = self._done * self._resumed.get('batch_size', 0)
+            self._train.skip = (
+                self.batches_done * self._resumed.get('batch_size', 0))
         if runner.val_loop is not None:
             self._val = seed_loader(
                 runner.val_dataloader, (seed, get_rank(), _VAL))
@@ -257,11 +236,11 @@ class SeededSamplingHook(DistSamplerSeedHook):
                          data_batch: Optional[Sequence] = None,
                          outputs: Optional[dict] = None) -> None:
         """Count."""
-        self._done = self._begun_at + batch_idx + 1
+        self.batches_done = self._begun_at + batch_idx + 1
 
     def after_train_epoch(self, runner) -> None:
         """The next epoch begins at its beginning."""
-        self._done = self._begun_at = 0
+        self.batches_done = self._begun_at = 0
         if self._train is not None:
             self._train.skip = 0
 
@@ -274,5 +253,5 @@ class SeededSamplingHook(DistSamplerSeedHook):
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Say where the training stands."""
         checkpoint['meta'][_SEEDING] = dict(
-            seed=self._seed, batches_done=self._done,
+            seed=self._seed, batches_done=self.batches_done,
             batch_size=getattr(runner.train_dataloader, 'batch_size', None) or 0)

@@ -1,10 +1,8 @@
 """Refuse to test a checkpoint that would give a meaningless result.
 
-Two mistakes are silent in mmengine: it loads what fits of a checkpoint and goes on
-with random weights for the rest, and it does not mind which data a model was trained
-on. HMDB51 and UCF101 come in three splits, and most test clips of one are training
-clips of another, so a model tested on another split than its own is rated on clips
-that it learnt.
+mmengine loads what fits of a checkpoint and goes on with random weights for the rest,
+and does not mind which data a model was trained on. HMDB51 and UCF101 come in three
+splits, and most test clips of one are training clips of another.
 
 What a checkpoint was trained on is in its ``meta['dataset_meta']``: the ``metainfo``
 of the training data set, which mmengine's runner writes. The hook adds the data sets
@@ -14,6 +12,7 @@ import logging
 import os
 import re
 from collections import OrderedDict
+from functools import partial
 from typing import Optional
 
 from mmengine.hooks import Hook
@@ -34,25 +33,21 @@ _HISTORY = 'trained_on'
 
 
 def trained_on_test_clips(trained: dict, tested: dict) -> Optional[str]:
-    """Say why a test would rate clips that were trained on.
+    """Say why a test would rate clips that were trained on, if it would.
 
     Args:
         trained: ``metainfo`` of the training data set: ``dataset`` and ``split``.
         tested: ``metainfo`` of the test data set.
-
-    Returns:
-        None when the two are the same split or different data sets, or do not say;
-        else the reason.
     """
-    name, splits = trained.get('dataset'), (trained.get('split'), tested.get('split'))
-    if name is None or name != tested.get('dataset') or None in splits:
+    name, own, other = (trained.get('dataset'), trained.get('split'),
+                        tested.get('split'))
+    if (name is None or name != tested.get('dataset') or None in (own, other)
+            or str(own) == str(other)):
         return None
-    if str(splits[0]) == str(splits[1]):
-        return None
-    return (f'The model was trained on split {splits[0]} of {name} and would be tested '
-            f'on split {splits[1]}: the training set of split {splits[0]} holds test '
-            f'clips of split {splits[1]}, so the result would mean nothing. Test on '
-            f'split {splits[0]} (--split {splits[0]})')
+    return (f'The model was trained on split {own} of {name} and would be tested on '
+            f'split {other}: the training set of split {own} holds test clips of split '
+            f'{other}, so the result would mean nothing. Test on split {own} '
+            f'(--split {own})')
 
 
 def _first_other_class(trained: dict, tested: dict) -> Optional[str]:
@@ -67,23 +62,13 @@ def _first_other_class(trained: dict, tested: dict) -> Optional[str]:
     return None
 
 
-def _distinct(check, trainings: list[dict], tested: dict) -> list[str]:
-    """What a check says of each training, without repetitions."""
-    reasons = (check(trained, tested) for trained in trainings)
-    return list(dict.fromkeys(reason for reason in reasons if reason))
-
-
 def _tensors(state_dict) -> dict[str, Tensor]:
-    """Tensors by name without a wrapper's ``module.``, and what modules say of them."""
+    """Tensors by name without a wrapper's ``module.``, with modules' ``_metadata``."""
     tensors = OrderedDict((re.sub(r'^module\.', '', name), value)
                           for name, value in state_dict.items()
                           if hasattr(value, 'shape'))
     tensors._metadata = getattr(state_dict, '_metadata', {})
     return tensors
-
-
-def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple]:
-    return {name: tuple(value.shape) for name, value in tensors.items()}
 
 
 def _refuse_to_resume(resampled: dict[str, tuple]) -> Optional[str]:
@@ -108,6 +93,9 @@ def _disarm_resume(checkpoint: dict, work_dir: str) -> None:
     for key in [key for key in info if key.startswith('best_ckpt')]:
         if os.path.dirname(os.path.abspath(str(info[key]))) != folder:
             del info[key]
+
+
+_warn = partial(print_log, logger='current', level=logging.WARNING)
 
 
 @HOOKS.register_module()
@@ -142,8 +130,9 @@ class SplitLeakageHook(Hook):
         model = bare_model(runner.model)
         found = _tensors(checkpoint.get('state_dict', checkpoint))
         resampled = resampled_on_load(model, found)
-        self._misfit = describe_misfit(
-            _shapes(found), _shapes(_tensors(model.state_dict())), resampled)
+        shapes = [{name: tuple(value.shape) for name, value in tensors.items()}
+                  for tensors in (found, _tensors(model.state_dict()))]
+        self._misfit = describe_misfit(*shapes, resampled)
         problem = self._misfit or _refuse_to_resume(resampled)
         if problem and runner._resume:
             raise RuntimeError(
@@ -178,15 +167,16 @@ class SplitLeakageHook(Hook):
         if self._misfit:
             raise RuntimeError(self._misfit)
         tested = getattr(runner.test_dataloader.dataset, 'metainfo', None) or {}
-        for reason in _distinct(trained_on_test_clips, self._trained_on, tested):
-            self._refuse(runner, reason)
-        for reason in _distinct(_first_other_class, self._trained_on, tested):
-            print_log(reason, logger='current', level=logging.WARNING)
 
-    def _refuse(self, runner, reason: str) -> None:
-        if self.force:
-            print_log(f'{reason}. Going on, as forced.', logger='current',
-                      level=logging.WARNING)
-            return
-        raise RuntimeError(f'{reason}, or insist with --force (--cfg-options '
-                           f'{hook_option(runner.cfg, self, "force")}=True).')
+        def distinct(check):
+            reasons = (check(trained, tested) for trained in self._trained_on)
+            return dict.fromkeys(reason for reason in reasons if reason)
+
+        for reason in distinct(trained_on_test_clips):
+            if not self.force:
+                raise RuntimeError(
+                    f'{reason}, or insist with --force (--cfg-options '
+                    f'{hook_option(runner.cfg, self, "force")}=True).')
+            _warn(f'{reason}. Going on, as forced.')
+        for reason in distinct(_first_other_class):
+            _warn(reason)

@@ -1,15 +1,14 @@
 """Several processes on a machine without GPUs, which mmengine does not provide for.
 
-A worker thread of gloo lets go of the tensors of a collective some time after those
-who wait for it have gone on. To let go of a tensor that Python knows of, it takes
-Python's lock (seen with torch 2.13). Where the interpreter goes down just then, Python
-ends the thread, and C++ ends the process: "terminate called without an active
-exception", SIGABRT, after all work is done. ``destroy_process_group`` would wait for
-the threads, but the wrapped model keeps the group alive.
+A worker thread of gloo releases the tensors of a collective some time after those who
+wait for it have gone on, and takes Python's lock for that (seen with torch 2.13). Where
+the interpreter goes down just then, the process aborts: "terminate called without an
+active exception". ``destroy_process_group`` would wait for the threads, but the wrapped
+model keeps the group alive.
 
-So the group has one worker thread here, which takes its work in order, and a process
-leaves after a last collective, once the thread has let go of its tensor: then it holds
-nothing of those before it either. A barrier would not do, as it holds on to those.
+So the group has one worker thread here, which works in order, and a process leaves once
+the thread has released the tensor of a last collective. A barrier would not do, as it
+holds on to the tensors before it.
 """
 import time
 import weakref
@@ -38,15 +37,14 @@ def connect_cpu_processes(cfg: Config) -> None:
     """Let processes that ``torch.distributed.run`` started work on CPUs.
 
     mmengine gives each process the GPU of its number, and stumbles where there is
-    none. So the processes are connected here, through gloo, before mmengine looks,
-    and the model is wrapped without a device number. With GPUs, with one process, or
-    with another launcher, nothing is done.
+    none. So they are connected here, through gloo, and the model is wrapped without a
+    device number. With GPUs or another launcher nothing is done.
 
     Args:
-        cfg: The config, with its ``launcher``; how the model is wrapped is changed:
-            ``model_wrapper_cfg``, or ``strategy.model_wrapper`` where there is one.
+        cfg: The config, with its ``launcher``; ``model_wrapper_cfg``, or
+            ``strategy.model_wrapper`` where there is one, is changed. As on GPUs,
             ``env_cfg.dist_cfg.timeout`` says after how many seconds a process that
-            waits for another gives up; as on GPUs, where mmengine reads it.
+            waits for another gives up.
 
     Raises:
         ValueError: The timeout is no positive number.
@@ -68,7 +66,8 @@ def connect_cpu_processes(cfg: Config) -> None:
             'device_id': 'cpu',
         }
     if not torch.distributed.is_initialized():
-        _register_backend()
+        if BACKEND not in torch.distributed.Backend.backend_list:
+            torch.distributed.Backend.register_backend(BACKEND, _gloo, devices=['cpu'])
         torch.distributed.init_process_group(BACKEND, timeout=_timeout(cfg))
 
 
@@ -103,11 +102,6 @@ def _finish_collectives(limit: float = 10) -> None:
     end = time.monotonic() + limit
     while held() is not None and time.monotonic() < end:
         time.sleep(1e-3)
-
-
-def _register_backend() -> None:
-    if BACKEND not in torch.distributed.Backend.backend_list:
-        torch.distributed.Backend.register_backend(BACKEND, _gloo, devices=['cpu'])
 
 
 def _gloo(store, rank: int, size: int, timeout):

@@ -47,31 +47,15 @@ def _outlive_briefly(launcher: int, grace: float) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _tells_of_loss(error: BaseException) -> bool:
-    # gloo's errors are of no class of their own.
-    return (isinstance(error, torch.distributed.DistError)
-            or re.search(r'\bgloo/', str(error)) is not None)
-
-
-def _leave_at_once(status: int) -> None:
-    """End without taking the interpreter apart.
-
-    The threads of a broken group may abort the process then, or hang.
-    """
-    for worker in multiprocessing.active_children():
-        worker.terminate()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
 @contextlib.contextmanager
 def leave_when_lost() -> Iterator[None]:
     """End this process with a line, status 2, when it cannot reach another one."""
     try:
         yield
     except RuntimeError as error:
-        if not _tells_of_loss(error):
+        # gloo's errors are of no class of their own.
+        if not (isinstance(error, torch.distributed.DistError)
+                or re.search(r'\bgloo/', str(error))):
             raise
         rank, size = get_dist_info()
         reason = re.sub(r'^\[[^]]*/[^]]*\] ', '', str(error).split('\n')[0])
@@ -79,4 +63,10 @@ def leave_when_lost() -> Iterator[None]:
               'one, which has ended or hangs: look for its message. Checkpoints are as '
               'they were, and a training goes on from the newest one with --resume. '
               f'torch says: {reason}', file=sys.stderr)
-        _leave_at_once(2)
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Where the interpreter is taken apart, the threads of a broken group may abort
+        # the process, or hang.
+        os._exit(2)

@@ -46,23 +46,16 @@ def build_runner(cfg: Config) -> Union[Runner, FlexibleRunner]:
 
 
 def loading_safely(cfg: Config) -> AbstractContextManager:
-    """Have a run load nothing but weights: :func:`.io.loading_weights_only`.
-
-    DeepSpeed's checkpoints are folders of other objects, and are loaded by it.
-    """
+    """Have a run load nothing but weights, unless DeepSpeed loads its own folders."""
     kind = (cfg.get('strategy') or {}).get('type')
     return nullcontext() if kind == 'DeepSpeedStrategy' else loading_weights_only()
 
 
 def use_strategy(cfg: Config, strategy_file: str) -> None:
-    """Train with a strategy.
-
-    Args:
-        cfg: The config; what the file sets is merged into it.
-        strategy_file: A config with ``runner_type`` and ``strategy``.
+    """Merge the ``runner_type`` and ``strategy`` of a file into a config.
 
     Raises:
-        ValueError: The file holds no strategy.
+        ValueError: The file lacks one of them.
     """
     settings = Config.fromfile(strategy_file)
     if 'strategy' not in settings or 'runner_type' not in settings:
@@ -74,11 +67,11 @@ def use_strategy(cfg: Config, strategy_file: str) -> None:
 def fit_to_strategy(cfg: Config) -> None:
     """Make ``optim_wrapper`` one that the config's strategy works with, if it has one.
 
-    FSDP and DeepSpeed need several processes. DeepSpeed adds up and clips gradients
-    itself. Under FSDP mmengine (0.10.7) would clip the gradients of each process by
-    the norm of its own share. Nor does it resume: ``FlexibleRunner`` counts an epoch
-    too many in a checkpoint written after validation, and hands torch the state of
-    FSDP's optimiser in an order of arguments that torch has changed since.
+    DeepSpeed adds up and clips gradients itself. Under FSDP mmengine (0.10.7) would
+    clip the gradients of each process by the norm of its own share. Neither resumes:
+    ``FlexibleRunner`` counts an epoch too many in a checkpoint written after
+    validation, and passes torch the state of FSDP's optimiser in an order of arguments
+    that torch has changed since.
 
     Raises:
         ValueError: There is one process only, the gradients cannot be clipped, or a
