@@ -1,8 +1,10 @@
 """Fixtures every test may use: where the optional reference material lies."""
 import importlib.util
+import signal
 from pathlib import Path
 
 import pytest
+from mmengine.logging import MMLogger
 
 import cosam_mm  # noqa: F401  (registers the plugin before any test builds it)
 from tests.tool_process import ToolNest
@@ -50,3 +52,35 @@ def nest():
     nest = ToolNest()
     yield nest
     nest.close()
+
+
+@pytest.fixture
+def clean_up_runs():
+    """Small trainings leave no open files and no signal handlers."""
+    numbers = signal.SIGINT, signal.SIGTERM
+    handlers = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, handlers):  # trainings that fail leave theirs
+        signal.signal(number, handler)
+    for name in [name for name in MMLogger._instance_dict if 'small run ' in name]:
+        for handler in MMLogger._instance_dict.pop(name).handlers:
+            handler.close()
+
+
+@pytest.fixture(scope='session')
+def bare_nest():
+    """Runs code in processes that have imported torch and mmengine alone."""
+    nest = ToolNest(imports='mmengine')
+    yield nest
+    nest.close()
+
+
+@pytest.fixture
+def run_python(bare_nest, tmp_path):
+    """Runs code in such a process: (exit status, stdout, stderr)."""
+
+    def run(code: str) -> tuple[int, str, str]:
+        done = bare_nest.run_code(code, tmp_path)
+        return done.returncode, done.stdout.strip(), done.stderr
+
+    return run

@@ -4,8 +4,6 @@ import textwrap
 
 import pytest
 
-from tests.tool_process import REPO, run_fresh
-
 # A package of its own scope, with registries, a location, and names in a child.
 REGISTRY = '''
 from mmengine.registry import HOOKS as ROOT_HOOKS, MODELS as ROOT, Registry
@@ -38,6 +36,7 @@ class Small:
 '''
 USE = '''
 import json, os, sys
+os.environ['TORCH_HOME'] = os.path.abspath('cache')
 sys.modules['torchvision'] = None  # one that does not import alone is another matter
 if {imports!r}:
     import cosam_mm
@@ -62,18 +61,18 @@ def origin(thing):
                                          code and code.co_firstlineno]
 
 # Where every function, class and method that a project may use comes from.
-places = {{}}
+origins = {{}}
 for name, module in sorted(sys.modules.items()):
     if name.split('.')[0] in ('mmengine', 'yapf') or name in (
             'torch', 'torch.serialization', 'torch.hub', 'torch.utils.data'):
         for key, value in sorted(vars(module).items()):
             if callable(value):
-                places[name + ':' + key] = origin(value)
+                origins[name + ':' + key] = origin(value)
                 if isinstance(value, type) and value.__module__.startswith('mmengine'):
                     for part, method in vars(value).items():
-                        places[name + ':' + key + '.' + part] = origin(
+                        origins[name + ':' + key + '.' + part] = origin(
                             getattr(method, '__func__', method))
-found['places'] = places
+found['origins'] = origins
 found['loaders'] = {{scheme: origin(loader) for scheme, loader in
                      CheckpointLoader._schemes.items() if scheme != 'imagenet://'}}
 found['environment'] = sorted(name for name in os.environ if 'TORCH' in name)
@@ -126,28 +125,27 @@ print(json.dumps(found))
 '''
 
 
-def behaviour(folder, imports):
-    """What the host project finds, in an interpreter of its own."""
+def behaviour(nest, folder, imports):
+    """What the host project finds, in a process of its own."""
     package = folder / 'host'
     package.mkdir(parents=True)
     (package / '__init__.py').write_text('')
     (package / 'registry.py').write_text(REGISTRY)
     (package / 'models.py').write_text(MODELS)
     (folder / 'use.py').write_text(textwrap.dedent(USE.format(imports=imports)))
-    done = run_fresh(folder / 'use.py', cwd=folder, PYTHONPATH=str(REPO),
-                     TORCH_HOME=str(folder / 'cache'))
+    done = nest.run(folder / 'use.py', cwd=folder)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope='module')
-def alone(tmp_path_factory):
-    return behaviour(tmp_path_factory.mktemp('alone'), False)
+def alone(bare_nest, tmp_path_factory):
+    return behaviour(bare_nest, tmp_path_factory.mktemp('alone'), False)
 
 
 def test_the_host_itself(alone):
     """Its observations are of a project that works, so that they can differ."""
-    assert len(alone['places']) > 2000
+    assert len(alone['origins']) > 2000
     assert alone['files'] == ['epoch_1.pth', 'epoch_2.pth']
     outcomes = alone['old checkpoint']
     assert outcomes[3:5] == [['a']] * 2  # downloads are unpickled whole
@@ -155,12 +153,12 @@ def test_the_host_itself(alone):
     assert all('UnpicklingError' in outcome for outcome in outcomes[:3])
 
 
-def test_no_difference(alone, tmp_path):
-    found = behaviour(tmp_path, True)
+def test_no_difference(alone, bare_nest, tmp_path):
+    found = behaviour(bare_nest, tmp_path, True)
     for key, expected in alone.items():
-        if key != 'places':
+        if key != 'origins':
             assert found[key] == expected, key
-    differing = {name: (place, found['places'].get(name))
-                 for name, place in alone['places'].items()
-                 if found['places'].get(name) != place}
+    differing = {name: (origin, found['origins'].get(name))
+                 for name, origin in alone['origins'].items()
+                 if found['origins'].get(name) != origin}
     assert not differing

@@ -1,16 +1,18 @@
 """What ``import cosam_mm`` brings along, and what is found by name right after it."""
 import pytest
+import torch
+from mmengine.optim import OneCycleLR
 from mmengine.registry import Registry
 
+import cosam_mm
 from cosam_mm.utils import compat
-from tests.utils.test_compat import run_python
 
 HEAVY = ('mmengine.model', 'mmengine.optim', 'mmengine.hooks', 'mmengine.runner',
          'mmengine.dataset', 'torch.distributed.optim', 'transformers', 'scipy',
          'mmaction', 'mmcv', 'decord', 'cv2')
 
 
-def test_it_brings_nothing_but_itself():
+def test_it_brings_nothing_but_itself(run_python):
     status, out, err = run_python(f'''
         import sys, torch, mmengine
         before = set(sys.modules)
@@ -40,19 +42,15 @@ NAMES = dict(
 
 
 @pytest.mark.parametrize(('scope', 'first'), [
-    ('mmengine', ''), ('mmaction', 'mmaction.registry'), ('mmpretrain', ''),
-    ('made_up', '')])
-def test_everything_is_found_by_name_from_every_scope(scope, first):
+    ('mmengine', 'mmengine'), ('mmaction', 'mmaction.registry'),
+    ('mmpretrain', 'mmengine')])
+def test_everything_is_found_by_name_from_every_scope(run_python, scope, first):
     """With ``custom_imports=dict(imports=['cosam_mm'])`` and nothing else."""
-    if scope not in ('mmengine', 'made_up'):
-        pytest.importorskip(scope)
+    pytest.importorskip(scope)
     status, out, err = run_python(f'''
-        import {first or 'mmengine'}
+        import {first}
         from mmengine import registry
         from mmengine.utils import import_modules_from_strings
-        if {scope!r} == 'made_up':
-            made_up = registry.Registry('model', parent=registry.MODELS,
-                                        scope='made_up')
         import_modules_from_strings(['cosam_mm'], allow_failed_imports=False)
         registry.init_default_scope({scope!r})
         missing = []
@@ -66,7 +64,7 @@ def test_everything_is_found_by_name_from_every_scope(scope, first):
 
 
 @pytest.mark.parametrize('order', ['child, package', 'package, child'])
-def test_a_scope_that_is_no_package_finds_it(order):
+def test_a_scope_that_is_no_package_finds_it(run_python, order):
     """Whether its registry, which has no locations, was there and asked before."""
     lines = {'package': 'import cosam_mm', 'child': """
         child = Registry('model', parent=MODELS, scope='made_up')
@@ -84,7 +82,7 @@ def test_a_scope_that_is_no_package_finds_it(order):
 
 
 @pytest.mark.parametrize('first', ['mmengine.hooks', 'mmengine.infer'])
-def test_weights_by_name_are_known_once_there_is_a_loader(first):
+def test_weights_by_name_are_known_once_there_is_a_loader(run_python, first):
     status, out, err = run_python(f'''
         import cosam_mm
         import {first}
@@ -107,15 +105,10 @@ def test_a_later_location_is_imported_too(tmp_path, monkeypatch, capsys):
         assert capsys.readouterr().out == f'{name}\n'
 
 
-def test_one_cycle_checkpoint_loads_before_mmengine_optim(tmp_path):
-    status, out, err = run_python(f'''
-        import torch
-        from mmengine.optim import OneCycleLR
-        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-        schedule = OneCycleLR(optimizer, eta_max=0.1, total_steps=5)
-        torch.save(schedule.state_dict(), {str(tmp_path / 'a.pth')!r})
-    ''')
-    assert status == 0, err
+def test_one_cycle_checkpoint_loads_before_mmengine_optim(run_python, tmp_path):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = OneCycleLR(optimizer, eta_max=0.1, total_steps=5)
+    torch.save(schedule.state_dict(), tmp_path / 'a.pth')
     status, out, err = run_python(f'''
         import sys, torch, cosam_mm
         assert 'mmengine.optim' not in sys.modules
@@ -123,3 +116,44 @@ def test_one_cycle_checkpoint_loads_before_mmengine_optim(tmp_path):
         print(state['anneal_func'].__name__)
     ''')
     assert (status, out) == (0, '_annealing_cos'), err
+
+
+# -- from cosam_mm import ... ----------------------------------------------------
+
+
+IMPORT = """
+import sys
+import cosam_mm
+assert 'mmaction' not in sys.modules
+for name in {missing!r}:
+    sys.modules[name] = None
+try:
+    from cosam_mm import {wanted}
+except ImportError as error:
+    print(error, '|', error.name, '|', type(error.__cause__).__name__)
+else:
+    print({wanted}.__module__, 'mmaction' in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(('wanted', 'missing', 'extra'), [
+    ('ActionRecognizer', 'mmaction', 'action'), ('TrackletEncoder', 'cv2', 'reid')])
+def test_missing_package_names_the_extra(run_python, wanted, missing, extra):
+    _, out, _ = run_python(IMPORT.format(wanted=wanted, missing=[missing]))
+    for part in (f'{wanted} needs {missing}', f'cosam_mm[{extra}]',
+                 f'| {missing} | ModuleNotFoundError'):
+        assert part in out
+
+
+def test_encoder_needs_torch_and_mmengine_only(run_python):
+    missing = ['mmcv', 'transformers', 'decord', 'scipy', 'tqdm']
+    _, out, err = run_python(IMPORT.format(wanted='TrackletEncoder', missing=missing))
+    assert out == 'cosam_mm.apis.tracklet_encoder False', err
+
+
+def test_names_are_found():
+    assert {'ActionRecognizer', 'TrackletEncoder', '__version__'} <= set(dir(cosam_mm))
+    assert cosam_mm.TrackletEncoder is cosam_mm.TrackletEncoder
+    with pytest.raises(AttributeError, match='Nothing'):
+        _ = cosam_mm.Nothing
+    assert not hasattr(cosam_mm, 'Nothing')

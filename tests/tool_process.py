@@ -3,7 +3,8 @@
 Importing torch and MMAction2 takes seconds. ``ToolNest`` starts one process that has
 done so and has computed nothing yet; every run is a fork of it, which executes the
 file of the tool as ``__main__`` with arguments, folder, output and exit status of its
-own. ``run_fresh`` starts an interpreter, as a user does.
+own. One of ``imports='mmengine'`` has torch and mmengine alone, for what is imported
+after them. ``run_fresh`` starts an interpreter, as a user does.
 """
 import gc
 import json
@@ -15,6 +16,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import traceback
 from pathlib import Path
 
@@ -43,19 +45,24 @@ def assert_refused(done: subprocess.CompletedProcess, *words: str) -> None:
         assert word in last
 
 
-def run_pair(script: str, folder: Path) -> list[subprocess.CompletedProcess]:
-    """Run a script's text in two processes that can connect, as a launcher would."""
-    path = folder / 'script.py'
-    path.write_text(script)
+def _environments_of_pair() -> list[dict]:
+    """What a launcher tells each of two processes that are to connect."""
     with socket.socket() as server:
         server.bind(('127.0.0.1', 0))
         port = str(server.getsockname()[1])
+    return [dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE='2',
+                 MASTER_ADDR='127.0.0.1', MASTER_PORT=port) for rank in range(2)]
+
+
+def run_pair(script: str, folder: Path) -> list[subprocess.CompletedProcess]:
+    """Run a script's text in two new interpreters that can connect."""
+    path = folder / 'script.py'
+    path.write_text(script)
     pair = [subprocess.Popen(
         [sys.executable, str(path)], text=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, cwd=folder,
-        env=dict(ENVIRONMENT, PYTHONPATH=str(REPO), RANK=str(rank), WORLD_SIZE='2',
-                 LOCAL_RANK=str(rank), MASTER_ADDR='127.0.0.1', MASTER_PORT=port))
-        for rank in range(2)]
+        env=dict(ENVIRONMENT, PYTHONPATH=str(REPO), **environment))
+        for environment in _environments_of_pair()]
     texts = [one.communicate(timeout=LIMIT) for one in pair]
     return [subprocess.CompletedProcess(one.args, one.returncode, *text)
             for one, text in zip(pair, texts)]
@@ -64,21 +71,46 @@ def run_pair(script: str, folder: Path) -> list[subprocess.CompletedProcess]:
 class ToolNest:
     """A process with everything imported, which forks for each tool that is run."""
 
-    def __init__(self) -> None:
+    def __init__(self, imports: str = 'everything') -> None:
+        flags = ['-W', 'ignore'] if imports == 'mmengine' else []
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, text=True,
-            stdout=subprocess.PIPE, env=ENVIRONMENT)
+            [sys.executable, *flags, __file__, imports], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True,
+            env=dict(ENVIRONMENT, PYTHONPATH=str(REPO)))
 
     def run(self, tool, *arguments, cwd) -> subprocess.CompletedProcess:
         """Run a tool, named by its path from the root of the checkout."""
         argv = [str(REPO / tool), *map(str, arguments)]
+        return self._run([argv], cwd, [{}])[0]
+
+    def run_code(self, code: str, folder: Path) -> subprocess.CompletedProcess:
+        """Run the text of a script."""
+        path = folder / 'code.py'
+        path.write_text(textwrap.dedent(code))
+        return self.run(path, cwd=folder)
+
+    def run_pair(self, script: str, folder: Path, kill: bool = False
+                 ) -> list[subprocess.CompletedProcess]:
+        """Run a script's text in two processes that can connect.
+
+        With ``kill``, the second one is killed when the first has ended.
+        """
+        path = folder / 'script.py'
+        path.write_text(script)
+        return self._run([[str(path)]] * 2, folder, _environments_of_pair(), kill)
+
+    def _run(self, argvs, cwd, environments, kill=False):
         with tempfile.TemporaryDirectory() as folder:
-            paths = [os.path.join(folder, name) for name in ('out', 'err')]
-            self._process.stdin.write(json.dumps([argv, str(cwd), *paths]) + '\n')
+            paths = [[os.path.join(folder, f'{name}{k}') for name in ('out', 'err')]
+                     for k in range(len(argvs))]
+            jobs = [[argv, str(cwd), *files, environment] for argv, files, environment
+                    in zip(argvs, paths, environments)]
+            self._process.stdin.write(json.dumps([jobs, kill]) + '\n')
             self._process.stdin.flush()
-            status = int(self._process.stdout.readline())
-            texts = [Path(path).read_text() for path in paths]
-        return subprocess.CompletedProcess(argv, status, *texts)
+            statuses = json.loads(self._process.stdout.readline())
+            return [subprocess.CompletedProcess(
+                argv, status, *(Path(path).read_text() for path in files))
+                for argv, status, files in zip(argvs, statuses, paths)]
 
     def close(self) -> None:
         """End the process."""
@@ -87,9 +119,10 @@ class ToolNest:
         self._process.stdout.close()
 
 
-def _become(argv, cwd, out, err) -> None:
+def _become(argv, cwd, out, err, environment) -> None:
     """Turn this fork into the tool."""
     signal.alarm(LIMIT)
+    os.environ.update(environment)
     for stream, path in ((0, os.devnull), (1, out), (2, err)):
         handle = os.open(path, os.O_RDWR | os.O_CREAT)
         os.dup2(handle, stream)
@@ -115,16 +148,27 @@ def _serve() -> None:
     gc.freeze()  # so that a fork need not copy what it only looks through
     # readline, because iteration would read ahead into what a fork inherits.
     while line := sys.stdin.readline():
-        child = os.fork()
-        if child == 0:
-            _become(*json.loads(line))
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        jobs, kill = json.loads(line)
+        children, statuses = [], []
+        for job in jobs:
+            children.append(os.fork())
+            if children[-1] == 0:
+                _become(*job)
+        for child in children:
+            if kill and statuses:
+                os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
+            statuses.append(os.waitstatus_to_exitcode(status))
+        print(json.dumps(statuses), flush=True)
 
 
-if __name__ == '__main__':
-    # What tools import at some time or other; none of it computes anything by itself.
+if __name__ == '__main__' and sys.argv[1] == 'mmengine':
     # ruff: noqa: F401, I001
+    import torch
+    import mmengine
+    _serve()
+elif __name__ == '__main__':
+    # What tools import at some time or other; none of it computes anything by itself.
     import cosam_mm  # first, as in the tools
     import cv2  # before decord, whose zlib it cannot do with
     import decord

@@ -8,7 +8,6 @@ from cosam_mm.engine.hooks.checkpoint_files import (
     take_gradients,
 )
 from cosam_mm.utils.io import write_checkpoint
-from tests.tool_process import run_pair
 
 
 def write(path, iteration=1):
@@ -115,9 +114,9 @@ dist.destroy_process_group()
 """
 
 
-def test_each_process_keeps_what_it_has(tmp_path):
+def test_each_process_keeps_what_it_has(nest, tmp_path):
     """A layer that one process has not used has no gradient there, and none waits."""
-    main, other = run_pair(UNEVEN, tmp_path)
+    main, other = nest.run_pair(UNEVEN, tmp_path)
     assert (main.returncode, other.returncode) == (0, 0), main.stderr + other.stderr
     assert main.stdout == (
         "[{'0.weight': [[0.0, 3.0], [1.0, 4.0], [2.0, 5.0]]}, "

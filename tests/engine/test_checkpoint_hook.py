@@ -4,30 +4,36 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
-from mmengine.hooks import Hook
-from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from cosam_mm.engine.hooks import SafeCheckpointHook
+from cosam_mm.engine.hooks import (
+    MaskVisualizationHook,
+    MeanLossHook,
+    NaNLossHook,
+    ProgressBarHook,
+    SplitLeakageHook,
+    UnreadableSamplesHook,
+)
 from cosam_mm.engine.hooks.checkpoint_files import describe_damage
 from cosam_mm.engine.runner.stop_signals import TrainingStopped
+from tests.small_runs import Do, loader_of, log_of, unique_name
+
+pytestmark = pytest.mark.usefixtures('clean_up_runs')
 
 NUM_BATCHES = 3
-COUNTER = iter(range(10_000))
 
 
 class Model(BaseModel):
-    """A line through noise; dropout makes it draw."""
+    """A line through noise, with dropout."""
 
     def __init__(self):
         super().__init__()
@@ -65,36 +71,13 @@ class Scripted(BaseMetric):
         return dict(score=self.scores[epoch])
 
 
-@pytest.fixture(autouse=True)
-def _clean_up():
-    handlers = {number: signal.getsignal(number)
-                for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in handlers.items():  # trainings that fail leave theirs
-        signal.signal(number, handler)
-    for name in [name for name in MMLogger._instance_dict if 'safe ' in name]:
-        for handler in MMLogger._instance_dict.pop(name).handlers:
-            handler.close()
-
-
-class Do(Hook):
-    """Does something at a stage of a training."""
-
-    def __init__(self, stage, action, priority='NORMAL'):
-        self.priority = priority
-        setattr(self, stage, lambda runner, **kwargs: action(runner))
-
-
 def make_runner(work_dir, epochs=3, resume=False, scores=(1, 1, 1, 1, 1), hooks=(),
                 counts=1, checkpoint=(), load_from=None, val_interval=1):
-    loader = dict(batch_size=2, num_workers=0, dataset=Noise(),
-                  sampler=dict(type='DefaultSampler', shuffle=False),
-                  collate_fn=dict(type='pseudo_collate'))
     metric = Scripted()
     metric.scores = scores
     return Runner(
         model=Model(), work_dir=str(work_dir), resume=resume, load_from=load_from,
-        train_dataloader=loader, val_dataloader=dict(loader, dataset=Noise()),
+        train_dataloader=loader_of(Noise()), val_dataloader=loader_of(Noise()),
         val_cfg=dict(), val_evaluator=[metric], randomness=dict(seed=1),
         train_cfg=dict(by_epoch=True, max_epochs=epochs, val_interval=val_interval),
         optim_wrapper=dict(optimizer=dict(type='Adam', lr=.1),
@@ -106,9 +89,9 @@ def make_runner(work_dir, epochs=3, resume=False, scores=(1, 1, 1, 1, 1), hooks=
                             **{'save_best': 'm/score', 'rule': 'greater',
                                'max_keep_ckpts': 2, **dict(checkpoint)}),
             sampler_seed=dict(type='SeededSamplingHook')),
-        visualizer=dict(type='Visualizer', name=f'safe {next(COUNTER)}',
+        visualizer=dict(type='Visualizer', name=unique_name(),
                         vis_backends=[dict(type='FaultTolerantVisBackend')]),
-        custom_hooks=list(hooks), experiment_name=f'safe {next(COUNTER)}',
+        custom_hooks=list(hooks), experiment_name=unique_name(),
         default_scope='mmengine', cfg=dict())
 
 
@@ -118,13 +101,6 @@ def names(folder):
 
 def load(path):
     return torch.load(path, weights_only=True)
-
-
-def log_of(runner, level):
-    file, = (handler.baseFilename for handler in runner.logger.handlers
-             if isinstance(handler, logging.FileHandler))
-    return '\n'.join(line for line in Path(file).read_text().splitlines()
-                     if f' {logging.getLevelName(level)} ' in line)
 
 
 def assert_same_end(one, other, epoch=3):
@@ -137,6 +113,10 @@ def assert_same_end(one, other, epoch=3):
     for name in ('best_score', 'keep_ckpt_ids'):
         assert (one['message_hub']['runtime_info'].get(name)
                 == other['message_hub']['runtime_info'].get(name))
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-9])
 
 
 def stop_at(stage, occasion, error=KeyboardInterrupt):
@@ -191,9 +171,8 @@ def test_old_ones_go_after_the_new_one_is_there(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(('stage', 'occasion'), [
-    ('after_train_iter', 2), ('after_train_epoch', 1), ('before_val_epoch', 2),
-    ('after_val_iter', 5), ('after_val_epoch', 2), ('before_save_checkpoint', 3),
-    ('before_save_checkpoint', 5)])
+    ('after_train_iter', 2), ('before_val_epoch', 2), ('after_val_epoch', 2),
+    ('before_save_checkpoint', 3), ('before_save_checkpoint', 5)])
 def test_stopped_and_resumed(calm, tmp_path, stage, occasion):
     """The schedule counts every validation once, that of a stopped epoch too."""
     with pytest.raises(KeyboardInterrupt):
@@ -215,41 +194,34 @@ def test_finished_training_is_not_validated_again(calm, tmp_path):
 
 def test_gradients_that_wait_are_kept(tmp_path):
     """Two batches to a step, three to an epoch: an epoch ends between two steps."""
-    make_runner(tmp_path / 'calm', counts=2,
-                checkpoint=dict(max_keep_ckpts=3)).train()
+    settings = dict(counts=2, checkpoint=dict(max_keep_ckpts=3))
+    make_runner(tmp_path / 'calm', **settings).train()
     stored = load(tmp_path / 'calm' / 'epoch_1.pth')
     gradients, = stored['gradients_of_processes']
     assert set(gradients) == {'line.weight', 'line.bias'}
     assert gradients['line.weight'].abs().sum() > 0
     assert 'gradients_of_processes' not in load(tmp_path / 'calm' / 'epoch_2.pth')
     with pytest.raises(KeyboardInterrupt):
-        make_runner(tmp_path / 'stopped', counts=2,
-                    hooks=[stop_at('after_val_epoch', 1)],
-                    checkpoint=dict(max_keep_ckpts=3)).train()
-    make_runner(tmp_path / 'stopped', counts=2, resume=True,
-                checkpoint=dict(max_keep_ckpts=3)).train()
+        make_runner(tmp_path / 'stopped', hooks=[stop_at('after_val_epoch', 1)],
+                    **settings).train()
+    make_runner(tmp_path / 'stopped', resume=True, **settings).train()
     assert_same_end(tmp_path / 'calm', tmp_path / 'stopped')
 
 
-def test_damaged_newest_is_named_and_the_one_before_used(calm, tmp_path):
+@pytest.mark.parametrize(('damage', 'said', 'used'), [
+    (lambda folder: cut(folder / 'epoch_3.pth'), 'epoch_3.pth is damaged', 2),
+    (lambda folder: (folder / 'last_checkpoint').write_text(''), 'last_checkpoint', 3)])
+def test_damage_is_named_and_the_newest_whole_one_used(
+        calm, tmp_path, damage, said, used):
     shutil.copytree(calm, tmp_path, dirs_exist_ok=True)
-    newest = tmp_path / 'epoch_3.pth'
-    newest.write_bytes(newest.read_bytes()[:-9])
+    (tmp_path / '.epoch_4.pth.7.partial').write_text('half')
+    damage(tmp_path)
     runner = make_runner(tmp_path, scores=(1, 3, 2), resume=True)
     runner.train()
     warnings = log_of(runner, logging.WARNING)
-    assert f'{newest} is damaged' in warnings
-    assert f'The training goes on from {tmp_path / "epoch_2.pth"}.' in warnings
+    assert said in warnings
+    assert f'goes on from {tmp_path / f"epoch_{used}.pth"}' in warnings
     assert_same_end(tmp_path, calm)
-
-
-def test_empty_last_checkpoint(calm, tmp_path):
-    shutil.copytree(calm, tmp_path, dirs_exist_ok=True)
-    (tmp_path / 'last_checkpoint').write_text('')
-    (tmp_path / '.epoch_4.pth.7.partial').write_text('half')
-    runner = make_runner(tmp_path, scores=(1, 3, 2), resume=True)
-    runner.train()
-    assert f'goes on from {tmp_path / "epoch_3.pth"}' in log_of(runner, logging.WARNING)
     assert not list(tmp_path.glob('.*.partial'))
 
 
@@ -273,9 +245,10 @@ def test_nothing_to_resume_begins_as_told(tmp_path, calm):
 
 def test_named_checkpoint_that_is_damaged_is_refused(calm, tmp_path):
     path = tmp_path / 'epoch_3.pth'
-    path.write_bytes((calm / 'epoch_3.pth').read_bytes()[:-40])
+    shutil.copy(calm / 'epoch_3.pth', path)
+    cut(path)
     runner = make_runner(tmp_path, resume=True, load_from=str(path))
-    with pytest.raises(ValueError, match=r'epoch_3\.pth is damaged'):
+    with pytest.raises(ValueError, match='damaged'):
         runner.train()
 
 
@@ -289,25 +262,22 @@ def refuse(monkeypatch, refused):
     on_rename(monkeypatch, maybe)
 
 
-def test_a_checkpoint_that_is_refused_is_not_the_newest(calm, tmp_path, monkeypatch):
-    refuse(monkeypatch, 'epoch_2.pth')
+@pytest.mark.parametrize(('refused', 'kept', 'files', 'best'), [
+    ('epoch_2.pth', [1, 3], ['best_m_score_epoch_2', 'epoch_1', 'epoch_3'], 2),
+    ('best_m_score_epoch_2.pth', [2, 3],
+     ['best_m_score_epoch_3', 'epoch_2', 'epoch_3'], 3)])
+def test_what_is_refused_is_neither_newest_nor_best(
+        tmp_path, monkeypatch, refused, kept, files, best):
+    refuse(monkeypatch, refused)
     runner = make_runner(tmp_path, scores=(1, 3, 2))
     runner.train()
-    warning = log_of(runner, logging.WARNING)
-    assert re.search(r'epoch_2\.pth .*No space .*epoch_1\.pth', warning)
-    assert names(tmp_path) == ['best_m_score_epoch_2.pth', 'epoch_1.pth', 'epoch_3.pth']
+    assert re.search(f'{refused} .*No space .*epoch_[12].pth',
+                     log_of(runner, logging.WARNING))
+    assert names(tmp_path) == [f'{name}.pth' for name in files]
     info = load(tmp_path / 'epoch_3.pth')['message_hub']['runtime_info']
-    assert info['keep_ckpt_ids'] == [1, 3]
+    assert info['keep_ckpt_ids'] == kept
+    assert info['best_ckpt'] == str(tmp_path / f'best_m_score_epoch_{best}.pth')
     assert not list(tmp_path.glob('.*.partial'))
-
-
-def test_refused_best_is_not_the_best(tmp_path, monkeypatch):
-    refuse(monkeypatch, 'best_m_score_epoch_2.pth')
-    make_runner(tmp_path, scores=(1, 3, 2)).train()
-    info = load(tmp_path / 'epoch_3.pth')['message_hub']['runtime_info']
-    assert (info['best_score'], info['best_ckpt']) == (
-        2, str(tmp_path / 'best_m_score_epoch_3.pth'))
-    assert names(tmp_path) == ['best_m_score_epoch_3.pth', 'epoch_2.pth', 'epoch_3.pth']
 
 
 def test_refused_end_is_an_error(tmp_path, monkeypatch):
@@ -337,90 +307,54 @@ def test_stops_when_asked_to(calm, tmp_path, stage, occasion, iteration, file):
         runner.train()
     assert stopped.value.code == 143
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN  # a second one is none
-    warnings = log_of(runner, logging.WARNING)
-    assert 'SIGTERM: the training stops after this iteration.' in warnings
-    assert (f'Stopped by SIGTERM after iteration {iteration} of 9: --resume goes on '
-            f'from {tmp_path / file}.') in warnings
+    last = log_of(runner, logging.WARNING).splitlines()[-1]
+    for part in ('SIGTERM', f'iteration {iteration} of 9', str(tmp_path / file)):
+        assert part in last
     make_runner(tmp_path, scores=(1, 3, 2), resume=True).train()
     assert_same_end(tmp_path, calm)
     assert names(tmp_path) == names(calm)  # none of the middle of an epoch is left
 
 
 FULL_DISK = """
-import sys
-sys.path.insert(0, {repo!r})
-from tests.engine.test_checkpoint_hook import make_runner
-folder = {folder!r}
-filler = folder + '/filler'
+import resource, signal
+from tests.engine.test_checkpoint_hook import Do, make_runner
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
 def fill(runner):
-    if runner.epoch == 1:
-        with open(filler, 'wb', buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(1 << 12))
-            except OSError:
-                pass
+    if runner.epoch == 1:  # from now on no file takes more than 100 bytes
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
 
-from tests.engine.test_checkpoint_hook import Do
-make_runner(folder, scores=(1, 1, 1), hooks=[Do('before_train_epoch', fill)]).train()
+make_runner('work', scores=(1, 1, 1), hooks=[Do('before_train_epoch', fill)]).train()
 """
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of half a megabyte, where we may make one."""
-    if os.system(f'mount -t tmpfs -o size=512k none {tmp_path} 2>/dev/null'):
-        pytest.skip('no right to mount a file system')
-    yield tmp_path
-    assert os.system(f'umount -l {tmp_path}') == 0  # logs are still open
-
-
-def test_full_disk_for_real(small_disk, repo):
+def test_no_room_for_real(nest, tmp_path):
     """Nor does what the log backend cannot write end the training."""
-    code = FULL_DISK.format(repo=str(repo), folder=str(small_disk))
-    done = subprocess.run(
-        [sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
+    done = nest.run_code(FULL_DISK, tmp_path)
     assert done.returncode == 1
-    assert re.search(r'RuntimeError: The training has ended, but .*epoch_3\.pth could '
-                     r'not be written \(No space left on device\)', done.stderr)
-    assert names(small_disk) == ['best_m_score_epoch_1.pth', 'epoch_1.pth']
-    assert all(describe_damage(path) is None for path in small_disk.glob('*.pth'))
-    (small_disk / 'filler').unlink()
-    runner = make_runner(small_disk, resume=True)
+    assert re.search(r'RuntimeError: .*epoch_3\.pth .*too large', done.stderr)
+    assert 'scalars.json' in done.stdout + done.stderr
+    folder = tmp_path / 'work'
+    assert names(folder) == ['best_m_score_epoch_1.pth', 'epoch_1.pth']
+    assert all(describe_damage(path) is None for path in folder.glob('*.pth'))
+    runner = make_runner(folder, resume=True)
     assert runner.epoch == 0
     runner.train()
-    assert names(small_disk)[1:] == ['epoch_2.pth', 'epoch_3.pth']
+    assert names(folder)[1:] == ['epoch_2.pth', 'epoch_3.pth']
 
 
-def test_read_only_folder_for_real(small_disk):
-    """The file system becomes read-only in the second epoch, and writable again."""
-    def remount(runner):
-        mode = {1: 'ro', 2: 'rw'}.get(runner.epoch)
-        if mode:
-            for handler in runner.logger.handlers:
-                if isinstance(handler, logging.FileHandler):
-                    handler.close()
-                    runner.logger.handlers.remove(handler)
-            assert os.system(f'mount -o remount,{mode} {small_disk}') == 0
-
-    runner = make_runner(small_disk, hooks=[Do('before_train_epoch', remount)])
-    runner.train()
-    assert names(small_disk) == ['best_m_score_epoch_1.pth', 'epoch_1.pth',
-                                 'epoch_3.pth']
-    assert all(describe_damage(path) is None for path in small_disk.glob('*.pth'))
-
-
-def test_is_the_hook_of_all_configs(repo):
-    from mmengine.config import Config
-    paths = [path for path in (repo / 'configs').rglob('*.py')
-             if path.parent.name in ('configs', 'reid')]
-    assert len(paths) > 50
-    for path in paths:
-        hooks = Config.fromfile(path).default_hooks
-        assert hooks.checkpoint.type == 'SafeCheckpointHook', path
-        assert hooks.sampler_seed.type == 'SeededSamplingHook', path
-    assert isinstance(HOOKS.build(dict(type='SafeCheckpointHook')), SafeCheckpointHook)
+@pytest.mark.parametrize('runtime', ['default_runtime', 'reid_runtime'])
+def test_shipped_runs_have_the_hooks(repo, runtime):
+    cfg = Config.fromfile(repo / 'configs' / '_base_' / f'{runtime}.py')
+    assert cfg.default_hooks.checkpoint.type == 'SafeCheckpointHook'
+    assert cfg.default_hooks.sampler_seed.type == 'SeededSamplingHook'
+    hooks = {type(hook): hook for hook in map(HOOKS.build, cfg.custom_hooks)}
+    assert hooks[NaNLossHook].on_bad_loss == 'stop'
+    assert hooks[MaskVisualizationHook].num_samples == 2
+    assert {MeanLossHook, UnreadableSamplesHook, SplitLeakageHook,
+            ProgressBarHook} <= hooks.keys()
+    assert cfg.env_cfg.dist_cfg.timeout == 1800
 
 
 @pytest.mark.parametrize('how', ['absolute', 'relative'])

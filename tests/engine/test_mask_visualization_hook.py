@@ -1,11 +1,13 @@
-"""Pictures of masks during validation, and trainings that do not notice."""
+"""Panels of masks during validation; the training is the same with and without."""
+import copy
+
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import BaseMetric
-from mmengine.registry import HOOKS, METRICS, VISBACKENDS
+from mmengine.registry import METRICS, VISBACKENDS
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from mmengine.visualization import BaseVisBackend
@@ -15,6 +17,9 @@ from cosam_mm.engine.hooks import MaskVisualizationHook
 from cosam_mm.layers.mask_recording import record_masks
 from cosam_mm.visualization.mask_overlay import mask_grid
 from cosam_mm.visualization.mask_recorder import batch_clip
+from tests.small_runs import Do, loader_of, unique_name
+
+pytestmark = pytest.mark.usefixtures('clean_up_runs')
 
 COSAM = dict(type='COSAM', num_frames=4, spatial_size=(4, 2))
 
@@ -41,7 +46,7 @@ class Tracklets(torch.utils.data.Dataset):
 
 @METRICS.register_module()
 class _SumOfFeatures(BaseMetric):
-    """A figure that any change of a feature changes."""
+    """A metric that any change of a feature changes."""
 
     def process(self, data_batch, data_samples):
         self.results += [sample['feature'].double().sum().item()
@@ -78,13 +83,10 @@ def model_config(plugins=True):
 
 
 def train(work_dir, hooks, epochs=2, model=None, val_batch=4, by_epoch=True):
-    def loader(is_test):
-        return dict(batch_size=val_batch if is_test else 3, num_workers=0,
-                    dataset=Tracklets(is_test), collate_fn=dict(type='pseudo_collate'),
-                    sampler=dict(type='DefaultSampler', shuffle=not is_test))
     runner = Runner(
         model=model or model_config(), work_dir=str(work_dir),
-        train_dataloader=loader(False), val_dataloader=loader(True),
+        train_dataloader=loader_of(Tracklets(), 3, shuffle=True),
+        val_dataloader=loader_of(Tracklets(is_test=True), val_batch),
         train_cfg=dict(by_epoch=True, max_epochs=epochs), val_cfg=dict(),
         val_evaluator=dict(type='_SumOfFeatures'),
         optim_wrapper=dict(optimizer=dict(type='Adam', lr=1e-3)),
@@ -92,7 +94,7 @@ def train(work_dir, hooks, epochs=2, model=None, val_batch=4, by_epoch=True):
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=-1)),
         log_processor=dict(by_epoch=by_epoch),
         visualizer=dict(type='Visualizer', vis_backends=[dict(type='_Kept')]),
-        experiment_name=f'{work_dir.name}_{len(hooks)}')
+        experiment_name=unique_name())
     runner.train()
     return runner
 
@@ -128,8 +130,8 @@ def test_the_same_samples_at_each_validation(run):
     assert not np.array_equal(first, again)        # the weights have moved
 
 
-def test_the_picture_is_that_of_the_sample(run):
-    """The first samples of batches 0 and 1, drawn again after training."""
+def test_the_panel_is_that_of_the_sample(run):
+    """The first samples of batches 0 and 1, made again after training."""
     data = Tracklets(is_test=True)
     for number, batch in enumerate((data.samples[:4], data.samples[4:8])):
         batch = pseudo_collate(batch)
@@ -145,34 +147,11 @@ def test_the_picture_is_that_of_the_sample(run):
                                       mask_grid(clip, columns=6, side=96))
 
 
-def test_a_sample_behind_one_of_two_clips():
-    """Sample 2 of a batch: its clip is the fourth, for sample 1 has two."""
-    batch = pseudo_collate(Tracklets(is_test=True).samples[:4])
-    torch.manual_seed(0)
-    model = untrained_model(Config(dict(model=model_config(), default_scope=None)))
-    with record_masks(model) as record, torch.no_grad():
-        model.test_step(batch)
-    clip = batch_clip(model, batch, record.masks(), 2)
-    assert clip.name == 't2'
-    name = 'backbone.plugins.after_layer3.0'
-    np.testing.assert_array_equal(clip.masks[''][name].spatial,
-                                  record.masks()[name].spatial[3])
-
-
 def test_weights_before_training_are_those_of_the_seed(tmp_path):
     """What --before shows is what a training with this seed began with."""
     seen = {}
-
-    @HOOKS.register_module()
-    class KeepFirstWeights(MaskVisualizationHook):
-        def before_train(self, runner):
-            seen.update({name: value.clone() for name, value
-                         in runner.model.state_dict().items()})
-
-    try:
-        train(tmp_path, [dict(type='KeepFirstWeights')], epochs=1)
-    finally:
-        HOOKS.module_dict.pop('KeepFirstWeights')
+    train(tmp_path, [Do('before_train', lambda runner: seen.update(
+        copy.deepcopy(runner.model.state_dict())))], epochs=1)
     model = untrained_model(Config(dict(model=model_config(), default_scope=None)), 3)
     for name, value in model.state_dict().items():
         assert torch.equal(value, seen[name]), name
@@ -187,33 +166,18 @@ def test_interval_and_number_of_samples(tmp_path):
     assert len({image.tobytes() for _, _, image in found[:5]}) == 5
 
 
-def test_a_model_without_cosam_is_said_once(tmp_path):
-    runner = train(tmp_path, [HOOK], model=model_config(plugins=False))
-    assert not images(runner)
-    log = next(tmp_path.rglob('*.log')).read_text()
-    assert log.count('No panels of masks are made: there is no COSAM in the model.'
-                     ) == 1
-
-
-def test_channel_masks_only_are_said_once(tmp_path):
-    model = model_config()
+@pytest.mark.parametrize(('plugins', 'reason'), [
+    (False, 'there is no COSAM in the model'), (True, 'makes a spatial mask')])
+def test_a_model_without_spatial_masks_is_said_once(tmp_path, plugins, reason):
+    model = model_config(plugins)
     for plugin in model['backbone']['plugins']:
         plugin['cfg'] = dict(plugin['cfg'], with_spatial=False)
     runner = train(tmp_path, [HOOK], model=model)
     assert not images(runner)
-    log = next(tmp_path.rglob('*.log')).read_text()
-    assert log.count('no COSAM of the model makes a spatial mask') == 1
+    assert next(tmp_path.rglob('*.log')).read_text().count(reason) == 1
 
 
 @pytest.mark.parametrize('name', ['num_samples', 'interval', 'columns'])
 def test_settings_out_of_range(name):
     with pytest.raises(ValueError, match=name):
         MaskVisualizationHook(**{name: 0})
-
-
-@pytest.mark.parametrize('base', ['default', 'reid'])
-def test_shipped_runs_have_the_hook(repo, base):
-    cfg = Config.fromfile(repo / f'configs/_base_/{base}_runtime.py')
-    (hook,) = [hook for hook in cfg.custom_hooks
-               if hook.type == 'MaskVisualizationHook']
-    assert HOOKS.build(hook).num_samples == 2

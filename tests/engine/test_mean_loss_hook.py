@@ -1,14 +1,12 @@
 """Means over processes, for the log. Real processes: test_distributed_tools.py."""
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.hooks import RuntimeInfoHook
 from mmengine.registry import HOOKS
 from mmengine.runner.priority import get_priority
 
 from cosam_mm.engine.hooks import MeanLossHook
 from cosam_mm.engine.hooks import mean_loss_hook as mean_loss
-from tests.tool_process import REPO
 
 
 @pytest.fixture
@@ -47,9 +45,3 @@ def test_tensors_become_means_in_one_order(hook, monkeypatch):
 
 def test_it_comes_before_the_log_is_fed():
     assert get_priority(MeanLossHook.priority) < get_priority(RuntimeInfoHook.priority)
-
-
-@pytest.mark.parametrize('runtime', ['default_runtime', 'reid_runtime'])
-def test_every_run_has_it(runtime):
-    cfg = Config.fromfile(REPO / 'configs' / '_base_' / f'{runtime}.py')
-    assert 'MeanLossHook' in [hook.type for hook in cfg.custom_hooks]

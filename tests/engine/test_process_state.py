@@ -4,11 +4,8 @@ Two real processes; the second one is sent SIGTERM in the middle of an epoch. Wh
 has in its batch norm then differs, and what it has added up of a step over several
 batches, and decides what the epoch ends with.
 """
-
 import pytest
 import torch
-
-from tests.tool_process import run_pair
 
 SCRIPT = """
 import os, signal, sys
@@ -66,9 +63,9 @@ disconnect_cpu_processes()
 
 
 @pytest.mark.parametrize('counts', [1, 3])
-def test_stopped_within_an_epoch(tmp_path, counts):
+def test_stopped_within_an_epoch(nest, tmp_path, counts):
     """Of a step over three batches, two are done."""
-    pair = run_pair(f'COUNTS = {counts}\n{SCRIPT}', tmp_path)
+    pair = nest.run_pair(f'COUNTS = {counts}\n{SCRIPT}', tmp_path)
     for one in pair:
         assert one.returncode == 0, one.stderr
     # Both stopped after the fifth iteration, which had not ended yet for the loop.
@@ -79,10 +76,8 @@ def test_stopped_within_an_epoch(tmp_path, counts):
     one, other = (torch.load(tmp_path / name / 'epoch_3.pth', weights_only=True)
                   for name in ('calm', 'stopped'))
     assert not torch.equal(one['state_dict']['norm.running_mean'], torch.zeros(4))
-    for name, value in one['state_dict'].items():
-        assert torch.equal(other['state_dict'][name], value), name
-    for number, state in one['optimizer']['state'].items():
-        for name, value in state.items():
-            assert torch.equal(other['optimizer']['state'][number][name], value), name
+    torch.testing.assert_close(other['state_dict'], one['state_dict'], rtol=0, atol=0)
+    torch.testing.assert_close(other['optimizer']['state'], one['optimizer']['state'],
+                               rtol=0, atol=0)
     # The same in both at an epoch's end, and the training's end is a step's end.
     assert not {'buffers_of_processes', 'gradients_of_processes'} & other.keys()

@@ -1,5 +1,4 @@
 """Processes without GPUs: how they are connected, and that they end in peace."""
-
 import pytest
 import torch.distributed as dist
 from mmengine.config import Config
@@ -69,19 +68,27 @@ def test_fsdp_gets_the_cpu(connected):
         type='MMFullyShardedDataParallel', use_orig_params=True, device_id='cpu')
 
 
-def test_other_strategies_stay(connected):
-    given = dict(launcher='pytorch', strategy=dict(type='DeepSpeedStrategy'))
+@pytest.mark.parametrize('given', [
+    dict(launcher='pytorch', strategy=dict(type='DeepSpeedStrategy')),
+    dict(launcher='none'), dict(launcher='slurm')])
+def test_other_strategies_and_launchers_stay(connected, given):
     cfg = Config(dict(given))
     connect_cpu_processes(cfg)
     assert cfg.to_dict() == given
 
 
-@pytest.mark.parametrize(('launcher', 'device'), [
-    ('none', 'cpu'), ('slurm', 'cpu'), ('pytorch', 'cuda')])
-def test_nothing_is_done_elsewhere(monkeypatch, launcher, device):
-    monkeypatch.setattr(processes, 'get_device', lambda: device)
-    cfg = Config(dict(launcher=launcher))
+def test_nothing_is_done_with_gpus(monkeypatch):
+    monkeypatch.setattr(processes, 'get_device', lambda: 'cuda')
+    cfg = Config(dict(launcher='pytorch'))
     connect_cpu_processes(cfg)
     disconnect_cpu_processes()
-    assert cfg.to_dict() == dict(launcher=launcher)
+    assert cfg.to_dict() == dict(launcher='pytorch')
     assert not dist.is_initialized()
+
+
+@pytest.mark.parametrize('timeout', [0, -1, '5 min'])
+def test_timeout_must_be_seconds(monkeypatch, timeout):
+    monkeypatch.setattr(processes, 'get_device', lambda: 'cpu')
+    with pytest.raises(ValueError, match='timeout'):
+        connect_cpu_processes(Config(dict(
+            launcher='pytorch', env_cfg=dict(dist_cfg=dict(timeout=timeout)))))

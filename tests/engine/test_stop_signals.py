@@ -1,4 +1,4 @@
-"""Signals that are noted, and workers that outlive them."""
+"""Signals that are received in place of ending the process, and shielded workers."""
 import os
 import signal
 
@@ -12,30 +12,26 @@ from cosam_mm.engine.runner.stop_signals import (
     shield_workers,
 )
 
+pytestmark = pytest.mark.usefixtures('clean_up_runs')
+
 
 @pytest.fixture
-def plain_signals():
-    """What a process begins with, whatever earlier trainings have left."""
-    numbers = signal.SIGINT, signal.SIGTERM
-    before = [signal.getsignal(number) for number in numbers]
+def stop():
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    for number, handler in zip(numbers, before):
-        signal.signal(number, handler)
-
-
-@pytest.fixture
-def stop(plain_signals):
     said = []
     signals = StopSignals(said.append)
     signals.said = said
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     signals.install()
     yield signals
     signals.restore()
-    assert before == [signal.getsignal(number)
-                      for number in (signal.SIGINT, signal.SIGTERM)]
+
+
+def test_handlers_are_restored(stop):
+    assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    stop.restore()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
 def test_terms_are_as_one(stop):
@@ -54,28 +50,22 @@ def test_second_interrupt_is_at_once(stop):
     assert stop.said == ['SIGINT']
 
 
-def test_on_the_way_out_terms_are_passed_over(stop):
-    before = stop._before[signal.SIGINT]
+def test_further_signals_are_ignored_on_exit(stop):
     os.kill(os.getpid(), signal.SIGTERM)
     stop.leave()
     os.kill(os.getpid(), signal.SIGTERM)  # passed on by a launcher
     assert stop.received == signal.SIGTERM
-    assert signal.getsignal(signal.SIGINT) == before
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
-def test_a_training_that_failed_takes_no_more_notes():
+def test_a_training_that_failed_receives_no_more():
     received = []
-    before = signal.signal(signal.SIGTERM, lambda *_: received.append('here'))
-    try:
-        signals = StopSignals(received.append)
-        signals.install()
-        del signals
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert received == ['here']
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: received.append('here'))
+    signals = StopSignals(received.append)
+    signals.install()
+    del signals
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert received == ['here']
 
 
 @pytest.mark.parametrize(('number', 'status'), [

@@ -67,33 +67,19 @@ def test_deepspeed_builds(tmp_path):
     assert strategy.config['zero_optimization'] == dict(stage=1)
 
 
-def test_deepspeed_clips_by_the_norm_only():
-    cfg = with_strategy(CONFIGS[2], 'deepspeed')
-    cfg.optim_wrapper.clip_grad = dict(type='value', clip_value=2)
-    with pytest.raises(ValueError, match='max_norm'):
-        fit_to_strategy(cfg)
-
-
-def test_fsdp_does_not_clip():
-    cfg = with_strategy(CONFIGS[2], 'fsdp')
-    with pytest.raises(ValueError, match=r'optim_wrapper\.clip_grad=None'):
-        fit_to_strategy(cfg)
-    cfg.optim_wrapper.clip_grad = None
-    fit_to_strategy(cfg)
-
-
-@pytest.mark.parametrize('strategy', ['fsdp', 'deepspeed'])
-def test_one_process_has_nobody_to_share_with(strategy):
-    cfg = with_strategy(CONFIGS[0], strategy, launcher='none')
-    with pytest.raises(ValueError, match='tools/dist_train'):
-        fit_to_strategy(cfg)
-
-
-@pytest.mark.parametrize('strategy', ['fsdp', 'deepspeed'])
-def test_resuming_is_refused(strategy):
-    cfg = with_strategy(CONFIGS[0], strategy)
-    cfg.resume = True
-    with pytest.raises(ValueError, match='resume'):
+@pytest.mark.parametrize(('strategy', 'changes', 'message'), [
+    ('deepspeed', {'optim_wrapper.clip_grad': dict(type='value', clip_value=2)},
+     'max_norm'),
+    ('fsdp', {}, 'clip_grad=None'),
+    *((strategy, {'optim_wrapper.clip_grad': None, **change}, message)
+      for strategy in ('fsdp', 'deepspeed') for change, message in (
+          ({'launcher': 'none'}, 'dist_train'), ({'resume': True}, 'resume')))])
+def test_what_a_strategy_cannot_do(strategy, changes, message):
+    cfg = with_strategy(CONFIGS[2], strategy)
+    for name, value in changes.items():
+        owner, _, key = name.rpartition('.')
+        (cfg[owner] if owner else cfg)[key] = value
+    with pytest.raises(ValueError, match=message):
         fit_to_strategy(cfg)
 
 
@@ -110,7 +96,7 @@ def test_other_configs_stay(strategy):
 def test_a_file_without_a_strategy(tmp_path):
     path = tmp_path / 'other.py'
     path.write_text("strategy = dict(type='FSDPStrategy')")
-    with pytest.raises(ValueError, match=r'--strategy: .*other\.py'):
+    with pytest.raises(ValueError, match='strategy'):
         use_strategy(Config(), path)
 
 

@@ -1,9 +1,8 @@
-"""Every work-around against the real packages, each in a fresh interpreter."""
+"""Every addition against the real packages, and what ``import cosam_mm`` brings."""
 import importlib
 import importlib.util
-import subprocess
 import sys
-import textwrap
+from importlib.metadata import PackageNotFoundError
 from types import SimpleNamespace
 
 import pytest
@@ -15,19 +14,10 @@ from mmengine.registry import Registry
 from cosam_mm.utils import compat
 
 
-def run_python(code, *flags):
-    """(exit status, stdout, stderr) of ``code`` in a fresh interpreter."""
-    done = subprocess.run(
-        [sys.executable, '-W', 'ignore', *flags, '-c', textwrap.dedent(code)],
-        capture_output=True, text=True, timeout=300)
-    return done.returncode, done.stdout.strip(), done.stderr
-
-
-def test_import_needs_torch_and_mmengine_only():
+def test_import_needs_torch_and_mmengine_only(run_python):
     """Packages beyond those two are made unimportable."""
     status, out, err = run_python('''
         import sys
-        import torch, mmengine
         class Refuse:
             def find_spec(self, name, path=None, target=None):
                 if name.split('.')[0] in ('mmaction', 'mmcv', 'transformers', 'decord',
@@ -44,10 +34,9 @@ def test_import_needs_torch_and_mmengine_only():
     assert (status, out) == (0, '[]'), err
 
 
-@pytest.mark.parametrize('first', ['cosam_mm', 'mmaction.registry'])
-def test_mmaction_imports_and_has_our_parts(first):
-    status, out, err = run_python(f'''
-        import {first}
+def test_mmaction_imports_and_has_our_parts(run_python):
+    status, out, err = run_python('''
+        import mmaction.registry  # before; every tool's test has it after
         import sys, transformers
         import cosam_mm
         print('mmaction.models' in sys.modules)
@@ -73,7 +62,7 @@ def test_mmaction_imports_and_has_our_parts(first):
     ('ImageSequenceClip = "version 2"', None, 'version 2 supplied'),
     ('raise ImportError("gone")', 'real = True', 'gone real')])
 def test_modules_are_supplied_where_nobody_else_has_them(
-        tmp_path, moviepy, metadata, expected):
+        run_python, tmp_path, moviepy, metadata, expected):
     """A moviepy with the names of version 2, or one that does not import."""
     (tmp_path / 'moviepy').mkdir()
     (tmp_path / 'moviepy' / '__init__.py').write_text(moviepy)
@@ -101,25 +90,28 @@ def test_modules_are_supplied_where_nobody_else_has_them(
 
 
 @pytest.mark.parametrize('before', [True, False])
-@pytest.mark.parametrize('works', [True, False])
-@pytest.mark.parametrize('package', ['transformers', 'timm'])
-def test_multimodal_switch_follows_what_is_installed(monkeypatch, package, works,
-                                                     before):
-    dependency = SimpleNamespace(WITH_MULTIMODAL=before)
-    if package == 'transformers':
-        monkeypatch.setattr('importlib.metadata.version',
-                            lambda name: '4.57.1' if works else '5.0.0')
-        compat._use_multimodal_placeholders(dependency)
-    else:
-        monkeypatch.setattr('importlib.util.find_spec',
-                            lambda name: object() if works else None)
-        compat._use_placeholders_without_timm(dependency)
+@pytest.mark.parametrize(('package', 'transformers', 'has_timm', 'works'), [
+    ('mmaction', '4.57.1', True, True), ('mmaction', '4.57.1', False, False),
+    ('mmaction', '5.0.0', True, False), ('mmaction', None, True, True),
+    ('mmpretrain', '4.57.1', False, True), ('mmpretrain', '5.0.0', True, False)])
+def test_multimodal_switch_follows_what_is_installed(
+        monkeypatch, package, transformers, has_timm, works, before):
+    dependency = SimpleNamespace(WITH_MULTIMODAL=before,
+                                 __name__=f'{package}.utils.dependency')
+
+    def version(name):
+        if transformers is None:
+            raise PackageNotFoundError(name)
+        return transformers
+
+    monkeypatch.setattr('importlib.metadata.version', version)
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: has_timm or None)
+    compat._use_multimodal_placeholders(dependency)
     assert dependency.WITH_MULTIMODAL is (before and works)
 
 
-def test_mmpretrain_imports_and_finds_our_parts():
-    if importlib.util.find_spec('mmpretrain') is None:
-        pytest.skip('mmpretrain is not installed')
+def test_mmpretrain_imports_and_finds_our_parts(run_python):
+    pytest.importorskip('mmpretrain')
     status, out, err = run_python('''
         import cosam_mm, mmpretrain.registry
         import mmpretrain.models, mmpretrain.datasets, mmpretrain.evaluation
@@ -136,9 +128,8 @@ def test_mmpretrain_imports_and_finds_our_parts():
 # -- a torchvision whose compiled part does not load -----------------------------
 
 
-def test_torchvision_imports_and_refuses_what_it_cannot_do():
-    if importlib.util.find_spec('torchvision') is None:
-        pytest.skip('torchvision is not installed')
+def test_torchvision_imports_and_refuses_what_it_cannot_do(run_python):
+    pytest.importorskip('torchvision')
     status, out, err = run_python('''
         import cosam_mm, torch, torchvision
         from torchvision import extension
@@ -154,7 +145,7 @@ def test_torchvision_imports_and_refuses_what_it_cannot_do():
     assert (status, out) == (0, 'True'), err
 
 
-def test_declared_operators_take_shapes_and_do_no_work():
+def test_declared_operators_take_shapes_and_do_no_work(run_python):
     """What torchvision does on import, with and without the declaration."""
     status, out, err = run_python('''
         import torch

@@ -2,6 +2,7 @@
 import copy
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from cosam_mm.engine.runner.amp_optim_wrapper import CPUAmpOptimWrapper
@@ -14,15 +15,15 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 @pytest.fixture(scope='module')
-def shipped(repo):
-    return {name: Config.fromfile(repo / 'configs' / name)
-            for name in (HMDB51, MARS, DUKE, ILIDS)}
-
-
-@pytest.fixture
-def read(shipped):
+def read(repo):
     """Reads a config of the project."""
-    return lambda name: copy.deepcopy(shipped[name])
+    cache = {}
+
+    def read(name):
+        if name not in cache:
+            cache[name] = Config.fromfile(repo / 'configs' / name)
+        return copy.deepcopy(cache[name])
+    return read
 
 
 @pytest.fixture
@@ -30,14 +31,24 @@ def cfg(read):
     return read(HMDB51)
 
 
-def datasets(cfg):
-    return [cfg[name].dataset for name in LOADERS]
+def files_of(cfg):
+    """The data sets that have files: queries and gallery where a test has both."""
+    for name in LOADERS:
+        dataset = cfg[name].dataset
+        yield from ((dataset.query, dataset.gallery) if 'query' in dataset
+                    else (dataset,))
 
 
-def test_split_and_data_root_reach_every_data_set(cfg):
-    edits.set_split(cfg, 3)
+@pytest.mark.parametrize(('name', 'split', 'count'), [(HMDB51, 3, 3), (ILIDS, 10, 5)])
+def test_split_and_data_root_reach_every_data_set(read, name, split, count):
+    cfg = read(name)
+    edits.set_split(cfg, split)
     edits.set_data_root(cfg, 'my data')
-    assert [(d.split, d.data_root) for d in datasets(cfg)] == [(3, 'my data')] * 3
+    assert [(d.split, d.data_root) for d in files_of(cfg)] == [
+        (split, 'my data')] * count
+    assert edits.split_of_test(cfg) == split
+    if count == 5:
+        assert not {'split', 'data_root'} & cfg.test_dataloader.dataset.keys()
 
 
 def test_split_and_data_root_reach_into_wrappers(cfg):
@@ -45,23 +56,28 @@ def test_split_and_data_root_reach_into_wrappers(cfg):
     cfg.train_dataloader.dataset = dict(
         type='RepeatDataset', times=2,
         dataset=dict(type='ConcatDataset', datasets=[dict(plain), dict(plain)]))
+    edits.skip_validation(cfg)  # a loader that is not there is passed over
     edits.set_split(cfg, 2)
     edits.set_data_root(cfg, 'x')
     wrapper = cfg.train_dataloader.dataset
     assert set(wrapper) == {'type', 'times', 'dataset'}
     assert [(d.split, d.data_root) for d in wrapper.dataset.datasets] == [(2, 'x')] * 2
-
-
-def test_loaders_that_are_not_there_are_passed_over(cfg):
-    edits.skip_validation(cfg)
-    edits.set_split(cfg, 2)
     assert cfg.test_dataloader.dataset.split == 2
 
 
-def test_split_of_a_data_set_without_splits():
-    cfg = Config(dict(train_dataloader=dict(dataset=dict(type='VideoDataset'))))
-    with pytest.raises(ValueError, match='--split'):
-        edits.set_split(cfg, 2)
+@pytest.mark.parametrize(('name', 'split', 'numbers', 'message'), [
+    (ILIDS, 0, range(1, 11), '1 to 10'), (ILIDS, 11, range(1, 11), '1 to 10'),
+    (MARS, 1, None, '--split'), (DUKE, 1, None, '--split')])
+def test_a_split_that_there_is_not(read, name, split, numbers, message):
+    cfg = read(name)
+    with pytest.raises(ValueError, match=message):
+        edits.set_split(cfg, split)
+    if numbers is None:
+        assert edits.split_of_test(cfg) is None
+        with pytest.raises(ValueError, match='num_splits'):
+            edits.split_numbers(cfg)
+    else:
+        assert edits.split_numbers(cfg) == numbers
 
 
 @pytest.mark.parametrize(('own', 'split', 'expected'), [
@@ -72,7 +88,7 @@ def test_default_work_dir(own, split, expected):
     assert edits.default_work_dir(cfg, 'far/some_config.py', split) == expected
 
 
-def test_force_reaches_the_guard(cfg):
+def test_force_reaches_the_hook(cfg):
     assert not cfg.custom_hooks[0].force
     edits.force_test(cfg)
     assert cfg.custom_hooks[0].force
@@ -97,13 +113,12 @@ def test_skip_validation_of_a_sparse_config(schedulers, expected):
     assert [scheduler.type for scheduler in cfg.param_scheduler] == expected
 
 
-def test_scale_learning_rate(cfg, repo):
+def test_scale_learning_rate(cfg):
     assert not cfg.auto_scale_lr.enable
     edits.scale_learning_rate(cfg)
     assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=8)
-    demo = Config.fromfile(repo / 'configs' / 'resnext14_cosam_bert_demo.py')
     with pytest.raises(ValueError, match='base_batch_size'):
-        edits.scale_learning_rate(demo)
+        edits.scale_learning_rate(Config({}))
 
 
 def test_set_randomness_keeps_what_is_not_asked_for():
@@ -122,14 +137,12 @@ def test_set_randomness_keeps_what_is_not_asked_for():
 def test_dump_scores(cfg, averaged, score_type):
     if averaged:
         cfg.model.cls_head.average_clips = averaged
-    edits.dump_scores(cfg, 'x.npz')
-    assert cfg.test_evaluator == [
-        dict(type='ActionMetric'),
-        dict(type='DumpScores', out_file='x.npz', score_type=score_type)]
+    for name in ('x.npz', 'y.npz'):
+        edits.dump_scores(cfg, name)
+    assert cfg.test_evaluator == [dict(type='ActionMetric'), *(
+        dict(type='DumpScores', out_file=name, score_type=score_type)
+        for name in ('x.npz', 'y.npz'))]
     assert cfg.val_evaluator == dict(type='ActionMetric')
-    edits.dump_scores(cfg, 'y.npz')
-    assert [one.get('out_file') for one in cfg.test_evaluator] == [
-        None, 'x.npz', 'y.npz']
 
 
 @pytest.mark.parametrize(('device', 'expected'), [
@@ -142,16 +155,12 @@ def test_use_amp(cfg, monkeypatch, device, expected):
     assert cfg.optim_wrapper.get('loss_scale') == (
         'dynamic' if device == 'cuda' else None)
     assert cfg.optim_wrapper.accumulative_counts == 16
-
-
-def test_use_amp_refuses_other_wrappers(cfg):
     cfg.optim_wrapper.type = 'ApexOptimWrapper'
     with pytest.raises(ValueError, match='ApexOptimWrapper'):
         edits.use_amp(cfg)
 
 
 def test_cpu_amp_computes_in_bfloat16():
-    import torch
     model = torch.nn.Linear(3, 2)
     wrapper = CPUAmpOptimWrapper(
         torch.optim.SGD(model.parameters(), lr=0.1), accumulative_counts=2)
@@ -166,11 +175,9 @@ def test_cpu_amp_computes_in_bfloat16():
 
 @pytest.mark.parametrize(('name', 'shape'), [
     (HMDB51, (3, 64, 112, 112)), ('i3d_bert_ucf101_flow.py', (2, 64, 224, 224)),
-    ('resnext14_bert_demo.py', (3, 32, 56, 56)),
-    ('slowonly_r50_hmdb51.py', (3, 8, 224, 224)),
     ('tsn_r50_hmdb51.py', (3, 8, 224, 224))])
-def test_input_shape(repo, name, shape):
-    assert edits.input_shape(Config.fromfile(repo / 'configs' / name)) == shape
+def test_input_shape(read, name, shape):
+    assert edits.input_shape(read(name)) == shape
 
 
 def test_input_shape_of_an_oblong_crop_and_of_none(cfg):
@@ -186,18 +193,20 @@ def test_input_shape_of_an_oblong_crop_and_of_none(cfg):
 # -- the config in a checkpoint ----------------------------------------------
 
 
-@pytest.mark.parametrize('name', [HMDB51, 'i3d_bert_ucf101_flow.py',
-                                  'resnext14_cosam_bert_demo.py'])
-def test_shipped_configs_survive(repo, name):
-    cfg = Config.fromfile(repo / 'configs' / name)
+@pytest.mark.parametrize('name', [HMDB51, MARS])
+def test_shipped_configs_survive(read, name):
+    cfg = read(name)
     assert edits.config_of_checkpoint(cfg.pretty_text).to_dict() == cfg.to_dict()
 
 
-def test_plain_values():
+def test_plain_values_and_names_in_other_scopes():
     cfg = edits.config_of_checkpoint(
-        "a = -1.5e-3\nb = [True, None, (1, 'x')]\nc = {'type': 'X', 2: dict(d={})}")
+        "a = -1.5e-3\nb = [True, None, (1, 'x')]\nc = {'type': 'X', 2: dict(d={})}\n"
+        "d = [dict(type='mmaction.ResNet3dSlowOnly'), dict(type='mmcv.cnn.NonLocal3d')]"
+    )
     assert cfg.to_dict() == dict(
-        a=-1.5e-3, b=[True, None, (1, 'x')], c={'type': 'X', 2: dict(d={})})
+        a=-1.5e-3, b=[True, None, (1, 'x')], c={'type': 'X', 2: dict(d={})},
+        d=[dict(type='mmaction.ResNet3dSlowOnly'), dict(type='mmcv.cnn.NonLocal3d')])
 
 
 def test_no_other_weights_are_fetched():
@@ -211,26 +220,18 @@ def test_no_other_weights_are_fetched():
                          trust_remote_code=False)
 
 
-def test_names_in_the_scope_of_other_packages():
-    for name in ('mmaction.ResNet3dSlowOnly', 'mmpretrain.TIMMBackbone',
-                 'mmcv.cnn.NonLocal3d'):
-        config = edits.config_of_checkpoint(f"a = dict(b=dict(type='{name}'))")
-        assert config.a.b.type == name
-
-
 @pytest.mark.parametrize(('text', 'line', 'what'), [
     ("a = 1\nb = print('x')", 2, 'call'), ('a = dict(b=[dict(c=open)])', 1, 'value'),
     ('a = dict([(1, 2)])', 1, 'call'), ('a = dict(**{})', 1, 'call'),
-    ('a = {**{}}', 1, 'value'), ('a = __import__', 1, 'value'),
-    ('a = [x for x in (1, 2)]', 1, 'value'), ("a = f'{1}'", 1, 'value'),
-    ('a = 1\n\nimport os', 3, 'setting'), ('a = b = 1', 1, 'setting'),
-    ('a.b = 1', 1, 'setting'), ('a: int = 1', 1, 'setting'), ('print(1)', 1, 'setting'),
-    ('a = (', 1, 'Python'), ("a = dict(type='os.system')", 1, 'os.system'),
+    ('a = {**{}}', 1, 'value'), ('a = [x for x in (1, 2)]', 1, 'value'),
+    ("a = f'{1}'", 1, 'value'), ('a = 1\n\nimport os', 3, 'setting'),
+    ('a = b = 1', 1, 'setting'), ('a.b = 1', 1, 'setting'),
+    ('a: int = 1', 1, 'setting'), ('print(1)', 1, 'setting'), ('a = (', 1, 'Python'),
+    ("a = dict(type='os.system')", 1, 'os.system'),
     ("a = 1\nb = [{'type': 'os.system'}]", 2, 'os.system'),
     ("a = dict(type=['os.system'])", 1, 'os.system'),
     ("a = dict(type='mmaction.mmcv.A.b')", 1, 'mmaction.mmcv.A.b'),
     ("a = dict(type='mmaction.mmcv')", 1, 'mmaction.mmcv'),
-    ("a = dict(type='subprocess.Popen')", 1, 'subprocess.Popen'),
     ("a = dict(type='mmcv.cnn.utils.os')", 1, 'mmcv.cnn.utils.os'),
     ('a = 1\nb = {[]: 1}', 2, 'value'), ('a = {(1, [2]): 1}', 1, 'value'),
     ('a = {1, []}', 1, 'value'), ('a = "\0"', 1, 'Python'),
@@ -246,101 +247,45 @@ def test_anything_else_is_refused(text, line, what):
 # -- re-identification ---------------------------------------------------------
 
 
-def parts(cfg):
-    """The data sets that have files: training, then queries and gallery of a test."""
-    tests = [cfg[f'{name}_dataloader'].dataset[part]
-             for name in ('val', 'test') for part in ('query', 'gallery')]
-    return [cfg.train_dataloader.dataset, *tests]
-
-
-def test_split_reaches_query_and_gallery(read):
-    cfg = read(ILIDS)
-    assert edits.split_numbers(cfg) == range(1, 11)
-    edits.set_split(cfg, 10)
-    assert [part.split for part in parts(cfg)] == [10] * 5
-    assert 'split' not in cfg.test_dataloader.dataset
-
-
-@pytest.mark.parametrize('split', [0, 11])
-def test_split_outside_of_the_range(read, split):
-    with pytest.raises(ValueError, match=f'1 to 10, got {split}'):
-        edits.set_split(read(ILIDS), split)
-
-
-@pytest.mark.parametrize('name', [MARS, DUKE])
-def test_data_without_splits(read, name):
-    cfg = read(name)
-    with pytest.raises(ValueError, match='num_splits'):
-        edits.split_numbers(cfg)
-    with pytest.raises(ValueError, match='--split'):
-        edits.set_split(cfg, 1)
-
-
-def test_data_root_reaches_query_and_gallery(read, tmp_path):
-    cfg = read(MARS)
-    edits.set_data_root(cfg, tmp_path / 'my data')
-    assert [part.data_root for part in parts(cfg)] == [str(tmp_path / 'my data')] * 5
-    assert 'data_root' not in cfg.test_dataloader.dataset
-
-
-def test_dump_writes_features_of_the_test_only(read):
-    cfg = read(MARS)
-    edits.dump_scores(cfg, 'features.npz')
-    assert cfg.test_evaluator == dict(
-        type='ReIDMetric', distance='euclidean', feature_file='features.npz')
-    assert 'feature_file' not in cfg.val_evaluator
-
-
-def test_metric_settings(read):
+def test_metric_settings_and_features_of_the_test_only(read):
     cfg = read(MARS)
     before = cfg.to_dict()
     edits.set_reid_metric(cfg, rerank=None, attributes=None)
     assert cfg.to_dict() == before
     edits.set_reid_metric(cfg, rerank=True, attributes=None)
-    assert cfg.test_evaluator == dict(
-        type='ReIDMetric', distance='euclidean', rerank=True)
     edits.set_reid_metric(cfg, rerank=None, attributes='a.csv')
+    edits.dump_scores(cfg, 'features.npz')
     assert cfg.test_evaluator == dict(
-        type='ReIDMetric', distance='euclidean', rerank=True, attributes='a.csv')
+        type='ReIDMetric', distance='euclidean', rerank=True, attributes='a.csv',
+        feature_file='features.npz')
     assert cfg.val_evaluator == before['val_evaluator']
 
 
 def test_metric_settings_reach_every_reid_metric():
+    options = dict(k1=10, k2=3)  # of a re-ranking, which stay
     cfg = Config(dict(test_evaluator=[
-        dict(type='ReIDMetric'), dict(type='DumpResults'), dict(type='ReIDMetric')]))
+        dict(type='ReIDMetric', rerank=False), dict(type='DumpResults'),
+        dict(type='ReIDMetric', rerank=options)]))
     edits.set_reid_metric(cfg, rerank=True)
     edits.dump_scores(cfg, 'x.npz')
     assert cfg.test_evaluator == [
         dict(type='ReIDMetric', rerank=True, feature_file='x.npz'),
         dict(type='DumpResults'),
-        dict(type='ReIDMetric', rerank=True, feature_file='x.npz')]
+        dict(type='ReIDMetric', rerank=options, feature_file='x.npz')]
 
 
-def test_options_of_the_reranking_stay():
-    options = dict(k1=10, k2=3)
-    cfg = Config(dict(test_evaluator=dict(type='ReIDMetric', rerank=options)))
-    edits.set_reid_metric(cfg, rerank=True)
-    assert cfg.test_evaluator.rerank == options
-    cfg.test_evaluator.rerank = False
-    edits.set_reid_metric(cfg, rerank=True)
-    assert cfg.test_evaluator.rerank is True
-
-
-def test_metric_settings_of_an_action_config(read):
-    cfg = read(HMDB51)
+def test_metric_settings_of_an_action_config(cfg):
     edits.set_reid_metric(cfg, rerank=None, attributes=None)  # nothing is asked for
     assert cfg.test_evaluator == dict(type='ActionMetric')
-    with pytest.raises(ValueError, match='--rerank, --attributes: .*ReIDMetric'):
+    with pytest.raises(ValueError, match='--rerank, --attributes'):
         edits.set_reid_metric(cfg, rerank=True, attributes='a.csv')
 
 
 def test_swapped_test_data(read):
-    cfg, other = read(MARS), read(ILIDS)
-    own, theirs = read(MARS), other.to_dict()
+    cfg, other, own = read(MARS), read(ILIDS), read(MARS)
+    theirs = other.to_dict()
     other.test_evaluator.distance = theirs['test_evaluator']['distance'] = 'cosine'
-
     edits.swap_test_data(cfg, other)
-
     for name in ('test_dataloader', 'test_evaluator', 'test_cfg'):
         assert cfg[name] == theirs[name]
     assert cfg.num_splits == 10
@@ -349,28 +294,17 @@ def test_swapped_test_data(read):
     edits.set_data_root(cfg, 'mine')
     edits.set_reid_metric(cfg, rerank=True)
     assert other.to_dict() == theirs  # what is tested is a copy
-
-
-def test_swapped_test_data_without_splits(read):
-    cfg = read(ILIDS)
     edits.swap_test_data(cfg, read(DUKE))
     assert 'num_splits' not in cfg
-    assert cfg.test_dataloader.dataset.query.type == 'DukeMTMCVideoReID'
-    assert cfg.train_dataloader.dataset.type == 'ILIDSVID'
 
 
-@pytest.mark.parametrize(('own', 'other', 'types'), [
-    (MARS, HMDB51, 'ReIDMetric.*ActionMetric'),
-    (HMDB51, MARS, 'ActionMetric.*ReIDMetric')])
-def test_swap_of_another_kind_of_test(read, own, other, types):
-    cfg = read(own)
+@pytest.mark.parametrize(('other', 'message'), [
+    (HMDB51, 'ReIDMetric.*ActionMetric'), (None, 'test_dataloader, test_cfg')])
+def test_swap_with_another_kind_of_test_or_none(read, other, message):
+    cfg = read(MARS)
     before = cfg.to_dict()
-    with pytest.raises(ValueError, match=types):
-        edits.swap_test_data(cfg, read(other))
+    other = read(other) if other else Config(dict(
+        test_evaluator=dict(type='ReIDMetric')))
+    with pytest.raises(ValueError, match=message):
+        edits.swap_test_data(cfg, other)
     assert cfg.to_dict() == before
-
-
-def test_swap_with_a_config_without_test(read):
-    with pytest.raises(ValueError, match='test_dataloader, test_cfg'):
-        edits.swap_test_data(read(MARS), Config(dict(
-            test_evaluator=dict(type='ReIDMetric'))))

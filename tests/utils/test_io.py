@@ -1,15 +1,22 @@
 """Files are written whole or not at all; others' are read without running them."""
+import contextlib
+import functools
 import hashlib
+import http.server
 import os
 import pickle
+import threading
 from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.model import BaseModule
+from mmengine.runner import CheckpointLoader, load_checkpoint
 
 from cosam_mm.utils.io import (
+    loading_weights_only,
     read_arrays,
     read_checkpoint,
     regular_size,
@@ -45,23 +52,24 @@ def test_no_code_of_a_file_runs(tmp_path, write):
 
 def test_a_whole_pickled_model_is_refused(tmp_path):
     torch.save(torch.nn.Linear(1, 1), tmp_path / 'model.pt')
-    with pytest.raises(ValueError, match=r'torch\.nn\.modules\.linear\.Linear'):
+    with pytest.raises(ValueError, match=r'linear\.Linear'):
         read_checkpoint(tmp_path / 'model.pt')
 
 
+@pytest.mark.parametrize('mmap', [True, False])
 @pytest.mark.parametrize('zipped', [True, False])
-def test_a_training_checkpoint_is_read(tmp_path, zipped):
+def test_a_training_checkpoint_is_read(tmp_path, zipped, mmap):
     model = torch.nn.Linear(2, 2)
     optimizer = torch.optim.AdamW(model.parameters())
     model(torch.ones(1, 2)).sum().backward()
     optimizer.step()
-    torch.save({'epoch': 3, 'arch': 'net', 'state_dict': model.state_dict(),
-                'best_prec1': torch.tensor(12.5), 'best_loss': 0.25,
+    torch.save({'state_dict': model.state_dict(), 'best_loss': 0.25,
                 'optimizer': optimizer.state_dict()}, tmp_path / 'a.pth.tar',
                _use_new_zipfile_serialization=zipped)
-    checkpoint = read_checkpoint(tmp_path / 'a.pth.tar')
+    before = torch.serialization.get_safe_globals()
+    checkpoint = read_checkpoint(tmp_path / 'a.pth.tar', mmap=mmap)
+    assert set(torch.serialization.get_safe_globals()) == set(before)
     assert checkpoint['best_loss'] == 0.25
-    assert checkpoint['best_prec1'] == 12.5
     assert torch.equal(checkpoint['state_dict']['weight'], model.weight)
 
 
@@ -79,34 +87,17 @@ def test_numbers_of_numpy_1_and_2_are_read(tmp_path, number, core):
     assert read_checkpoint(path)['best_prec1'] == number
 
 
-def test_what_others_allowed_stays_allowed(tmp_path):
-    before = torch.serialization.get_safe_globals()
-    torch.save({}, tmp_path / 'a.pth')
-    read_checkpoint(tmp_path / 'a.pth')
-    assert set(torch.serialization.get_safe_globals()) == set(before)
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'nothing\.pth'):
-        read_checkpoint(tmp_path / 'nothing.pth')
-
-
 @pytest.mark.parametrize('content', [
     b'', b'not a checkpoint', b'\x80\x02', b'PK\x03\x04', None])
 def test_a_broken_file_is_named(tmp_path, content):
     path = tmp_path / 'broken.pth'
+    with pytest.raises(FileNotFoundError, match=r'broken\.pth'):
+        read_checkpoint(path)
     torch.save({'weight': torch.zeros(1000)}, path)
     path.write_bytes(path.read_bytes()[:2000] if content is None else content)
     for mmap in (False, True):
-        with pytest.raises(ValueError, match=r'broken\.pth cannot be read'):
+        with pytest.raises(ValueError, match=r'broken\.pth'):
             read_checkpoint(path, mmap=mmap)
-
-
-@pytest.mark.parametrize('zipped', [True, False])
-def test_tensors_may_stay_on_the_disk(tmp_path, zipped):
-    path, weight = tmp_path / 'a.pth', torch.rand(3, 4)
-    torch.save(dict(a=weight), path, _use_new_zipfile_serialization=zipped)
-    assert torch.equal(read_checkpoint(path, mmap=True)['a'], weight)
 
 
 @pytest.mark.parametrize(('make', 'what'), [
@@ -121,9 +112,11 @@ def test_only_regular_files_have_a_size(tmp_path, make, what):
         regular_size(path, most=2)
 
 
-def test_size(tmp_path):
-    (tmp_path / 'x').write_bytes(b'abc')
-    assert regular_size(tmp_path / 'x') == 3
+def test_size_and_hash(tmp_path):
+    content = os.urandom(3 << 20)
+    (tmp_path / 'x').write_bytes(content)
+    assert regular_size(tmp_path / 'x') == 3 << 20
+    assert sha256_of_file(tmp_path / 'x') == hashlib.sha256(content).hexdigest()
     with pytest.raises(OSError, match='null'):
         regular_size('a\0b')
 
@@ -148,12 +141,10 @@ def test_a_module_of_that_name_keeps_it():
 
 
 @pytest.mark.parametrize(('checkpoint', 'message'), [
-    ([torch.ones(1)], 'this is a list'),
-    (torch.ones(1), 'this is a Tensor'),
-    ({'state_dict': None}, 'this is a NoneType'),
-    ({}, 'this has no entries'),
-    ({'epoch': 1, 'net': {}}, r'no tensors \(2\): epoch \(int\), net \(dict\)'),
-    ({0: torch.ones(1)}, r'no tensors \(1\): 0 \(Tensor\)'),
+    ([torch.ones(1)], 'list'), (torch.ones(1), 'Tensor'),
+    ({'state_dict': None}, 'NoneType'), ({}, 'no entries'),
+    ({'epoch': 1, 'net': {}}, r'epoch \(int\), net \(dict\)'),
+    ({0: torch.ones(1)}, r'0 \(Tensor\)'),
 ])
 def test_no_state_dict(checkpoint, message):
     with pytest.raises(ValueError, match=message):
@@ -200,12 +191,6 @@ def test_what_a_killed_process_left_is_removed(tmp_path):
     assert os.listdir(tmp_path) == ['a.txt']
 
 
-def test_sha256(tmp_path):
-    content = os.urandom(3 << 20)
-    (tmp_path / 'x').write_bytes(content)
-    assert sha256_of_file(tmp_path / 'x') == hashlib.sha256(content).hexdigest()
-
-
 @pytest.mark.parametrize('compress', [True, False])
 def test_arrays(tmp_path, compress):
     arrays = dict(a=np.arange(6.).reshape(2, 3), names=np.array(['x', 'yz']))
@@ -248,3 +233,99 @@ def test_a_checkpoint_does_not_depend_on_its_name(tmp_path):
     for name in 'ab':
         write_checkpoint(tmp_path / name, {'weight': torch.ones(2)})
     assert Path(tmp_path, 'a').read_bytes() == Path(tmp_path, 'b').read_bytes()
+
+
+# -- what mmengine loads within loading_weights_only ----------------------------------
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+
+    def log_message(self, *args):
+        pass
+
+
+@contextlib.contextmanager
+def served(folder):
+    """The address of a server of a folder's files."""
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f'http://127.0.0.1:{server.server_address[1]}'
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(params=[True, False], ids=['zip', 'old format'])
+def evil(request, tmp_path):
+    path, marker = tmp_path / 'evil.pth', tmp_path / 'marker'
+    write_hostile_checkpoint(path, marker, zipped=request.param)
+    assert_is_dangerous(path, marker)
+    return path, marker
+
+
+@pytest.fixture(params=['file', 'address'])
+def address(request, tmp_path, monkeypatch):
+    """Turns a file in tmp_path into what names it."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    if request.param == 'file':
+        yield str
+    else:
+        with served(tmp_path) as server:
+            yield lambda path: f'{server}/{path.name}'
+
+
+@pytest.mark.parametrize(('read', 'forced'), [
+    (CheckpointLoader.load_checkpoint, False), (CheckpointLoader.load_checkpoint, True),
+    (lambda address: load_checkpoint(torch.nn.Linear(1, 1), address), False),
+    (lambda address: BaseModule(init_cfg=dict(
+        type='Pretrained', checkpoint=address)).init_weights(), True)])
+def test_code_is_refused(evil, address, monkeypatch, read, forced):
+    path, marker = evil
+    if forced:  # a user's habit, for other projects' files
+        monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
+    with (pytest.raises(ValueError, match='refused') as refusal,
+          loading_weights_only()):
+        read(address(path))
+    assert address(path) in str(refusal.value)
+    assert 'exec' in str(refusal.value)
+    assert not marker.exists()
+    assert ('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD' in os.environ) is forced
+    assert 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ
+
+
+def test_weights_are_loaded_by_mmengine(address, tmp_path):
+    path, weights = tmp_path / 'good.pth', dict(weight=torch.rand(2, 3))
+    torch.save(dict(state_dict=weights), path)
+    with loading_weights_only():
+        found = CheckpointLoader.load_checkpoint(address(path), map_location='cpu')
+    assert torch.equal(found['state_dict']['weight'], weights['weight'])
+
+
+def test_other_schemes_download_as_safely(tmp_path, monkeypatch, evil):
+    """torchvision://, open-mmlab:// and mmcls:// look an address up."""
+    from mmengine.runner import checkpoint
+    path, marker = evil
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    with served(tmp_path) as server:
+        monkeypatch.setattr(checkpoint, 'get_external_models',
+                            lambda: dict(net=f'{server}/{path.name}'))
+        with pytest.raises(ValueError, match='exec'), loading_weights_only():
+            CheckpointLoader.load_checkpoint('open-mmlab://net')
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(('name', 'kind'), [
+    ('no.pth', FileNotFoundError), ('text.pth', ValueError)])
+def test_what_is_no_checkpoint_is_named(tmp_path, name, kind):
+    (tmp_path / 'text.pth').write_text('404: not found')
+    with pytest.raises(kind, match=name), loading_weights_only():
+        CheckpointLoader.load_checkpoint(str(tmp_path / name))
+
+
+def test_other_errors_stay():
+    with pytest.raises(KeyError), loading_weights_only():
+        dict()['a']

@@ -5,7 +5,7 @@ import pytest
 
 from cosam_mm.utils.progress import progress_bar
 from tests.terminal import run_on_terminal
-from tests.tool_process import REPO, run_fresh
+from tests.tool_process import REPO
 
 REMAINING = r'{what}: +\d+%\|[^|]*\| +\d+/{total} \[\d\d:\d\d<\d\d:\d\d, '
 SLOW = """
@@ -27,40 +27,36 @@ def shows(what, total, text):
 
 
 @pytest.fixture
-def script(tmp_path):
-    def write(leave=True, pause=0.12):
+def show(tmp_path):
+    """Runs the script on a terminal."""
+
+    def show(leave=True, pause=0.12, **environment):
         path = tmp_path / 'slow.py'
         path.write_text(SLOW.format(leave=leave, pause=pause))
-        return path
-    return write
+        status, shown = run_on_terminal(path, cwd=tmp_path, PYTHONPATH=str(REPO),
+                                        **environment)
+        assert status == 0, shown
+        return shown
+    return show
 
 
-def test_bar_on_a_terminal(script, tmp_path):
-    status, shown = run_on_terminal(script(), cwd=tmp_path, PYTHONPATH=str(REPO))
-    assert status == 0, shown
-    assert shows('frames', 4, shown)
-    assert '4/4' in shown
+@pytest.mark.parametrize('rank', ['0', '1'])
+def test_the_first_process_shows_a_bar_on_a_terminal(show, rank):
+    shown = show(RANK=rank)
+    assert shows('frames', 4, shown) == ('4/4' in shown) == (rank == '0')
     assert 'off' not in shown
     assert 'nothing' not in shown
     assert shown.rstrip().endswith('done')
 
 
-def test_nothing_in_a_pipe(script, tmp_path):
-    done = run_fresh(script(), cwd=tmp_path, PYTHONPATH=str(REPO))
+def test_nothing_in_a_pipe(bare_nest, tmp_path):
+    done = bare_nest.run_code(SLOW.format(leave=True, pause=0.01), tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, 'done\n', '')
 
 
-def test_only_the_first_process_shows_one(script, tmp_path):
-    for rank, expected in (('0', True), ('1', False)):
-        _, shown = run_on_terminal(script(), cwd=tmp_path, PYTHONPATH=str(REPO),
-                                   RANK=rank)
-        assert shows('frames', 4, shown) is expected
-
-
 @pytest.mark.parametrize(('pause', 'appears'), [(0.01, False), (0.4, True)])
-def test_passing_bar_leaves_no_trace(script, tmp_path, pause, appears):
-    _, shown = run_on_terminal(script(False, pause), cwd=tmp_path,
-                               PYTHONPATH=str(REPO))
+def test_passing_bar_leaves_no_trace(show, pause, appears):
+    shown = show(False, pause)
     assert shows('frames', 4, shown) is appears
     last_line = shown.split('done')[0].rsplit('\r', 1)[-1]
     assert last_line.strip() == ''

@@ -1,0 +1,38 @@
+"""What small trainings have in common."""
+import logging
+from itertools import count
+from pathlib import Path
+
+from mmengine.hooks import Hook
+
+_NUMBERS = count()
+
+
+def unique_name() -> str:
+    """A name for a run, since mmengine keeps loggers and visualizers by name."""
+    return f'small run {next(_NUMBERS)}'
+
+
+def loader_of(dataset, batch_size=2, workers=0, sampler='DefaultSampler',
+              shuffle=False) -> dict:
+    """Config of a loader."""
+    return dict(dataset=dataset, batch_size=batch_size, num_workers=workers,
+                persistent_workers=workers > 0,
+                sampler=dict(type=sampler, shuffle=shuffle),
+                collate_fn=dict(type='pseudo_collate'))
+
+
+def log_of(runner, level) -> str:
+    """Lines of a level in the log file of a run."""
+    file, = (handler.baseFilename for handler in runner.logger.handlers
+             if isinstance(handler, logging.FileHandler))
+    return '\n'.join(line for line in Path(file).read_text().splitlines()
+                     if f' {logging.getLevelName(level)} ' in line)
+
+
+class Do(Hook):
+    """Does something at a stage of a training."""
+
+    def __init__(self, stage, action, priority='NORMAL'):
+        self.priority = priority
+        setattr(self, stage, lambda runner, **kwargs: action(runner))
