@@ -14,7 +14,6 @@ from mmengine.registry import DefaultScope
 from tests.action_data import write_video
 from tests.conftest import REPO
 from tests.gallery_data import reid_config, write_checkpoint, write_tracklet
-from tests.tool_process import ToolNest
 
 PAGES = [REPO / 'README.md', REPO / 'CONTRIBUTING.md', *sorted(REPO.glob('docs/*.md')),
          *sorted(REPO.glob('configs/**/README.md')),
@@ -60,13 +59,6 @@ def test_documented_imports_exist(page):
     for module, names in statements:
         found = importlib.import_module(module)
         assert [n for n in re.findall(r'\w+', names) if not hasattr(found, n)] == []
-
-
-@pytest.fixture(scope='module')
-def nest():
-    nest = ToolNest()
-    yield nest
-    nest.close()
 
 
 def test_documented_options_exist(nest, tmp_path):

@@ -105,17 +105,21 @@ def test_a_later_location_is_imported_too(tmp_path, monkeypatch, capsys):
         assert capsys.readouterr().out == f'{name}\n'
 
 
-def test_one_cycle_checkpoint_loads_before_mmengine_optim(run_python, tmp_path):
+def test_one_cycle_checkpoints_load_before_mmengine_optim(run_python, tmp_path):
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    schedule = OneCycleLR(optimizer, eta_max=0.1, total_steps=5)
-    torch.save(schedule.state_dict(), tmp_path / 'a.pth')
+    schedules = [OneCycleLR(optimizer, eta_max=0.1, total_steps=5, anneal_strategy=kind)
+                 for kind in ('cos', 'linear')]
+    schedules[0].step()
+    torch.save([schedule.state_dict() for schedule in schedules], tmp_path / 'a.pth')
     status, out, err = run_python(f'''
         import sys, torch, cosam_mm
         assert 'mmengine.optim' not in sys.modules
-        state = torch.load({str(tmp_path / 'a.pth')!r}, weights_only=True)
-        print(state['anneal_func'].__name__)
+        states = torch.load({str(tmp_path / 'a.pth')!r}, weights_only=True)
+        print(*(state['anneal_func'].__name__ for state in states),
+              states[0]['last_step'])
     ''')
-    assert (status, out) == (0, '_annealing_cos'), err
+    assert (status, out) == (
+        0, f'_annealing_cos _annealing_linear {schedules[0].last_step}'), err
 
 
 # -- from cosam_mm import ... ----------------------------------------------------

@@ -58,9 +58,8 @@ def _fill_drn(module: ModuleType) -> None:
         """Stands in for a localizer that the mmaction2 wheel does not hold."""
 
         def __init__(self, *args, **kwargs) -> None:
-            raise ImportError(
-                'DRN is not part of the published mmaction2 wheel. Install '
-                'mmaction2 from its source repository to use it.')
+            raise ImportError('DRN is not in the wheel of mmaction2: install that from '
+                              'its source repository.')
 
     DRN.__module__ = module.__name__
     module.DRN = DRN
@@ -310,9 +309,8 @@ def _plain_attribute(owner, name: str):
     if name in allowed.get(owner, ()):
         owner = owner() if owner is _one_cycle_scheduler else owner
         return getattr(owner, name)
-    raise ValueError(
-        f'The checkpoint asks for {name!r} of {owner!r}, which no checkpoint of '
-        'mmengine does: do not trust this file.')
+    raise ValueError(f'The checkpoint asks for {name!r} of {owner!r}, which none of '
+                     'mmengine does: do not trust this file.')
 
 
 def _allow_mmengine_checkpoints() -> None:

@@ -75,10 +75,8 @@ def set_split(cfg: Config, split: int) -> None:
 
 def split_of_test(cfg: Config) -> Optional[int]:
     """Number of the official split that a config tests on; None where it has none."""
-    for dataset in _unwrap(cfg.test_dataloader.dataset):
-        if dataset.get('split') is not None:
-            return dataset.split
-    return None
+    return next((dataset.split for dataset in _unwrap(cfg.test_dataloader.dataset)
+                 if dataset.get('split') is not None), None)
 
 
 def set_data_root(cfg: Config, data_root: str) -> None:
@@ -118,8 +116,7 @@ def default_work_dir(cfg: Config, config_file: str,
 def input_shape(cfg: Config) -> tuple[int, int, int, int]:
     """(C, T, H, W) of one clip as the config's test pipeline makes it.
 
-    Where the model takes frames (``FormatShape`` to NCHW), T counts those of all
-    parts of a video that a frame is taken from.
+    Where the model takes frames (``FormatShape`` to NCHW), T counts those of all clips.
 
     Raises:
         ValueError: The pipeline does not sample frames and crop them.
@@ -138,13 +135,10 @@ def input_shape(cfg: Config) -> tuple[int, int, int, int]:
 
 
 def resume_training(cfg: Config, checkpoint: Optional[str] = None) -> None:
-    """Go on with a training.
+    """Go on with a training from a checkpoint.
 
-    Args:
-        cfg: The config.
-        checkpoint: Where from. Default: the newest checkpoint in the work dir that is
-            whole; where there is none, the training begins as the config says, with
-            the weights of its ``load_from`` if it has any.
+    Default: the newest one in the work dir that is whole; where there is none, the
+    training begins as the config says, with the weights of its ``load_from`` if any.
     """
     hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
     if not checkpoint and hook.get('type') == 'SafeCheckpointHook':

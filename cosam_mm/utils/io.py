@@ -213,9 +213,8 @@ def _describe_refusal(path: PathLike, error: Exception) -> str:
 def loading_weights_only() -> Iterator[None]:
     """Have every ``torch.load`` of this process load tensors and plain values only.
 
-    For programs of our own that let mmengine read a checkpoint: for ``load_from``,
-    ``resume`` and ``init_cfg``, from a file or an address. mmengine leaves to torch's
-    defaults what is unpickled, and downloads are unpickled whole.
+    For programs of our own that let mmengine read a checkpoint, from a file or an
+    address: mmengine leaves to torch's defaults what is unpickled, and downloads whole.
 
     Raises:
         FileNotFoundError: mmengine was to read a checkpoint that is not there.

@@ -102,7 +102,7 @@ def make_runner(work_dir, values, model=None, epochs=1, counts=1, hook=None,
         default_hooks=dict(checkpoint=dict(
             type='SafeCheckpointHook', interval=1, max_keep_ckpts=2)),
         custom_hooks=hooks, experiment_name=unique_name(), default_scope='mmengine',
-        cfg=dict(custom_hooks=hooks, **wrapping), **options)
+        cfg=dict(custom_hooks=hooks, **dict(wrapping)), **options)
 
 
 def weight(runner):

@@ -8,7 +8,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from cosam_mm.engine.runner.stop_signals import (
     StopSignals,
-    TrainingStopped,
     shield_workers,
 )
 
@@ -66,14 +65,6 @@ def test_a_training_that_failed_receives_no_more():
     del signals
     os.kill(os.getpid(), signal.SIGTERM)
     assert received == ['here']
-
-
-@pytest.mark.parametrize(('number', 'status'), [
-    (signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_exit_status(number, status):
-    with pytest.raises(SystemExit) as stopped:
-        raise TrainingStopped(number)
-    assert stopped.value.code == status
 
 
 class Pids(Dataset):

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer, MessageHub
-from mmengine.optim import OneCycleLR
 from mmengine.registry import Registry
 
 from cosam_mm.utils import compat
@@ -238,18 +237,6 @@ def test_mmengine_checkpoint_loads_with_weights_only(tmp_path):
     assert isinstance(buffer, HistoryBuffer)
     assert buffer.mean() == pytest.approx(1.25)
     assert loaded['message_hub']['runtime_info']['epoch'] == 3
-
-
-@pytest.mark.parametrize('strategy', ['cos', 'linear'])
-def test_one_cycle_schedule_loads_with_weights_only(tmp_path, strategy):
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
-    schedule = OneCycleLR(optimizer, eta_max=0.1, total_steps=5,
-                          anneal_strategy=strategy)
-    schedule.step()
-    torch.save(schedule.state_dict(), tmp_path / 'a.pth')
-    state = torch.load(tmp_path / 'a.pth', weights_only=True)
-    assert state['last_step'] == schedule.last_step
-    assert state['anneal_func'] is schedule.anneal_func
 
 
 class _Walker:
