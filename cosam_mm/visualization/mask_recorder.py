@@ -365,8 +365,7 @@ def batch_clip(model: nn.Module, batch: Mapping, masks: Mapping[str, ModuleMasks
     inputs = batch.get('inputs')
     if not isinstance(inputs, (list, tuple, Tensor)) or not len(inputs) or not all(
             isinstance(one, Tensor) and one.dim() in (3, 4, 5) for one in inputs):
-        raise ValueError('the inputs of the validation are not a list of frames, clips '
-                         'or tracklets')
+        raise ValueError('the inputs are not a list of frames, clips or tracklets')
     if not masks:
         raise ValueError('the COSAMs did not run')
     num_clips = len(next(mask for both in masks.values() for mask in both

@@ -218,18 +218,14 @@ def query_titles(extremes: ExtremeQueries) -> dict[int, str]:
     >>> query_titles(ExtremeQueries([7, 3], [5]))
     {7: 'Best', 3: '2nd best', 5: 'Worst'}
     """
-    return {query: f'{_ordinal(position)} {kind}'.strip().capitalize()
+    def title(position: int, kind: str) -> str:
+        ending = 'th' if position % 100 in (11, 12, 13) else {
+            1: 'st', 2: 'nd', 3: 'rd'}.get(position % 10, 'th')
+        return kind.capitalize() if position == 1 else f'{position}{ending} {kind}'
+
+    return {query: title(position, kind)
             for kind, queries in (('best', extremes.best), ('worst', extremes.worst))
             for position, query in enumerate(map(int, queries), start=1)}
-
-
-def _ordinal(number: int) -> str:
-    """'', '2nd', '3rd', '4th', …"""
-    if number == 1:
-        return ''
-    ending = 'th' if number % 100 in (11, 12, 13) else {
-        1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')
-    return f'{number}{ending}'
 
 
 def make_panels(review: ReIDReview, ranking: RankingReview, queries: Sequence[int],

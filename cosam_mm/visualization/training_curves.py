@@ -68,11 +68,8 @@ def training_curves(logs: Sequence[TrainingLog], keys: Optional[Sequence[str]] =
             epochs. 0: none. Default: 1 % of the longest run.
 
     Raises:
-        ValueError: There is no log, no log has a key, or the span is negative or not
-            finite.
+        ValueError: No log has a key, or the span is negative or not finite.
     """
-    if not logs:
-        raise ValueError('There is no training run to plot.')
     if span is not None and not 0 <= span < math.inf:
         raise ValueError(f'span must be finite and not negative, got {span!r}.')
     plot = _Curves(logs, span)
@@ -232,11 +229,10 @@ def plot_curves(panels: Sequence[Panel], x_label: str, caption: str = '',
         columns: Panels in a row.
 
     Raises:
-        ValueError: There is no panel, or one has no curve.
+        ValueError: There is no panel, as of a log without any value.
     """
-    if not panels or not all(panel.curves for panel in panels):
-        raise ValueError('There is nothing to plot: every panel needs a curve, got '
-                         f'{[len(panel.curves) for panel in panels]}.')
+    if not panels:
+        raise ValueError('There is nothing to plot: the logs hold no values.')
     columns = min(columns, len(panels))
     rows = math.ceil(len(panels) / columns)
     end = max([1e-9, *(curve.x[-1] for panel in panels for curve in panel.curves
@@ -255,6 +251,7 @@ def plot_curves(panels: Sequence[Panel], x_label: str, caption: str = '',
 
 
 def _plot_panel(axes: Axes, panel: Panel, x_label: str) -> None:
+    """All curves of a panel, its axes and its legend."""
     for curve in panel.curves:
         _plot_curve(axes, curve)
     if panel.title:
@@ -275,6 +272,7 @@ def _plot_panel(axes: Axes, panel: Panel, x_label: str) -> None:
 
 
 def _plot_curve(axes: Axes, curve: Curve) -> None:
+    """A line, its smoothed form before it, and a star at its best point."""
     colour = CYCLE[curve.colour % len(CYCLE)]
     y = np.where(np.isfinite(curve.y), curve.y, np.nan)
     look = dict(color=colour, linestyle='--' if curve.is_dashed else '-',

@@ -207,10 +207,8 @@ def read_training_log(files: Sequence[Union[str, Path]], name: str) -> TrainingL
             parts += bool(kept)
             kept += records
     if not kept:
-        raise ValueError(
-            f'{name}: there is no line of a training in '
-            f'{", ".join(map(str, files)) or "no file"}'
-            + (f' ({problems[0]})' if problems else '') + '.')
+        raise ValueError(f'{name}: there is no line of a training in '
+                         f'{", ".join([*map(str, files), *problems[:1]])}.')
     train, val = (tuple(one for one in kept if one.kind == kind)
                   for kind in (_TRAIN, _VAL))
     return TrainingLog(name, train, val, parts, tuple(problems))

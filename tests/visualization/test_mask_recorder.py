@@ -213,14 +213,6 @@ def test_every_kind_of_action_backbone(name, video):
     assert all(masks.channel is not None for masks in clip.masks[''].values())
 
 
-def test_reid_model_with_three_cosams(tracklet):
-    cfg = Config.fromfile(CONFIGS / 'reid' / 'se_resnet50_cosam345_tp_mars.py')
-    cfg.model.backbone.update(depth=14, base_channels=8)
-    clip = MaskRecorder(build(cfg), max_frames=8).record(tracklet)
-    assert [layer.masks.shape for layer in mask_layers(clip)] == [
-        (8, *plugin.cfg.spatial_size) for plugin in cfg.model.backbone.plugins]
-
-
 def test_transformer_of_frames(tracklet):
     """CLIP, whose features are tokens."""
     pytest.importorskip('transformers')

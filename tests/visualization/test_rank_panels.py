@@ -12,7 +12,6 @@ from cosam_mm.evaluation.functional.ranked_lists import (
     RIGHT,
     WRONG,
     ExtremeQueries,
-    extreme_queries,
 )
 from cosam_mm.layers.mask_recording import ModuleMasks
 from cosam_mm.visualization.mask_overlay import overlay
@@ -119,14 +118,12 @@ def test_find_queries(review):
         find_queries(review, ['query/1/1/a', '../x'])
 
 
-def test_query_titles(review):
+def test_query_titles():
     titles = query_titles(ExtremeQueries(np.arange(23), np.array([40, 41])))
     assert [titles[k] for k in (0, 1, 2, 3, 10, 11, 12, 20, 21, 22)] == [
         'Best', '2nd best', '3rd best', '4th best', '11th best', '12th best',
         '13th best', '21st best', '22nd best', '23rd best']
     assert (titles[40], titles[41]) == ('Worst', '2nd worst')
-    assert query_titles(extreme_queries(review.ranking.ranks, 5)) == {
-        1: 'Best', 0: 'Worst'}
 
 
 # -- masks -----------------------------------------------------------------------

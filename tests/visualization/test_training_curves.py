@@ -218,6 +218,8 @@ def test_curves_of_few_or_no_finite_values():
     panels = [Panel('p', [Curve('a', np.arange(len(y), dtype=float), np.array(y))])
               for y in ([], [1.0], [np.nan], [np.inf, np.nan])]
     assert '<svg' in figure_svg(plot_curves(panels, 'epoch'))
+    with pytest.raises(ValueError, match='nothing'):
+        plot_curves([], 'epoch')
 
 
 @pytest.mark.parametrize(('suffix', 'begin'), [

@@ -86,17 +86,15 @@ def test_three_runs_in_the_order_of_their_start(tmp_path):
     assert log.num_resumed == 2
 
 
-def test_begun_again_from_nothing(tmp_path):
-    log = read_parts(tmp_path, epochs(1, 4, loss=1.0), epochs(1, 2, loss=2.0))
-    assert log.curve('loss', False)[1].tolist() == [2] * 6
-    assert [record.epoch for record in log.val] == [1, 2]
-    assert log.num_resumed == 0
-
-
-def test_two_runs_in_one_file(tmp_path):
-    log = read_parts(tmp_path, epochs(1, 3) + epochs(2, 3, loss=2.0))
-    assert log.curve('loss', False)[1].tolist() == [1] * 3 + [2] * 6
-    assert log.num_resumed == 1
+@pytest.mark.parametrize(('parts', 'loss', 'num_resumed'), [
+    ([epochs(1, 4), epochs(1, 2, loss=2.0)], [2] * 6, 0),
+    ([epochs(1, 3) + epochs(2, 3, loss=2.0)], [1] * 3 + [2] * 6, 1)],
+    ids=['begun again', 'two runs in one file'])
+def test_the_later_run_counts(tmp_path, parts, loss, num_resumed):
+    log = read_parts(tmp_path, *parts)
+    assert log.curve('loss', False)[1].tolist() == loss
+    assert log.num_resumed == num_resumed
+    assert len(log.val) == len(loss) // 3
 
 
 def test_other_batch_size_after_resuming(tmp_path):

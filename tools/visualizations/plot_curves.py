@@ -32,12 +32,12 @@ def parse_args():
     parser.add_argument('--names', nargs='+', metavar='NAME',
                         help='what to call the trainings (default: their folders)')
     parser.add_argument('--keys', nargs='+', metavar='KEY',
-                        help='what to draw, a panel each, as loss or acc/top1 '
+                        help='what to plot, a panel each, as loss or acc/top1 '
                         '(default: see above)')
     parser.add_argument('--smooth', type=float, metavar='SPAN',
                         help='how far the mean of neighbouring values reaches, in '
                         'epochs, or in iterations where a training counts no epochs; 0 '
-                        'draws what was logged (default: 1%% of the longest training)')
+                        'plots what was logged (default: 1%% of the longest training)')
     parser.add_argument('--out', type=Path, default=Path('curves.png'),
                         help=f'plot to write: {", ".join(SUFFIXES)} (default: '
                         '%(default)s)')

@@ -132,7 +132,7 @@ def plot_rankings(review, out):
 
 
 def draw_panels(review, images, read, queries, args, out):
-    """One picture of the chosen queries, or one of the best and one of the worst."""
+    """An image of the chosen queries, or one of the best and one of the worst."""
     ranking = review.reranked or review.ranking
     extremes = extreme_queries(ranking.ranks, args.num)
     titles = query_titles(extremes)
