@@ -1,16 +1,12 @@
 """The test pipeline of an action config, entered with frames instead of files.
 
-    SafeDecordInit                         dropped: a reader is given
-    SampleFrames                 ------>   SampleFrames
-    SafeDecordDecode                       take_frames
+    SafeDecordInit, or DecordInit, ...     dropped: a reader is given
+    SampleFrames                           the same
+    SafeDecordDecode, RawFrameDecode, ...  take_frames
     Resize, TenCrop, FormatShape, ...      the same
 
-So the frames that are chosen, and all that happens to them afterwards, are those of
-``tools/test.py``. Loading steps of MMAction2 (``DecordInit``, ``RawFrameDecode``, ...)
-are replaced likewise.
+So the chosen frames, and all that happens to them, are those of ``tools/test.py``.
 """
-from collections.abc import Sequence
-
 import numpy as np
 from mmengine.config import Config
 
@@ -85,7 +81,7 @@ def action_pipeline(config: Config, views: str = 'test') -> list:
     """
     if views not in VIEWS:
         raise ValueError(f'views must be one of {VIEWS}, got {views!r}.')
-    steps: Sequence[dict] = _test_dataset(config).get('pipeline') or ()
+    steps = _test_dataset(config).get('pipeline') or ()
     if not any(_kind(step) in _DECODING for step in steps):
         raise ValueError(
             'The test pipeline of this config does not decode frames of a video: it '

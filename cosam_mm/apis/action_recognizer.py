@@ -42,20 +42,13 @@ class ClassScore(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ActionPrediction:
-    """What a recogniser says of one video.
-
-    Attributes:
-        classes: The most probable classes, by falling probability.
-        score: (K,) float32, of all classes: what ``tools/test.py --dump`` writes.
-        feature: (D,) float32, the input of the classifier, mean over the views; None
-            unless asked for.
-        masks: Of every COSAM, by its name in the model, for the V views of the video:
-            ``spatial`` (V, T, H, W) and ``channel`` (V, C), on the CPU; None unless
-            asked for.
-    """
-    classes: list[ClassScore]
-    score: np.ndarray
+    """What a recogniser says of one video."""
+    classes: list[ClassScore]  # the most probable ones, by falling probability
+    score: np.ndarray  # (K,) float32, of all classes: as tools/test.py --dump writes it
+    # (D,) float32, the input of the classifier, mean over the views; if asked for
     feature: Optional[np.ndarray] = None
+    # By the name of the COSAM, for the V views of the video: ``spatial`` (V, T, H, W)
+    # and ``channel`` (V, C), on the CPU; if asked for
     masks: Optional[dict[str, ModuleMasks]] = None
 
 
@@ -77,13 +70,12 @@ class ActionRecognizer:
         classes: Names of the classes, or a file with one a line. Default: those in
             the checkpoint; where it has none a class is called ``class <label>``.
         fast: Whether to compute faster and less exactly, see
-            :func:`cosam_mm.apis.inference_optimization.make_fast`.
+            :func:`~cosam_mm.apis.inference_optimization.make_fast`.
 
     Raises:
         FileNotFoundError: A file does not exist.
-        ValueError: The checkpoint is none, it holds no config and none is given, the
-            model is no recogniser of videos, the parameters do not fit, there is no
-            such device, or there are more or fewer names than classes.
+        ValueError: As :func:`~cosam_mm.apis.model_loading.load_model`, or there are
+            more or fewer names than classes.
 
     Example::
 
@@ -139,19 +131,12 @@ class ActionRecognizer:
         Args:
             videos: Of any of the kinds above, also mixed; also a generator, of which
                 ``batch_size`` videos are held at a time.
-            topk: As for :meth:`predict`.
-            views: As for :meth:`predict`.
             batch_size: Videos that go through the model at once, each with all its
                 views.
-            return_feature: As for :meth:`predict`.
-            return_masks: As for :meth:`predict`.
+            topk, views, return_feature, return_masks: As for :meth:`predict`.
 
         Returns:
             Predictions in the order of the videos.
-
-        Raises:
-            FileNotFoundError: As for :meth:`predict`.
-            ValueError: As for :meth:`predict`, or ``videos`` is one video.
         """
         for name, value in (('topk', topk), ('batch_size', batch_size)):
             if not isinstance(value, int) or value < 1:
@@ -167,8 +152,6 @@ class ActionRecognizer:
             samples = [self._sample(video, pipeline) for video in batch]
             predictions += self._run(samples, topk, return_feature, return_masks)
         return predictions
-
-    # -- video -> inputs -----------------------------------------------------
 
     def _pipeline(self, views: str) -> Compose:
         if views not in self._pipelines:
@@ -192,11 +175,14 @@ class ActionRecognizer:
         except UnreadableVideo as error:
             raise ValueError(f'{describe(video)} cannot be decoded: {error}') from None
 
-    # -- inputs -> predictions -----------------------------------------------
-
     def _run(self, samples: list[dict], topk: int, return_feature: bool,
              return_masks: bool) -> Iterator[ActionPrediction]:
-        _check_shapes([tuple(sample['inputs'].shape) for sample in samples])
+        shapes = {tuple(sample['inputs'].shape) for sample in samples}
+        if len(shapes) > 1:
+            raise ValueError(
+                f'The videos of a batch become inputs of different shapes {shapes}, '
+                'because the test pipeline does not crop to one size: set '
+                'batch_size=1.')
         count, batch = len(samples), pseudo_collate(samples)
         if self._is_to_be_fast:
             make_fast(self.model, batch)
@@ -208,7 +194,11 @@ class ActionRecognizer:
             record = stack.enter_context(record_masks(self.model)) \
                 if return_masks else None
             results = self.model.test_step(batch)
-        features = _mean_features(seen, count) if return_feature else [None] * count
+        features = [None] * count
+        if return_feature:
+            # (count * V, D), of one pass or several, to (count, D)
+            rows = torch.cat([part.flatten(1) for part in seen]).float().cpu()
+            features = rows.reshape(count, -1, rows.shape[-1]).mean(1).numpy()
         masks = split_masks(record.masks(), [1] * count) \
             if return_masks else [None] * count
         return map(self._prediction, results, features, masks, [topk] * count)
@@ -223,22 +213,16 @@ class ActionRecognizer:
         probability = score if self.model.cls_head.average_clips == 'prob' \
             else class_probabilities(score)
         best = np.argsort(-probability, kind='stable')[:topk].tolist()
+        names = self.class_names or [f'class {k}' for k in range(len(score))]
         return ActionPrediction(
-            [ClassScore(k, self._name(k), float(probability[k])) for k in best],
+            [ClassScore(k, names[k], float(probability[k])) for k in best],
             score, feature, masks)
-
-    def _name(self, label: int) -> str:
-        return self.class_names[label] if self.class_names else f'class {label}'
 
 
 def load_recognizer(checkpoint: Union[PathLike, TrainedModel],
                     config: Union[PathLike, Config, None] = None,
                     device: Union[str, torch.device, None] = 'cpu') -> nn.Module:
-    """:func:`cosam_mm.apis.model_loading.load_model` of a recogniser of MMAction2.
-
-    Raises:
-        ValueError: Also where the model is no recogniser.
-    """
+    """:func:`~.model_loading.load_model` of what must be a recogniser of MMAction2."""
     return load_model(checkpoint, config, device, BaseRecognizer, _SCOPE)
 
 
@@ -249,14 +233,6 @@ def _class_names(names: Union[PathLike, Sequence[str], None],
     if names is not None and len(names) != num_classes:
         raise ValueError(f'{len(names)} names are given for {num_classes} classes.')
     return None if names is None else tuple(names)
-
-
-def _check_shapes(shapes: list[tuple[int, ...]]) -> None:
-    if len(set(shapes)) > 1:
-        raise ValueError(
-            'The videos of a batch become inputs of different shapes '
-            f'{sorted(set(shapes))}, because the test pipeline does not crop to one '
-            'size: set batch_size=1.')
 
 
 @contextmanager
@@ -273,9 +249,3 @@ def _classifier_inputs(model: nn.Module) -> Iterator[list[Tensor]]:
         yield seen
     finally:
         handle.remove()
-
-
-def _mean_features(seen: list[Tensor], count: int) -> Iterable[np.ndarray]:
-    """(count * V, D), of one pass or several, to ``count`` arrays (D,)."""
-    rows = torch.cat([part.flatten(1) for part in seen]).float().cpu()
-    return rows.reshape(count, -1, rows.shape[-1]).mean(1).numpy()

@@ -1,56 +1,24 @@
-"""Parameters and multiply-adds of a recogniser for one clip, or of any callable."""
+"""Parameters and multiply-adds of a recogniser for one clip."""
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from mmengine.analysis import ActivationAnalyzer, FlopAnalyzer
 from mmengine.analysis.print_helper import complexity_stats_table
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = [
-    'Complexity', 'MultiplyAdds', 'blank_clip', 'count_multiply_adds',
-    'measure_complexity'
-]
+__all__ = ['Complexity', 'blank_clip', 'measure_complexity']
 
 
-@dataclass(frozen=True)
-class Complexity:
-    """What a model costs for one clip.
-
-    Attributes:
-        parameters: Number of parameters.
-        multiply_adds: Of convolutions, linear layers, recurrent layers and
-            matrix products, one for each multiplication with its addition, and
-            of normalisations.
-        table: Both by module, as text.
-    """
-
+class Complexity(NamedTuple):
+    """What a model costs for one clip."""
     parameters: int
+    # Of convolutions, linear layers, recurrent layers and matrix products, one for each
+    # multiplication with its addition, and of normalisations.
     multiply_adds: int
-    table: str
-
-
-@dataclass(frozen=True)
-class MultiplyAdds:
-    """What a callable multiplies, one for each multiplication with its addition.
-
-    Attributes:
-        layers: Of convolutions and linear layers: what papers on attention blocks
-            count (as two FLOPs each).
-        products: Of products between batches of matrices, such as those of
-            activations with each other.
-    """
-
-    layers: int
-    products: int
-
-    @property
-    def total(self) -> int:
-        """Of both."""
-        return self.layers + self.products
+    table: str  # both by module
 
 
 class _Scores(nn.Module):
@@ -101,32 +69,7 @@ def measure_complexity(model: nn.Module, shape: Sequence[int],
         if with_table:
             table = complexity_stats_table(
                 flops, activations=ActivationAnalyzer(scores, inputs))
-    parameters = sum(p.numel() for p in model.parameters())
-    return Complexity(parameters, total, table)
-
-
-def count_multiply_adds(call: Callable[[], object]) -> MultiplyAdds:
-    """Count the multiply-adds of the operations that a callable really executes.
-
-    Element-wise operations, normalisations and pools count nothing.
-
-    Args:
-        call: Without arguments. It runs once, a backward pass in it included.
-
-    Example:
-        >>> a, b = torch.rand(2, 3, 4), torch.rand(2, 4, 5)
-        >>> count_multiply_adds(lambda: nn.Linear(5, 6)(a @ b))
-        MultiplyAdds(layers=180, products=120)
-    """
-    with FlopCounterMode(display=False) as counter:
-        call()
-    layers = products = 0
-    for operation, flops in counter.get_flop_counts().get('Global', {}).items():
-        # mm and addmm are what a linear layer becomes.
-        is_product = any(name in str(operation) for name in ('bmm', 'attention'))
-        products += flops // 2 if is_product else 0
-        layers += 0 if is_product else flops // 2
-    return MultiplyAdds(layers, products)
+    return Complexity(sum(p.numel() for p in model.parameters()), total, table)
 
 
 def _sizes(value) -> list:

@@ -39,9 +39,6 @@ _VIEWS = {  # by average_clips of the head
 }
 
 
-# -- contract ----------------------------------------------------------------
-
-
 def input_contract(layout: str, clip_shape: Sequence[int], channel_order: str,
                    mean: Sequence[float], std: Sequence[float], normalize: bool,
                    frame_interval: int = 1) -> dict:
@@ -51,8 +48,7 @@ def input_contract(layout: str, clip_shape: Sequence[int], channel_order: str,
         layout: Letters of the axes in their order, as 'NCTHW'.
         clip_shape: (C, T, H, W).
         channel_order: As 'RGB'.
-        mean: Of each channel, in units of a pixel in [0, 255].
-        std: Likewise.
+        mean, std: Of each channel, in units of a pixel in [0, 255].
         normalize: Whether the file normalises.
         frame_interval: Distance of a clip's frames in the video.
     """
@@ -95,9 +91,6 @@ def contract_lines(contract: dict) -> list[str]:
     return lines
 
 
-# -- model -------------------------------------------------------------------
-
-
 class DeployableModel(nn.Module):
     """Frames to output, with the normalisation inside or left to the caller.
 
@@ -111,14 +104,10 @@ class DeployableModel(nn.Module):
         normalize: Whether :meth:`forward` takes uint8 pixels and normalises them, or
             floats that are normalised already.
 
-    Attributes:
-        layout: Axes of the input, as 'NCTHW'.
-        contract: What goes in and comes out.
-
     Raises:
         ValueError: The preprocessor has no mean and std, or not one for each channel.
     """
-    layout = _PIXELS
+    layout = _PIXELS  # axes of the input
 
     def __init__(self, model: nn.Module, clip_shape: Sequence[int],
                  normalize: bool = True) -> None:
@@ -130,7 +119,7 @@ class DeployableModel(nn.Module):
         self.normalize = normalize
         self.register_buffer('mean', mean, persistent=False)
         self.register_buffer('std', std, persistent=False)
-        self.contract: dict = {}
+        self.contract: dict = {}  # what goes in and comes out
 
     def _clips(self, frames: Tensor) -> Tensor:
         """(N, C, T, H, W), as the backbone takes them, of the input."""
@@ -138,11 +127,7 @@ class DeployableModel(nn.Module):
         return (clips.float() - self.mean) / self.std if self.normalize else clips
 
     def frames_of(self, pixels: Tensor) -> Tensor:
-        """What a user of the file hands in for pixels, by the contract.
-
-        Args:
-            pixels: (N, C, T, H, W), uint8.
-        """
+        """What a user hands in, by the contract, for uint8 pixels (N, C, T, H, W)."""
         given = self.contract['input']
         norm = given['normalization']
         if not norm['inside']:
@@ -156,11 +141,8 @@ class DeployableModel(nn.Module):
         raise NotImplementedError
 
     def reference(self, pixels: Tensor) -> Tensor:
-        """The same as tests of the model compute it, preprocessor first.
-
-        Args:
-            pixels: (N, C, T, H, W), uint8.
-        """
+        """The same, of uint8 pixels (N, C, T, H, W), as tests of the model compute it:
+        preprocessor first."""
         raise NotImplementedError
 
 
@@ -182,13 +164,11 @@ class _DeployableRecognizer(DeployableModel):
         self.layout = self.layouts[kind]
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Frames in ``layout`` to (N, num_classes)."""
         clips = self._clips(frames)
         inputs = clips[:, None] if self.layout == _PIXELS else clips.transpose(1, 2)
         return self.model(inputs, mode='tensor', stage='head')
 
     def reference(self, pixels: Tensor) -> Tensor:
-        """(N, C, T, H, W) to (N, num_classes)."""
         preprocessor = self.model.data_preprocessor
         if preprocessor.to_rgb:  # it takes BGR; the file takes RGB in any case
             pixels = pixels.flip(1)
@@ -204,12 +184,10 @@ class _DeployableEncoder(DeployableModel):
     layout = 'NTCHW'
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(N, T, C, H, W) to (N, D)."""
         # extract_feat iterates over the tracklets of a batch, whose number is open.
         return self.model.clip_features(self._clips(frames))
 
     def reference(self, pixels: Tensor) -> Tensor:
-        """(N, C, T, H, W) to (N, D)."""
         samples = self.model.test_step(dict(
             inputs=[clip[None] for clip in pixels],
             data_samples=[BaseDataElement() for _ in pixels]))
@@ -237,9 +215,6 @@ def _statistics(model: nn.Module, num_channels: int) -> tuple[Tensor, Tensor]:
     return mean, std
 
 
-# -- from a checkpoint -------------------------------------------------------
-
-
 def load_deployable(checkpoint: PathLike, config: Union[PathLike, Config, None] = None,
                     clip_shape: Optional[Sequence[int]] = None,
                     normalize: bool = True) -> DeployableModel:
@@ -258,9 +233,8 @@ def load_deployable(checkpoint: PathLike, config: Union[PathLike, Config, None] 
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no checkpoint, it holds no config and none is given,
-            its parameters do not fit, the model is of no kind that can be exported,
-            or the shape of a clip is not known.
+        ValueError: As :func:`~cosam_mm.apis.model_loading.load_model`, or the model
+            cannot be exported, or the shape of a clip is not known.
     """
     trained = read_trained_model(checkpoint, config)
     is_encoder = issubclass(model_class(trained.config), VideoReID)

@@ -40,30 +40,16 @@ _MIN_OPSET = 18  # that of torch's own translations; below, they would be conver
 
 
 class ExportedFile(NamedTuple):
-    """A file that was checked.
-
-    Attributes:
-        path: The file.
-        companions: Files that belong to it: the contract, and weights if they are
-            apart.
-        num_bytes: Of the file and its weights.
-        max_relative_error: The largest one seen; see :func:`relative_error`.
-    """
+    """A file that was checked."""
     path: Path
-    companions: tuple[Path, ...]
-    num_bytes: int
-    max_relative_error: float
+    companions: tuple[Path, ...]  # its contract, and weights if they are apart
+    num_bytes: int  # of the file and its weights
+    max_relative_error: float  # the largest one seen; see :func:`relative_error`
 
 
 def check_exportable(out: PathLike, formats: Sequence[str],
                      opset: Optional[int] = None, overwrite: bool = False) -> None:
-    """Look for what would stop an export, before a model is loaded.
-
-    Args:
-        out: Path of the files without their suffix.
-        formats: Of :data:`FORMATS`.
-        opset: For ONNX.
-        overwrite: Whether files of these names may be replaced.
+    """Look for what would stop :func:`export_model`, before a model is loaded.
 
     Raises:
         ValueError: A format, an opset or a package does not exist here, or a file is
@@ -203,21 +189,11 @@ def _trace(model: DeployableModel, batch_size: int) -> ExportedProgram:
 
 def _write(program: ExportedProgram, path: Path, contract: dict, opset: Optional[int],
            external_data: bool) -> None:
+    """Write a program with one input and one output, of which axis 0 is open."""
     metadata = json.dumps(contract)
-    if path.suffix == FORMATS['onnx']:
-        _write_onnx(program, path, contract, metadata, opset, external_data)
-    else:
+    if path.suffix == FORMATS['program']:
         torch.export.save(program, str(path), extra_files={METADATA_NAME: metadata})
-
-
-def _write_onnx(program: ExportedProgram, path: Path, contract: dict, metadata: str,
-                opset: Optional[int], external_data: bool) -> None:
-    """Write a program with one input and one output, of which axis 0 is open.
-
-    Raises:
-        RuntimeError: The operators do not exist in that opset, or onnxscript is too
-            old for torch.
-    """
+        return
     names = [contract[part]['name'] for part in ('input', 'output')]
     with _quiet():
         try:
@@ -251,9 +227,6 @@ def _keep(path: Path, folder: Path, error: float) -> ExportedFile:
     return ExportedFile(folder / path.name, companions, num_bytes, error)
 
 
-# -- check -------------------------------------------------------------------
-
-
 def relative_error(output: np.ndarray, expected: np.ndarray) -> float:
     """The largest error of a row, in units of the row's largest entry.
 
@@ -268,9 +241,6 @@ def relative_error(output: np.ndarray, expected: np.ndarray) -> float:
     Returns:
         max over n of ``max_d |output - expected| / max_d |expected|``; NaN if an entry
         of ``output`` is.
-
-    Raises:
-        ValueError: The shapes differ.
 
     Example:
         >>> relative_error(np.array([[1.0, 1e-9]]), np.array([[1.0, 2e-9]]))

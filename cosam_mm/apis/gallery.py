@@ -24,7 +24,7 @@ from cosam_mm.utils.io import read_arrays, write_arrays
 from cosam_mm.utils.messages import name_some
 from cosam_mm.utils.progress import progress_bar
 
-from .gallery_faiss import FLAT, index_beside, nearest_by_faiss
+from .gallery_faiss import FLAT, nearest_by_faiss
 from .tracklet_encoder import DISTANCES, TrackletEncoder
 
 __all__ = ['ENGINES', 'FLAT', 'Gallery', 'IndexReport', 'TrackletFiles',
@@ -38,21 +38,11 @@ _ARRAYS = dict(feature=('f', 2), tracklet_id=('U', 1), state=('u', 1),
                distance=('U', 0), num_waiting=('iu', 0))
 
 
-# -- folders -----------------------------------------------------------------
-
-
 class TrackletFiles(NamedTuple):
-    """A folder that holds the images of one tracklet.
-
-    Attributes:
-        tracklet_id: Its path relative to the folder that was searched, with '/'.
-        folder: Its path.
-        state: A number of 64 bits that changes with names, sizes and times of
-            change of the images.
-    """
-    tracklet_id: str
+    """A folder that holds the images of one tracklet."""
+    tracklet_id: str  # its path relative to the folder that was searched, with '/'
     folder: str
-    state: int
+    state: int  # 64 bits that change with names, sizes and times of the images
 
 
 def _state(folder: str, images: Sequence[str]) -> int:
@@ -104,22 +94,9 @@ def _walk(root: str) -> Iterator[TrackletFiles]:
                     for name in reversed(inside)]
 
 
-# -- gallery -----------------------------------------------------------------
-
-
 @dataclasses.dataclass
 class Gallery:
     """Features of tracklets, and what made them.
-
-    Attributes:
-        feature: (G, D) float32.
-        tracklet_id: (G,) str, different.
-        state: (G,) uint64, of the images when they were read.
-        weights_sha256: SHA-256 of the model's weights.
-        recipe: Settings of model and pipeline that features depend on, as JSON.
-        checkpoint: Name of the checkpoint file, for messages.
-        distance: What to compare the features by if nothing else is said.
-        num_waiting: Tracklets that are still to be computed.
 
     Example::
 
@@ -128,14 +105,14 @@ class Gallery:
         index, distance = gallery.search(encoder.encode('query')[None], topk=5)
         print(gallery.tracklet_id[index[0]])
     """
-    feature: np.ndarray
-    tracklet_id: np.ndarray
-    state: np.ndarray
-    weights_sha256: str
-    recipe: str
-    checkpoint: str
-    distance: str
-    num_waiting: int = 0
+    feature: np.ndarray  # (G, D) float32
+    tracklet_id: np.ndarray  # (G,) str, different
+    state: np.ndarray  # (G,) uint64, of the images when they were read
+    weights_sha256: str  # of the model
+    recipe: str  # settings of model and pipeline that features depend on, as JSON
+    checkpoint: str  # name of the file, for messages
+    distance: str  # what to compare the features by if nothing else is said
+    num_waiting: int = 0  # tracklets that are still to be computed
 
     def __len__(self) -> int:
         return len(self.feature)
@@ -173,14 +150,13 @@ class Gallery:
                      compress=False)
 
     def check_fit(self, encoder: TrackletEncoder, path: str) -> None:
-        """Make sure that an encoder's features compare with those of the gallery.
+        """Raise ``ValueError`` if an encoder's features do not compare with these.
+
+        Weights, or settings of model or pipeline, differ then.
 
         Args:
             encoder: What makes new features.
             path: File of the gallery, for messages.
-
-        Raises:
-            ValueError: Weights, or settings of model or pipeline, differ.
         """
         advice = ('Search with the checkpoint of the index, or index the folder anew '
                   '(--overwrite).')
@@ -236,10 +212,9 @@ class Gallery:
                 f'{len(self) + self.num_waiting} tracklets are still to be computed. '
                 'Run the same tools/search_gallery.py index again: it continues.')
         if engine == 'faiss':
-            kept = index_beside(path, f'{self.content_sha256} {distance}',
-                                distance, faiss_factory)
-            return nearest_by_faiss(features, self.feature, topk, distance,
-                                    faiss_factory, faiss_parameters, kept)
+            return nearest_by_faiss(
+                features, self.feature, topk, distance, faiss_factory,
+                faiss_parameters, path, self.content_sha256)
         with progress_bar(what='searching', unit='query', total=len(features),
                           leave=False) as bar:
             return nearest(features, self.feature, topk, distance, bar.update)
@@ -277,22 +252,12 @@ def _flat(settings, name: str = '') -> dict:
             for path, leaf in _flat(value, part).items()}
 
 
-# -- index -------------------------------------------------------------------
-
-
 class IndexReport(NamedTuple):
-    """What indexing did.
-
-    Attributes:
-        num_tracklets: Tracklets in the gallery now.
-        num_kept: Of these, those that were in it before with the same images.
-        num_removed: Tracklets of before whose folder is gone or cannot be read.
-        skipped: Tracklets without any readable image.
-    """
-    num_tracklets: int
-    num_kept: int
-    num_removed: int
-    skipped: list[str]
+    """What indexing did."""
+    num_tracklets: int  # in the gallery now
+    num_kept: int  # of these, those that were in it before with the same images
+    num_removed: int  # those of before whose folder is gone or cannot be read
+    skipped: list[str]  # those without any readable image
 
 
 class _GalleryBuilder:

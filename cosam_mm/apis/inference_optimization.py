@@ -131,16 +131,10 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 
 
 class Difference(NamedTuple):
-    """How far results are apart.
-
-    Attributes:
-        error: Largest difference, by the largest value of the exact ones.
-        decisions: How many samples are scored.
-        changed: How many of these have another best class.
-    """
-    error: float
-    decisions: int
-    changed: int
+    """How far results are apart."""
+    error: float  # largest difference, by the largest value of the exact ones
+    decisions: int  # samples that are scored
+    changed: int  # of these, those with another best class
 
 
 def result_difference(samples: Sequence, exact: Sequence) -> Difference:
@@ -212,7 +206,12 @@ def make_fast(model: nn.Module, data: Any,
     model.test_step = fast_step
     with torch.no_grad():
         found = result_difference(fast_step(copy.deepcopy(data)), exact)
-    _log(found, len(folded), bfloat16)
+    decisions = '' if not found.decisions else (
+        f'; best class changed for {found.changed} of {found.decisions}')
+    print_log(
+        f'fast: {len(folded)} batch norms folded, channels last, '
+        f'{"bfloat16" if bfloat16 else "float32"}; on one batch a difference of '
+        f'{found.error:.1e} of the largest value{decisions}', 'current', logging.INFO)
     return found
 
 
@@ -224,15 +223,6 @@ def _in_float32(samples: Sequence) -> Sequence:
             if isinstance(value, Tensor):
                 setattr(sample, name, value.float())
     return samples
-
-
-def _log(found: Difference, folded: int, bfloat16: bool) -> None:
-    decisions = '' if not found.decisions else (
-        f'; best class changed for {found.changed} of {found.decisions}')
-    print_log(
-        f'fast: {folded} batch norms folded, channels last, '
-        f'{"bfloat16" if bfloat16 else "float32"}; on one batch a difference of '
-        f'{found.error:.1e} of the largest value{decisions}', 'current', logging.INFO)
 
 
 def use_fast_inference(cfg: Config) -> None:

@@ -1,7 +1,6 @@
 """Where plugins can stand in the backbone of a config."""
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from mmengine.config import Config
 from torch import nn
@@ -14,23 +13,13 @@ from cosam_mm.utils.config import input_shape
 __all__ = ['InsertionPoint', 'list_insertion_points']
 
 
-@dataclass(frozen=True)
-class InsertionPoint:
-    """A submodule of a backbone and what it puts out for one clip.
-
-    Attributes:
-        name: What a plugin's ``after`` would say.
-        kind: Class of the submodule.
-        shape: Of its output, None where ``reason`` says why no plugin can stand here.
-        layouts: Layouts that features of so many dimensions can have.
-        reason: Why no plugin can stand here, or nothing.
-    """
-
-    name: str
-    kind: str
-    shape: Optional[tuple[int, ...]]
-    layouts: tuple[str, ...]
-    reason: str = ''
+class InsertionPoint(NamedTuple):
+    """A submodule of a backbone and what it puts out for one clip."""
+    name: str  # what a plugin's ``after`` would say
+    kind: str  # class of the submodule
+    shape: Optional[tuple[int, ...]]  # of its output; None where there is a ``reason``
+    layouts: tuple[str, ...]  # that features of so many dimensions can have
+    reason: str = ''  # why no plugin can stand here
 
 
 def list_insertion_points(cfg: Config, shape: Optional[Sequence[int]] = None

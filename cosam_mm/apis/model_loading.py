@@ -45,34 +45,16 @@ _UNUSED = ('head.', 'losses.')  # of a VideoReID: people met later have no class
 
 
 class TrainedModel(NamedTuple):
-    """A checkpoint that has been read.
-
-    Attributes:
-        path: The file.
-        config: The config that it was trained with, or that was given for it.
-        state_dict: Parameters by name, on the CPU.
-        class_names: Names of the classes; None where it does not name them.
-        seed: Seed of the training: the checkpoint's, else the config's, else 0.
-    """
+    """A checkpoint that has been read."""
     path: str
-    config: Config
-    state_dict: dict[str, Tensor]
-    class_names: Optional[Sequence[str]] = None
-    seed: int = 0
-
-
-# -- files -------------------------------------------------------------------
+    config: Config  # that it was trained with, or that was given for it
+    state_dict: dict[str, Tensor]  # parameters by name, on the CPU
+    class_names: Optional[Sequence[str]] = None  # None where it does not name them
+    seed: int = 0  # see :func:`seed_of_training`
 
 
 def find_checkpoint(work_dir: PathLike) -> Path:
-    """The newest best checkpoint below a work dir, else the newest one.
-
-    Args:
-        work_dir: Folder of a training, or of the trainings of several splits.
-
-    Raises:
-        FileNotFoundError: There is none.
-    """
+    """The newest best checkpoint below a work dir, else the newest one."""
     for pattern in ('best_*.pth', 'epoch_*.pth', 'iter_*.pth'):
         paths = list(Path(work_dir).rglob(pattern))
         if paths:
@@ -88,14 +70,11 @@ def find_trained(model: PathLike, checkpoint: Optional[PathLike] = None
 
     Args:
         model: A checkpoint, which holds its config; or a config file.
-        checkpoint: The one that goes with a config file. Default: the newest best one
-            below the config's work dir.
+        checkpoint: The one that goes with a config file. Default: what
+            :func:`find_checkpoint` finds below the config's work dir.
 
     Returns:
         The checkpoint, and the config; None for the one that the checkpoint holds.
-
-    Raises:
-        FileNotFoundError: There is no checkpoint below the work dir.
     """
     if not os.fspath(model).endswith('.py'):
         return os.fspath(model), None
@@ -115,7 +94,7 @@ def read_trained_model(checkpoint: Union[PathLike, TrainedModel],
             as data.
 
     Raises:
-        FileNotFoundError: One of the files does not exist.
+        FileNotFoundError: A file does not exist.
         ValueError: It is no checkpoint, or holds no config and none is given.
     """
     if isinstance(checkpoint, TrainedModel):
@@ -147,9 +126,6 @@ def seed_of_training(config: Config, meta: Optional[Mapping] = None) -> int:
     return 0
 
 
-# -- building ----------------------------------------------------------------
-
-
 def find_device(name: Union[str, torch.device, None] = None) -> torch.device:
     """A device that exists here.
 
@@ -175,21 +151,12 @@ def find_device(name: Union[str, torch.device, None] = None) -> torch.device:
 
 
 def scope_of(config: Config, default: Optional[str] = None):
-    """Context in which the parts of a config are looked up and built.
-
-    Args:
-        config: Its ``default_scope`` is the scope.
-        default: Scope of a config without one.
-    """
+    """Context of a config's ``default_scope``, to look its parts up and build them."""
     return DefaultScope.overwrite_default_scope(config.get('default_scope', default))
 
 
 def model_class(config: Config, default_scope: Optional[str] = None) -> type:
-    """The class of a config's model.
-
-    Raises:
-        ValueError: Nothing of that name is registered.
-    """
+    """The class of a config's model; ``ValueError`` if none of its name is known."""
     model = config.get('model')
     kind = model.get('type') if isinstance(model, Mapping) else None
     with scope_of(config, default_scope), \
@@ -203,11 +170,7 @@ def model_class(config: Config, default_scope: Optional[str] = None) -> type:
 
 
 def _build(config: Config, default_scope: Optional[str] = None, **changes) -> nn.Module:
-    """Build the model of a config.
-
-    Raises:
-        ValueError: A part of it is not registered.
-    """
+    """Build the model of a config; ``ValueError`` if a part of it is unknown."""
     try:
         with scope_of(config, default_scope):
             return MODELS.build(dict(config.model, **changes))
@@ -232,7 +195,7 @@ def load_model(checkpoint: Union[PathLike, TrainedModel],
     Args:
         checkpoint: As for :func:`read_trained_model`.
         config: As for :func:`read_trained_model`.
-        device: Default: the GPU, if there is one.
+        device: As for :func:`find_device`.
         wanted: Class that the model must be of. Default: any.
         default_scope: Scope of a config that names none.
 
@@ -315,9 +278,6 @@ def random_state_kept() -> Iterator[None]:
             np.random.set_state(arrays)
 
 
-# -- weights -----------------------------------------------------------------
-
-
 def _shapes(state_dict: Mapping[str, Tensor]) -> dict[str, tuple]:
     return {name: tuple(value.shape) for name, value in state_dict.items()}
 
@@ -351,13 +311,13 @@ def describe_misfit(given: dict[str, tuple], wanted: dict[str, tuple],
     if not differ and not missing:
         return None
     parts = []
-    for name in differ:
-        if re.search(r'(^|\.)fc_cls\.(weight|bias)$', name):
-            parts.append(
-                f'the checkpoint has {given[name][0]} classes, the config '
-                f'{wanted[name][0]}: set model.cls_head.num_classes and num_classes '
-                'of the data sets, or use the matching config')
-            break
+    classifier = next((name for name in differ if re.search(
+        r'(^|\.)fc_cls\.(weight|bias)$', name)), None)
+    if classifier:
+        parts.append(
+            f'the checkpoint has {given[classifier][0]} classes, the config '
+            f'{wanted[classifier][0]}: set model.cls_head.num_classes and num_classes '
+            'of the data sets, or use the matching config')
     if differ:
         parts.append(f'{len(differ)} parameter(s) differ in shape (checkpoint, model): '
                      + name_some([f'{name} {given[name]}, {wanted[name]}'
@@ -365,18 +325,17 @@ def describe_misfit(given: dict[str, tuple], wanted: dict[str, tuple],
     if missing:
         parts.append(f'{len(missing)} parameter(s) of the model are not in the '
                      f'checkpoint: {name_some(missing)}')
-    return ('The checkpoint does not fit the model of the config: '
-            + '. '.join(parts) + '.')
+    return f'The checkpoint does not fit the model of the config: {". ".join(parts)}.'
 
 
 def load_weights(model: nn.Module, trained: TrainedModel,
                  unused: Iterable[str] = ()) -> None:
-    """Fill a model from a checkpoint.
+    """Fill a model, built from ``trained.config``, with the trained weights.
 
     A COSAM for clips of another length or size has its summary weights resampled.
 
     Args:
-        model: Built from ``trained.config``.
+        model: It.
         trained: What :func:`read_trained_model` returned.
         unused: Beginnings of names that the model may do without, as ``'head.'``.
 
@@ -404,13 +363,6 @@ def weights_sha256(model: nn.Module) -> str:
 
     Names, types, shapes and bytes count; the device does not, nor do the counters of
     batches that BatchNorm keeps.
-
-    Example:
-        >>> a, b = nn.Linear(2, 1), nn.Linear(2, 1)
-        >>> before = weights_sha256(a), weights_sha256(b)
-        >>> _ = b.load_state_dict(a.state_dict())
-        >>> before[0] == before[1], before[0] == weights_sha256(b)
-        (False, True)
     """
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):

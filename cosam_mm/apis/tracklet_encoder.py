@@ -42,9 +42,6 @@ DISTANCES = ('euclidean', 'cosine')
 Masks = dict[str, ModuleMasks]
 
 
-# -- what a config says ------------------------------------------------------
-
-
 def _test_pipeline(config: Config) -> list[dict]:
     """Steps that make a gallery tracklet in tests, for data that may be broken."""
     dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
@@ -82,11 +79,8 @@ def configured_distance(config: Config) -> str:
     evaluators = config.get('test_evaluator') or ()
     if isinstance(evaluators, Mapping):
         evaluators = [evaluators]
-    found = [one['distance'] for one in evaluators if one.get('distance') in DISTANCES]
-    return found[0] if found else 'euclidean'
-
-
-# -- tracklets -> batches ----------------------------------------------------
+    return next((one['distance'] for one in evaluators
+                 if one.get('distance') in DISTANCES), 'euclidean')
 
 
 def _take_frames(results: dict) -> dict:
@@ -132,9 +126,8 @@ def _image_paths(tracklet: Union[PathLike, Sequence[PathLike]]) -> list[str]:
     """Paths of a tracklet's images; none of a folder that is gone."""
     if not is_path(tracklet):
         return [os.fspath(path) for path in tracklet]
-    folder = os.fspath(tracklet)
     try:
-        return [os.path.join(folder, name) for name in list_images(folder)]
+        return [os.path.join(tracklet, name) for name in list_images(tracklet)]
     except OSError:
         return []
 
@@ -169,9 +162,6 @@ class _Encoded(NamedTuple):
     masks: Optional[Masks]
 
 
-# -- tracklets -> features ---------------------------------------------------
-
-
 class TrackletEncoder:
     """Makes features of tracklets, by the test pipeline of the model's config.
 
@@ -192,7 +182,7 @@ class TrackletEncoder:
             as data.
         device: As 'cpu', 'cuda' or 'cuda:1'. Default: the GPU, if there is one.
         fast: Whether to compute faster and less exactly, see
-            :func:`cosam_mm.apis.inference_optimization.make_fast`.
+            :func:`~cosam_mm.apis.inference_optimization.make_fast`.
 
     Attributes:
         model: The model, in evaluation mode.
@@ -202,9 +192,8 @@ class TrackletEncoder:
 
     Raises:
         FileNotFoundError: A file does not exist.
-        ValueError: The checkpoint is none, it holds no config and none is given, the
-            config is not of a :class:`VideoReID` and its tracklets, the parameters do
-            not fit, or there is no such device.
+        ValueError: As :func:`~cosam_mm.apis.model_loading.load_model`, or the config is
+            not of a :class:`VideoReID` and its tracklets.
 
     Example::
 
@@ -267,10 +256,6 @@ class TrackletEncoder:
 
         Returns:
             (N, D), float32. With ``return_masks`` also a list of N dicts of masks.
-
-        Raises:
-            FileNotFoundError: As for :meth:`encode`.
-            ValueError: As for :meth:`encode`, or there is no tracklet.
         """
         if is_path(tracklets):
             raise ValueError(f'encode_batch takes a list of tracklets, got '
@@ -286,18 +271,12 @@ class TrackletEncoder:
                     num_workers: int = 0) -> Iterator[Optional[np.ndarray]]:
         """Go over tracklets, more than fit into memory, some of them broken.
 
-        Args:
-            tracklets: As for :meth:`encode_batch`.
-            batch_size: As for :meth:`encode_batch`.
-            num_workers: As for :meth:`encode_batch`.
+        Arguments are those of :meth:`encode_batch`.
 
         Returns:
             Iterator over features (D,), float32, in the order of the tracklets; None
             for a folder or list of paths without a readable image. The log says which
             images were not.
-
-        Raises:
-            ValueError: A feature is not finite, or frames in memory are none.
         """
         for one in self._iterate(tracklets, batch_size, num_workers):
             yield None if one is None else one.feature
@@ -313,9 +292,6 @@ class TrackletEncoder:
 
         Returns:
             One number, (N,), (M,) or (N, M).
-
-        Raises:
-            ValueError: ``metric`` is another, or the features do not fit each other.
         """
         metric = metric or self.default_distance
         if metric not in DISTANCES:
@@ -324,8 +300,6 @@ class TrackletEncoder:
         found = pairwise_distances(np.atleast_2d(a), np.atleast_2d(b), metric)
         found = found.reshape(a.shape[:-1] + b.shape[:-1])
         return float(found) if found.ndim == 0 else found
-
-    # -- all ways lead through here ------------------------------------------
 
     def _encode_all(self, tracklets: Sequence[Any], batch_size: int = 1,
                     num_workers: int = 0, return_masks: bool = False) -> list[_Encoded]:
@@ -347,17 +321,19 @@ class TrackletEncoder:
         for is_readable, batch in loader:
             encoded = iter(() if batch is None else self._run(batch, return_masks))
             for readable, tracklet in zip(is_readable, remaining):
-                yield self._checked(next(encoded), tracklet) if readable else None
-
-    def _make_fast(self, batch: dict) -> None:
-        _ = self.weights  # fingerprint of the weights as trained
-        make_fast(self.model, batch)
-        self._is_to_be_fast = False
+                one = next(encoded) if readable else None
+                if readable and not np.isfinite(one.feature).all():
+                    raise ValueError(
+                        f'The feature of {describe(tracklet)} holds NaN or infinity: '
+                        f'the weights of {self.checkpoint} are of no use.')
+                yield one
 
     def _run(self, batch: dict, return_masks: bool) -> Iterator[_Encoded]:
         counts = [len(clips) for clips in batch['inputs']]
         if self._is_to_be_fast:
-            self._make_fast(batch)
+            _ = self.weights  # fingerprint of the weights as trained
+            make_fast(self.model, batch)
+            self._is_to_be_fast = False
         with ExitStack() as stack:
             stack.enter_context(torch.no_grad())
             record = stack.enter_context(record_masks(self.model)) \
@@ -368,9 +344,3 @@ class TrackletEncoder:
             else [None] * len(counts)
         return map(_Encoded, features.float().cpu().numpy(), masks)
 
-    def _checked(self, encoded: _Encoded, tracklet: Any) -> _Encoded:
-        if not np.isfinite(encoded.feature).all():
-            raise ValueError(
-                f'The feature of {describe(tracklet)} holds NaN or infinity: the '
-                f'weights of {self.checkpoint} are of no use.')
-        return encoded

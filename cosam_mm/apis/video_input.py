@@ -50,12 +50,7 @@ def describe(video: Any) -> str:
 
 
 def image_files(folder: str) -> list[str]:
-    """Paths of the images in a folder, in natural order.
-
-    Raises:
-        FileNotFoundError: There is no such folder.
-        ValueError: It holds no image.
-    """
+    """Paths of the images in a folder, in natural order; at least one, or an error."""
     if not os.path.isdir(folder):
         raise FileNotFoundError(f'There is no folder {folder}.')
     names = list_images(folder)
@@ -64,9 +59,6 @@ def image_files(folder: str) -> list[str]:
         raise ValueError(f'The folder {folder} holds no images'
                          + (f', only folders ({inside[0]}, ...).' if inside else '.'))
     return [os.path.join(folder, name) for name in names]
-
-
-# -- frames in memory --------------------------------------------------------
 
 
 def _advice(array: np.ndarray, channels: int) -> str:
@@ -130,13 +122,11 @@ def read_frames(video: Any, channels: int = 3) -> list[np.ndarray]:
         channels: 3, or 2 for optical flow, which comes as arrays only.
 
     Returns:
-        T arrays (H, W, channels), uint8, perhaps of different sizes; those of the
-        caller, not copies.
+        T arrays (H, W, channels), uint8, perhaps of different sizes, not copied.
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: It is nothing of that kind, there is no frame, an image cannot be
-            read, or an array is of another type or shape.
+        ValueError: It is nothing of that kind, or an image cannot be read.
     """
     if is_path(video):
         video = image_files(os.fspath(video))
@@ -151,18 +141,8 @@ def read_frames(video: Any, channels: int = 3) -> list[np.ndarray]:
     return [_frame(item, number, channels) for number, item in enumerate(video)]
 
 
-# -- readers -----------------------------------------------------------------
-
-
 class MemoryReader:
-    """Frames in memory, read like those of a video file.
-
-    Args:
-        frames: T arrays (H, W, C) of one shape.
-
-    Raises:
-        ValueError: They differ in shape.
-    """
+    """Frames in memory, T arrays (H, W, C) of one shape, read like a video file."""
 
     def __init__(self, frames: Sequence[np.ndarray]) -> None:
         shapes = sorted({frame.shape for frame in frames})
@@ -185,16 +165,11 @@ class MemoryReader:
 
 
 def open_video(video: Any, channels: int = 3) -> Union[VideoReader, MemoryReader]:
-    """A reader of anything that counts as a video.
-
-    Args:
-        video: Video file, folder, list or array as above.
-        channels: 3, or 2 for optical flow.
+    """A reader of a video file, or of what :func:`read_frames` takes.
 
     Raises:
         FileNotFoundError: There is no such file or folder.
-        ValueError: As for :func:`read_frames`, or the file does not decode, or the
-            frames differ in size.
+        ValueError: As there, or the file does not decode, or the frames differ in size.
     """
     if not is_path(video) or os.path.isdir(video):
         return MemoryReader(read_frames(video, channels))

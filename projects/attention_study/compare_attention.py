@@ -20,7 +20,6 @@ from typing import Optional
 import torch
 from torch import Tensor, nn
 
-from cosam_mm.apis.complexity import count_multiply_adds
 from cosam_mm.layers import COSAM
 from cosam_mm.utils.cli import one_line_errors
 from cosam_mm.utils.progress import progress_bar
@@ -28,6 +27,7 @@ from cosam_mm.utils.progress import progress_bar
 from .cosam_naive import NaiveCOSAM
 from .measurement import (
     Summary,
+    count_multiply_adds,
     describe_environment,
     peak_extra_bytes,
     summarize,

@@ -25,12 +25,14 @@ from typing import Optional, Union
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from cosam_mm import __version__
 
 __all__ = [
-    'Summary', 'describe_environment', 'growth_exponent', 'peak_extra_bytes',
-    'ratio_to_baseline', 'summarize', 'time_alternately'
+    'MultiplyAdds', 'Summary', 'count_multiply_adds', 'describe_environment',
+    'growth_exponent', 'peak_extra_bytes', 'ratio_to_baseline', 'summarize',
+    'time_alternately'
 ]
 
 Call = Callable[[], object]
@@ -298,3 +300,39 @@ def _instructions() -> list[str]:
     flags = re.search(r'^(?:flags|Features)\s*:(.*)$', text, re.M)
     words = set(flags.group(1).split()) if flags else set()
     return [name for name in _INSTRUCTIONS if name in words]
+
+
+@dataclass(frozen=True)
+class MultiplyAdds:
+    """What a callable multiplies, one for each multiplication with its addition."""
+    layers: int  # of convolutions and linear layers: what papers on attention count
+    products: int  # of products between batches of matrices, as activations with others
+
+    @property
+    def total(self) -> int:
+        """Of both."""
+        return self.layers + self.products
+
+
+def count_multiply_adds(call: Callable[[], object]) -> MultiplyAdds:
+    """Count the multiply-adds of the operations that a callable really executes.
+
+    Element-wise operations, normalisations and pools count nothing.
+
+    Args:
+        call: Without arguments. It runs once, a backward pass in it included.
+
+    Example:
+        >>> a, b = torch.rand(2, 3, 4), torch.rand(2, 4, 5)
+        >>> count_multiply_adds(lambda: torch.nn.Linear(5, 6)(a @ b))
+        MultiplyAdds(layers=180, products=120)
+    """
+    with FlopCounterMode(display=False) as counter:
+        call()
+    layers = products = 0
+    for operation, flops in counter.get_flop_counts().get('Global', {}).items():
+        # mm and addmm are what a linear layer becomes.
+        is_product = any(name in str(operation) for name in ('bmm', 'attention'))
+        products += flops // 2 if is_product else 0
+        layers += 0 if is_product else flops // 2
+    return MultiplyAdds(layers, products)

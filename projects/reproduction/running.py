@@ -39,13 +39,14 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
-from cosam_mm.apis.complexity import count_multiply_adds, measure_complexity
+from cosam_mm.apis.complexity import measure_complexity
 from cosam_mm.evaluation.functional.retrieval import rank_distances
 from cosam_mm.evaluation.metrics.action_metric import load_scores
 from cosam_mm.evaluation.metrics.reid_metric import prepare_ranking
 from cosam_mm.evaluation.reid_features import load_features
 from cosam_mm.utils.config import input_shape
 from cosam_mm.utils.io import write_text
+from projects.attention_study.measurement import count_multiply_adds
 
 from .experiment import Experiment
 from .record import SeedResult

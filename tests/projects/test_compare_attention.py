@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from cosam_mm.apis.complexity import MultiplyAdds, count_multiply_adds
 from cosam_mm.layers import COSAM
 from projects.attention_study.compare_attention import (
     BLOCKS,
@@ -16,6 +15,7 @@ from projects.attention_study.compare_attention import (
     compare_attention,
     main,
 )
+from projects.attention_study.measurement import MultiplyAdds, count_multiply_adds
 
 SMALL = Shape(4, 32, 4, 2)
 
