@@ -117,13 +117,6 @@ class TestEvaluateFeatures:
             **expected_metrics(features, prefix='rerank_', matrix=matrix)}
         assert list(result.rerank.values()) == list(options)
 
-    def test_order_of_items_does_not_matter(self, features):
-        order = np.random.default_rng(1).permutation(47)
-        mixed = {key: value[order] if isinstance(value, np.ndarray) else value
-                 for key, value in features.items()}
-        assert evaluate_features(mixed).metrics == pytest.approx(
-            evaluate_features(features).metrics)
-
     def test_unreadable_tracklets_are_left_out(self, features):
         bad = [2, 10, 11]
         features['unreadable'][bad] = True
@@ -312,9 +305,7 @@ class TestFeatureFiles:
         with pytest.raises(FileNotFoundError, match='feature file'):
             load_features(str(path))
         save_features(str(path), features)
-        content = bytearray(path.read_bytes())
-        content[200:260] = b'x' * 60
-        path.write_bytes(content)
+        path.write_bytes(path.read_bytes()[:-60])
         with pytest.raises(ValueError, match='feature file'):
             load_features(str(path))
 
