@@ -27,11 +27,7 @@ __all__ = [
 
 
 def _tokens(x: Tensor, in_channels: int) -> Tensor:
-    """Average over space: (N, C, T, H, W) to (N, T, C).
-
-    Raises:
-        ValueError: ``x`` is not of that shape.
-    """
+    """Average over space: (N, C, T, H, W) to (N, T, C)."""
     if x.dim() != 5 or x.shape[1] != in_channels:
         raise ValueError(
             f'The aggregation was built for feature maps (N, {in_channels}, T, H, '
@@ -75,17 +71,17 @@ class TemporalAttentionAggregation(BaseModule):
         self.temporal_conv = nn.Conv1d(middle_channels, 1, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, T, H, W) to (N, C).
-
-        Raises:
-            ValueError: The maps are of another size than ``spatial_size``.
-        """
+        """(N, C, T, H, W) to (N, C)."""
         tokens = _tokens(x, self.out_channels)               # (N, T, C)
         weights = self.frame_weights(x)                      # (N, T)
         return torch.einsum('nt,ntc->nc', weights, tokens)
 
     def frame_weights(self, x: Tensor) -> Tensor:
-        """(N, C, T, H, W) to (N, T): how much each frame counts, sum 1."""
+        """(N, C, T, H, W) to (N, T): how much each frame counts, sum 1.
+
+        Raises:
+            ValueError: The maps are of another size than ``spatial_size``.
+        """
         if tuple(x.shape[-2:]) != self.spatial_size:
             raise ValueError(
                 'Temporal attention was built for feature maps of '
@@ -120,5 +116,4 @@ class TemporalRNNAggregation(BaseModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) to (N, hidden_channels)."""
-        outputs = run_lstm(self.lstm, _tokens(x, self.in_channels))  # (N, T, hidden)
-        return outputs.mean(dim=1)
+        return run_lstm(self.lstm, _tokens(x, self.in_channels)).mean(dim=1)

@@ -19,13 +19,10 @@ class ClipAdapter(BaseModule):
 
     Args:
         module: Config of the module, (N, C, T, H, W) to the same shape.
-        num_frames: Frames T of a clip.
+        num_frames: Frames T of a clip, at least 1.
         in_channels: Channels C, handed on to the module unless its config names
             its own. Backbones fill it in.
         init_cfg: As in any mmengine module.
-
-    Raises:
-        ValueError: ``num_frames`` is below 1.
 
     Example::
 

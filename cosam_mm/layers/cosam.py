@@ -122,9 +122,11 @@ class COSAM(ResampledSummary, BaseModule):
         super().__init__(init_cfg=init_cfg)
         if reduction_channels is None:
             reduction_channels = 64 if in_channels <= 256 else 256
+        if isinstance(spatial_size, int):
+            spatial_size = (spatial_size, spatial_size)
         self.in_channels = in_channels
         self.num_frames = num_frames
-        self.spatial_size = _pair(spatial_size)
+        self.spatial_size = tuple(spatial_size)
         self.reduction_channels = reduction_channels
         self.summary_channels = summary_channels
         self.with_spatial = with_spatial
@@ -154,6 +156,7 @@ class COSAM(ResampledSummary, BaseModule):
         return (frames if self.num_references else frames - 1), height, width
 
     def _build_spatial_branch(self) -> None:
+        """The modules that make the spatial mask."""
         slots, height, width = self.volume_size
         self.reduction = nn.Sequential(
             nn.Conv2d(self.in_channels, self.reduction_channels, 1),
@@ -326,13 +329,10 @@ class COSAM(ResampledSummary, BaseModule):
 
     def extra_repr(self) -> str:
         """Name the settings that a checkpoint depends on."""
-        parts = [f'in_channels={self.in_channels}', f'num_frames={self.num_frames}',
-                 f'spatial_size={self.spatial_size}']
-        if self.any_size:
-            parts.append('any_size=True')
-        if self.num_references is not None:
-            parts.append(f'num_references={self.num_references}')
-        return ', '.join(parts)
+        names = ['in_channels', 'num_frames', 'spatial_size']
+        names += ['any_size'] * self.any_size
+        names += ['num_references'] * (self.num_references is not None)
+        return ', '.join(f'{name}={getattr(self, name)}' for name in names)
 
     # -- checks ------------------------------------------------------------------
 
@@ -346,8 +346,8 @@ class COSAM(ResampledSummary, BaseModule):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f'{name} must be at least 1, got {value}.')
-        if min(self.spatial_size) < 1:
-            raise ValueError(f'spatial_size must be (H, W) of at least 1, got '
+        if len(self.spatial_size) != 2 or min(self.spatial_size) < 1:
+            raise ValueError('spatial_size must be (H, W) of at least 1 or an int, got '
                              f'{self.spatial_size}.')
         if self.num_references is not None and not self.with_spatial:
             raise ValueError(
@@ -363,10 +363,7 @@ class COSAM(ResampledSummary, BaseModule):
                          has_references: bool) -> None:
         """Raise ``ValueError`` for clips of a length that the module does not take.
 
-        Args:
-            frames: Frames T of a clip.
-            source: Where they were seen, for the message.
-            has_references: Whether reference frames come with the clip.
+        ``source`` says in the message where they were seen.
         """
         if self.with_spatial and not has_references and frames < 2:
             raise ValueError(f'Got 1 frame a clip in {source}. {_ALONE}')
@@ -381,11 +378,7 @@ class COSAM(ResampledSummary, BaseModule):
 
     def check_features(self, x: Tensor, num_frames: Optional[int],
                        references: Optional[Tensor]) -> int:
-        """Raise ``ValueError`` for features that :meth:`forward` does not take.
-
-        Returns:
-            Frames T of a clip.
-        """
+        """Frames T of a clip; ValueError for features :meth:`forward` does not take."""
         shape, built_for = tuple(x.shape), self.spatial_size
         if x.dim() not in (4, 5):
             raise ValueError('COSAM takes features of shape (N, C, T, H, W) or '
@@ -452,11 +445,3 @@ def _to_clips(x: Tensor, num_frames: int) -> Tensor:
     if x.dim() == 5:
         return x.flatten(3)
     return x.flatten(2).unflatten(0, (-1, num_frames)).transpose(1, 2)
-
-
-def _pair(size: Union[int, Sequence[int]]) -> tuple[int, int]:
-    """(H, W) of a size given as such or as one int."""
-    pair = (size, size) if isinstance(size, int) else tuple(size)
-    if len(pair) != 2:
-        raise ValueError(f'spatial_size must be (H, W) or an int, got {size!r}.')
-    return pair

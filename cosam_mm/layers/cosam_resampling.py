@@ -57,10 +57,8 @@ def linear_filter(old: int, new: int, start: int = 0, stop: Optional[int] = None
     Args:
         old: Cells before.
         new: Cells after.
-        start: First row wanted.
-        stop: End of the rows wanted. Default: all.
-        like: Tensor whose type and device the matrix gets; computed in no less
-            than float32.
+        start, stop: Rows wanted. Default: all.
+        like: Tensor whose type, but no less than float32, and device the matrix gets.
 
     Returns:
         (stop - start, old): rows of a triangular filter, which sum to 1. The
@@ -134,11 +132,8 @@ def infer_volume_size(scores: int, like: VolumeSize) -> VolumeSize:
     Raises:
         ValueError: No size of that aspect ratio has as many scores, or several do.
 
-    Example:
-        >>> infer_volume_size(3 * 8 * 4, like=(3, 16, 8))
-        (3, 8, 4)
-        >>> infer_volume_size(7 * 16 * 8, like=(3, 16, 8))
-        (7, 16, 8)
+    >>> infer_volume_size(3 * 8 * 4, (3, 16, 8)), infer_volume_size(896, (3, 16, 8))
+    ((3, 8, 4), (7, 16, 8))
     """
     slots, height, width = like
     divisor = math.gcd(height, width)
@@ -160,15 +155,11 @@ def infer_volume_size(scores: int, like: VolumeSize) -> VolumeSize:
 
 
 class ResampledSummary(nn.Module):
-    """A module whose ``summary.0.weight`` is resampled to its size when loaded.
+    """A module whose ``summary.0.weight`` is resampled to its size when loaded."""
 
-    Attributes:
-        volume_size: (slots, H, W) that the weight (K, slots*H*W, 1, 1) stands for;
-            None for a module without one.
-        trained_volume: That of state dicts which do not tell it, or None.
-    """
-
+    # (slots, H, W) that the weight (K, slots*H*W, 1, 1) stands for; None without one.
     volume_size: Optional[VolumeSize] = None
+    # That of state dicts which do not tell it, or None.
     trained_volume: Optional[VolumeSize] = None
 
     def _save_to_state_dict(self, destination: Any, prefix: str,
@@ -183,7 +174,13 @@ class ResampledSummary(nn.Module):
         name = prefix + _NAME
         size, is_told = self._size_of(state_dict.get(name), local_metadata, name)
         if size != self.volume_size:
-            print_log(self._report(name, size, is_told), logger='current',
+            report = (f'{name} is resampled from {_times(size)} scores (slots x height '
+                      f'x width), which it was trained for, to '
+                      f'{_times(self.volume_size)}.')
+            if not is_told:
+                report += (' The checkpoint does not say the former: it is inferred '
+                           f'from the number of scores. If that is wrong, {_REMEDY}.')
+            print_log(report, logger='current',
                       level=logging.INFO if is_told else logging.WARNING)
             scores = state_dict[name].detach().unflatten(1, size)[..., 0, 0]
             weight = resample_summary_weight(scores, self.volume_size)
@@ -191,26 +188,18 @@ class ResampledSummary(nn.Module):
             state_dict[name] = weight.flatten(1)[..., None, None]
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
-    def _report(self, name: str, size: VolumeSize, is_told: bool) -> str:
-        report = (f'{name} is resampled from {_times(size)} scores (slots x height x '
-                  f'width), which it was trained for, to {_times(self.volume_size)}.')
-        if is_told:
-            return report
-        return (f'{report} The checkpoint does not say the former: it is inferred from '
-                f'the number of scores. If that is wrong, {_REMEDY}.')
-
     def _size_of(self, weight: Optional[Tensor], metadata: Mapping, name: str
                  ) -> tuple[Optional[VolumeSize], bool]:
         """The size that a weight was made for, and whether anything told it.
 
         A weight that cannot be meant for this module gets the module's size, so that
         PyTorch says what it says of other parameters.
-
-        Raises:
-            ValueError: Nothing told it, and the number of scores does not either.
         """
         own = self.volume_size
-        if weight is None or own is None or not self._is_alike(weight):
+        if weight is None or own is None:
+            return own, True
+        shape, own_shape = weight.shape, self.summary[0].weight.shape
+        if len(shape) != 4 or (shape[0], *shape[2:]) != (own_shape[0], *own_shape[2:]):
             return own, True
         scores = weight.shape[1]
         for size in (metadata.get(_METADATA), self.trained_volume, own):
@@ -227,11 +216,6 @@ class ResampledSummary(nn.Module):
                 f'{_times(own)} (slots x height x width), and the checkpoint does not '
                 f'say which size it was trained for: {error}. To load it, {_REMEDY}.'
             ) from None
-
-    def _is_alike(self, weight: Tensor) -> bool:
-        own = self.summary[0].weight
-        return (weight.dim() == 4 and weight.shape[0] == own.shape[0]
-                and weight.shape[2:] == own.shape[2:])
 
 
 def resampled_on_load(model: nn.Module, state_dict: Mapping[str, Tensor]

@@ -63,10 +63,8 @@ class _Reader:
 
     def __init__(self, cosam: 'COSAM', chunks: Iterable[Tensor], num_frames: int,
                  references: Optional[Tensor]) -> None:
-        self.cosam = cosam
-        self.chunks = chunks
-        self.num_frames = num_frames
-        self.references = references
+        self.cosam, self.chunks = cosam, chunks
+        self.num_frames, self.references = num_frames, references
         self.like: Optional[tuple[int, ...]] = None
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -90,6 +88,7 @@ class _Reader:
         return self.cosam.summary_weight(size, (start, stop)).flatten(2)
 
     def _check(self, chunk: Tensor) -> None:
+        """Raise a ValueError for a chunk that does not fit module or other chunks."""
         if chunk.dim() != 5 or not chunk.shape[2]:
             raise ValueError('A chunk is (N, C, t, H, W) with one frame or more, got '
                              f'{tuple(chunk.shape)}.')
@@ -106,6 +105,7 @@ class _Reader:
 
 @torch.no_grad()
 def _outputs(cosam: 'COSAM', chunks: _Reader, return_masks: bool) -> Iterator[Chunk]:
+    """Passes 1 to 3."""
     new_templates = _vote(cosam, chunks) if cosam.with_spatial else None
 
     def attended() -> Iterator[tuple[Tensor, Tensor, Optional[Tensor]]]:
@@ -148,18 +148,15 @@ def _vote(cosam: 'COSAM', chunks: _Reader) -> Callable[[], Templates]:
     """Pass 1. What it returns gives the templates from frame 0 on, at each call."""
     if cosam.num_references is None:
         first = _first_template(cosam, chunks)
-        return lambda: _RunningTemplates(chunks, first)
+        return lambda: _running_templates(chunks, first)
     references = chunks.references
     if references is None:
         references = _chosen_frames(cosam, chunks)
     voters = cosam.describe(references.flatten(3))                # (N, D, S, Q)
     weight = cosam.summary_weight(tuple(references.shape[2:])).flatten(1)
     template = torch.einsum('kv,ndv->nkd', weight, voters.flatten(2))
-
-    def same_for_all(descriptors: Tensor) -> Tensor:
-        return template.expand(descriptors.shape[2], *template.shape)
-
-    return lambda: same_for_all
+    return lambda: lambda descriptors: template.expand(
+        descriptors.shape[2], *template.shape)
 
 
 def _chosen_frames(cosam: 'COSAM', chunks: _Reader) -> Tensor:
@@ -188,25 +185,21 @@ def _first_template(cosam: 'COSAM', chunks: _Reader) -> Tensor:
     return total
 
 
-class _RunningTemplates:
+def _running_templates(chunks: _Reader, first: Tensor) -> Templates:
     """Templates of the frames in order, each from the one before."""
+    template, last, seen = first, None, 0                 # (N, K, D), (N, D, 1, P)
 
-    def __init__(self, chunks: _Reader, first: Tensor) -> None:
-        self.chunks = chunks
-        self.template = first                                     # (N, K, D)
-        self.last: Optional[Tensor] = None                        # (N, D, 1, P)
-        self.seen = 0
-
-    def __call__(self, descriptors: Tensor) -> Tensor:
+    def templates_of(descriptors: Tensor) -> Tensor:
+        nonlocal template, last, seen
         t = descriptors.shape[2]
-        weight = self.chunks.slot_weights(max(self.seen - 1, 0), self.seen + t - 1)
-        row = descriptors
-        if self.last is not None:
-            row = torch.cat([self.last, row], dim=2)
+        weight = chunks.slot_weights(max(seen - 1, 0), seen + t - 1)
+        row = descriptors if last is None else torch.cat([last, descriptors], dim=2)
         steps = row[:, :, :-1] - row[:, :, 1:]                    # (N, D, s, P)
         moves = torch.einsum('ksp,ndsp->snkd', weight, steps).double()
-        templates = torch.cat([self.template[None], moves]).cumsum(0)
-        self.template = templates[-1].clone()
-        self.last = descriptors[:, :, -1:].clone()                # not all of a chunk
-        self.seen += t
+        templates = torch.cat([template[None], moves]).cumsum(0)
+        template = templates[-1].clone()
+        last = descriptors[:, :, -1:].clone()                     # not all of a chunk
+        seen += t
         return templates[-t:]                                     # (t, N, K, D)
+
+    return templates_of

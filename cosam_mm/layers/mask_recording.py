@@ -5,7 +5,7 @@ hooks are put on each COSAM: one asks it for its masks, the other keeps them and
 on the output alone. The model computes what it always does, once.
 """
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import NamedTuple, Optional
 
 import torch
@@ -17,14 +17,10 @@ __all__ = ['MaskRecord', 'ModuleMasks', 'record_masks', 'split_masks']
 
 
 class ModuleMasks(NamedTuple):
-    """Masks of one COSAM for M clips, in (0, 1); None for a mask it does not make.
+    """Masks of one COSAM for M clips, in (0, 1); None for a mask it does not make."""
 
-    Attributes:
-        spatial: (M, T, H, W), of the features where the module stands.
-        channel: (M, C).
-    """
-    spatial: Optional[Tensor]
-    channel: Optional[Tensor]
+    spatial: Optional[Tensor]  # (M, T, H, W), of the features where the module stands
+    channel: Optional[Tensor]  # (M, C)
 
 
 class MaskRecord:
@@ -39,25 +35,19 @@ class MaskRecord:
 
     def masks(self) -> dict[str, ModuleMasks]:
         """Masks by the module's name, the clips of all passes in a row."""
-        return {name: ModuleMasks(*map(_join, zip(*passes)))
+        return {name: ModuleMasks(*(None if masks[0] is None else torch.cat(masks)
+                                    for masks in zip(*passes)))
                 for name, passes in self._passes.items()}
-
-
-def _join(parts: tuple[Optional[Tensor], ...]) -> Optional[Tensor]:
-    return None if parts[0] is None else torch.cat(parts)
 
 
 def split_masks(masks: Mapping[str, ModuleMasks],
                 shares: Sequence[int]) -> list[dict[str, ModuleMasks]]:
-    """Cut the masks of a batch into those of its videos or tracklets, on the CPU.
+    """Cut the masks of a batch into those of each video or tracklet, on the CPU.
 
     Args:
         masks: Masks by the module's name, of M clips each.
         shares: How many clips belong to each video; in proportion, where M is a
             multiple of their sum (several views of a clip).
-
-    Returns:
-        As many dicts as there are shares.
 
     Raises:
         ValueError: A module saw another number of clips.
@@ -79,18 +69,10 @@ def split_masks(masks: Mapping[str, ModuleMasks],
 
 @contextmanager
 def record_masks(model: nn.Module) -> Iterator[MaskRecord]:
-    """Record the masks of every COSAM in a model.
+    """Record the masks of every COSAM in a model; ValueError if it holds none.
 
-    Outputs and gradients of the model stay what they are.
-
-    Args:
-        model: Any module that holds a COSAM.
-
-    Yields:
-        The record, to which each forward pass adds its masks.
-
-    Raises:
-        ValueError: The model holds none.
+    Yields the record, to which each forward pass adds its masks. Outputs and gradients
+    of the model stay what they are.
 
     Example:
         >>> model = nn.Sequential(nn.Identity(), COSAM(8, 4, (2, 2)))
@@ -99,17 +81,17 @@ def record_masks(model: nn.Module) -> Iterator[MaskRecord]:
         >>> record.masks()['1'].spatial.shape
         torch.Size([3, 4, 2, 2])
     """
-    modules = {name: module for name, module in model.named_modules()
-               if isinstance(module, COSAM)}
-    if not modules:
+    record = MaskRecord()
+    handles = [handle for name, module in model.named_modules()
+               if isinstance(module, COSAM) for handle in _hook(module, name, record)]
+    if not handles:
         raise ValueError(f'There is no COSAM in this {type(model).__name__}, so it '
                          'makes no masks.')
-    record = MaskRecord()
-    with ExitStack() as hooks:
-        for name, module in modules.items():
-            for handle in _hook(module, name, record):
-                hooks.callback(handle.remove)
+    try:
         yield record
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _hook(module: COSAM, name: str, record: MaskRecord):

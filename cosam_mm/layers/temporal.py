@@ -17,16 +17,10 @@ __all__ = ['TemporalBERT', 'TemporalLSTM', 'TemporalMean', 'run_lstm']
 
 
 def run_lstm(lstm: nn.LSTM, x: Tensor) -> Tensor:
-    """Outputs of all steps; on a CPU under autocast, in single precision.
+    """Outputs of all steps of a ``batch_first`` LSTM for (N, T, C).
 
-    oneDNN has LSTMs of 16 bits for some CPUs only, and fails on the others.
-
-    Args:
-        lstm: With ``batch_first``.
-        x: (N, T, C).
-
-    Returns:
-        (N, T, hidden channels), twice as many where the LSTM has two directions.
+    On a CPU under autocast they are in single precision: oneDNN has LSTMs of 16 bits
+    for some CPUs only, and fails on the others.
     """
     if x.device.type == 'cpu' and torch.is_autocast_enabled('cpu'):
         with torch.autocast('cpu', enabled=False):
@@ -68,8 +62,7 @@ class TemporalLSTM(BaseModule):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(N, T, C) to (N, hidden_channels)."""
-        outputs = run_lstm(self.lstm, tokens)  # (N, T, hidden_channels)
-        return outputs[:, -1]
+        return run_lstm(self.lstm, tokens)[:, -1]
 
 
 class TemporalBERT(BaseModule):
@@ -121,42 +114,28 @@ class TemporalBERT(BaseModule):
         self.num_tokens = num_tokens
         self.token_drop_ratio = token_drop_ratio
         self.normalize_tokens = normalize_tokens
-        self.embedding_std = embedding_std
-        self.encoder_std = encoder_std
         self.cls_token = nn.Parameter(torch.zeros(1, 1, in_channels))
         self.position_embedding = nn.Parameter(
             torch.zeros(1, num_tokens + 1, in_channels))
         self.dropout = nn.Dropout(dropout_ratio)
         self.encoder = _pre_norm_encoder(in_channels, num_layers, num_heads,
                                          ffn_channels, dropout_ratio)
-        self._reset_parameters()
-
-    def _reset_parameters(self) -> None:
-        std = self.embedding_std
-        if std is None:
-            std = self.cls_token.shape[-1]**-0.5
+        std = in_channels**-0.5 if embedding_std is None else embedding_std
         nn.init.normal_(self.cls_token, std=std)
         nn.init.normal_(self.position_embedding, std=std)
-        if self.encoder_std is not None:
-            for module in self.encoder.modules():
-                if isinstance(module, nn.Linear):
-                    nn.init.normal_(module.weight, std=self.encoder_std)
-                    nn.init.zeros_(module.bias)
+        for module in self.encoder.modules():
+            if encoder_std is not None and isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=encoder_std)
+                nn.init.zeros_(module.bias)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(N, T, C) to (N, C).
-
-        Raises:
-            ValueError: The clip has another number of tokens than
-                ``num_tokens``.
-        """
+        """(N, T, C) to (N, C); ValueError where T is not ``num_tokens``."""
         n, t, _ = tokens.shape
         if t != self.num_tokens:
             raise ValueError(
-                f'The temporal encoder was built for {self.num_tokens} tokens, '
-                f'got {t} in {tuple(tokens.shape)}: set num_tokens={t}, or '
-                'change the clip length (clip_len) that the data pipeline '
-                'samples.')
+                f'The temporal encoder was built for {self.num_tokens} tokens, got {t} '
+                f'in {tuple(tokens.shape)}: set num_tokens={t}, or change the clip '
+                'length (clip_len) that the data pipeline samples.')
         if self.normalize_tokens:
             tokens = F.normalize(tokens, dim=2)
         x = torch.cat([self.cls_token.expand(n, -1, -1), tokens], dim=1)
@@ -199,7 +178,6 @@ def _pre_norm_encoder(channels: int, num_layers: int, num_heads: int,
     for layer in encoder.layer:
         # The paper's code also drops inside the feed-forward network, which
         # transformers has no setting for.
-        activation = layer.intermediate.intermediate_act_fn
         layer.intermediate.intermediate_act_fn = nn.Sequential(
-            activation, nn.Dropout(dropout_ratio))
+            layer.intermediate.intermediate_act_fn, nn.Dropout(dropout_ratio))
     return encoder

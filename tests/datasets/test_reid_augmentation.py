@@ -43,22 +43,17 @@ class TestEveryRandomTransform:
             between.append((clips == clips[:1]).all())
         assert not all(between)
 
-    def test_frames_stay_different(self, config):
-        """Each frame goes through what it would go through alone."""
+    def test_frames_stay_different_and_what_came_in_is_not_changed(self, config):
+        """With one seed each frame goes through what it would go through alone."""
         frames = [image_of(seed) for seed in range(4)]
         for seed in range(20):
             np.random.seed(seed)
             together = apply(config, frames)
-            for frame, result in zip(frames, together):
+            for number, (frame, result) in enumerate(zip(frames, together)):
                 np.random.seed(seed)
                 np.testing.assert_array_equal(apply(config, [frame])[0], result)
-
-    def test_what_came_in_is_not_changed(self, config):
-        frames = [image_of(seed) for seed in range(4)]
-        for _ in range(10):
-            apply(config, frames)
-        for seed, frame in enumerate(frames):
-            np.testing.assert_array_equal(frame, image_of(seed))
+                np.testing.assert_array_equal(frame, image_of(number))
+                assert (result.shape, result.dtype) == ((32, 16, 3), np.uint8)
 
     @pytest.mark.parametrize('prob', [0.0, 0.5, 1.0])
     def test_odds(self, config, prob):
@@ -69,38 +64,12 @@ class TestEveryRandomTransform:
         # Some random shifts are none; 4.5 standard deviations.
         assert changed == pytest.approx(400 * prob, abs=0 if prob in (0, 1) else 45)
 
-    def test_result(self, config):
-        for _ in range(10):
-            result, = apply(config, [image_of()])
-            assert result.shape == (32, 16, 3)
-            assert result.dtype == np.uint8
 
-    def test_results_follow_the_seed_of_numpy(self, config):
-        results = []
-        for _ in range(2):
-            np.random.seed(3)
-            results.append([apply(config, [image_of()])[0] for _ in range(5)])
-        np.testing.assert_array_equal(*results)
-
-    @pytest.mark.parametrize('prob', [-0.1, 1.5])
-    def test_prob(self, config, prob):
-        with pytest.raises(ValueError, match='prob'):
-            TRANSFORMS.build(dict(config, prob=prob))
-
-
-class TestResize:
-
-    def test_any_sizes_become_one(self):
-        frames = [image_of(0, (40, 11)), image_of(1, (256, 128)), image_of(2, (2, 300))]
-        results = apply(ResizeFrames((256, 128)), frames, 1)
-        assert {result.shape for result in results} == {(256, 128, 3)}
-        np.testing.assert_array_equal(results[1], frames[1])
-
-    @pytest.mark.parametrize('transform', [ResizeFrames, RandomTranslation2D])
-    @pytest.mark.parametrize('size', [(256,), (0, 128), (2.5, 3), (3, 4, 5)])
-    def test_size(self, transform, size):
-        with pytest.raises(ValueError, match='size'):
-            transform(size=size)
+def test_frames_of_any_sizes_become_one_size():
+    frames = [image_of(0, (40, 11)), image_of(1, (256, 128)), image_of(2, (2, 300))]
+    results = apply(ResizeFrames((256, 128)), frames, 1)
+    assert {result.shape for result in results} == {(256, 128, 3)}
+    np.testing.assert_array_equal(results[1], frames[1])
 
 
 class TestTranslation:
@@ -126,8 +95,6 @@ class TestTranslation:
     def test_defaults_are_those_of_the_paper(self):
         assert repr(RandomTranslation2D()) == (
             'RandomTranslation2D(size=(256, 128), prob=0.5, scale=1.125)')
-        with pytest.raises(ValueError, match='scale'):
-            RandomTranslation2D(scale=0.9)
 
 
 def test_flip_mirrors_left_and_right():
@@ -183,13 +150,18 @@ class TestErasing:
         with pytest.raises(ValueError, match='one size'):
             apply(RandomErasingFrames(prob=1), frames)
 
-    @pytest.mark.parametrize(('kwargs', 'match'), [
-        (dict(area_range=(0.5, 0.1)), 'area_range'),
-        (dict(area_range=(0.1, 1.1)), 'area_range'),
-        (dict(aspect_range=(0, 1)), 'aspect_range'),
-        (dict(aspect_range=(1,)), 'aspect_range'),
-        (dict(fill=(0, 0)), 'fill'),
-        (dict(fill=(0, 0, 256)), 'fill')])
-    def test_arguments(self, kwargs, match):
-        with pytest.raises(ValueError, match=match):
-            RandomErasingFrames(**kwargs)
+
+@pytest.mark.parametrize(('transform', 'name', 'values'), [
+    (ResizeFrames, 'size', [(256,), (0, 128), (2.5, 3), (3, 4, 5)]),
+    (RandomTranslation2D, 'size', [(256,), (0, 128)]),
+    (RandomTranslation2D, 'prob', [-0.1, 1.5]),
+    (RandomTranslation2D, 'scale', [0.9]),
+    (RandomFlipFrames, 'prob', [-0.1, 1.5]),
+    (RandomErasingFrames, 'prob', [-0.1, 1.5]),
+    (RandomErasingFrames, 'area_range', [(0.5, 0.1), (0.1, 1.1)]),
+    (RandomErasingFrames, 'aspect_range', [(0, 1), (1,)]),
+    (RandomErasingFrames, 'fill', [(0, 0), (0, 0, 256)])])
+def test_bad_arguments_are_refused(transform, name, values):
+    for value in values:
+        with pytest.raises(ValueError, match=name):
+            transform(**{name: value})

@@ -37,8 +37,8 @@ def looped(frames, clip_len):
 
 
 @pytest.mark.parametrize(('num_frames', 'clip_len'), [
-    (num_frames, clip_len) for num_frames in (1, 2, 3, 4, 5, 8, 17, 100)
-    for clip_len in (1, 2, 4, 8)])
+    (num_frames, clip_len) for num_frames in (1, 3, 4, 8, 17, 100)
+    for clip_len in (1, 4, 8)])
 class TestChoosing:
 
     @pytest.mark.parametrize('mode', RANDOM_MODES)
@@ -53,15 +53,13 @@ class TestChoosing:
             assert 0 <= clip[0] <= clip[-1] < num_frames
             assert mode == 'random' or clip[-1] - clip[0] == clip_len - 1
 
-    def test_even(self, num_frames, clip_len):
+    def test_fixed_modes(self, num_frames, clip_len):
         clip, = choose(num_frames, clip_len, 'even')['frame_inds'].tolist()
         assert len(clip) == clip_len
         for k, frame in enumerate(clip):
             # The frame that holds the middle of the k-th part.
             middle = (k + 0.5) * num_frames / clip_len
             assert frame <= middle < frame + 1
-
-    def test_all_clips(self, num_frames, clip_len):
         frames = list(range(num_frames))
         expected = []
         while frames:
@@ -100,19 +98,22 @@ def test_random_modes_follow_the_seed_of_numpy_and_others_leave_it_alone():
         assert [choose(50, 4, mode)['frame_inds'].tolist() for _ in range(5)] == first
 
 
-@pytest.mark.parametrize(('kwargs', 'match'), [
-    (dict(mode='dense'), 'all_clips'), (dict(num_frames=0), 'num_frames'),
-    (dict(num_frames=2.5), 'num_frames')])
-def test_arguments_of_choosing(kwargs, match):
+@pytest.mark.parametrize(('transform', 'kwargs', 'match'), [
+    (SampleTrackletFrames, dict(mode='dense'), 'all_clips'),
+    (SampleTrackletFrames, dict(num_frames=0), 'num_frames'),
+    (SampleTrackletFrames, dict(num_frames=2.5), 'num_frames'),
+    (LoadTrackletFrames, dict(on_unreadable='ignore'), 'on_unreadable')])
+def test_bad_arguments_are_refused(transform, kwargs, match):
     with pytest.raises(ValueError, match=match):
-        SampleTrackletFrames(**kwargs)
+        transform(**kwargs)
 
 
 def test_repr():
     assert repr(SampleTrackletFrames(8, 'even')) == (
         "SampleTrackletFrames(num_frames=8, mode='even')")
     assert repr(LoadTrackletFrames('blank')) == (
-        "LoadTrackletFrames(on_unreadable='blank', blank_size=(256, 128))")
+        "LoadTrackletFrames(on_unreadable='blank', blank_size=(256, 128), "
+        'time_limit=60)')
 
 
 @pytest.fixture
@@ -145,41 +146,34 @@ def frames_of(results):
     return [int(img[0, 0, 0]) // 20 for img in results['imgs']]
 
 
-class TestReadImage:
+BLUE_GREEN = np.tile(np.uint8([250, 100, 0]), (20, 10, 1))  # of OpenCV
 
-    @pytest.mark.parametrize('name', ['a.jpg', 'a.bmp', 'ü %d [a]&b.png'])
-    def test_rgb(self, tmp_path, name):
-        image = np.zeros((20, 10, 3), np.uint8)
-        image[..., 0], image[..., 1] = 250, 100  # blue, green of OpenCV
-        path = tmp_path / name
-        path.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
-        read = read_image(str(path))
-        assert (read.shape, read.dtype) == ((20, 10, 3), np.uint8)
-        np.testing.assert_allclose(read.mean((0, 1)), [0, 100, 250], atol=3)
 
-    @pytest.mark.parametrize('image', [
-        np.full((20, 10), 77, np.uint8), np.full((20, 10, 4), 77, np.uint8),
-        np.full((20, 10, 3), 77 * 257, np.uint16)], ids=['grey', 'alpha', '16 bit'])
-    def test_other_kinds(self, tmp_path, image):
-        path = str(tmp_path / 'a.png')
-        cv2.imwrite(path, image)
-        read = read_image(path)
-        assert (read.shape, read.dtype) == ((20, 10, 3), np.uint8)
-        assert (read == 77).all()
+@pytest.mark.parametrize(('name', 'image', 'rgb'), [
+    ('a.jpg', BLUE_GREEN, [0, 100, 250]), ('a.bmp', BLUE_GREEN, [0, 100, 250]),
+    ('ü %d [a]&b.png', BLUE_GREEN, [0, 100, 250]),
+    ('grey.png', np.full((20, 10), 77, np.uint8), 77),
+    ('alpha.png', np.full((20, 10, 4), 77, np.uint8), 77),
+    ('deep.png', np.full((20, 10, 3), 77 * 257, np.uint16), 77)])
+def test_images_of_every_kind_are_read_as_rgb(tmp_path, name, image, rgb):
+    path = tmp_path / name
+    path.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
+    read = read_image(str(path))
+    assert (read.shape, read.dtype) == ((20, 10, 3), np.uint8)
+    np.testing.assert_allclose(read.mean((0, 1)), rgb, atol=3 if '.jpg' in name else 0)
 
-    @pytest.mark.parametrize(('kind', 'match'), [
-        ('missing', 'No such file'), ('empty', 'empty'), ('garbage', 'decode'),
-        ('head', 'decode'), ('pixel', '1 x 1'), ('line', '1 x 40')])
-    def test_broken(self, tmp_path, kind, match):
-        path = tmp_path / 'a.png'
-        if kind != 'missing':
-            spoil(path, kind)
-        with pytest.raises(UnreadableImage, match=match):
-            read_image(str(path))
 
-    def test_folder(self, tmp_path):
-        with pytest.raises(UnreadableImage, match='folder'):
-            read_image(str(tmp_path))
+@pytest.mark.parametrize(('kind', 'match'), [
+    ('missing', 'No such file'), ('empty', 'empty'), ('garbage', 'decode'),
+    ('head', 'decode'), ('pixel', '1 x 1'), ('line', '1 x 40'), ('folder', 'folder')])
+def test_broken_images_are_refused(tmp_path, kind, match):
+    path = tmp_path / 'a.png'
+    if kind == 'folder':
+        path.mkdir()
+    elif kind != 'missing':
+        spoil(path, kind)
+    with pytest.raises(UnreadableImage, match=match):
+        read_image(str(path))
 
 
 def test_images_of_a_folder_in_natural_order(tmp_path):
@@ -267,7 +261,3 @@ class TestNoFrame:
         assert [img.shape for img in results['imgs']] == [(6, 4, 3)] * 4
         assert not np.any(results['imgs'])
         assert 'black' in log(logging.WARNING)[0]
-
-    def test_other_policies(self):
-        with pytest.raises(ValueError, match='on_unreadable'):
-            LoadTrackletFrames(on_unreadable='ignore')

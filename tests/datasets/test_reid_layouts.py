@@ -1,6 +1,7 @@
 """DukeMTMC-VideoReID and iLIDS-VID: small trees in their layouts, whole and not."""
 import os
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,6 +18,12 @@ def touch(folder, *names):
         (folder / name).touch()
 
 
+def build(kind, root, subset='train', **kwargs):
+    return DATASETS.build(dict(
+        type=kind, data_root=str(root), subset=subset, serialize_data=False,
+        **{'expected_counts': None, **kwargs}))
+
+
 def infos(dataset):
     return [dataset.get_data_info(k) for k in range(len(dataset))]
 
@@ -28,6 +35,8 @@ def seen(dataset):
 
 class TestDuke:
 
+    build = staticmethod(partial(build, 'DukeMTMCVideoReID'))
+
     @pytest.fixture
     def root(self, tmp_path):
         for subset, pid, tracklet, camid in (
@@ -38,11 +47,6 @@ class TestDuke:
                   *(f'{pid}_C{camid}_F{frame:04}_X{29 * frame}.jpg'
                     for frame in (1, 2, 11)))
         return tmp_path / 'duke'
-
-    def build(self, root, subset='train', **kwargs):
-        return DATASETS.build(dict(
-            type='DukeMTMCVideoReID', data_root=str(root), subset=subset,
-            serialize_data=False, **{'expected_counts': None, **kwargs}))
 
     def test_items(self, root):
         train = self.build(root)
@@ -68,7 +72,7 @@ class TestDuke:
         with pytest.raises(ValueError, match=match):
             self.build(root, subset, expected_counts='official')
 
-    def test_missing_and_empty_folder(self, root):
+    def test_missing_and_empty_folders(self, root):
         for subset in ('query', 'gallery'):
             shutil.rmtree(root / subset)
         (root / 'gallery').mkdir()
@@ -76,9 +80,7 @@ class TestDuke:
             self.build(root, 'query')
         with pytest.raises(ValueError, match='gallery'):
             self.build(root, 'gallery')
-
-    def test_empty_tracklet_leaves(self, root):
-        (root / 'train/0014/0011').mkdir()
+        (root / 'train/0014/0011').mkdir()  # a tracklet without images leaves
         assert len(self.build(root)) == 3
 
     @pytest.mark.parametrize(('name', 'camid'), [
@@ -108,6 +110,8 @@ SPLITS = np.array([[6, 1, 3, 2, 4, 5], [1, 2, 3, 4, 5, 6]])
 
 class TestILIDS:
 
+    build = staticmethod(partial(build, 'ILIDSVID'))
+
     @pytest.fixture
     def root(self, tmp_path):
         root = tmp_path / 'ilids'
@@ -125,11 +129,6 @@ class TestILIDS:
         folder.mkdir(exist_ok=True)
         savemat(folder / 'train_test_splits_ilidsvid.mat', {'ls_set': splits})
 
-    def build(self, root, subset='train', **kwargs):
-        return DATASETS.build(dict(
-            type='ILIDSVID', data_root=str(root), subset=subset,
-            serialize_data=False, **{'expected_counts': None, **kwargs}))
-
     @pytest.mark.parametrize(('split', 'train', 'test'), [
         (1, [2, 10, 319], [7, 11, 101]), (2, [2, 7, 10], [11, 101, 319])])
     def test_splits(self, root, split, train, test):
@@ -142,8 +141,6 @@ class TestILIDS:
         assert query.metainfo == dict(
             dataset='ilids', subset='query', protocol='camera 1 against camera 2',
             split=split, num_tracklets=3, num_pids=3)
-
-    def test_items(self, root):
         train = self.build(root)
         assert isinstance(train, ILIDSVID)
         assert [info['label'] for info in infos(train)] == [0, 0, 1, 1, 2, 2]
@@ -151,14 +148,12 @@ class TestILIDS:
                 train.get_data_info(2)['img_paths']] == [
             f'cam1_person010_{frame:05}.png' for frame in (3, 20, 100)]
 
-    def test_official_counts(self, root):
-        with pytest.raises(ValueError, match='expected 300; .* expected 150'):
-            self.build(root, expected_counts='official')
-
-    @pytest.mark.parametrize('split', [0, -1, 'a', 1.0, 3])
-    def test_no_such_split(self, root, split):
-        with pytest.raises(ValueError, match='split'):
-            self.build(root, split=split)
+    @pytest.mark.parametrize(('options', 'match'), [
+        (dict(expected_counts='official'), 'expected 300; .* expected 150'),
+        *((dict(split=split), 'split') for split in (0, -1, 'a', 1.0, 3))])
+    def test_other_counts_and_splits(self, root, options, match):
+        with pytest.raises(ValueError, match=match):
+            self.build(root, **options)
 
     @pytest.mark.parametrize('row', [
         [1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 5], [0, 1, 2, 3, 4, 5], [2, 3, 4, 5, 6, 7]])

@@ -84,37 +84,27 @@ def real(real_datasets):
 class TestRealIndex:
     """The counts; no image is needed for them."""
 
-    def test_counts(self, real):
-        assert len(real['train']) == 8298
+    def test_counts_junk_and_distractors(self, real):
+        assert {key: len(items) for key, items in real.items()} == dict(
+            train=8298, query=1980, gallery=9330, both=11310)
         assert {info['label'] for info in real['train']} == set(range(625))
         assert len({info['pid'] for info in real['train']}) == 625
-        assert len(real['query']) == 1980
-        assert len(real['gallery']) == 9330
-        assert len(real['both']) == 11310
-
-    def test_junk_and_distractors(self, real):
         for key in ('query', 'gallery', 'both'):
             assert -1 not in {info['pid'] for info in real[key]}
             assert {info['label'] for info in real[key]} == {-1}
         for key in ('gallery', 'both'):
             assert sum(info['pid'] == 0 for info in real[key]) == 3248
 
-    @pytest.mark.parametrize(('gallery', 'expected'), [('gallery', 140), ('both', 0)])
-    def test_queries_without_match(self, real, gallery, expected):
-        cameras = defaultdict(set)
-        for info in real[gallery]:
-            cameras[info['pid']].add(info['camid'])
-        without = [info for info in real['query']
-                   if not cameras[info['pid']] - {info['camid']}]
-        assert len(without) == expected
-
-    def test_protocol(self, real_datasets):
+    def test_protocols(self, real, real_datasets):
+        """They differ by the queries, and in how many have a positive match."""
         dataset = QueryGalleryDataset(real_datasets['query'], real_datasets['gallery'])
         assert dataset.metainfo == dict(
             dataset='mars', protocol='gallery without queries', split=None,
             num_queries=1980, num_gallery=9330, num_queries_without_truth=140)
-
-    def test_protocols_differ_by_the_queries(self, real):
+        cameras = defaultdict(set)
+        for info in real['both']:
+            cameras[info['pid']].add(info['camid'])
+        assert all(cameras[info['pid']] - {info['camid']} for info in real['query'])
         names = {key: {info['tracklet_id'] for info in items}
                  for key, items in real.items()}
         assert all(len(names[key]) == len(real[key]) for key in real)
@@ -146,10 +136,13 @@ class TestItems:
         assert info['tracklet_id'] == '0003C2T0002'
         assert (info['subset'], info['dataset']) == ('train', 'mars')
 
-    def test_test_subsets(self, root):
+    def test_subsets_of_the_test(self, root):
         assert seen(build(root, 'query')) == [(5, 1, 3), (7, 6, 4), (9, 3, 2)]
         assert seen(build(root, 'gallery')) == [(0, 2, 3), (5, 2, 2), (7, 6, 2)]
         assert seen(build(root, 'gallery', query_in_gallery=True)) == TEST[1:]
+        assert [build(root, subset).test_mode
+                for subset in ('train', 'query', 'gallery')] == [False, True, True]
+        assert not build(root, 'query', test_mode=False).test_mode
 
     def test_metainfo(self, root):
         assert build(root).metainfo == dict(
@@ -161,21 +154,12 @@ class TestItems:
             split=None, num_tracklets=6, num_pids=4)
         assert dataset.get_data_info(0)['dataset'] == 'mine'
 
-    def test_test_mode_goes_with_the_subset(self, root):
-        assert [build(root, subset).test_mode
-                for subset in ('train', 'query', 'gallery')] == [False, True, True]
-        assert not build(root, 'query', test_mode=False).test_mode
-
-    def test_gzipped_list(self, root):
-        before = seen(build(root))
-        path = root / 'info/train_name.txt'
-        (root / 'info/train_name.txt.gz').write_bytes(gzip.compress(path.read_bytes()))
-        path.unlink()
-        assert seen(build(root)) == before
-
-    def test_dos_lines(self, root):
+    def test_gzipped_list_with_dos_lines(self, root):
         path = root / 'info/train_name.txt'
         path.write_bytes(path.read_bytes().replace(b'\n', b'\r\n'))
+        assert seen(build(root)) == TRAIN
+        (root / 'info/train_name.txt.gz').write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
         assert seen(build(root)) == TRAIN
 
     def test_lazy(self, root):
@@ -205,27 +189,24 @@ class TestImageCheck:
         assert '0003C1T0001F001.jpg' in line
         assert ('0008C1T0003F002.jpg' in line) == (check_images is True)
 
-    def test_no_look(self, gaps, log):
-        shutil.rmtree(gaps / 'bbox_train')
-        assert len(build(gaps, check_images=False)) == 5
+    def test_images_that_are_not_needed(self, root, log):
+        """Those of junk, and all of them where nothing is looked at."""
+        shutil.rmtree(root / 'bbox_test/00-1')
+        shutil.rmtree(root / 'bbox_train')
+        assert len(build(root, 'gallery', check_images=True)) == 3
+        assert len(build(root, check_images=False)) == 5
         assert not log(logging.WARNING)
 
-    @pytest.mark.parametrize('check_images', [True, 'sample'])
-    def test_missing_folder(self, root, check_images):
-        shutil.rmtree(root / 'bbox_train/0008')
-        with pytest.raises(FileNotFoundError, match='1 of 3 folders.*0008'):
-            build(root, check_images=check_images)
-
-    def test_junk_needs_no_images(self, root):
-        shutil.rmtree(root / 'bbox_test/00-1')
-        assert len(build(root, 'gallery', check_images=True)) == 3
-
-    def test_no_image_at_all(self, root):
+    @pytest.mark.parametrize('options', [{}, dict(check_images=True)])
+    def test_no_image_or_no_folder(self, root, options):
         """Images are looked for unless told otherwise."""
         for path in root.glob('bbox_train/*/*.jpg'):
             path.unlink()
-        with pytest.raises(FileNotFoundError, match='None of 10'):
-            MARS(str(root), expected_counts=None)
+        with pytest.raises(FileNotFoundError, match='None of 1[03]'):
+            build(root, **options)
+        (root / 'bbox_train/0008').rmdir()
+        with pytest.raises(FileNotFoundError, match='1 of 3 folders.*0008'):
+            build(root, **options)
 
     @pytest.mark.parametrize('check_images', ['all', None, 1])
     def test_other_modes(self, root, check_images):
@@ -239,7 +220,7 @@ class TestImageCheck:
     ('gallery', {}, 'is 3, expected 9,330'),
     ('gallery', dict(query_in_gallery=True), 'is 6, expected 11,310'),
     ('train', dict(expected_counts=dict(num_tracklets=5, num_pids=4)), 'expected 4')])
-def test_counts(root, subset, kwargs, match):
+def test_counts_that_differ_are_refused(root, subset, kwargs, match):
     with pytest.raises(ValueError, match=f'{match}.*expected_counts=None'):
         MARS(str(root), subset, **kwargs)
 
@@ -258,11 +239,9 @@ class TestBrokenIndex:
         (root / 'info' / name).unlink()
         with pytest.raises(FileNotFoundError, match=name):
             build(root, subset)
-
-    def test_query_file_is_not_needed_for_the_rest(self, root):
-        (root / 'info/query_IDX.mat').unlink()
-        assert len(build(root)) == 5
-        assert len(build(root, 'gallery', query_in_gallery=True)) == 6
+        if name == 'query_IDX.mat':  # which the rest does not need
+            assert len(build(root)) == 5
+            assert len(build(root, 'gallery', query_in_gallery=True)) == 6
 
     @pytest.mark.parametrize(('rows', 'match'), [
         ([[1, 99, 3, 1]], 'row 1: images 1 to 99'), ([[0, 3, 3, 1]], '0 to 3'),

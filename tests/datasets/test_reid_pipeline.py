@@ -71,15 +71,11 @@ class TestPack:
         rng = np.random.default_rng(0)
         frames = [rng.integers(0, 256, (5, 4, 3), dtype=np.uint8) for _ in range(6)]
         inputs = self.pack(frames)['inputs']
-        assert inputs.shape == (2, 3, 3, 5, 4)
-        assert inputs.dtype == torch.uint8
+        assert (inputs.shape, inputs.dtype) == ((2, 3, 3, 5, 4), torch.uint8)
         assert inputs.is_contiguous()
-        for clip in range(2):
-            for frame in range(3):
-                for channel in range(3):
-                    np.testing.assert_array_equal(
-                        inputs[clip, channel, frame].numpy(),
-                        frames[3 * clip + frame][..., channel])
+        for number, frame in enumerate(frames):
+            np.testing.assert_array_equal(
+                inputs[number // 3, :, number % 3].permute(1, 2, 0).numpy(), frame)
 
     def test_data_sample(self):
         sample = self.pack(extra_keys=('mask',))['data_samples']
@@ -95,19 +91,12 @@ class TestPack:
         assert sample.to_dict()['pid'] == 7
         assert pickle.loads(pickle.dumps(sample)).tracklet_id == '7/3/a'
 
-    def test_missing_keys(self):
+    def test_missing_keys_and_frames_that_differ_in_size(self):
         with pytest.raises(ValueError, match="'imgs', 'camid', 'mask'"):
             PackTrackletInputs(extra_keys=['mask'])(
                 {key: value for key, value in RESULTS.items() if key != 'camid'})
-
-    def test_sizes_differ(self):
         with pytest.raises(ValueError, match='ResizeFrames'):
             self.pack([np.zeros((5, 4, 3)), np.zeros((4, 4, 3))])
-
-
-def pid_of(clips):
-    """The person whose grey a clip without erasing shows."""
-    return set((clips.float().mean((1, 3, 4)) // 30).long().flatten().tolist())
 
 
 class TestItems:
@@ -115,11 +104,9 @@ class TestItems:
     def test_all_frames_in_test(self, root):
         dataset = build(root, 'gallery', whole_tracklets())
         for k in range(len(dataset)):
-            sample = dataset[k]['data_samples']
-            count = num_frames_of(
-                sample.pid, sample.camid, int(sample.tracklet_id[-1]))
+            clips, sample = dataset[k]['inputs'], dataset[k]['data_samples']
+            count = num_frames_of(sample.pid, sample.camid, int(sample.tracklet_id[-1]))
             assert sample.num_frames == count
-            clips = dataset[k]['inputs']
             assert clips.shape == (sample.num_clips, 3, 4, *SIZE)
             assert sample.num_clips == -(-count // 4)
             # Every frame, in order: the grey tells which one it is.
@@ -130,33 +117,27 @@ class TestItems:
     def test_train(self, root):
         dataset = build(root, pipeline=[TRAIN[0], TRAIN[1], TRAIN[2], TRAIN[-1]])
         for k in range(len(dataset)):
-            data = dataset[k]
-            assert data['inputs'].shape == (1, 3, 4, *SIZE)
-            assert pid_of(data['inputs']) == {data['data_samples'].pid}
-            assert data['data_samples'].label == data['data_samples'].pid - 1
+            clips, sample = dataset[k]['inputs'], dataset[k]['data_samples']
+            assert clips.shape == (1, 3, 4, *SIZE)
+            # The grey, without erasing, tells whose they are.
+            greys = clips.float().mean((1, 3, 4)).flatten()
+            assert set((greys // 30).tolist()) == {sample.pid}
+            assert sample.label == sample.pid - 1
 
-    @pytest.fixture
-    def broken(self, tmp_path):
-        """Person 1 whole, person 2 with no readable frame."""
-        for pid, content in ((1, None), (2, b'broken')):
-            for camid in (1, 2):
-                folder = tmp_path / f'{pid}/{camid}/t'
-                folder.mkdir(parents=True)
-                if content is None:
-                    cv2.imwrite(str(folder / '1.png'), np.zeros((9, 9, 3), np.uint8))
-                else:
-                    (folder / '1.png').write_bytes(content)
-        return tmp_path
-
-    def test_broken_tracklet_in_training(self, broken):
-        dataset = build(broken)
+    def test_broken_tracklets_are_passed_over_in_training_only(self, tmp_path):
+        """Person 1 is whole, person 2 has no readable frame."""
+        for camid in (1, 2):
+            for pid in (1, 2):
+                (tmp_path / f'{pid}/{camid}/t').mkdir(parents=True)
+            cv2.imwrite(str(tmp_path / f'1/{camid}/t/1.png'),
+                        np.zeros((9, 9, 3), np.uint8))
+            (tmp_path / f'2/{camid}/t/1.png').write_bytes(b'broken')
+        dataset = build(tmp_path)
         assert {dataset[k]['data_samples'].pid for k in range(4)} == {1}
-
-    def test_broken_tracklet_in_test(self, broken):
-        dataset = build(broken, 'query', whole_tracklets())
+        dataset = build(tmp_path, 'query', whole_tracklets())
         with pytest.raises(RuntimeError, match='2/1/t'):
             dataset[2]
-        dataset = build(broken, 'query', whole_tracklets(on_unreadable='blank'))
+        dataset = build(tmp_path, 'query', whole_tracklets(on_unreadable='blank'))
         samples = [dataset[k]['data_samples'] for k in range(4)]
         assert [sample.unreadable for sample in samples] == [False, False, True, True]
         assert dataset[2]['inputs'].shape == (1, 3, 4, *SIZE)
@@ -166,32 +147,26 @@ class TestItems:
 class TestLoaders:
 
     def test_train(self, root, num_workers):
+        """Persons in groups; and the same item twice is changed in two ways."""
         dataset = build(root)
-        sampler = PKSampler(dataset, 3, 4, seed=0)
-        loader = DataLoader(
-            dataset, batch_size=12, sampler=sampler, num_workers=num_workers,
-            collate_fn=pseudo_collate, worker_init_fn=lambda worker: worker_init_fn(
-                worker, num_workers, 0, 0))
-        steps = list(loader)
-        assert len(steps) == len(loader) == 2
+
+        def load(sampler, batch_size):
+            return DataLoader(
+                dataset, batch_size, sampler=sampler, num_workers=num_workers,
+                collate_fn=pseudo_collate, worker_init_fn=lambda worker: worker_init_fn(
+                    worker, num_workers, 0, 0))
+
+        clips = {step['inputs'][0].numpy().tobytes() for step in load([0] * 12, 1)}
+        assert len(clips) > 4
+        loader = load(PKSampler(dataset, 3, 4, seed=0), 12)
+        assert len(loader) == 2
         seen = []
-        for step in steps:
-            assert len(step['inputs']) == 12
-            assert {clips.shape for clips in step['inputs']} == {(1, 3, 4, *SIZE)}
+        for step in loader:
+            assert [clips.shape for clips in step['inputs']] == [(1, 3, 4, *SIZE)] * 12
             pids = [sample.pid for sample in step['data_samples']]
             assert pids == [pid for pid in pids[::4] for _ in range(4)]
             seen += pids[::4]
         assert sorted(seen) == [1, 2, 3, 4, 5, 6]
-
-    def test_workers_change_frames_differently(self, root, num_workers):
-        """The same items twice: other starts, shifts, mirrors and boxes."""
-        dataset = build(root)
-        loader = DataLoader(
-            dataset, batch_size=1, sampler=[0] * 12, num_workers=num_workers,
-            collate_fn=pseudo_collate, worker_init_fn=lambda worker: worker_init_fn(
-                worker, num_workers, 0, 0))
-        clips = {step['inputs'][0].numpy().tobytes() for step in loader}
-        assert len(clips) > 4
 
     def test_query_and_gallery(self, root, num_workers):
         part = dict(type='TrackletFolder', data_root=str(root), train_fraction=0,

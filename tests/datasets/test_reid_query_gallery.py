@@ -54,29 +54,23 @@ def test_queries_come_first(root):
             dataset[index]
 
 
-def test_each_has_its_pipeline(root):
+def test_each_has_its_pipeline_and_is_in_test_mode(root):
     dataset = build(root, query=dict(pipeline=[lambda results: 'q']),
                     gallery=dict(pipeline=[lambda results: 'g']))
     assert [dataset[k] for k in range(8)] == list('qqqggggg')
-
-
-def test_parts_are_in_test_mode(root):
-    dataset = build(root)
     assert dataset.query.test_mode
     assert dataset.gallery.test_mode
 
 
-def test_data_sets_in_place_of_configs(root):
-    parts = [DATASETS.build(config(root, subset=subset))
-             for subset in ('query', 'gallery')]
-    assert len(QueryGalleryDataset(*parts)) == 8
-
-
-def test_metainfo(root):
+def test_metainfo_of_configs_and_of_data_sets(root, log):
     expected = dict(dataset='own', protocol='query and gallery folders', split=None)
     assert build(root, lazy_init=True).metainfo == expected
-    assert build(root).metainfo == dict(
-        expected, num_queries=3, num_gallery=5, num_queries_without_truth=0)
+    expected.update(num_queries=3, num_gallery=5, num_queries_without_truth=0)
+    assert build(root).metainfo == expected
+    parts = [DATASETS.build(config(root, subset=subset))
+             for subset in ('query', 'gallery')]
+    assert QueryGalleryDataset(*parts).metainfo == expected
+    assert not log(logging.WARNING)
 
 
 def test_queries_without_match_are_counted_and_named(tmp_path, log):
@@ -88,18 +82,16 @@ def test_queries_without_match_are_counted_and_named(tmp_path, log):
         assert part in line
 
 
-def test_no_query_has_a_match(tmp_path):
-    write(tmp_path, gallery=['1/c1/a', '7/c1/a'])
-    with pytest.raises(ValueError, match='3 of 3'):
+@pytest.mark.parametrize(('gallery', 'match'), [
+    (['1/c1/a', '7/c1/a'], '3 of 3'), ([], 'gallery')])
+def test_gallery_without_any_match(tmp_path, gallery, match):
+    write(tmp_path, gallery=gallery)
+    (tmp_path / 'gallery').mkdir(exist_ok=True)
+    with pytest.raises(ValueError, match=match):
         build(tmp_path)
 
 
-def test_all_have_one(root, log):
-    build(root)
-    assert not log(logging.WARNING)
-
-
-def test_unknown_cameras(tmp_path):
+def test_unknown_cameras_and_two_splits(tmp_path):
     """Split by a seed without cameras: the query itself is in the gallery."""
     for folder in ('1/a', '1/b', '2/a'):
         (tmp_path / folder).mkdir(parents=True)
@@ -109,6 +101,8 @@ def test_unknown_cameras(tmp_path):
     # 1/a finds 1/b; 2/a finds only itself.
     assert dataset.metainfo['num_queries'] == 2
     assert dataset.metainfo['num_queries_without_truth'] == 1
+    with pytest.raises(ValueError, match='seed 1.*seed 2'):
+        build(tmp_path, dict(seed=1), dict(seed=2))
 
 
 @pytest.mark.parametrize(('query', 'gallery', 'match'), [
@@ -119,16 +113,3 @@ def test_parts_that_do_not_belong_together(root, query, gallery, match):
         build(root, query, gallery)
 
 
-def test_two_splits(tmp_path):
-    for pid in range(4):
-        (tmp_path / f'{pid}/c/t').mkdir(parents=True)
-        (tmp_path / f'{pid}/c/t/1.jpg').touch()
-    with pytest.raises(ValueError, match='seed 1.*seed 2'):
-        build(tmp_path, dict(seed=1), dict(seed=2))
-
-
-def test_empty_gallery(tmp_path):
-    write(tmp_path, gallery=[])
-    (tmp_path / 'gallery').mkdir()
-    with pytest.raises(ValueError, match='gallery'):
-        build(tmp_path)

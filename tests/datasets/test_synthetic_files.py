@@ -116,8 +116,14 @@ class TestBothKinds:
         assert len({path.parent for path in common}) == dict(action=8, reid=3)[kind]
         assert len(set(others.values())) == len(others)
 
-    def test_another_seed_gives_other_files(self, roots, kind, generate_few, tmp_path):
-        other = generate_few(tmp_path / 'other', seed=1)
+    def test_another_seed_gives_other_files_and_any_folder_will_do(
+            self, roots, kind, generate_few, tmp_path):
+        """Empty ones, links, and such whose parents are missing."""
+        (tmp_path / 'empty').mkdir()
+        (tmp_path / 'link').symlink_to('empty')
+        other = generate_few(tmp_path / 'link', seed=1)
+        assert other.is_symlink()
+        assert generation_parameters(other)['seed'] == 1
         media, others = (set(media_of(root).values()) for root in (roots[kind], other))
         assert not media & others
 
@@ -148,7 +154,7 @@ class TestBothKinds:
 
     def test_missing_file_is_named_and_later_ones_do_not_matter(
             self, kind, generate_few, tmp_path):
-        root = generate_few(tmp_path / 'set')
+        root = generate_few(tmp_path / 'a' / 'b (c)')
         (root / 'classes.txt').write_text('grow\n')
         assert generate_few(root) == root
         missing = dict(action=f'videos/grow/{clip_name("grow", 2)}',
@@ -163,13 +169,6 @@ class TestBothKinds:
             with pytest.raises(ValueError, match='no finished'):
                 generate_few(path)
         assert (tmp_path / 'thesis.tex').read_text() == 'precious'
-
-    def test_empty_folder_link_and_missing_parents(self, generate_few, tmp_path):
-        (tmp_path / 'empty').mkdir()
-        (tmp_path / 'link').symlink_to('empty')
-        for name in ('link', 'a/b (c)'):
-            assert generation_parameters(generate_few(tmp_path / name))['seed'] == 0
-        assert (tmp_path / 'link').is_symlink()
 
     def test_interrupted_run_leaves_nothing_behind(self, generate_few, tmp_path,
                                                    monkeypatch):
@@ -187,28 +186,19 @@ class TestBothKinds:
         assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(('kind', 'changes', 'match'), [
-    ('action', dict(clips_per_class=2), 'clips_per_class is 2'),
-    ('action', dict(seed=-1), 'seed is -1'),
-    ('action', dict(size=(8, 8)), 'size'),
-    ('action', dict(size=(48, 36)), 'width 48'),
-    ('action', dict(size=(72, 96)), 'width 72'),
-    ('action', dict(occlusion=-1), 'occlusion is -1'),
-    ('reid', dict(num_train_pids=0), 'num_train_pids is 0'),
-    ('reid', dict(num_test_pids=0), 'num_test_pids is 0'),
-    ('reid', dict(num_cameras=1), 'num_cameras is 1'),
-    ('reid', dict(num_cameras=10), 'num_cameras is 10'),
-    ('reid', dict(num_test_pids=9999), '10001'),
-    ('reid', dict(seed=-1), 'seed is -1'),
-    ('reid', dict(num_junk=-2), 'num_junk is -2'),
-    ('reid', dict(num_distractors=-1), 'num_distractors is -1'),
-    ('reid', dict(size=(64, 8)), 'size'),
-])
-def test_bad_arguments_leave_nothing_behind(tmp_path, kind, changes, match):
+@pytest.mark.parametrize(('kind', 'name', 'values'), [
+    ('action', 'clips_per_class', [2]), ('action', 'seed', [-1]),
+    ('action', 'size', [(8, 8), (48, 36), (72, 96)]), ('action', 'occlusion', [-1]),
+    ('reid', 'num_train_pids', [0]), ('reid', 'num_test_pids', [0, 9999]),
+    ('reid', 'num_cameras', [1, 10]), ('reid', 'seed', [-1]),
+    ('reid', 'num_junk', [-2]), ('reid', 'num_distractors', [-1]),
+    ('reid', 'size', [(64, 8)])])
+def test_bad_arguments_leave_nothing_behind(tmp_path, kind, name, values):
     generate, arguments, _ = KINDS[kind]
-    with pytest.raises(ValueError, match=match):
-        generate(tmp_path / 'set', **{**arguments, **changes})
-    assert not list(tmp_path.iterdir())
+    for value in values:
+        with pytest.raises(ValueError, match=f'{name} .*is '):
+            generate(tmp_path / 'set', **{**arguments, name: value})
+        assert not list(tmp_path.iterdir())
 
 
 # Action clips.
@@ -257,9 +247,13 @@ def test_video_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
 
 
 def test_occluded_set_recognises_itself(action_root, tmp_path):
-    hard = generate_action_dataset(tmp_path / 'hard', occlusion=1.0, **ACTION)
-    assert generate_action_dataset(hard, occlusion=1.0, **ACTION) == hard
+    arguments = dict(ACTION, occlusion=1.0, clutter=ClutterConfig.scaled(1))
+    hard = generate_action_dataset(tmp_path / 'hard', **arguments)
+    assert generate_action_dataset(hard, **arguments) == hard
     assert generation_parameters(hard)['occlusion'] == 1.0
+    for video in synthetic_test_videos(hard):  # generated again
+        own = video.generate().frames.astype(float)
+        assert np.abs(own - read_video(video.source)).mean() < 10
     for root, arguments in ((hard, ACTION), (action_root, dict(ACTION, occlusion=.5))):
         with pytest.raises(ValueError, match='occlusion'):
             generate_action_dataset(root, **arguments)
@@ -305,18 +299,13 @@ def test_queries_are_one_of_each_identity_and_camera(reid_root):
     assert rows[query[0].astype(int) - 1, 2:].tolist() == [[3, 1], [3, 2]]
 
 
-def test_images_look_like_what_was_generated(reid_root):
-    for key in (TrackletKey(2, 1, 2), TrackletKey(3, 2, 1), TrackletKey(0, 1, 1),
-                TrackletKey(-1, 2, 1)):
-        part = 'train' if key.pid in (1, 2) else 'test'
-        frames = dataset_tracklet(key, seed=0).frames
-        images = read_images(sorted(
-            (reid_root / f'bbox_{part}' / key.folder).glob(f'{key.name}*')))
-        assert images.shape == frames.shape == (len(frames), 64, 32, 3)
-        # Averaged over 4 x 4 pixels, as most of the noise does not survive.
-        coarse = [group.reshape(-1, 16, 4, 8, 4, 3).mean(axis=(2, 4))
-                  for group in (images, frames)]
-        assert np.abs(coarse[0] - coarse[1]).mean() < 3
+@pytest.mark.parametrize('key', [TrackletKey(2, 1, 2), TrackletKey(-1, 2, 1)])
+def test_images_look_like_what_was_generated(reid_root, key):
+    """Junk and what is trained on; the other tests compare the rest."""
+    frames = dataset_tracklet(key, seed=0).frames
+    images = read_images(sorted(reid_root.glob(f'bbox_*/{key.folder}/{key.name}*')))
+    assert images.shape == frames.shape == (len(frames), 64, 32, 3)
+    assert np.abs(images.astype(float) - frames).mean() < 10
 
 
 def test_attributes_are_those_of_the_persons(reid_root):
@@ -340,7 +329,7 @@ def test_mars_reads_it(reid_root, subset, query_in_gallery, num_tracklets, pids)
     assert {item['camid'] for item in items} == {1, 2}
 
 
-def test_size_and_difficulty_reach_the_images(tmp_path):
+def test_size_and_difficulty_reach_the_files(tmp_path):
     root = generate_reid_dataset(tmp_path, 1, 1, 2, size=(48, 20), num_distractors=0,
                                  num_junk=0, difficulty=EASY)
     assert {path.parent.name for path in root.rglob('*.jpg')} == {'0001', '0002'}
@@ -365,7 +354,7 @@ def test_silhouettes_of_every_test_tracklet_but_junk(reid_root):
             video.generate().silhouette)
 
 
-@pytest.mark.parametrize('split', [1, 2, 3])
+@pytest.mark.parametrize('split', [1, 3])
 def test_silhouettes_of_every_test_clip_of_a_split(action_root, split):
     videos = synthetic_test_videos(action_root, split)
     listed = {match for path in (action_root / 'splits').glob(f'*split{split}.txt')
@@ -376,15 +365,6 @@ def test_silhouettes_of_every_test_clip_of_a_split(action_root, split):
         found = video.silhouettes(np.array([3, 1]), read_video(video.source)[[3, 1]])
         np.testing.assert_array_equal(found, video.generate().silhouette[[3, 1]])
         assert found.any()
-
-
-def test_clips_of_any_difficulty_are_generated_again(tmp_path):
-    root = generate_action_dataset(
-        tmp_path / 'hard', 3, num_frames=12, size=(64, 40), progress=False,
-        clutter=ClutterConfig.scaled(1), occlusion=1.0)
-    for video in synthetic_test_videos(root):
-        own = video.generate().frames.astype(float)
-        assert np.abs(own - read_video(video.source)).mean() < 10  # else 10 to 23
 
 
 def test_other_frames_are_noticed(reid_root):

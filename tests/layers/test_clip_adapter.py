@@ -19,15 +19,11 @@ class FrameDifference(nn.Module):
         return x - x[:, :, :1]
 
 
-def test_frames_become_clips_and_frames_again():
+def test_frames_become_clips_and_frames_again_and_clips_stay_clips():
     adapter = ClipAdapter(dict(type='FrameDifferenceForTest'), num_frames=3)
     frames = torch.randn(6, 2, 4, 5)
     expected = torch.stack([frames[i] - frames[i // 3 * 3] for i in range(6)])
     torch.testing.assert_close(adapter(frames), expected)
-
-
-def test_clips_stay_clips():
-    adapter = ClipAdapter(dict(type='FrameDifferenceForTest'), num_frames=3)
     clips = torch.randn(2, 2, 3, 4, 5)
     torch.testing.assert_close(adapter(clips), clips - clips[:, :, :1])
 
@@ -64,8 +60,5 @@ def test_no_whole_clips_are_refused(shape):
     adapter = ClipAdapter(dict(type='FrameDifferenceForTest'), num_frames=3)
     with pytest.raises(ValueError, match='num_frames'):
         adapter(torch.zeros(shape))
-
-
-def test_a_clip_of_no_frames_is_refused():
     with pytest.raises(ValueError, match='num_frames'):
         ClipAdapter(dict(type='FrameDifferenceForTest'), num_frames=0)

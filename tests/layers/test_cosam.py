@@ -118,9 +118,7 @@ def test_parameter_counts_of_the_paper(channels, frames, size, expected):
     cosam = MODELS.build(dict(type='COSAM', in_channels=channels, num_frames=frames,
                               spatial_size=size))
     assert sum(p.numel() for p in cosam.parameters()) == expected
-
-
-def test_reduction_default_follows_the_width():
+    # The default follows the width.
     assert COSAM(256, 2, 2).reduction_channels == 64
     assert COSAM(257, 2, 2).reduction_channels == 256
 
@@ -132,10 +130,8 @@ def test_reduction_default_follows_the_width():
     ({}, (7, 6, 4, 2), {}, 'multiple of 4'),
     ({}, (4, 6, 4), {}, r'got \(4, 6, 4\)'),
     ({}, (1, 6, 1, 4, 2), {}, 'num_references.*with_spatial'),
-    ({}, (8, 6, 4, 2), dict(num_frames=2), 'any_size'),
     (dict(any_size=True), (1, 6, 1, 4, 2), {}, '1 frame'),
     (dict(any_size=True), (4, 6, 4, 2), dict(num_frames=1), '1 frame'),
-    (dict(any_size=True), (7, 6, 4, 2), {}, 'multiple of 4'),
     (dict(any_size=True), (1, 6, 5, 4, 2), dict(num_frames=4), 'leave it out'),
     ({}, (1, 6, 4, 4, 2), dict(references=torch.zeros(1, 6, 2, 4, 2)),
      'num_references=K'),
@@ -167,15 +163,9 @@ def test_wrong_settings_are_refused(settings, advice):
         COSAM(**{**dict(in_channels=8, num_frames=2, spatial_size=2), **settings})
 
 
-def test_channel_only_takes_any_size():
-    cosam = COSAM(8, 2, 4, with_spatial=False)
-    assert cosam(torch.zeros(1, 8, 2, 5, 3)).shape == (1, 8, 2, 5, 3)
-
-
-@pytest.mark.parametrize('layout', [(2, 6, 3, 2, 2), (6, 6, 2, 2)])
-def test_autocast_keeps_the_features_precision(layout):
+def test_autocast_keeps_the_features_precision():
     cosam = randomized(COSAM(6, 3, 2)).eval()
-    x = torch.randn(layout).requires_grad_()
+    x = torch.randn(2, 6, 3, 2, 2).requires_grad_()
     expected = cosam(x)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         out = cosam(x)
@@ -205,17 +195,7 @@ def test_any_memory_layout_has_the_same_output_and_gradients():
         results.append([out, *masks, x.grad,
                         *(p.grad.clone() for p in cosam.parameters())])
         assert torch.equal(cosam(given), cosam(given, return_masks=True)[0])
+        assert torch.equal(x.detach(), clips)
     for values in zip(*results):
         for value in values[1:]:
             torch.testing.assert_close(value, values[0])
-
-
-def test_backward_twice_adds_up_and_inputs_stay():
-    cosam, x = randomized(COSAM(6, 3, 2)).eval(), torch.randn(1, 6, 3, 2, 2)
-    before = x.clone()
-    out = cosam(x.requires_grad_())
-    out.sum().backward(retain_graph=True)
-    once = x.grad.clone()
-    out.sum().backward()
-    torch.testing.assert_close(x.grad, 2 * once)
-    assert torch.equal(x.detach(), before)

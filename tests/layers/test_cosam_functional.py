@@ -113,16 +113,13 @@ def test_descriptors_without_deviation_are_zero_and_have_the_gradient_of_their_c
     torch.testing.assert_close(x.grad, (g - g.mean(1, keepdim=True)) / 0.5)
 
 
-def test_low_precision_keeps_statistics_in_float32():
+def test_low_precision_keeps_statistics_and_sums_of_templates_in_float32():
     x = (100 + features(2, 64, 2, 3)).to(torch.bfloat16)
     expected = standardize_descriptors(x.double())
     assert standardize_descriptors(x).dtype == torch.bfloat16
     torch.testing.assert_close(standardize_descriptors(x).double(), expected,
                                rtol=2**-8, atol=2**-8)
-
-
-def test_low_precision_sums_templates_in_float32():
-    """64 frames whose votes cancel: bfloat16 sums would lose their remainder."""
+    # 64 frames whose votes cancel: bfloat16 sums would lose their remainder.
     r, weight = features(1, 8, 64, 4), features(3, 63 * 4)
     exact = summarize_cost_volume(r.bfloat16().double(), weight.bfloat16().double())
     low = summarize_cost_volume(r.bfloat16(), weight.bfloat16())
@@ -138,10 +135,6 @@ def test_apply_masks_follows_the_paper(spatial, channel):
     expected = y + c[:, :, None, None] * y if channel else y
     torch.testing.assert_close(
         apply_masks(x, m if spatial else None, c if channel else None), expected)
-
-
-def test_average_over_positions():
-    x = features(2, 3, 4, 5)
     torch.testing.assert_close(average_positions(x), torch.einsum('nctp->ntc', x) / 5)
 
 
@@ -171,9 +164,7 @@ def test_evenly_spaced(frames, count, expected):
     for mask in (None, everywhere):
         chosen = evenly_spaced_frames(clips, count, mask)
         assert chosen[1, 2, :, 0].tolist() == expected
-
-
-def test_evenly_spaced_among_real_frames():
+    # Among real frames:
     clips = torch.arange(4).expand(3, 2, 4)[..., None]
     chosen = evenly_spaced_frames(clips, 2, MASK)
     assert chosen[:, 0, :, 0].tolist() == [[0, 3], [2, 2], [1, 3]]

@@ -29,21 +29,15 @@ def test_masks_are_what_each_module_returns(x):
     between, *first = model['first'](x, return_masks=True)
     output, *then = model['then'][0](between, return_masks=True)
     masks = record.masks()
+    with record_masks(model) as by_clip:  # passes are joined in order
+        for clip in x.split(1):
+            model(clip)
+    torch.testing.assert_close(by_clip.masks(), masks)
     assert list(masks) == ['first', 'then.0']
     torch.testing.assert_close(y, output, rtol=0, atol=0)
     for found, expected in ((masks['first'], first), (masks['then.0'], then)):
         torch.testing.assert_close(list(found), expected, rtol=0, atol=0)
         assert not found.spatial.requires_grad
-
-
-def test_passes_are_joined_in_order(x):
-    model = make_model()
-    with record_masks(model) as record:
-        model(x)
-        model(x[:1])
-    with record_masks(model) as whole:
-        model(torch.cat([x, x[:1]]))
-    torch.testing.assert_close(record.masks(), whole.masks())
 
 
 def test_nothing_else_changes(x):
@@ -103,7 +97,7 @@ def test_a_mask_that_is_switched_off_is_none(x):
                                masks['then.0'].spatial)
 
 
-def test_split_by_clips_and_by_views():
+def test_masks_are_split_by_clips_and_by_views_and_no_cosam_has_none():
     masks = dict(a=ModuleMasks(torch.arange(6.).view(6, 1, 1, 1), torch.rand(6, 2)))
 
     def rows(shares):
@@ -114,9 +108,5 @@ def test_split_by_clips_and_by_views():
     assert rows([1, 1]) == [[0, 1, 2], [3, 4, 5]]
     with pytest.raises(ValueError, match='6 clips'):
         rows([1, 3])
-
-
-def test_no_cosam():
-    with pytest.raises(ValueError, match='Linear'), \
-            record_masks(nn.Linear(1, 1)):
+    with pytest.raises(ValueError, match='Linear'), record_masks(nn.Linear(1, 1)):
         pass

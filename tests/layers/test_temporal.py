@@ -51,10 +51,13 @@ def small_bert(**kwargs):
 
 
 @pytest.mark.parametrize('num_layers', [1, 2])
-def test_bert_equals_attention_by_hand(num_layers):
-    bert = small_bert(num_layers=num_layers).eval()
+@pytest.mark.parametrize('normalize_tokens', [False, True])
+def test_bert_equals_attention_by_hand(num_layers, normalize_tokens):
+    bert = small_bert(num_layers=num_layers, normalize_tokens=normalize_tokens).eval()
     tokens = torch.randn(2, 3, 16, dtype=torch.float64)
-    torch.testing.assert_close(bert(tokens), by_hand(bert, tokens))
+    seen = tokens / tokens.norm(dim=2, keepdim=True) if normalize_tokens else tokens
+    torch.testing.assert_close(bert(tokens), by_hand(bert, seen))
+    assert not torch.equal(bert.train()(tokens), bert(tokens))
 
 
 def test_bert_hides_dropped_tokens_as_keys(monkeypatch):
@@ -74,22 +77,6 @@ def test_bert_drops_tokens_at_the_given_rate():
     whole = bert.eval()(tokens[:1])
     kept = torch.isclose(bert.train()(tokens), whole).all(1).float().mean()
     assert kept.item() == pytest.approx(0.8**3, abs=0.06)
-
-
-def test_bert_is_deterministic_in_evaluation():
-    bert = small_bert().eval()
-    tokens = torch.randn(2, 3, 16, dtype=torch.float64)
-    assert torch.equal(bert(tokens), bert(tokens))
-    bert.train()
-    assert not torch.equal(bert(tokens), bert(tokens))
-
-
-def test_bert_normalizes_tokens_when_asked():
-    bert = small_bert(normalize_tokens=True).eval()
-    tokens = torch.randn(2, 3, 16, dtype=torch.float64)
-    torch.testing.assert_close(bert(7 * tokens), bert(tokens))
-    torch.testing.assert_close(
-        bert(tokens), by_hand(bert, tokens / tokens.norm(dim=2, keepdim=True)))
 
 
 def test_bert_parameter_count_and_inits():
@@ -112,26 +99,20 @@ def test_bert_drops_wherever_the_reference_does():
     assert drops == [0.3] * 5
 
 
-def test_bert_says_what_to_change():
+def test_bert_says_what_to_change_or_to_install(monkeypatch):
     with pytest.raises(ValueError, match='num_tokens=5'):
         small_bert()(torch.zeros(1, 5, 16, dtype=torch.float64))
     with pytest.raises(ValueError, match='num_heads'):
         TemporalBERT(16, 3, num_heads=5)
-
-
-def test_bert_without_transformers_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, 'transformers', None)
     with pytest.raises(ImportError, match='pip install'):
         small_bert()
 
 
-def test_lstm_gives_the_last_output():
+def test_lstm_gives_the_last_output_and_has_the_defaults_of_the_paper():
     net, tokens = TemporalLSTM(6, hidden_channels=4), torch.randn(2, 3, 6)
     outputs, _ = net.lstm(tokens)
     torch.testing.assert_close(net(tokens), outputs[:, 2])
-
-
-def test_lstm_defaults_are_the_papers():
     net = TemporalLSTM(512)
     assert net.out_channels == 450
     assert net.lstm.num_layers == 2

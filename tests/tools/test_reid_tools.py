@@ -38,15 +38,10 @@ val_dataloader = in_process
 test_dataloader = in_process
 default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=1))
 """
-OTHER_MARS = """
-_base_ = [{base!r}]
-part = dict(data_root={root!r}, name='strangers')
-test_dataloader = dict(dataset=dict(query=part, gallery=part))
-"""
 OTHER_FOLDER = """
 _base_ = [{base!r}]
 part = dict(
-    _delete_=True, type='TrackletFolder', data_root={root!r}, train_fraction=0,
+    _delete_=True, type='TrackletFolder', data_root='nowhere', train_fraction=0,
     name='my people', pipeline={{{{_base_.test_pipeline}}}})
 test_dataloader = dict(dataset=dict(query=part, gallery=part))
 """
@@ -69,6 +64,10 @@ def logged_metrics(log, mode='test'):
     parts = re.split(r'\s{2,}', line)
     return dict(re.fullmatch(r'reid/(\S+): ?(.*)', part).groups()
                 for part in parts if part.startswith('reid/'))
+
+
+def learning_rates(log):
+    return re.findall(r'Epoch\(train\)\s+\[(\d+)\]\[1/1\]\s+lr: (\S+)', log)
 
 
 def written_metrics(work_dir):
@@ -172,17 +171,14 @@ def everything(nest, config, checkpoint, root, tmp_path_factory):
 # -- training ----------------------------------------------------------------
 
 
-def learning_rates(log):
-    return re.findall(r'Epoch\(train\)\s+\[(\d+)\]\[1/1\]\s+lr: (\S+)', log)
-
-
-def test_trains_validates_and_keeps_the_best(reid_training):
+def test_trains_validates_and_keeps_the_best(reid_training, everything):
     log, work_dir = reid_training
     assert [epoch for epoch, _ in learning_rates(log)] == ['1', '2']
     assert 'reid_demo train: 16 tracklets' in log
-    names = {path.name for path in work_dir.glob('*.pth')}
-    assert names >= {'epoch_1.pth', 'epoch_2.pth'}
-    assert len([name for name in names if name.startswith('best_reid_mAP_')]) == 1
+    assert (work_dir / 'epoch_1.pth').is_file()
+    assert len(list(work_dir.glob('best_reid_mAP_*.pth'))) == 1
+    for name, value in logged_metrics(log, 'val').items():  # of the test as well
+        assert name == 'rerank' or logged_metrics(everything[0])[name] == value
     meta = torch.load(work_dir / 'epoch_2.pth', weights_only=True)['meta']
     assert meta['dataset_meta'] == dict(
         dataset='reid_demo', subset='train', protocol='gallery without queries',
@@ -193,8 +189,7 @@ def test_resume(nest, config, reid_training, root, tmp_path):
     straight, work_dir = reid_training
     (tmp_path / 'run').mkdir()
     shutil.copy(work_dir / 'epoch_1.pth', tmp_path / 'run')
-    (tmp_path / 'run' / 'last_checkpoint').write_text(
-        str(tmp_path / 'run' / 'epoch_1.pth'))
+    (tmp_path / 'run/last_checkpoint').write_text(str(tmp_path / 'run/epoch_1.pth'))
     done = nest.run('tools/train.py', config, '--data-root', root, '--work-dir', 'run',
                     '--resume', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -202,8 +197,7 @@ def test_resume(nest, config, reid_training, root, tmp_path):
     assert learning_rates(done.stdout) == learning_rates(straight)[1:]
     ours, theirs = (torch.load(folder / 'epoch_2.pth', weights_only=True)
                     for folder in (tmp_path / 'run', work_dir))
-    assert (ours['meta']['epoch'], ours['meta']['iter'], ours['meta']['seed']) == (
-        2, 2, 0)
+    assert ours['meta'].items() >= dict(epoch=2, iter=2, seed=0).items()
     torch.testing.assert_close(ours['state_dict'], theirs['state_dict'], rtol=0, atol=0)
     assert logged_metrics(done.stdout, 'val').keys() == (
         logged_metrics(straight, 'val').keys())
@@ -222,14 +216,8 @@ def test_metrics_agree_with_the_definitions(everything, prefix):
         assert logged_metrics(log)[prefix + name] == f'{value:.4f}'
 
 
-def test_validation_of_training_gave_the_same(reid_training, everything):
-    for name, value in logged_metrics(reid_training[0], 'val').items():
-        if name != 'rerank':
-            assert logged_metrics(everything[0])[name] == value
-
-
 def test_metrics_say_what_made_them(everything):
-    log, written, _ = everything
+    log, written, features = everything
     stated = dict(dataset='reid_demo', protocol='gallery without queries',
                   clip_sampling='all_clips, 4 frames', distance='euclidean', split='',
                   rerank='k1=20, k2=6, lambda_value=0.3')
@@ -240,8 +228,16 @@ def test_metrics_say_what_made_them(everything):
     for name, value in stated.items():
         assert logged_metrics(log)[name] == value
     for part in ('reid_demo', 'gallery without queries', 'all_clips, 4 frames',
-                 'euclidean distance: mAP ', '10 of 10 queries against 12 gallery'):
+                 'euclidean distance: mAP ', '10 of 10 queries against 12 gallery',
+                 '22 tracklets are in new/features.npz'):
         assert part in log
+    # So do the features in the file, and they give the same.
+    assert features['subset'].tolist() == (
+        ['query'] * NUM_QUERIES + ['gallery'] * NUM_GALLERY)
+    assert set(features['pid'].tolist()) == {0, *range(5, 5 + NUM_PERSONS)}
+    for name, value in evaluate_features(features, rerank=True).as_dict().items():
+        assert written[name] == (
+            value if isinstance(value, str) else pytest.approx(value))
 
 
 def test_metrics_by_attribute(everything, root):
@@ -265,66 +261,41 @@ def test_metrics_by_attribute(everything, root):
     assert written['num_queries_without_attributes'] == 0
 
 
-def test_features_of_a_file_give_the_same(everything):
-    log, written, features = everything
-    assert '22 tracklets are in new/features.npz' in log
-    assert features['subset'].tolist() == (
-        ['query'] * NUM_QUERIES + ['gallery'] * NUM_GALLERY)
-    assert set(features['pid'].tolist()) == {0, *range(5, 5 + NUM_PERSONS)}
-    for name, value in evaluate_features(features, rerank=True).as_dict().items():
-        assert written[name] == (
-            value if isinstance(value, str) else pytest.approx(value))
-
-
 # -- protocols and other data ------------------------------------------------
 
 
 def test_queries_in_the_gallery_and_options_of_the_reranking(tested):
     log, written = tested('--rerank', '--cfg-options', *WITH_QUERIES,
                           'test_evaluator.rerank.k1=5')
-    assert written['protocol'] == 'gallery with queries'
-    assert (written['num_queries'], written['num_gallery']) == (
-        NUM_QUERIES, NUM_QUERIES + NUM_GALLERY)
-    assert written['rerank'] == 'k1=5, k2=6, lambda_value=0.3'
+    assert written.items() >= dict(
+        protocol='gallery with queries', num_queries=NUM_QUERIES,
+        num_gallery=NUM_QUERIES + NUM_GALLERY,
+        rerank='k1=5, k2=6, lambda_value=0.3').items()
     assert 'rerank_mAP' in written
     assert 'gallery with queries' in log
 
 
-@pytest.fixture(scope='module')
-def strangers(tmp_path_factory):
-    """Other persons, in MARS's layout."""
-    return generate_reid_dataset(
-        tmp_path_factory.mktemp('strangers') / 'data', 1, 3, num_cameras=2, seed=1,
-        num_distractors=1, num_junk=0, progress=False)
-
-
-def test_another_data_set(tested, config, strangers, tmp_path):
-    other = tmp_path / 'other.py'
-    other.write_text(OTHER_MARS.format(base=str(config), root=str(strangers)))
-    _, written = tested('--cross-dataset', other, '--dump', 'f.npz', data_root=None)
-    assert (written['dataset'], written['num_queries'], written['num_gallery']) == (
-        'strangers', 6, 7)
-    features = load_features(tmp_path / 'f.npz')
-    assert features['dataset'] == 'strangers'
-    assert set(features['pid'].tolist()) == {0, 2, 3, 4}
-    assert written['mAP'] == pytest.approx(naive_metrics(features)['mAP'], abs=1e-6)
-
-
-def test_folder_of_tracklets(tested, config, strangers, tmp_path):
-    """--data-root is that of the data that is tested on."""
+def test_another_data_set(tested, config, tmp_path):
+    """Own folders of other persons; --data-root is that of the data tested on."""
+    strangers = generate_reid_dataset(
+        tmp_path / 'strangers', 1, 3, num_cameras=2, seed=1, num_distractors=0,
+        num_junk=0, progress=False)
     for path in (strangers / 'bbox_test').glob('*/*.jpg'):
-        pid, camid, tracklet = re.match(r'(\d{4})C(\d)T(\d{4})', path.name).groups()
-        if pid != '0000':
-            folder = tmp_path / 'people' / pid / camid / tracklet
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, folder)
+        folder = (tmp_path / 'people' / path.name[:4] / path.name[5]
+                  / path.name[7:11])
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder)
     other = tmp_path / 'other.py'
-    other.write_text(OTHER_FOLDER.format(base=str(config), root='nowhere'))
-    _, written = tested('--cross-dataset', other, data_root='people')
-    assert (written['dataset'], written['num_queries'], written['num_gallery']) == (
-        'my people', 6, 12)
-    assert written['protocol'] == (
-        'gallery with queries (first tracklet of each person and camera)')
+    other.write_text(OTHER_FOLDER.format(base=str(config)))
+    _, written = tested('--cross-dataset', other, '--dump', 'f.npz', data_root='people')
+    assert written.items() >= dict(
+        dataset='my people', num_queries=6, num_gallery=12,
+        protocol='gallery with queries (first tracklet of each person and camera)',
+    ).items()
+    features = load_features(tmp_path / 'f.npz')
+    assert features['dataset'] == 'my people'
+    assert set(features['pid'].tolist()) == {2, 3, 4}
+    assert written['mAP'] == pytest.approx(naive_metrics(features)['mAP'], abs=1e-6)
 
 
 # -- several splits ----------------------------------------------------------
@@ -352,15 +323,10 @@ def ilids(nest, config, tmp_path_factory):
         'tools/train.py', own, '--data-root', folder, '--split', 1, '--seed', 0,
         '--no-validate', '--cfg-options', 'train_cfg.max_epochs=1', cwd=folder)
     assert done.returncode == 0, done.stderr
-    write_splits(folder / 'work_dirs' / 'three')
-    return folder, own
-
-
-def write_splits(work_dir):
-    """Checkpoints of splits 2 and 3 after that of split 1, with other weights."""
-    for split in (2, 3):
-        one = torch.load(work_dir / 'split1' / 'epoch_1.pth', weights_only=True)
-        assert one['meta']['dataset_meta']['split'] == 1
+    work_dir = folder / 'work_dirs' / 'three'
+    one = torch.load(work_dir / 'split1' / 'epoch_1.pth', weights_only=True)
+    assert one['meta']['dataset_meta']['split'] == 1
+    for split in (2, 3):  # the same with other weights
         one['meta']['dataset_meta']['split'] = split
         one['meta']['trained_on'] = [dict(dataset='ilids', split=split)]
         weight = one['state_dict']['backbone.conv1.weight']
@@ -368,9 +334,10 @@ def write_splits(work_dir):
         weight += .1 * torch.randn(weight.shape, generator=generator)
         (work_dir / f'split{split}').mkdir()
         torch.save(one, work_dir / f'split{split}' / 'epoch_1.pth')
+    return folder, own
 
 
-def test_mean_of_all_splits(nest, ilids):
+def test_mean_of_all_splits(nest, ilids, tmp_path):
     folder, config = ilids
     done = nest.run(
         'tools/test.py', config, 'work_dirs/three/split{split}/epoch_1.pth',
@@ -400,11 +367,7 @@ def test_mean_of_all_splits(nest, ilids):
     assert len(set(written['reid/mAP']['splits'])) > 1
     assert written['reid/num_valid_queries'] == dict(splits=[4] * 3, mean=4)
     assert not any('dataset' in name or 'protocol' in name for name in written)
-
-
-def test_another_split_is_refused(nest, ilids, tmp_path):
-    folder, config = ilids
-    done = nest.run(
+    done = nest.run(  # a split that the model was not trained for
         'tools/test.py', config, folder / 'work_dirs/three/split1/epoch_1.pth',
         '--data-root', folder, '--split', 2, cwd=tmp_path)
     assert_error(done, 'split 1 of ilids', 'split 2', '--force')
@@ -426,14 +389,10 @@ def test_wrong_arguments(test, repo, arguments, message):
     assert_error(test(*arguments), message)
 
 
-@pytest.mark.parametrize(('tool', 'name'), [
-    ('test', 'query_IDX.mat'), ('train', 'tracks_train_info.mat')])
-def test_missing_index_file(nest, config, checkpoint, copied, tmp_path, tool, name):
-    (copied / 'info' / name).unlink()
-    model = (checkpoint,) if tool == 'test' else ()
-    done = nest.run(f'tools/{tool}.py', config, *model, '--data-root', copied,
-                    cwd=tmp_path)
-    assert_error(done, f"damaged/info/{name}' does not exist")
+def test_missing_index_file(nest, config, copied, tmp_path):
+    (copied / 'info/tracks_train_info.mat').unlink()
+    done = nest.run('tools/train.py', config, '--data-root', copied, cwd=tmp_path)
+    assert_error(done, "damaged/info/tracks_train_info.mat' does not exist")
 
 
 def query_tracklets(root):
@@ -445,7 +404,7 @@ def query_tracklets(root):
             for first, last in rows[query.astype(int), :2].tolist()]
 
 
-def test_odd_images(tested, copied):
+def test_odd_images(test, tested, copied):
     """One of a tracklet has a stand-in; a tracklet of nothing else is left out."""
     one, other, third = query_tracklets(copied)[:3]
     one[3].write_bytes(b'no image')
@@ -458,25 +417,8 @@ def test_odd_images(tested, copied):
     assert re.search(rf'1 tracklets cannot be read .*{other[0].name[:11]}', log)
     assert written['num_unreadable'] == 1
     assert written['num_valid_queries'] == written['num_queries'] == NUM_QUERIES - 1
-
-
-def test_unreadable_gallery(test, copied):
     queries = {path for tracklet in query_tracklets(copied) for path in tracklet}
     for path in (copied / 'bbox_test').glob('*/*.jpg'):
         if path not in queries:
             path.write_bytes(b'')
     assert_error(test(data_root=copied), 'No readable gallery tracklet')
-
-
-def test_queries_that_the_gallery_lacks(tested, copied):
-    rows = loadmat(copied / 'info' / 'tracks_test_info.mat')['track_test_info']
-    pids, camids = rows[:, 2], rows[:, 3]
-    of_five = np.flatnonzero(pids == 5) + 1
-    alone = np.flatnonzero((pids == 6) & (camids == 1))[:1] + 1
-    keep = np.flatnonzero((pids == 7) & (camids == 2))[:1] + 1
-    savemat(copied / 'info' / 'query_IDX.mat',
-            {'query_IDX': np.concatenate([of_five, alone, keep])[None]})
-    log, written = tested(data_root=copied)
-    assert '4 of 6 queries have no positive match' in log
-    assert (written['num_queries'], written['num_valid_queries'],
-            written['num_queries_without_truth']) == (6, 2, 4)

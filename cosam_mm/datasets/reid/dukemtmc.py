@@ -25,38 +25,20 @@ from .tracklet_dataset import TrackletDataset
 __all__ = ['DukeMTMCVideoReID']
 
 
-def _camera_of(image_name: str) -> int:
-    """Camera number in an image name.
-
-    >>> _camera_of('0001_C6_F0001_X30823.jpg')
-    6
-
-    Raises:
-        ValueError: There is none.
-    """
-    match = re.search(r'(?<![A-Za-z])C([0-9]+)', image_name)
-    if not match:
-        raise ValueError(
-            f'{image_name!r} does not tell its camera: expected C and a number, as in '
-            '0001_C6_F0001_X30823.jpg.')
-    return int(match.group(1))
-
-
 def _read_tracklet(folder: str, pid: int, tracklet_id: str) -> Tracklet:
-    """The tracklet of the images in a folder; camera 0 where there is no image.
-
-    Raises:
-        ValueError: The images are of several cameras, or do not tell.
-    """
-    names = list_images(folder)
-    try:
-        cameras = {_camera_of(name) for name in names}
-    except ValueError as error:
-        raise ValueError(f'{folder}: {error}') from None
+    """The tracklet of the images in a folder; camera 0 where there is no image."""
+    paths, cameras = [], set()
+    for name in list_images(folder):
+        match = re.search(r'(?<![A-Za-z])C([0-9]+)', name)
+        if not match:
+            raise ValueError(
+                f'{folder}: {name!r} does not tell its camera: expected C and a '
+                'number, as in 0001_C6_F0001_X30823.jpg.')
+        cameras.add(int(match[1]))
+        paths.append(os.path.join(folder, name))
     if len(cameras) > 1:
         raise ValueError(
             f'{folder}: images of several cameras, {sorted(cameras)}, in one tracklet.')
-    paths = [os.path.join(folder, name) for name in names]
     return Tracklet(pid, cameras.pop() if cameras else 0, tracklet_id, paths)
 
 
@@ -70,10 +52,7 @@ class DukeMTMCVideoReID(TrackletDataset):
 
     default_name = 'dukemtmc'
     hint = 'It must hold train/, query/ and gallery/ of DukeMTMC-VideoReID.'
-
-    @property
-    def protocol(self) -> str:
-        return 'published query and gallery'
+    protocol = 'published query and gallery'
 
     def official_counts(self) -> dict:
         return dict(train=dict(num_tracklets=2196, num_pids=702),

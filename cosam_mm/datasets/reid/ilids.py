@@ -27,10 +27,9 @@ from .tracklet_dataset import TrackletDataset
 
 __all__ = ['ILIDSVID']
 
-SPLIT_FILE = os.path.join(
+_SPLIT_FILE = os.path.join(
     'train-test people splits', 'train_test_splits_ilidsvid.mat')
-SEQUENCES = os.path.join('i-LIDS-VID', 'sequences')
-CAMERAS = (1, 2)
+_CAMERAS = (1, 2)
 
 
 def _split_persons(
@@ -38,13 +37,8 @@ def _split_persons(
 ) -> tuple[list[str], list[str]]:
     """Persons of the training and of the test half of a split, each in order.
 
-    Args:
-        ls_set: (num_splits, num_persons) numbers of persons, from 1.
-        split: Number of the split, from 1.
-        persons: Names of the persons in natural order.
-
-    Raises:
-        ValueError: There is no such split, or the row does not name every person.
+    ``ls_set`` is (num_splits, num_persons); it numbers ``persons``, as ``split`` the
+    splits, from 1.
     """
     if split > len(ls_set):
         raise ValueError(f'there is no split {split}, only 1 to {len(ls_set)}')
@@ -55,9 +49,9 @@ def _split_persons(
             f'cameras\' folders) once, but it has {len(numbers)} numbers from '
             f'{min(numbers)} to {max(numbers)}')
     half = len(numbers) // 2
-    train, test = sorted(numbers[:half]), sorted(numbers[half:])
-    return ([persons[number - 1] for number in train],
-            [persons[number - 1] for number in test])
+    train, test = ([persons[number - 1] for number in sorted(part)]
+                   for part in (numbers[:half], numbers[half:]))
+    return train, test
 
 
 @DATASETS.register_module()
@@ -74,6 +68,7 @@ class ILIDSVID(TrackletDataset):
     """
 
     default_name = 'ilids'
+    protocol = 'camera 1 against camera 2'
     hint = ('It must hold i-LIDS-VID/sequences/ and "train-test people splits/" of '
             'iLIDS-VID.')
 
@@ -85,43 +80,40 @@ class ILIDSVID(TrackletDataset):
                  **base) -> None:
         if not isinstance(split, int) or split < 1:
             raise ValueError(f'split must be an integer of at least 1, got {split!r}.')
-        self.split = split
+        self.split = self.split_name = split
         super().__init__(data_root, subset, pipeline, **base)
-
-    @property
-    def protocol(self) -> str:
-        return 'camera 1 against camera 2'
-
-    @property
-    def split_name(self) -> int:
-        return self.split
 
     def official_counts(self) -> dict:
         return dict(num_tracklets=300 if self.subset == 'train' else 150, num_pids=150)
 
     def list_tracklets(self) -> list[Tracklet]:
-        path = os.path.join(self.data_root, SPLIT_FILE)
+        path = os.path.join(self.data_root, _SPLIT_FILE)
         ls_set = read_integer_matrix(path, 'ls_set')
         persons = self._list_persons()
         try:
             train, test = _split_persons(ls_set, self.split, persons)
         except ValueError as error:
             raise ValueError(f'{path!r}: {error}.') from None
-        cameras = {'train': CAMERAS, 'query': CAMERAS[:1], 'gallery': CAMERAS[1:]}
-        return [self._read_tracklet(person, camid)
-                for person in (train if self.subset == 'train' else test)
-                for camid in cameras[self.subset]]
+        cameras = {'train': _CAMERAS, 'query': _CAMERAS[:1], 'gallery': _CAMERAS[1:]}
+        tracklets = []
+        for person in train if self.subset == 'train' else test:
+            for camid in cameras[self.subset]:
+                folder = os.path.join(self._folder(camid), person)
+                tracklets.append(Tracklet(
+                    int(person[len('person'):]), camid, f'cam{camid}/{person}',
+                    [os.path.join(folder, name) for name in list_images(folder)]))
+        return tracklets
 
     def _folder(self, camid: int) -> str:
-        return os.path.join(self.data_root, SEQUENCES, f'cam{camid}')
+        return os.path.join(self.data_root, 'i-LIDS-VID', 'sequences', f'cam{camid}')
 
     def _list_persons(self) -> list[str]:
+        """Folders of persons, which must be the same in both cameras."""
         persons = []
-        for camid in CAMERAS:
-            if not os.path.isdir(self._folder(camid)):
-                raise FileNotFoundError(
-                    f'{self._folder(camid)!r} does not exist. {self.hint}')
-            persons.append([name for name in list_folders(self._folder(camid))
+        for folder in map(self._folder, _CAMERAS):
+            if not os.path.isdir(folder):
+                raise FileNotFoundError(f'{folder!r} does not exist. {self.hint}')
+            persons.append([name for name in list_folders(folder)
                             if re.fullmatch('person[0-9]+', name)])
         alone = sorted(set(persons[0]) ^ set(persons[1]))
         if alone:
@@ -129,9 +121,3 @@ class ILIDSVID(TrackletDataset):
                 f'{len(alone)} person(s) of {self.data_root!r} are in one camera only: '
                 f'{name_some(alone)}. {self.hint}')
         return persons[0]
-
-    def _read_tracklet(self, person: str, camid: int) -> Tracklet:
-        folder = os.path.join(self._folder(camid), person)
-        return Tracklet(
-            int(person[len('person'):]), camid, f'cam{camid}/{person}',
-            [os.path.join(folder, name) for name in list_images(folder)])

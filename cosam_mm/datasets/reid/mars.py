@@ -47,7 +47,7 @@ from .tracklet_dataset import TrackletDataset
 
 __all__ = ['MARS']
 
-CHECK_MODES = (True, False, 'sample')
+_CHECK_MODES = (True, False, 'sample')
 # Digits of the pid, which is the folder as well, and up to the tracklet's number.
 _PID_CHARS, _TRACKLET_CHARS = 4, 11
 _SEPARATORS = r'[/\\\0]'
@@ -61,35 +61,25 @@ class _Index(NamedTuple):
 
 
 def _read_names(path: str) -> list[str]:
-    """Read a list of image names, one a line, or its gzipped form ``path + '.gz'``.
-
-    Raises:
-        FileNotFoundError: Neither file is there.
-        ValueError: It is no such list.
-    """
-    if os.path.isfile(path):
-        opened = open
-    elif os.path.isfile(f'{path}.gz'):
+    """Read a list of image names, one a line, or its gzipped form ``path + '.gz'``."""
+    expected, opened = 'expected a list of image names, one a line', open
+    if not os.path.isfile(path):
         opened, path = gzip.open, f'{path}.gz'
-    else:
-        raise FileNotFoundError(
-            f'{path!r} does not exist, nor does {path + ".gz"!r}: expected a list of '
-            'image names, one a line.')
+        if not os.path.isfile(path):
+            raise FileNotFoundError(
+                f'{path[:-3]!r} does not exist, nor does {path!r}: {expected}.')
     try:
         with opened(path, 'rt', encoding='utf-8') as file:
             text = file.read()
     except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(
-            f'{path!r}: expected a list of image names, one a line; got '
-            f'{one_line(error)}.') from error
+        raise ValueError(f'{path!r}: {expected}; got {one_line(error)}.') from error
     names = text.split()
     bad = {'.', '..'}.intersection(names)
     if re.search(_SEPARATORS, text):  # a path, which could leave the folder of images
         bad.update(name for name in names if re.search(_SEPARATORS, name))
     if not names or bad:
-        raise ValueError(
-            f'{path!r}: expected a list of image names, one a line; got '
-            f'{name_some(map(repr, sorted(bad))) if bad else "an empty file"}.')
+        got = name_some(map(repr, sorted(bad))) if bad else 'an empty file'
+        raise ValueError(f'{path!r}: {expected}; got {got}.')
     if len(set(names)) < len(names):
         twice = [name for name, count in Counter(names).items() if count > 1]
         raise ValueError(f'{path!r}: images that are listed twice: {name_some(twice)}.')
@@ -97,20 +87,11 @@ def _read_names(path: str) -> list[str]:
 
 
 def _read_index(info_dir: str, part: str) -> _Index:
-    """Read names and tracklets of MARS.
-
-    Args:
-        info_dir: The folder ``info``.
-        part: 'train' or 'test'.
-
-    Raises:
-        FileNotFoundError: A file is missing.
-        ValueError: A file is malformed, or a row does not fit the list of names.
-    """
+    """Read names and tracklets of a part, 'train' or 'test', and compare them."""
     names = _read_names(os.path.join(info_dir, f'{part}_name.txt'))
     source = os.path.join(info_dir, f'tracks_{part}_info.mat')
     rows = read_integer_matrix(source, f'track_{part}_info', num_columns=4)
-    first, last = rows[:, 0], rows[:, 1]
+    first, last = rows[:, :2].T
     bad = np.flatnonzero((first < 1) | (last < first) | (last > len(names)))
     if bad.size:
         raise ValueError(
@@ -145,33 +126,25 @@ def _pid_and_camera(name: str) -> tuple[Optional[int], Optional[int]]:
 def _make_tracklets(
     index: _Index, chosen: Sequence[int], image_dir: str
 ) -> list[Tracklet]:
-    """Tracklets of chosen rows of an index.
-
-    Raises:
-        ValueError: The images of a row are not of one tracklet of the row's pid and
-            camera, or another row has this tracklet.
-    """
+    """Tracklets of chosen rows, whose images must be those of one such tracklet."""
     tracklets, row_of = [], {}
     for row in chosen:
         first, last, pid, camid = index.rows[row].tolist()
         names = index.names[first - 1:last]
         tracklet_ids = {name[:_TRACKLET_CHARS] for name in names}
         named_pid, named_camid = _pid_and_camera(names[0])
+        where = (f'{index.source!r}, row {row + 1}: images {names[0]} to {names[-1]} '
+                 'are')
         if len(tracklet_ids) > 1 or named_pid != pid:
             raise ValueError(
-                f'{index.source!r}, row {row + 1}: images {names[0]} to {names[-1]} '
-                f'are not one tracklet of pid {pid}. Names and tracklets belong to '
+                f'{where} not one tracklet of pid {pid}. Names and tracklets belong to '
                 'different versions of the data set.')
         if named_camid not in (None, camid):
-            raise ValueError(
-                f'{index.source!r}, row {row + 1}: images {names[0]} to {names[-1]} '
-                f'are of camera {named_camid}, not {camid}.')
+            raise ValueError(f'{where} of camera {named_camid}, not {camid}.')
         (tracklet_id,) = tracklet_ids
         first_row = row_of.setdefault(tracklet_id, row)
         if first_row != row:
-            raise ValueError(
-                f'{index.source!r}, row {row + 1}: images {names[0]} to {names[-1]} '
-                f'are of the tracklet of row {first_row + 1}.')
+            raise ValueError(f'{where} of the tracklet of row {first_row + 1}.')
         folder = os.path.join(image_dir, names[0][:_PID_CHARS], '')
         tracklets.append(Tracklet(
             pid, camid, tracklet_id, [folder + name for name in names]))
@@ -181,17 +154,10 @@ def _make_tracklets(
 def _missing_images(
     tracklets: Sequence[Tracklet], every: bool
 ) -> tuple[int, list[str]]:
-    """Look for the images of tracklets.
+    """How many images were looked for, and paths of those that are missing.
 
-    Args:
-        tracklets: Tracklets with paths.
-        every: For all images, rather than the first and the last of each tracklet.
-
-    Returns:
-        How many images were looked for, and paths of those that are missing.
-
-    Raises:
-        FileNotFoundError: Folders are missing, or not a single image is there.
+    Looks for every image, or for the first and the last of each tracklet. Missing
+    folders, and not a single image, are a FileNotFoundError.
     """
     def progress(items, unit):  # on a slow disk, a bar
         return progress_bar(items, 'looking for images', unit, leave=False)
@@ -247,25 +213,19 @@ class MARS(TrackletDataset):
                  check_images: Union[bool, str] = 'sample',
                  **base) -> None:
         if (not isinstance(check_images, (bool, str))
-                or check_images not in CHECK_MODES):
+                or check_images not in _CHECK_MODES):
             raise ValueError(
-                f'check_images must be one of {CHECK_MODES}, got {check_images!r}.')
+                f'check_images must be one of {_CHECK_MODES}, got {check_images!r}.')
         self.query_in_gallery = query_in_gallery
+        self.protocol = f'gallery {"with" if query_in_gallery else "without"} queries'
         self.check_images = check_images
         super().__init__(data_root, subset, pipeline, **base)
 
-    @property
-    def protocol(self) -> str:
-        return f'gallery {"with" if self.query_in_gallery else "without"} queries'
-
     def official_counts(self) -> dict:
-        if self.subset == 'train':
-            return dict(num_tracklets=8298, num_pids=625)
-        if self.subset == 'query':
-            return dict(num_tracklets=1980, num_pids=626)
-        if self.query_in_gallery:
-            return dict(num_tracklets=11310, num_pids=635)
-        return dict(num_tracklets=9330, num_pids=621)
+        gallery = (11310, 635) if self.query_in_gallery else (9330, 621)
+        num_tracklets, num_pids = dict(
+            train=(8298, 625), query=(1980, 626), gallery=gallery)[self.subset]
+        return dict(num_tracklets=num_tracklets, num_pids=num_pids)
 
     def list_tracklets(self) -> list[Tracklet]:
         info_dir = os.path.join(self.data_root, 'info')
@@ -279,6 +239,7 @@ class MARS(TrackletDataset):
         return tracklets
 
     def _choose_rows(self, info_dir: str, num_rows: int) -> Sequence[int]:
+        """Rows of the part's table that the subset consists of."""
         if self.subset == 'train' or (
                 self.subset == 'gallery' and self.query_in_gallery):
             return range(num_rows)
@@ -288,6 +249,7 @@ class MARS(TrackletDataset):
         return sorted(set(range(num_rows)).difference(query_rows.tolist()))
 
     def _look_for_images(self, tracklets: list[Tracklet]) -> None:
+        """Warn of missing images, once."""
         try:
             num_checked, missing = _missing_images(
                 # Junk is left out of every subset, so its images are not needed.

@@ -30,7 +30,7 @@ _VALUES = {1, 2, 3, 4, 5, 6, 7, 9, 12, 13, 16, 17, 18}
 def read_integer_matrix(
     path: str, variable: str, num_columns: Optional[int] = None
 ) -> np.ndarray:
-    """Read one matrix of whole numbers from a .mat file (MATLAB 4 to 7.2).
+    """Read a matrix (rows, columns), int64, from a .mat file (MATLAB 4 to 7.2).
 
     Args:
         path: The file.
@@ -38,13 +38,9 @@ def read_integer_matrix(
             name does not matter.
         num_columns: Columns that the matrix must have; None allows any number.
 
-    Returns:
-        (rows, columns) int64.
-
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is no .mat file, or holds no such matrix; the message
-            names the file and what was expected.
+        ValueError: The file is no .mat file, or holds no such matrix.
     """
     columns = 'n' if num_columns is None else num_columns
     expected = (f'expected a MATLAB file (version 7.2 or older) with a matrix '
@@ -52,13 +48,17 @@ def read_integer_matrix(
     if not os.path.isfile(path):
         raise FileNotFoundError(f'{path!r} does not exist: {expected}.')
     try:
-        matrix = _as_integers(_read_variable(path, variable))
+        matrix = _read_variable(path, variable)
+        if matrix.dtype.kind not in 'iufb':
+            raise ValueError(f'a matrix of {matrix.dtype}')
+        if not np.isfinite(matrix).all() or (matrix != np.floor(matrix)).any():
+            raise ValueError('numbers that are not whole')
         if num_columns is not None and matrix.shape[1] != num_columns:
             raise ValueError(f'the matrix is {matrix.shape[0]} x {matrix.shape[1]}')
     except Exception as error:
         # What scipy raises for a damaged file depends on where the damage lies.
         raise ValueError(f'{path!r}: {expected}; got {one_line(error)}.') from error
-    return matrix
+    return matrix.astype(np.int64)
 
 
 def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
@@ -96,6 +96,7 @@ def _check_types(path: str) -> None:
 
 
 def _read_variable(path: str, variable: str) -> np.ndarray:
+    """A plain matrix of any type, not yet read where it is none."""
     _check_types(path)
     from scipy.io import loadmat, whosmat  # only these data sets need scipy
     contents = {name: (shape, kind) for name, shape, kind in whosmat(path)}
@@ -109,11 +110,3 @@ def _read_variable(path: str, variable: str) -> np.ndarray:
     if len(shape) != 2 or not 0 < np.prod(shape, dtype=float) <= _MAX_ELEMENTS:
         raise ValueError(f'{variable!r} has shape {tuple(shape)}')
     return loadmat(path, variable_names=[variable])[variable]
-
-
-def _as_integers(matrix: np.ndarray) -> np.ndarray:
-    if matrix.dtype.kind not in 'iufb':
-        raise ValueError(f'a matrix of {matrix.dtype}')
-    if not np.isfinite(matrix).all() or (matrix != np.floor(matrix)).any():
-        raise ValueError('numbers that are not whole')
-    return matrix.astype(np.int64)

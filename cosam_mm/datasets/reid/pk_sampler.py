@@ -25,6 +25,7 @@ __all__ = ['PKSampler']
 
 
 def _shuffled(items: Sequence, generator: torch.Generator) -> list:
+    """The items in random order."""
     return [items[k] for k in torch.randperm(len(items), generator=generator).tolist()]
 
 
@@ -33,14 +34,7 @@ def _plan_steps(
 ) -> list[list]:
     """Pids of every step of an epoch: all pids, none twice in a step.
 
-    Args:
-        pids: Different pids, at least ``pids_per_step``.
-        pids_per_step: Pids of each step.
-        generator: Source of randomness.
-
-    Returns:
-        ceil(len(pids) / pids_per_step) lists of ``pids_per_step`` pids. Only the last
-        holds pids of earlier ones, where numbers do not come out even.
+    Only the last step holds pids of earlier ones, where numbers do not come out even.
     """
     order = _shuffled(pids, generator)
     missing = -len(order) % pids_per_step
@@ -53,11 +47,7 @@ def _plan_steps(
 def _sample_tracklets(
     tracklets: Sequence[int], count: int, generator: torch.Generator
 ) -> list[int]:
-    """``count`` tracklets of one pid, in random order.
-
-    No tracklet comes twice before every one has come once, nor a third time before
-    every one has come twice, and so on.
-    """
+    """``count`` tracklets of one pid, in random order, repeated evenly."""
     rounds, rest = divmod(count, len(tracklets))
     chosen = list(tracklets) * rounds + _shuffled(tracklets, generator)[:rest]
     return _shuffled(chosen, generator)
@@ -87,13 +77,6 @@ def _pids_per_batch(num_pids: Optional[int], num_tracklets: int,
             f'batch_size={batch_size} is not num_pids_per_batch={num_pids} times '
             f'num_tracklets_per_pid={num_tracklets}. Leave one of them out.')
     return batch_size // num_tracklets
-
-
-def _indices_by_pid(dataset: Dataset) -> dict[int, list[int]]:
-    by_pid = defaultdict(list)
-    for index in range(len(dataset)):
-        by_pid[dataset.get_data_info(index)['pid']].append(index)
-    return dict(by_pid)
 
 
 @DATA_SAMPLERS.register_module()
@@ -129,7 +112,10 @@ class PKSampler(Sampler):
         self.dataset = dataset
         self.seed = sync_random_seed() if seed is None else seed
         self.epoch = 0
-        self._by_pid = _indices_by_pid(dataset)
+        self._pids_per_step = self.num_pids_per_batch * self.world_size
+        self._by_pid: dict[int, list[int]] = defaultdict(list)
+        for index in range(len(dataset)):
+            self._by_pid[dataset.get_data_info(index)['pid']].append(index)
         if self._pids_per_step > len(self._by_pid):
             raise ValueError(
                 f'{self.num_pids_per_batch} pids a batch on {self.world_size} rank(s) '
@@ -141,15 +127,6 @@ class PKSampler(Sampler):
     def batch_size(self) -> int:
         """P * K: what the loader's ``batch_size`` must be."""
         return self.num_pids_per_batch * self.num_tracklets_per_pid
-
-    @property
-    def _pids_per_step(self) -> int:
-        return self.num_pids_per_batch * self.world_size
-
-    @property
-    def num_batches(self) -> int:
-        """Batches of an epoch, on each rank."""
-        return -(-len(self._by_pid) // self._pids_per_step)
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator()
@@ -167,7 +144,7 @@ class PKSampler(Sampler):
 
     def __len__(self) -> int:
         """Indices of an epoch, on each rank."""
-        return self.num_batches * self.batch_size
+        return -(-len(self._by_pid) // self._pids_per_step) * self.batch_size
 
     def set_epoch(self, epoch: int) -> None:
         """Make another plan; a resumed epoch gets the plan it had."""

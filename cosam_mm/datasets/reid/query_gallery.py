@@ -30,8 +30,7 @@ def _queries_without_match(
 ) -> tuple[list[int], list[int]]:
     """Queries whose pid the gallery lacks, or has in the query's own camera only.
 
-    Args:
-        query, gallery: (pid, camera) of each tracklet.
+    Both parts are (pid, camera) of each tracklet.
 
     >>> _queries_without_match([(1, 1), (2, 1), (3, 1)], [(1, 2), (2, 1)])
     ([2], [1])
@@ -47,12 +46,12 @@ def _queries_without_match(
 
 def _pids_and_cameras(part: BaseDataset) -> list[tuple[int, Hashable]]:
     """An unknown camera goes by the name of its tracklet: it is like no other."""
-    items = map(part.get_data_info, range(len(part)))
     return [(item['pid'], item['tracklet_id'] if item['camid'] < 0 else item['camid'])
-            for item in items]
+            for item in map(part.get_data_info, range(len(part)))]
 
 
 def _build(part: Union[dict, BaseDataset], subset: str) -> BaseDataset:
+    """The data set of a part, which must be of that subset."""
     if isinstance(part, Mapping):
         part = DATASETS.build({'subset': subset, 'test_mode': True, **part})
     actual = part.metainfo.get('subset')
@@ -102,18 +101,12 @@ class QueryGalleryDataset(Dataset):
             return
         self.query.full_init()
         self.gallery.full_init()
-        self._look_for_matches()
-        self._fully_initialized = True
-
-    def _look_for_matches(self) -> None:
         query, gallery = map(_pids_and_cameras, (self.query, self.gallery))
         absent, alone = _queries_without_match(query, gallery)
         name, without = self._metainfo['dataset'], sorted(absent + alone)
         self._metainfo.update(
             num_queries=len(query), num_gallery=len(gallery),
             num_queries_without_truth=len(without))
-        if not without:
-            return
         names = [self.query.get_data_info(number)['tracklet_id'] for number in without]
         message = (
             f'{name}: {len(without):,} of {len(query):,} queries have no positive '
@@ -122,8 +115,10 @@ class QueryGalleryDataset(Dataset):
         if len(without) == len(query):
             raise ValueError(f'{message} Nothing can be rated: check that query and '
                              'gallery number persons and cameras alike.')
-        print_log(f'{message} They are not rated.', logger='current',
-                  level=logging.WARNING)
+        if without:
+            print_log(f'{message} They are not rated.', logger='current',
+                      level=logging.WARNING)
+        self._fully_initialized = True
 
     @property
     def metainfo(self) -> dict:
@@ -131,8 +126,8 @@ class QueryGalleryDataset(Dataset):
         return dict(self._metainfo)
 
     def _locate(self, idx: int) -> tuple[BaseDataset, int]:
-        self.full_init()
-        num_queries, total = len(self.query), len(self)
+        """The part that holds item ``idx``, and the item's number in it."""
+        total, num_queries = len(self), len(self.query)
         if not -total <= idx < total:
             raise IndexError(f'Item {idx} of {total}.')
         idx %= total

@@ -13,34 +13,26 @@ import cv2
 import numpy as np
 from mmengine.registry import TRANSFORMS
 
+from .tracklet_loading import TrackletTransform
+
 __all__ = ['RandomErasingFrames', 'RandomFlipFrames', 'RandomTranslation2D',
            'ResizeFrames']
 
-Frames = list[np.ndarray]
+_Frames = list[np.ndarray]
 
 
 def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Resize with bilinear interpolation to (height, width), whatever the shape."""
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _random_box(
+    size: tuple[int, int], area_range: tuple[float, float],
+    aspect_range: tuple[float, float]
+) -> Optional[tuple[slice, slice]]:
+    """Rows and columns, fewer than the image's, of a random box; None: none fits."""
     height, width = size
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def _random_box(size: tuple[int, int], area_range: tuple[float, float],
-                aspect_range: tuple[float, float],
-                attempts: int = 100) -> Optional[tuple[slice, slice]]:
-    """Choose a random box inside an image.
-
-    Args:
-        size: (height, width) of the image.
-        area_range: Smallest and largest part of the image's area.
-        aspect_range: Smallest and largest height / width.
-        attempts: How many boxes are tried until one fits.
-
-    Returns:
-        Rows and columns, fewer than the image's, or None where no box fits.
-    """
-    height, width = size
-    for _ in range(attempts):
+    for _ in range(100):
         area = np.random.uniform(*area_range) * height * width
         aspect = np.random.uniform(*aspect_range)
         h, w = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
@@ -52,6 +44,7 @@ def _random_box(size: tuple[int, int], area_range: tuple[float, float],
 
 
 def _check_size(size) -> tuple[int, int]:
+    """The size, or a ValueError; so the two below."""
     if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
         raise ValueError(f'size must be (height, width) in pixels, got {size!r}.')
     return tuple(size)
@@ -70,10 +63,10 @@ def _check_range(name: str, values, highest: float) -> tuple[float, float]:
     return tuple(values)
 
 
-class _ClipTransform:
+class _ClipTransform(TrackletTransform):
     """Changes ``imgs`` clip by clip; subclasses say how in ``change_clip``."""
 
-    def change_clip(self, frames: Frames) -> Frames:
+    def change_clip(self, frames: _Frames) -> _Frames:
         """The frames of one clip, all changed alike."""
         raise NotImplementedError
 
@@ -83,10 +76,6 @@ class _ClipTransform:
             frame for start in range(0, len(imgs), clip_len)
             for frame in self.change_clip(imgs[start:start + clip_len])]
         return results
-
-    def __repr__(self) -> str:
-        settings = ', '.join(f'{key}={value!r}' for key, value in vars(self).items())
-        return f'{type(self).__name__}({settings})'
 
 
 @TRANSFORMS.register_module()
@@ -100,7 +89,7 @@ class ResizeFrames(_ClipTransform):
     def __init__(self, size: tuple[int, int] = (256, 128)) -> None:
         self.size = _check_size(size)
 
-    def change_clip(self, frames: Frames) -> Frames:
+    def change_clip(self, frames: _Frames) -> _Frames:
         return [_resize(frame, self.size) for frame in frames]
 
 
@@ -122,7 +111,7 @@ class RandomTranslation2D(_ClipTransform):
         self.prob = _check_prob(prob)
         self.scale = scale
 
-    def change_clip(self, frames: Frames) -> Frames:
+    def change_clip(self, frames: _Frames) -> _Frames:
         if np.random.rand() >= self.prob:
             return [_resize(frame, self.size) for frame in frames]
         height, width = self.size
@@ -144,7 +133,7 @@ class RandomFlipFrames(_ClipTransform):
     def __init__(self, prob: float = 0.5) -> None:
         self.prob = _check_prob(prob)
 
-    def change_clip(self, frames: Frames) -> Frames:
+    def change_clip(self, frames: _Frames) -> _Frames:
         if np.random.rand() >= self.prob:
             return frames
         return [np.ascontiguousarray(frame[:, ::-1]) for frame in frames]
@@ -178,12 +167,12 @@ class RandomErasingFrames(_ClipTransform):
         self.fill = tuple(fill)
         self.per_frame = per_frame
 
-    def change_clip(self, frames: Frames) -> Frames:
+    def change_clip(self, frames: _Frames) -> _Frames:
         if self.per_frame:
             return [frame for one in frames for frame in self._erase_alike([one])]
         return self._erase_alike(frames)
 
-    def _erase_alike(self, frames: Frames) -> Frames:
+    def _erase_alike(self, frames: _Frames) -> _Frames:
         """The frames with the same box in each, or as they came."""
         if np.random.rand() >= self.prob:
             return frames

@@ -26,21 +26,22 @@ from cosam_mm.utils.messages import name_some
 __all__ = ['SUBSETS', 'TrackletDataset']
 
 SUBSETS = ('train', 'query', 'gallery')
-COUNT_KEYS = ('num_tracklets', 'num_pids')
+_COUNTS = ('num_tracklets', 'num_pids')
 
 
 def _check_arguments(subset: str, min_frames: int, expected_counts) -> None:
+    """Raise a ValueError for arguments of :class:`TrackletDataset` out of range."""
     if subset not in SUBSETS:
         raise ValueError(f'subset must be one of {SUBSETS}, got {subset!r}.')
     if not isinstance(min_frames, int) or min_frames < 1:
         raise ValueError(
             f'min_frames must be an integer of at least 1, got {min_frames!r}.')
     is_counts = (isinstance(expected_counts, Mapping)
-                 and set(expected_counts) <= set(COUNT_KEYS))
+                 and set(expected_counts) <= set(_COUNTS))
     if not is_counts and expected_counts not in ('official', None):
         raise ValueError(
             f"expected_counts must be 'official', None or a dict with keys of "
-            f'{COUNT_KEYS}, got {expected_counts!r}.')
+            f'{_COUNTS}, got {expected_counts!r}.')
 
 
 def _describe(tracklets: Sequence[Tracklet]) -> str:
@@ -94,6 +95,8 @@ class TrackletDataset(BaseDataset):
 
     default_name: str = ''
     hint: str = 'Set data_root to the folder of the data set.'
+    protocol: str  # what a test compares with what
+    split_name: Union[int, str, None] = None  # of the pids; None where there is one
 
     def __init__(self,
                  data_root: str,
@@ -124,16 +127,6 @@ class TrackletDataset(BaseDataset):
         if not lazy_init:
             self.full_init()
 
-    @property
-    def protocol(self) -> str:
-        """What a test compares with what."""
-        raise NotImplementedError
-
-    @property
-    def split_name(self) -> Union[int, str, None]:
-        """Which split of the pids it is; None where there is one only."""
-        return None
-
     def official_counts(self) -> dict:
         """Tracklets and pids of the published subset, as far as they are known."""
         return {}
@@ -153,7 +146,11 @@ class TrackletDataset(BaseDataset):
             raise FileNotFoundError(
                 f'The data root {self.data_root!r} of {self.name} does not exist. '
                 f'{self.hint}')
-        tracklets = self._drop_junk(self.list_tracklets())
+        listed = self.list_tracklets()
+        tracklets = [tracklet for tracklet in listed if tracklet.pid >= 0]
+        if len(tracklets) < len(listed):
+            self._log(f'{len(listed) - len(tracklets):,} junk tracklets (negative pid) '
+                      'are left out.')
         self._check_counts(tracklets)
         tracklets = self._drop_short(tracklets)
         if not tracklets:
@@ -164,24 +161,15 @@ class TrackletDataset(BaseDataset):
         labels = {pid: label for label, pid in enumerate(pids)}
         self._metainfo.update(num_tracklets=len(tracklets), num_pids=len(labels))
         self._log(f'{_describe(tracklets)}.')
-        return [self._make_item(tracklet, labels) for tracklet in tracklets]
-
-    def _make_item(self, tracklet: Tracklet, labels: dict[int, int]) -> dict:
-        return dict(
-            img_paths=list(tracklet.img_paths), pid=tracklet.pid,
-            label=labels[tracklet.pid] if self.subset == 'train' else -1,
-            camid=tracklet.camid, tracklet_id=tracklet.tracklet_id,
-            subset=self.subset, dataset=self.name)
+        return [
+            dict(img_paths=list(tracklet.img_paths), pid=tracklet.pid,
+                 label=labels[tracklet.pid] if self.subset == 'train' else -1,
+                 camid=tracklet.camid, tracklet_id=tracklet.tracklet_id,
+                 subset=self.subset, dataset=self.name)
+            for tracklet in tracklets]
 
     def _log(self, message: str, level: int = logging.INFO) -> None:
         print_log(f'{self.title}: {message}', logger='current', level=level)
-
-    def _drop_junk(self, tracklets: list[Tracklet]) -> list[Tracklet]:
-        kept = [tracklet for tracklet in tracklets if tracklet.pid >= 0]
-        if len(kept) < len(tracklets):
-            self._log(f'{len(tracklets) - len(kept):,} junk tracklets (negative pid) '
-                      'are left out.')
-        return kept
 
     def _drop_short(self, tracklets: list[Tracklet]) -> list[Tracklet]:
         short = [tracklet.tracklet_id for tracklet in tracklets
@@ -193,36 +181,32 @@ class TrackletDataset(BaseDataset):
                 if len(tracklet.img_paths) >= self.min_frames]
 
     def _check_counts(self, tracklets: list[Tracklet]) -> None:
+        """Raise a ValueError where other numbers are expected."""
         expected = self.expected_counts
         if expected == 'official':
             expected = self.official_counts()
         counted = dict(num_tracklets=len(tracklets),
                        num_pids=len({tracklet.pid for tracklet in tracklets}))
-        wrong = {key: count for key, count in (expected or {}).items()
-                 if count is not None and counted[key] != count}
+        wrong = [f'{key} is {counted[key]:,}, expected {count:,}'
+                 for key, count in (expected or {}).items()
+                 if count is not None and counted[key] != count]
         if wrong:
-            lines = '; '.join(f'{key} is {counted[key]:,}, expected {count:,}'
-                              for key, count in wrong.items())
             raise ValueError(
-                f'{self.title} in {self.data_root!r}: {lines}. Files are missing, or '
-                'it is another data set. Set expected_counts=None to use it as it is.')
+                f'{self.title} in {self.data_root!r}: {"; ".join(wrong)}. Files are '
+                'missing, or it is another data set. Set expected_counts=None to use '
+                'it as it is.')
 
     def __getitem__(self, idx: int) -> dict:
         """The tracklet ``idx``, or in training another where it cannot be read."""
         data, refused = load_readable(
             idx, 1 if self.test_mode else self.max_refetch + 1, self.get_data_info,
             self.pipeline, self._rand_another, 'tracklet_id')
-        if data is None:
-            raise RuntimeError(self._nothing_readable(refused))
-        return data
-
-    def _nothing_readable(self, refused: list[str]) -> str:
-        message = (
+        if data is not None:
+            return data
+        advice = self.hint if not self.test_mode else (
+            "Set on_unreadable='blank' in LoadTrackletFrames of the test pipeline to "
+            'leave such tracklets out of the metrics.')
+        raise RuntimeError(
             f'{self.title}: no tracklet came out of the pipeline in {len(refused)} '
             f'attempt(s): {name_some(dict.fromkeys(refused))} in '
-            f'{self.data_root!r} (the warnings above say why). ')
-        if self.test_mode:
-            return message + (
-                "Set on_unreadable='blank' in LoadTrackletFrames of the test "
-                'pipeline to leave such tracklets out of the metrics.')
-        return message + self.hint
+            f'{self.data_root!r} (the warnings above say why). {advice}')

@@ -72,10 +72,8 @@ def _split_pids(
 def _walk_persons(root: str) -> list[_ImageFolder]:
     """Folders of tracklets in a folder of persons, also those without an image.
 
-    They are in natural order of person, camera and name.
-
-    Raises:
-        ValueError: Images lie where folders should be.
+    They are in natural order of person, camera and name. Images where folders should
+    be are a ValueError.
     """
     tracklets = []
     for person in list_folders(root):
@@ -99,11 +97,7 @@ def _walk_persons(root: str) -> list[_ImageFolder]:
 
 
 def _number_cameras(folders: Sequence[_ImageFolder]) -> list[int]:
-    """Camera numbers of tracklets, over all subsets of a data set; -1 is unknown.
-
-    Raises:
-        ValueError: Some have a camera and some have none.
-    """
+    """Camera numbers of tracklets, over all subsets of a data set; -1 is unknown."""
     without = [tracklet for tracklet in folders if tracklet.camera is None]
     if without and len(without) < len(folders):
         other = next(tracklet for tracklet in folders if tracklet.camera is not None)
@@ -146,25 +140,15 @@ class TrackletFolder(TrackletDataset):
                 f'train_fraction must lie in [0, 1], got {train_fraction!r}.')
         self.train_fraction = train_fraction
         self.seed = seed
+        # Those of the subsets that have a folder.
+        self.subset_folders = [each for each in SUBSETS
+                               if os.path.isdir(os.path.join(data_root, each))]
+        self.protocol = 'query and gallery folders'
+        if not self.subset_folders:
+            self.protocol = (
+                'gallery with queries (first tracklet of each person and camera)')
+            self.split_name = f'seed {seed}, {train_fraction:g} of the persons train'
         super().__init__(data_root, subset, pipeline, **base)
-
-    @property
-    def subset_folders(self) -> list[str]:
-        """Those of the three subsets that have a folder."""
-        return [subset for subset in SUBSETS
-                if os.path.isdir(os.path.join(self.data_root, subset))]
-
-    @property
-    def protocol(self) -> str:
-        if self.subset_folders:
-            return 'query and gallery folders'
-        return 'gallery with queries (first tracklet of each person and camera)'
-
-    @property
-    def split_name(self) -> Optional[str]:
-        if self.subset_folders:
-            return None
-        return f'seed {self.seed}, {self.train_fraction:g} of the persons train'
 
     def list_tracklets(self) -> list[Tracklet]:
         subsets = self.subset_folders
@@ -173,15 +157,24 @@ class TrackletFolder(TrackletDataset):
                 f'{self.data_root!r} has folders of {subsets}, but none of '
                 f'{self.subset!r}. {self.hint}')
         # Numbers of persons and cameras must agree between the subsets.
-        folders = [(subset, folder) for subset in subsets or ['']
-                   for folder in self._find(subset)]
-        tracklets = self._number([folder for _, folder in folders])
+        subset_of, folders = [], []
+        for subset in subsets or ['']:
+            found = self._find(subset)
+            folders += found
+            subset_of += [subset] * len(found)
+        pids = _number_names(each.person for each in folders)
+        tracklets = [
+            Tracklet(pids[each.person], camid,
+                     os.path.relpath(each.folder, self.data_root).replace(os.sep, '/'),
+                     [os.path.join(each.folder, image) for image in each.images])
+            for each, camid in zip(folders, _number_cameras(folders))]
         if not subsets:
             return self._choose(tracklets)
-        return [tracklet for (subset, _), tracklet in zip(folders, tracklets)
+        return [tracklet for subset, tracklet in zip(subset_of, tracklets)
                 if subset == self.subset]
 
     def _find(self, subset: str) -> list[_ImageFolder]:
+        """Folders with images of a subset; the others are named in the log."""
         folders = _walk_persons(os.path.join(self.data_root, subset))
         empty = [each.folder for each in folders if not each.images]
         if empty and subset in ('', self.subset):
@@ -189,16 +182,8 @@ class TrackletFolder(TrackletDataset):
                       f'{name_some(empty)}.', logging.WARNING)
         return [each for each in folders if each.images]
 
-    def _number(self, folders: Sequence[_ImageFolder]) -> list[Tracklet]:
-        pids = _number_names(tracklet.person for tracklet in folders)
-        return [
-            Tracklet(
-                pids[tracklet.person], camid,
-                os.path.relpath(tracklet.folder, self.data_root).replace(os.sep, '/'),
-                [os.path.join(tracklet.folder, image) for image in tracklet.images])
-            for tracklet, camid in zip(folders, _number_cameras(folders))]
-
     def _choose(self, tracklets: list[Tracklet]) -> list[Tracklet]:
+        """Tracklets of the subset where the seed splits the persons."""
         train, test = _split_pids(
             (tracklet.pid for tracklet in tracklets if tracklet.pid >= 0),
             self.train_fraction, self.seed)

@@ -39,30 +39,29 @@ from cosam_mm.datasets.unreadable_samples import (
 from cosam_mm.structures.tracklet import TrackletDataSample
 
 __all__ = ['LoadTrackletFrames', 'PackTrackletInputs', 'SampleTrackletFrames',
-           'all_clips', 'consecutive_frames', 'even_frames', 'random_frames']
+           'TrackletTransform', 'all_clips']
 
 _ACTIONS = dict(
     skip='the tracklet is passed over',
     blank='black frames stand in and are left out of the metrics')
-POLICIES = tuple(_ACTIONS)
-NEEDED_KEYS = ('pid', 'label', 'camid', 'subset', 'tracklet_id', 'dataset',
-               'num_frames', 'num_clips', 'clip_len', 'clip_sampling')
+_NEEDED_KEYS = ('pid', 'label', 'camid', 'subset', 'tracklet_id', 'dataset',
+                'num_frames', 'num_clips', 'clip_len', 'clip_sampling')
 
 
-def consecutive_frames(num_frames: int, clip_len: int) -> np.ndarray:
+def _consecutive_frames(num_frames: int, clip_len: int) -> np.ndarray:
     """One clip of frames in a row, from a random start.
 
-    >>> consecutive_frames(3, 4)
+    >>> _consecutive_frames(3, 4)
     array([[0, 1, 2, 0]])
     """
     start = np.random.randint(max(num_frames - clip_len, 0) + 1)
     return (start + np.arange(clip_len)[None]) % num_frames
 
 
-def random_frames(num_frames: int, clip_len: int) -> np.ndarray:
+def _random_frames(num_frames: int, clip_len: int) -> np.ndarray:
     """One clip of different random frames, in order.
 
-    >>> random_frames(3, 4)
+    >>> _random_frames(3, 4)
     array([[0, 1, 2, 0]])
     """
     if num_frames < clip_len:
@@ -70,10 +69,10 @@ def random_frames(num_frames: int, clip_len: int) -> np.ndarray:
     return np.sort(np.random.permutation(num_frames)[:clip_len])[None]
 
 
-def even_frames(num_frames: int, clip_len: int) -> np.ndarray:
+def _even_frames(num_frames: int, clip_len: int) -> np.ndarray:
     """One clip of the middle frames of ``clip_len`` equal parts of the tracklet.
 
-    >>> even_frames(12, 4), even_frames(3, 4)
+    >>> _even_frames(12, 4), _even_frames(3, 4)
     (array([[ 1,  4,  7, 10]]), array([[0, 1, 1, 2]]))
     """
     return (2 * np.arange(clip_len)[None] + 1) * num_frames // (2 * clip_len)
@@ -94,8 +93,17 @@ def all_clips(num_frames: int, clip_len: int) -> np.ndarray:
     return clips
 
 
+class TrackletTransform:
+    """A transform that shows its settings, which are its public attributes."""
+
+    def __repr__(self) -> str:
+        settings = ', '.join(f'{key}={value!r}' for key, value in vars(self).items()
+                             if not key.startswith('_'))
+        return f'{type(self).__name__}({settings})'
+
+
 @TRANSFORMS.register_module()
-class SampleTrackletFrames:
+class SampleTrackletFrames(TrackletTransform):
     """Choose the frames of a tracklet's clips.
 
     Needs ``img_paths``. Adds ``frame_inds`` (num_clips, T), ``num_clips``,
@@ -110,8 +118,8 @@ class SampleTrackletFrames:
             overlap, the papers' test.
     """
 
-    modes = dict(consecutive=consecutive_frames, random=random_frames,
-                 even=even_frames, all_clips=all_clips)
+    modes = dict(consecutive=_consecutive_frames, random=_random_frames,
+                 even=_even_frames, all_clips=all_clips)
 
     def __init__(self, num_frames: int = 4, mode: str = 'consecutive') -> None:
         if mode not in self.modes:
@@ -131,13 +139,9 @@ class SampleTrackletFrames:
             clip_sampling=f'{self.mode}, {self.num_frames} frames')
         return results
 
-    def __repr__(self) -> str:
-        return (f'{type(self).__name__}(num_frames={self.num_frames}, '
-                f'mode={self.mode!r})')
-
 
 @TRANSFORMS.register_module()
-class LoadTrackletFrames:
+class LoadTrackletFrames(TrackletTransform):
     """Read the frames that :class:`SampleTrackletFrames` chose.
 
     Needs ``img_paths`` and ``frame_inds``. Adds ``imgs`` (a list of
@@ -157,9 +161,9 @@ class LoadTrackletFrames:
                  blank_size: tuple[int, int] = (256, 128),
                  time_limit: float = 60) -> None:
         check_time_limit(time_limit)
-        if on_unreadable not in POLICIES:
-            raise ValueError(
-                f'on_unreadable must be one of {POLICIES}, got {on_unreadable!r}.')
+        if on_unreadable not in _ACTIONS:
+            raise ValueError(f'on_unreadable must be one of {tuple(_ACTIONS)}, got '
+                             f'{on_unreadable!r}.')
         self.on_unreadable = on_unreadable
         self.blank_size = tuple(blank_size)
         self.time_limit = time_limit
@@ -170,8 +174,13 @@ class LoadTrackletFrames:
             raise ValueError('Put SampleTrackletFrames before LoadTrackletFrames.')
         inds = results['frame_inds'].ravel().tolist()
         name = str(results.get('tracklet_id', results['img_paths'][0]))
+
+        def read():
+            wanted = dict.fromkeys(inds)  # each frame once
+            return {index: self._read_or_replace(results, index) for index in wanted}
+
         try:
-            images = within(self.time_limit, name, self._read, results, inds)
+            images = within(self.time_limit, name, read)
         except (TimeoutError, UnreadableImage) as error:
             return self._without_frames(results, name, error)
         results['imgs'] = [images[index][1] for index in inds]
@@ -182,11 +191,6 @@ class LoadTrackletFrames:
     def num_unreadable(self) -> int:
         """Unreadable images met so far, in this process."""
         return len(self._unreadable)
-
-    def _read(self, results: dict, inds: list[int]) -> dict[int, tuple]:
-        """Frame number to (number, image) of what is read for it."""
-        return {index: self._read_or_replace(results, index)
-                for index in dict.fromkeys(inds)}
 
     def _read_or_replace(self, results: dict, index: int) -> tuple:
         """(number, image) of a frame or of the nearest that can be read."""
@@ -209,12 +213,14 @@ class LoadTrackletFrames:
         raise UnreadableImage(reason)
 
     def _report(self, path: str, message: str) -> None:
+        """Log an unreadable image, once in a process."""
         if path not in self._unreadable:
             self._unreadable.add(path)
             print_log(f'Unreadable image {self.num_unreadable}: {message}.',
                       logger='current', level=logging.WARNING)
 
     def _without_frames(self, results: dict, name: str, error: Exception):
+        """What the policy makes of a tracklet that cannot be read."""
         if isinstance(error, TimeoutError):
             self._report(name, f'{name} ({error}); {_ACTIONS[self.on_unreadable]}')
         if self.on_unreadable == 'skip':
@@ -227,24 +233,9 @@ class LoadTrackletFrames:
             num_replaced=count, unreadable=True)
         return results
 
-    def __repr__(self) -> str:
-        return (f'{type(self).__name__}(on_unreadable={self.on_unreadable!r}, '
-                f'blank_size={self.blank_size})')
-
 
 def _stack_clips(frames: Sequence[np.ndarray], clip_len: int) -> torch.Tensor:
-    """Stack frames to clips.
-
-    Args:
-        frames: num_clips * T arrays (H, W, C), clip by clip.
-        clip_len: T.
-
-    Returns:
-        (num_clips, C, T, H, W), of the arrays' type.
-
-    Raises:
-        ValueError: The frames differ in size.
-    """
+    """Clips (num_clips, C, T, H, W) of num_clips * T frames (H, W, C)."""
     shapes = {frame.shape for frame in frames}
     if len(shapes) > 1:
         raise ValueError(
@@ -256,7 +247,7 @@ def _stack_clips(frames: Sequence[np.ndarray], clip_len: int) -> torch.Tensor:
 
 
 @TRANSFORMS.register_module()
-class PackTrackletInputs:
+class PackTrackletInputs(TrackletTransform):
     """Make what the model gets of a tracklet.
 
     Gives ``inputs``, a uint8 tensor (num_clips, C, T, H, W), and ``data_samples``, a
@@ -271,7 +262,7 @@ class PackTrackletInputs:
         self.extra_keys = tuple(extra_keys)
 
     def __call__(self, results: dict) -> dict:
-        keys = dict.fromkeys((*NEEDED_KEYS, *self.extra_keys))
+        keys = dict.fromkeys((*_NEEDED_KEYS, *self.extra_keys))
         missing = [key for key in ('imgs', *keys) if key not in results]
         if missing:
             raise ValueError(
@@ -283,6 +274,3 @@ class PackTrackletInputs:
         return dict(
             inputs=_stack_clips(results['imgs'], results['clip_len']),
             data_samples=TrackletDataSample(metainfo=metainfo))
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}(extra_keys={self.extra_keys})'

@@ -15,8 +15,7 @@ import numpy as np
 
 from cosam_mm.utils.progress import progress_bar
 
-from .finished_folder import generate_folder
-from .generation import SegmentedFrames, stream
+from .generation import SegmentedFrames, generate_folder, stream
 from .motion_clip import DEFAULT_CLUTTER, MOTIONS, ClutterConfig, generate_clip
 
 __all__ = ['ACTION_MARKER', 'clip_name', 'clip_rng', 'dataset_clip',
@@ -25,10 +24,8 @@ __all__ = ['ACTION_MARKER', 'clip_name', 'clip_rng', 'dataset_clip',
 ACTION_MARKER = 'demo.json'
 NUM_SPLITS = 3
 FRAMES_PER_SECOND = 30
-_FORMAT = 1
 # Seen with decord 0.6.0, whatever the codec: get_batch fails on these two alone.
 _WIDTHS_DECORD_FAILS_ON = (48, 72)
-_TRAIN, _TEST = 1, 2
 # First number of a generator's key, so that clips and splits never share a stream.
 _CLIP_STREAM, _SPLIT_STREAM = 0, 1
 
@@ -39,11 +36,7 @@ def clip_name(motion: str, clip_index: int, seed: int = 0) -> str:
 
 
 def clip_rng(seed: int, motion: str, clip_index: int) -> np.random.Generator:
-    """A fresh generator of the clip ``clip_index`` (from 0) of a class.
-
-    From it :func:`~.motion_clip.generate_clip` makes the frames of the file before
-    compression, and the target's silhouette.
-    """
+    """A fresh generator of the clip ``clip_index`` (from 0) of a class."""
     return stream(seed, _CLIP_STREAM, list(MOTIONS).index(motion), clip_index)
 
 
@@ -56,25 +49,17 @@ def dataset_clip(motion: str, clip_index: int, parameters: dict) -> SegmentedFra
 
 
 def split_subsets(seed: int, motion: str, clips_per_class: int) -> np.ndarray:
-    """Divide a class's clips into training and test, three times.
+    """Divide a class's clips three times: (3, clips_per_class), 1 trains, 2 tests.
 
     About 30 % are test clips, and no clip is a test clip twice: one random order is
     cut into three parts, and each split tests on clips of its own part.
-
-    Args:
-        seed: Seed of the data set.
-        motion: Class of the clips.
-        clips_per_class: Number of clips, at least 3.
-
-    Returns:
-        Array (3, clips_per_class): 1 for training, 2 for test.
     """
     rng = stream(seed, _SPLIT_STREAM, list(MOTIONS).index(motion))
     parts = np.array_split(rng.permutation(clips_per_class), NUM_SPLITS)
     num_test = max(1, min(round(0.3 * clips_per_class), len(parts[-1])))
-    subsets = np.full((NUM_SPLITS, clips_per_class), _TRAIN)
+    subsets = np.full((NUM_SPLITS, clips_per_class), 1)
     for row, part in zip(subsets, parts):
-        row[part[:num_test]] = _TEST
+        row[part[:num_test]] = 2
     return subsets
 
 
@@ -117,6 +102,7 @@ def _write_class(folder: Path, motion: str, parameters: dict,
 
 
 def _write_action_dataset(folder: Path, parameters: dict, progress: bool) -> None:
+    """Write all but the marker into an empty folder."""
     (folder / 'splits').mkdir()
     total = len(MOTIONS) * parameters['clips_per_class']
     with progress_bar(what='generating clips', unit='clip', show=progress,
@@ -125,22 +111,11 @@ def _write_action_dataset(folder: Path, parameters: dict, progress: bool) -> Non
             _write_class(folder, motion, parameters, bar.update)
 
 
-def _check(clips_per_class: int, seed: int, size: tuple) -> None:
-    if clips_per_class < NUM_SPLITS:
-        raise ValueError(f'clips_per_class is {clips_per_class}; {NUM_SPLITS} splits '
-                         f'need {NUM_SPLITS} or more')
-    if seed < 0:
-        raise ValueError(f'seed is {seed}; allowed: 0 and above')
-    if size[0] in _WIDTHS_DECORD_FAILS_ON:
-        raise ValueError(f'size is {size!r}; decord cannot read videos of width '
-                         f'{size[0]}, choose another')
-
-
 def generate_action_dataset(out_dir, clips_per_class: int = 60, seed: int = 0,
                             num_frames: int = 40, size: tuple = (96, 72),
                             clutter: ClutterConfig = DEFAULT_CLUTTER,
                             occlusion: float = 0.0, progress: bool = True) -> Path:
-    """Generate the demo data set.
+    """Generate the demo data set; its folder.
 
     Equal arguments give equal files, byte for byte. A data set that is there
     already with equal arguments is left as it is.
@@ -162,17 +137,20 @@ def generate_action_dataset(out_dir, clips_per_class: int = 60, seed: int = 0,
             before the target.
         progress: Show a bar, where the error stream is a terminal.
 
-    Returns:
-        ``out_dir`` as a path.
-
     Raises:
         ValueError: An argument is out of range, or ``out_dir`` holds something else.
         OSError: The files cannot be written.
     """
+    for name, value, least in (('clips_per_class', clips_per_class, NUM_SPLITS),
+                               ('seed', seed, 0)):
+        if value < least:
+            raise ValueError(f'{name} is {value}; allowed: {least} and above')
+    if size[0] in _WIDTHS_DECORD_FAILS_ON:
+        raise ValueError(f'size is {size!r}; decord cannot read videos of width '
+                         f'{size[0]}, choose another')
     out_dir = Path(out_dir)
-    _check(clips_per_class, seed, size)
     parameters = dict(
-        format=_FORMAT, motions=list(MOTIONS), clips_per_class=index(clips_per_class),
+        format=1, motions=list(MOTIONS), clips_per_class=index(clips_per_class),
         seed=index(seed), num_frames=index(num_frames),
         size=[index(side) for side in size], clutter=asdict(clutter),
         occlusion=float(occlusion))

@@ -13,7 +13,7 @@ import numpy as np
 from .person import Person
 from .raster import Canvas, Paint, Part, Surface, View, render_part
 
-__all__ = ['pose_body', 'render_body']
+__all__ = ['render_body']
 
 SIDES = (1, -1)  # left, right
 _ANKLE_HEIGHT = 0.045  # share of the height, as all lengths below
@@ -58,18 +58,12 @@ def _arm(person: Person, phase: np.ndarray, side: int, shoulder: np.ndarray) -> 
     return dict(shoulder=shoulder, elbow=elbow, wrist=elbow + reach(swing + bend))
 
 
-def pose_body(person: Person, phase: np.ndarray) -> dict:
-    """Pose a walking person.
+def _pose(person: Person, phase: np.ndarray) -> dict:
+    """Pose a walking person at (T,) phases in radians, two pi a full stride.
 
-    Args:
-        person: Who walks.
-        phase: (T,) phases of the stride in radians, two pi a full stride.
-
-    Returns:
-        Joint name to (T, 3): ``pelvis``, ``chest`` (between the shoulders),
-        ``head`` (its centre), and ``hip``, ``knee``, ``ankle``, ``toe``,
-        ``shoulder``, ``elbow``, ``wrist`` as keys (name, side), side 1 left, -1
-        right.
+    Joint name to (T, 3): ``pelvis``, ``chest`` (between the shoulders), ``head`` (its
+    centre), and ``hip``, ``knee``, ``ankle``, ``toe``, ``shoulder``, ``elbow``,
+    ``wrist`` as keys (name, side), side 1 left, -1 right.
     """
     legs = {side: _leg(person, phase + (0 if side > 0 else np.pi), side)
             for side in SIDES}
@@ -260,7 +254,7 @@ def _legs(person: Person, joints: dict) -> list:
             Part(knee, ankle, (0.04 * b * h, 0.038 * b * h, 0.028 * h), shin),
             Part(ankle, toe, (0.026 * h, 0.02 * h), _plain(person.shoes)),
         ]
-    return parts + _skirt(person, joints)
+    return parts
 
 
 def _skirt(person: Person, joints: dict) -> list:
@@ -281,23 +275,22 @@ def _skirt(person: Person, joints: dict) -> list:
     return []
 
 
-def _bags(person: Person, joints: dict) -> list:
-    h, parts = person.height, []
-    if person.backpack is not None:
-        back = -(0.075 * person.belly + 0.05) * h
-        flap = _masked(person.backpack, [
-            (lambda surface: surface.along < 0.25,
-             tuple(0.7 * value for value in person.backpack))])
-        parts.append(Part(
-            _offset(joints['chest'], back, 0, -0.02 * h),
-            _offset(joints['chest'], back, 0, -0.19 * h),
-            (0.07 * h, 0.082 * h, 0.08 * h), flap, 0.72, 0.35))
-    if person.handbag is not None:
-        parts += _handbag(person, joints)
-    return parts
+def _backpack(person: Person, joints: dict) -> list:
+    if person.backpack is None:
+        return []
+    h = person.height
+    back = -(0.075 * person.belly + 0.05) * h
+    flap = _masked(person.backpack, [
+        (lambda surface: surface.along < 0.25,
+         tuple(0.7 * value for value in person.backpack))])
+    return [Part(_offset(joints['chest'], back, 0, -0.02 * h),
+                 _offset(joints['chest'], back, 0, -0.19 * h),
+                 (0.07 * h, 0.082 * h, 0.08 * h), flap, 0.72, 0.35)]
 
 
 def _handbag(person: Person, joints: dict) -> list:
+    if person.handbag is None:
+        return []
     h, side, paint = person.height, person.side, _plain(person.handbag)
     if person.handbag_kind == 'hand' and person.umbrella is None:
         hold = joints['wrist', side]
@@ -345,16 +338,13 @@ def _umbrella(person: Person, joints: dict) -> list:
 
 def render_body(canvas: Canvas, person: Person, phase: np.ndarray, view: View,
                 is_target: bool = False) -> None:
-    """Render a walking person onto the frames, in place.
+    """Render a walking person onto T frames, in place.
 
-    Args:
-        canvas: T frames.
-        person: Who walks.
-        phase: (T,) phases of the stride, radians.
-        view: Where and which way.
-        is_target: Whether this is the person of interest.
+    ``phase`` are phases of the stride (T,) in radians, ``is_target`` says whether this
+    is the person of interest.
     """
-    joints = pose_body(person, phase)
-    for make_parts in (_trunk, _head, _arms, _legs, _bags, _hat, _umbrella):
+    joints = _pose(person, phase)
+    for make_parts in (_trunk, _head, _arms, _legs, _skirt, _backpack, _handbag, _hat,
+                       _umbrella):
         for part in make_parts(person, joints):
             render_part(canvas, part, view, is_target)

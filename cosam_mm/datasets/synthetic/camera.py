@@ -49,25 +49,21 @@ class Camera:
     jpeg_quality: int  # of the files, 1 to 100
 
 
-def _light(around: float, ambient: float) -> tuple:
-    """Light from an angle around the vertical, from 40 degrees above."""
-    level = np.cos(np.deg2rad(40))
-    return (float(level * np.cos(around)), float(np.sin(np.deg2rad(40))),
-            float(level * np.sin(around)), ambient)
-
-
 def generate_camera(rng: np.random.Generator, index: int) -> Camera:
-    """Generate one camera of a data set.
+    """Generate the camera ``index``, from 0, of a data set.
 
-    Args:
-        rng: Source of randomness, in the same state for all cameras of a data set.
-        index: Number of the camera, from 0; tells it from the others.
+    ``rng`` must be in the same state for all of its cameras.
     """
     start = rng.random(16)
     shares = iter((start + index * _GOLDEN * np.arange(1, 17)) % 1)
 
     def between(low, high):
         return float(low + (high - low) * next(shares))
+
+    def light(around, ambient):  # from 40 degrees above
+        level = np.cos(np.deg2rad(40))
+        return (float(level * np.cos(around)), float(np.sin(np.deg2rad(40))),
+                float(level * np.sin(around)), ambient)
 
     hue = between(0, 2 * np.pi)
     cast = 1 + 0.08 * np.cos(hue - 2 * np.pi / 3 * np.arange(3))
@@ -78,7 +74,7 @@ def generate_camera(rng: np.random.Generator, index: int) -> Camera:
         yaw=float(2 * np.pi * (start[2] + index * (1 - _GOLDEN))),
         pitch=between(0.03, 0.42), roll=between(-0.07, 0.07), fill=between(0.8, 0.93),
         offset=(between(-0.06, 0.06), between(-0.03, 0.03)), ground=between(0.3, 1.0),
-        light=_light(between(0.15 * np.pi, 0.85 * np.pi), between(0.42, 0.7)),
+        light=light(between(0.15 * np.pi, 0.85 * np.pi), between(0.42, 0.7)),
         gains=tuple((brightness * cast).tolist()), gamma=between(0.9, 1.12),
         contrast=between(0.86, 1.1), saturation=between(0.75, 1.05),
         blur=between(0.002, 0.007), noise_std=between(2, 8),
@@ -87,16 +83,10 @@ def generate_camera(rng: np.random.Generator, index: int) -> Camera:
 
 def develop(frames: np.ndarray, camera: Camera, rng: np.random.Generator,
             flicker: np.ndarray) -> np.ndarray:
-    """Turn what is before a camera into its images.
+    """Turn what is before a camera into its images, RGB (T, H, W, 3) uint8.
 
-    Args:
-        frames: RGB (T, H, W, 3) float32, 0 to 255; changed in place.
-        camera: The camera.
-        rng: Source of the noise.
-        flicker: (T,) factors of the brightness.
-
-    Returns:
-        RGB (T, H, W, 3) uint8.
+    ``frames`` are RGB (T, H, W, 3) float32, 0 to 255, and change in place; ``rng``
+    makes the noise; ``flicker`` are factors (T,) of the brightness.
     """
     np.clip(frames, 0, 255, out=frames)
     grey = frames.mean(axis=-1, keepdims=True)
@@ -112,10 +102,12 @@ def develop(frames: np.ndarray, camera: Camera, rng: np.random.Generator,
 
 
 def _tone(rng: np.random.Generator) -> np.ndarray:
+    """The colour of a wall or of the ground, (3,)."""
     return _TONES[rng.integers(len(_TONES))] + rng.uniform(-14, 14, 3)
 
 
 def _vivid(rng: np.random.Generator) -> tuple:
+    """The RGB colour of a thing."""
     hsv = [rng.uniform(0, 180), rng.uniform(40, 190), rng.uniform(60, 225)]
     return tuple(cv2.cvtColor(np.uint8([[hsv]]), cv2.COLOR_HSV2RGB)[0, 0].tolist())
 
@@ -182,17 +174,11 @@ def _surface(rng, rows: int, columns: int, clutter: float) -> np.ndarray:
 @lru_cache(maxsize=16)
 def render_scenery(scene_seed: int, ground: float, clutter: float,
                  density: float) -> np.ndarray:
-    """Render a street.
+    """Render the street of a seed at ``density`` pixels a metre.
 
-    Args:
-        scene_seed: Which street.
-        ground: Height at which the ground meets the wall, metres.
-        clutter: How much there is, 0 to 1.
-        density: Pixels a metre.
-
-    Returns:
-        RGB float32 (H, W, 3) that spans :data:`WIDTH` by :data:`LOWEST` to
-        :data:`HIGHEST` metres. Calls with equal arguments share it: do not write.
+    The ground meets the wall at a height of ``ground`` metres; ``clutter``, 0 to 1, is
+    how much there is. RGB float32 (H, W, 3) spans ``WIDTH`` by ``LOWEST`` to
+    ``HIGHEST`` metres. Calls with equal arguments share it: do not write.
     """
     rng = np.random.default_rng(scene_seed)
     rows, columns = round((HIGHEST - LOWEST) * density), round(WIDTH * density)

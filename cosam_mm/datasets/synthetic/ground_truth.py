@@ -31,26 +31,18 @@ _MAX_DIFFERENCE = 16
 
 
 class SyntheticVideo(NamedTuple):
-    """A clip or tracklet of a synthetic data set.
+    """A clip or tracklet of a synthetic data set."""
 
-    Attributes:
-        name: Short.
-        source: A video file, or the images of a tracklet in order.
-        generate: Generates its frames and silhouettes again.
-    """
     name: str
-    source: Union[Path, Sequence[Path]]
-    generate: Callable[[], SegmentedFrames]
+    source: Union[Path, Sequence[Path]]  # a video file, or a tracklet's images in order
+    generate: Callable[[], SegmentedFrames]  # frames and silhouettes once again
 
     def silhouettes(self, numbers: np.ndarray, frames: np.ndarray) -> np.ndarray:
-        """Silhouettes of frames that were read.
+        """Silhouettes (n, H, W), bool, of frames that were read.
 
         Args:
             numbers: (n,) of the frames in the video, from 0.
             frames: (n, H, W, 3) uint8, RGB, as the file has them.
-
-        Returns:
-            (n, H, W) bool.
 
         Raises:
             ValueError: The frames are not those that are generated now.
@@ -72,11 +64,7 @@ class SyntheticVideo(NamedTuple):
 
 
 def generation_parameters(data_root: Union[str, Path]) -> dict:
-    """The parameters of a synthetic data set.
-
-    Raises:
-        FileNotFoundError: The folder holds no synthetic data set.
-    """
+    """The parameters of a synthetic data set; FileNotFoundError where there is none."""
     for name in (ACTION_MARKER, REID_MARKER):
         marker = Path(data_root) / name
         if marker.is_file():
@@ -106,7 +94,13 @@ def synthetic_test_videos(data_root: Union[str, Path],
     parameters, root = generation_parameters(data_root), Path(data_root)
     if 'motions' in parameters:
         return _clips(root, parameters, split)
-    return _tracklets(root, parameters)
+    generate = partial(dataset_tracklet, seed=parameters['seed'],
+                       size=tuple(parameters['size']),
+                       difficulty=Difficulty(**parameters['difficulty']))
+    folder = root / 'bbox_test'
+    return [SyntheticVideo(key.name, sorted(folder.glob(f'{key.folder}/{key.name}F*')),
+                           partial(generate, key))
+            for key in plan_reid_dataset(parameters).test if key.pid != JUNK_PID]
 
 
 def _clips(root: Path, parameters: dict, split: int) -> list[SyntheticVideo]:
@@ -122,13 +116,3 @@ def _clips(root: Path, parameters: dict, split: int) -> list[SyntheticVideo]:
                 name, root / 'videos' / motion / name,
                 partial(dataset_clip, motion, number, parameters)))
     return videos
-
-
-def _tracklets(root: Path, parameters: dict) -> list[SyntheticVideo]:
-    generate = partial(dataset_tracklet, seed=parameters['seed'],
-                       size=tuple(parameters['size']),
-                       difficulty=Difficulty(**parameters['difficulty']))
-    folder = root / 'bbox_test'
-    return [SyntheticVideo(key.name, sorted(folder.glob(f'{key.folder}/{key.name}F*')),
-                           partial(generate, key))
-            for key in plan_reid_dataset(parameters).test if key.pid != JUNK_PID]

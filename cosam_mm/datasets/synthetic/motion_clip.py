@@ -21,9 +21,8 @@ import numpy as np
 from .generation import SegmentedFrames, check_share, cloud_tile, smooth_noise
 from .sprites import blend, make_sprite, render_occluder, render_sprite
 
-__all__ = ['DEFAULT_CLUTTER', 'MOTIONS', 'REVERSED_MOTION', 'ClutterConfig',
-           'PoseRange', 'distractor_range', 'generate_clip', 'generate_poses',
-           'target_range']
+__all__ = ['DEFAULT_CLUTTER', 'MOTIONS', 'ClutterConfig', 'distractor_range',
+           'generate_clip', 'generate_poses', 'target_range']
 
 _MIN_SIDE = 32
 # Lengths are shares of the frame's height; a turn is two pi.
@@ -34,7 +33,7 @@ _BACKDROP_RADIUS = 0.2
 _X, _Y, _ANGLE, _LOG_RADIUS = range(4)
 
 
-class Motion(NamedTuple):
+class _Motion(NamedTuple):
     """Which row of the poses runs, and whether time runs backwards."""
 
     coordinate: int
@@ -43,43 +42,30 @@ class Motion(NamedTuple):
 
 # Sorted, so that a class's label is its index here and in a sorted folder listing.
 MOTIONS = {
-    'grow': Motion(_LOG_RADIUS, False),
-    'move_down': Motion(_Y, False),
-    'move_left': Motion(_X, True),
-    'move_right': Motion(_X, False),
-    'move_up': Motion(_Y, True),
-    'rotate_clockwise': Motion(_ANGLE, False),
-    'rotate_counterclockwise': Motion(_ANGLE, True),
-    'shrink': Motion(_LOG_RADIUS, True),
-}
-
-REVERSED_MOTION = {
-    name: other
-    for name, motion in MOTIONS.items() for other, candidate in MOTIONS.items()
-    if candidate == Motion(motion.coordinate, not motion.backwards)
+    'grow': _Motion(_LOG_RADIUS, False),
+    'move_down': _Motion(_Y, False),
+    'move_left': _Motion(_X, True),
+    'move_right': _Motion(_X, False),
+    'move_up': _Motion(_Y, True),
+    'rotate_clockwise': _Motion(_ANGLE, False),
+    'rotate_counterclockwise': _Motion(_ANGLE, True),
+    'shrink': _Motion(_LOG_RADIUS, True),
 }
 
 
-class PoseRange(NamedTuple):
-    """Limits of the paths, each with one value for every coordinate.
+class _PoseRange(NamedTuple):
+    """Limits of the paths, each with one value for every coordinate."""
 
-    Args:
-        middle: Mean of a path's halfway point.
-        spread: Largest distance of the halfway point from ``middle``.
-        travel: Shortest and longest distance from a path's start to its end.
-        wobble: Amplitude of the small swaying added to every coordinate.
-    """
-
-    middle: tuple
-    spread: tuple
-    travel: tuple
-    wobble: tuple
+    middle: tuple  # mean of a path's halfway point
+    spread: tuple  # largest distance of the halfway point from it
+    travel: tuple  # shortest and longest distance from a path's start to its end
+    wobble: tuple  # amplitude of the small swaying added to every coordinate
 
 
-def target_range(size: tuple) -> PoseRange:
+def target_range(size: tuple) -> _PoseRange:
     """Limits of the target's poses on frames of ``size`` (width, height)."""
     width, height = size
-    return PoseRange(
+    return _PoseRange(
         middle=(width / 2, height / 2, 0, np.log(_TARGET_RADIUS * height)),
         spread=(0.07 * height, 0.05 * height, np.pi, 0.08),
         travel=((0.4 * height, 0.6 * height), (0.4 * height, 0.6 * height),
@@ -87,10 +73,10 @@ def target_range(size: tuple) -> PoseRange:
         wobble=(0.012 * height, 0.012 * height, 0.05, 0.025))
 
 
-def distractor_range(size: tuple) -> PoseRange:
+def distractor_range(size: tuple) -> _PoseRange:
     """Limits of a distractor's poses on frames of ``size`` (width, height)."""
     width, height = size
-    return PoseRange(
+    return _PoseRange(
         middle=(width / 2, height / 2, 0, np.log(_DISTRACTOR_RADIUS * height)),
         spread=(0.45 * width, 0.45 * height, np.pi, 0.1),
         travel=((0.4 * height, 0.8 * height), (0.4 * height, 0.8 * height),
@@ -98,27 +84,22 @@ def distractor_range(size: tuple) -> PoseRange:
         wobble=(0.02 * height, 0.02 * height, 0.2, 0.03))
 
 
-def _backdrop_range(size: tuple, drift: float) -> PoseRange:
+def _backdrop_range(size: tuple, drift: float) -> _PoseRange:
+    """Limits of the poses of a shape that drifts behind everything."""
     width, height = size
     shift = (0, drift * height)
-    return PoseRange(
+    return _PoseRange(
         middle=(width / 2, height / 2, 0, np.log(_BACKDROP_RADIUS * height)),
         spread=(0.5 * width, 0.5 * height, np.pi, 0.4),
         travel=(shift, shift, (0, drift), (0, 0)),
         wobble=(0.02 * height, 0.02 * height, 0.05, 0.03))
 
 
-def generate_poses(coordinate: int, pose_range: PoseRange, rng: np.random.Generator,
+def generate_poses(coordinate: int, pose_range: _PoseRange, rng: np.random.Generator,
                    num_frames: int) -> np.ndarray:
     """Poses that run forwards along one coordinate and otherwise only sway.
 
-    What is taken from ``rng`` does not depend on ``coordinate``.
-
-    Args:
-        coordinate: Row that runs: 0 x, 1 y, 2 angle, 3 log radius.
-        pose_range: Limits of the paths.
-        rng: Source of randomness.
-        num_frames: Number of poses.
+    What is taken from ``rng`` does not depend on ``coordinate``, the row that runs.
 
     Returns:
         Array (4, num_frames): x and y in pixels, angle in radians (clockwise on
@@ -141,24 +122,16 @@ def generate_poses(coordinate: int, pose_range: PoseRange, rng: np.random.Genera
 class ClutterConfig:
     """How much there is in a clip that has nothing to do with its class.
 
-    Args:
-        num_distractors: Small objects, each in a random motion of its own.
-        num_backdrop_shapes: Faint shapes behind everything that drift slowly.
-        texture: Contrast of the drifting background texture, 0 to 1.
-        drift: Largest shift of the background over the clip, in frame heights.
-        brightness: Largest relative change of brightness over time, 0 to 1.
-        noise_std: Standard deviation of the pixel noise, in grey levels of 255.
-
     Raises:
         ValueError: A value is negative, a share above 1, or a count not whole.
     """
 
-    num_distractors: int = 3
-    num_backdrop_shapes: int = 4
-    texture: float = 0.5
-    drift: float = 0.4
-    brightness: float = 0.15
-    noise_std: float = 5.0
+    num_distractors: int = 3  # small objects, each in a random motion of its own
+    num_backdrop_shapes: int = 4  # faint shapes behind everything that drift slowly
+    texture: float = 0.5  # contrast of the drifting background texture, 0 to 1
+    drift: float = 0.4  # largest shift of the background over a clip, in frame heights
+    brightness: float = 0.15  # largest relative change of brightness over time, 0 to 1
+    noise_std: float = 5.0  # standard deviation of the pixel noise, grey levels of 255
 
     def __post_init__(self):
         for name, value in vars(self).items():
@@ -172,15 +145,11 @@ class ClutterConfig:
 
     @classmethod
     def scaled(cls, share: float) -> 'ClutterConfig':
-        """Clutter of a difficulty between 0 and 1.
+        """Clutter of a difficulty between 0 and 1; ValueError outside.
 
-        Args:
-            share: 0 has no distractors, no backdrop shapes, and a background in one
-                colour that stands still; 0.5 is the default; 1 has twice as much of
-                each. Brightness and noise stay.
-
-        Raises:
-            ValueError: A share outside 0 to 1.
+        0 has no distractors, no backdrop shapes, and a background in one colour that
+        stands still; 0.5 is the default; 1 has twice as much of each. Brightness and
+        noise stay.
         """
         check_share('clutter', share)
         return cls(
@@ -208,7 +177,7 @@ def _render_background(rng: np.random.Generator, num_frames: int, size: tuple,
     ])
 
 
-def _add_object(rng: np.random.Generator, frames: np.ndarray, pose_range: PoseRange,
+def _add_object(rng: np.random.Generator, frames: np.ndarray, pose_range: _PoseRange,
                 opacity: float) -> None:
     """Blend one object in a random motion over the frames, in place."""
     num_frames, height, width = frames.shape[:3]
@@ -243,6 +212,7 @@ def _finish(rng: np.random.Generator, frames: np.ndarray,
 
 
 def _check(motion: str, num_frames: int, size: tuple, occlusion: float) -> None:
+    """Raise a ValueError for arguments of :func:`generate_clip` out of range."""
     if motion not in MOTIONS:
         raise ValueError(
             f'there is no motion {motion!r}; allowed: {", ".join(MOTIONS)}')
@@ -263,7 +233,8 @@ def generate_clip(motion: str, rng: np.random.Generator, num_frames: int = 40,
     order, and all motions the same scene.
 
     Args:
-        motion: One of :data:`MOTIONS`.
+        motion: One of :data:`MOTIONS`; anything else is a ValueError, as are the other
+            arguments out of range.
         rng: Source of all randomness.
         num_frames: Number of frames T, at least 2. How far the target moves does not
             depend on it: more frames make a slower clip.
@@ -272,16 +243,9 @@ def generate_clip(motion: str, rng: np.random.Generator, num_frames: int = 40,
         occlusion: Chance, 0 to 1, that something opaque passes before the target, or
             halts there, during a part of the clip.
 
-    Raises:
-        ValueError: An unknown motion, a length or size that is too small, or a
-            chance outside 0 to 1.
-
-    Example:
-        >>> clip = generate_clip('grow', np.random.default_rng(0), num_frames=8)
-        >>> clip.frames.shape, clip.silhouette.shape
-        ((8, 72, 96, 3), (8, 72, 96))
-        >>> bool(clip.silhouette[-1].sum() > clip.silhouette[0].sum())
-        True
+    >>> clip = generate_clip('grow', np.random.default_rng(0), num_frames=8)
+    >>> clip.frames.shape, clip.silhouette.shape
+    ((8, 72, 96, 3), (8, 72, 96))
     """
     _check(motion, num_frames, size, occlusion)
     frames = _render_background(rng, num_frames, size, clutter)
@@ -293,8 +257,8 @@ def generate_clip(motion: str, rng: np.random.Generator, num_frames: int = 40,
     # Larger than its usual size: shrinking looks better than enlarging.
     radius = 1.25 * _TARGET_RADIUS * size[1]
     sprite = make_sprite(rng, radius, colours, rim)
-    poses = generate_poses(
-        MOTIONS[motion].coordinate, target_range(size), rng, num_frames)
+    coordinate, backwards = MOTIONS[motion]
+    poses = generate_poses(coordinate, target_range(size), rng, num_frames)
     layer = render_sprite(sprite, radius, poses, size)
     blend(frames, layer)
     visible = layer[..., 3]
@@ -302,6 +266,6 @@ def generate_clip(motion: str, rng: np.random.Generator, num_frames: int = 40,
         occluder = render_occluder(rng, num_frames, size, occlusion)
         blend(frames, occluder)
         visible = visible * (1 - occluder[..., 3])
-    step = -1 if MOTIONS[motion].backwards else 1
+    step = -1 if backwards else 1
     return SegmentedFrames(
         _finish(rng, frames, clutter)[::step], (visible > 0.5)[::step])

@@ -86,6 +86,7 @@ def _tint(rng: np.random.Generator, palette: np.ndarray, spread: float = 8) -> t
 
 
 def _choice(rng: np.random.Generator, names: tuple) -> str:
+    """One of the names, each as likely."""
     return names[rng.integers(len(names))]
 
 
@@ -122,10 +123,8 @@ def generate_person(rng: np.random.Generator,
             states wear equal colours. None: ``rng``.
         accessories: How much people carry, 0 nothing to 1.
 
-    Example:
-        >>> person = generate_person(np.random.default_rng(0), accessories=0)
-        >>> person.attributes
-        {'handbag': 0, 'backpack': 0, 'hat': 0, 'umbrella': 0}
+    >>> generate_person(np.random.default_rng(0), accessories=0).attributes
+    {'handbag': 0, 'backpack': 0, 'hat': 0, 'umbrella': 0}
     """
     colours = _clothes_colours(rng, rng if wardrobe_rng is None else wardrobe_rng)
     build = float(rng.uniform(0.86, 1.22))

@@ -8,8 +8,7 @@ from typing import Callable, NamedTuple
 
 import numpy as np
 
-__all__ = ['Canvas', 'Paint', 'Part', 'Surface', 'View', 'make_canvas', 'project',
-           'render_part']
+__all__ = ['Canvas', 'Paint', 'Part', 'Surface', 'View', 'render_part']
 
 
 class View(NamedTuple):
@@ -56,22 +55,10 @@ class Canvas(NamedTuple):
     is_target: np.ndarray  # (T, H, W), whether the pixel shows the person of interest
 
 
-def make_canvas(background: np.ndarray) -> Canvas:
-    """A canvas on a background (T, H, W, 3), which is rendered on in place."""
-    shape = background.shape[:3]
-    return Canvas(background, np.full(shape, -np.inf, np.float32),
-                  np.zeros(shape, bool))
+def _project(points: np.ndarray, view: View) -> np.ndarray:
+    """Points of a body, (T, 3) metres: forward, left, up, in the image.
 
-
-def project(points: np.ndarray, view: View) -> np.ndarray:
-    """Points of a body in the image.
-
-    Args:
-        points: (T, 3) metres: forward, left, up.
-        view: How the body stands.
-
-    Returns:
-        (T, 3): x and y in pixels, depth in metres towards the camera.
+    (T, 3): x and y in pixels, depth in metres towards the camera.
     """
     forward, left, up = points.T
     cos, sin = np.cos(view.yaw), np.sin(view.yaw)
@@ -104,17 +91,15 @@ class _Rod(NamedTuple):
 
 
 def _per_frame(values: np.ndarray) -> np.ndarray:
+    """(T,) to float32 (T, 1, 1)."""
     return values.astype(np.float32)[:, None, None]
 
 
 def _measure(part: Part, ends: tuple, across: np.ndarray, box: tuple) -> _Rod:
-    """Coordinates of the pixels of a box relative to a part.
+    """Coordinates of the pixels of a box (slices) relative to a part.
 
-    Args:
-        part: The part.
-        ends: Its projected ends, two of (T, 3).
-        across: (T,) pixels in the image for a metre of half width.
-        box: Slices of rows and columns.
+    ``ends`` are the part's two projected ends (T, 3); ``across`` (T,) are the pixels
+    for a metre of half width.
     """
     axis = ends[1][:, :2] - ends[0][:, :2]
     length = np.hypot(*axis.T)
@@ -146,15 +131,11 @@ def _shade(view: View, axis: np.ndarray, side: np.ndarray, end: np.ndarray,
 
 
 def render_part(canvas: Canvas, part: Part, view: View, is_target: bool) -> None:
-    """Render a part where nothing nearer to the camera is, in place.
+    """Render a part of a body in some view where nothing nearer is, in place.
 
-    Args:
-        canvas: What is rendered so far.
-        part: What to add.
-        view: How the body it belongs to stands.
-        is_target: Whether its pixels belong to the person of interest.
+    ``is_target`` says whether its pixels belong to the person of interest.
     """
-    ends = project(part.first, view), project(part.second, view)
+    ends = _project(part.first, view), _project(part.second, view)
     cos, sin = np.cos(view.yaw), np.sin(view.yaw)
     # Half axes of the elliptic cross-section across and along the line of sight.
     across = view.scale * np.hypot(sin, part.ratio * cos)

@@ -22,20 +22,17 @@ import numpy as np
 from cosam_mm.utils.progress import progress_bar
 
 from .camera import Camera, generate_camera
-from .finished_folder import generate_folder
-from .generation import SegmentedFrames, stream
+from .generation import SegmentedFrames, generate_folder, stream
 from .person import ATTRIBUTES, PERSONS_PER_WARDROBE, Person, generate_person
 from .walking_tracklet import DEFAULT_DIFFICULTY, Difficulty, generate_tracklet
 
-__all__ = ['JUNK_PID', 'REID_MARKER', 'ReIDPlan', 'TrackletKey', 'dataset_camera',
-           'dataset_person', 'dataset_tracklet', 'generate_reid_dataset',
-           'plan_reid_dataset']
+__all__ = ['JUNK_PID', 'REID_MARKER', 'TrackletKey', 'dataset_camera', 'dataset_person',
+           'dataset_tracklet', 'generate_reid_dataset', 'plan_reid_dataset']
 
 REID_MARKER = 'reid_demo.json'
 JUNK_PID, DISTRACTOR_PID = -1, 0
 TRACKLETS_PER_CAMERA = 2
 MIN_FRAMES, MAX_FRAMES = 8, 16
-_FORMAT = 1
 _MAX_CAMERAS, _MAX_PIDS = 9, 9999  # what the file names have digits for
 # First number of a generator's key, so that no two kinds of thing share a stream.
 _PERSON, _WARDROBE, _CAMERA, _TRACKLET, _QUERY = range(5)
@@ -63,27 +60,15 @@ class TrackletKey(NamedTuple):
         return f'{self.name}F{frame:03d}.jpg'
 
 
-class ReIDPlan(NamedTuple):
-    """What a data set consists of, before anything is generated.
+class _ReIDPlan(NamedTuple):
+    """What a data set consists of, before anything is generated."""
 
-    Args:
-        train, test: Tracklets in the order of the index files.
-        query: Those of ``test`` that are queries.
-    """
-
-    train: list
+    train: list  # tracklets in the order of the index files
     test: list
-    query: list
+    query: list  # those of ``test`` that are queries
 
 
-def _other_tracklets(pid: int, num_tracklets: int, num_cameras: int) -> list:
-    """Junk or distractors, dealt out to the cameras in turn."""
-    keys = [TrackletKey(pid, 1 + k % num_cameras, 1 + k // num_cameras)
-            for k in range(num_tracklets)]
-    return sorted(keys)
-
-
-def plan_reid_dataset(parameters: dict) -> ReIDPlan:
+def plan_reid_dataset(parameters: dict) -> _ReIDPlan:
     """List the tracklets of a data set, from what its marker says.
 
     Of each test identity and camera one random tracklet is a query.
@@ -95,17 +80,20 @@ def plan_reid_dataset(parameters: dict) -> ReIDPlan:
                 for camid in range(1, num_cameras + 1)
                 for number in range(1, TRACKLETS_PER_CAMERA + 1)]
 
+    def others(pid, num_tracklets):  # dealt out to the cameras in turn
+        return sorted(TrackletKey(pid, 1 + k % num_cameras, 1 + k // num_cameras)
+                      for k in range(num_tracklets))
+
     test_pids = range(num_train + 1, num_train + parameters['num_test_pids'] + 1)
     query = [
         TrackletKey(pid, camid, int(stream(parameters['seed'], _QUERY, pid, camid)
                                     .integers(1, TRACKLETS_PER_CAMERA + 1)))
         for pid in test_pids for camid in range(1, num_cameras + 1)
     ]
-    test = [
-        *_other_tracklets(JUNK_PID, parameters['num_junk'], num_cameras),
-        *_other_tracklets(DISTRACTOR_PID, parameters['num_distractors'], num_cameras),
-        *tracklets(test_pids)]
-    return ReIDPlan(tracklets(range(1, num_train + 1)), test, query)
+    test = [*others(JUNK_PID, parameters['num_junk']),
+            *others(DISTRACTOR_PID, parameters['num_distractors']),
+            *tracklets(test_pids)]
+    return _ReIDPlan(tracklets(range(1, num_train + 1)), test, query)
 
 
 def dataset_person(seed: int, pid: int, accessories: float) -> Person:
@@ -123,24 +111,11 @@ def dataset_camera(seed: int, camid: int) -> Camera:
     return generate_camera(stream(seed, _CAMERA), camid - 1)
 
 
-def _misplace_boxes(camera: Camera, rng: np.random.Generator) -> Camera:
-    """A camera whose boxes hold a piece of a person, as junk does."""
-    offset = tuple((rng.choice((-1, 1), 2) * rng.uniform(0.25, 0.45, 2)).tolist())
-    return replace(camera, fill=float(rng.uniform(1.3, 2.2)), offset=offset)
-
-
 def dataset_tracklet(key: TrackletKey, seed: int = 0, size: tuple = (64, 32),
                      difficulty: Difficulty = DEFAULT_DIFFICULTY) -> SegmentedFrames:
-    """Generate one tracklet of a data set again.
+    """Generate one tracklet of a data set of that seed, size (H, W) and difficulty.
 
-    Args:
-        key: Which.
-        seed: Seed of the data set.
-        size: Height and width of its images.
-        difficulty: Of the data set.
-
-    Returns:
-        The frames of the files before compression, and the visible person.
+    Its frames are those of the files before compression.
     """
     rng = stream(seed, _TRACKLET, key.pid - JUNK_PID, key.camid, key.number)
     num_frames = int(rng.integers(MIN_FRAMES, MAX_FRAMES + 1))
@@ -149,18 +124,10 @@ def dataset_tracklet(key: TrackletKey, seed: int = 0, size: tuple = (64, 32),
         person = dataset_person(seed, key.pid, difficulty.accessories)
     else:
         person = generate_person(rng, accessories=difficulty.accessories)
-    if key.pid == JUNK_PID:
-        camera = _misplace_boxes(camera, rng)
+    if key.pid == JUNK_PID:  # boxes that hold a piece of a person
+        offset = tuple((rng.choice((-1, 1), 2) * rng.uniform(0.25, 0.45, 2)).tolist())
+        camera = replace(camera, fill=float(rng.uniform(1.3, 2.2)), offset=offset)
     return generate_tracklet(person, camera, rng, num_frames, size, difficulty)
-
-
-def _write_image(path: Path, frame: np.ndarray, quality: int) -> None:
-    """Encode an RGB frame (H, W, 3)."""
-    good, data = cv2.imencode(
-        '.jpg', frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    if not good:
-        raise OSError(f'{path} cannot be encoded')
-    path.write_bytes(data.tobytes())
 
 
 def _write_tracklets(folder: Path, keys: list, parameters: dict,
@@ -175,7 +142,9 @@ def _write_tracklets(folder: Path, keys: list, parameters: dict,
         names.append([key.image_name(k) for k in range(1, len(frames) + 1)])
         quality = dataset_camera(parameters['seed'], key.camid).jpeg_quality
         for name, frame in zip(names[-1], frames):
-            _write_image(folder / key.folder / name, frame, quality)
+            _, data = cv2.imencode(
+                '.jpg', frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+            (folder / key.folder / name).write_bytes(data.tobytes())
         report()
     return names
 
@@ -203,16 +172,17 @@ def _write_index(info: Path, subset: str, keys: list, names: list) -> None:
 def _write_attributes(path: Path, parameters: dict) -> None:
     """Write what each identity carries."""
     num_pids = parameters['num_train_pids'] + parameters['num_test_pids']
-    lines = [','.join(('pid', *ATTRIBUTES))]
+    rows = [('pid', *ATTRIBUTES)]
     for pid in range(1, num_pids + 1):
         person = dataset_person(
             parameters['seed'], pid, parameters['difficulty']['accessories'])
-        lines.append(','.join(map(str, (pid, *person.attributes.values()))))
-    path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+        rows.append((pid, *person.attributes.values()))
+    path.write_text(''.join(','.join(map(str, row)) + '\n' for row in rows))
 
 
-def _write_reid_dataset(folder: Path, plan: ReIDPlan, parameters: dict,
+def _write_reid_dataset(folder: Path, plan: _ReIDPlan, parameters: dict,
                         progress: bool) -> None:
+    """Write all but the marker into an empty folder."""
     info = folder / 'info'
     info.mkdir()
     with progress_bar(what='generating tracklets', unit='tracklet', show=progress,
@@ -227,7 +197,7 @@ def _write_reid_dataset(folder: Path, plan: ReIDPlan, parameters: dict,
     _write_attributes(info / 'attributes.csv', parameters)
 
 
-def _expected_files(out_dir: Path, plan: ReIDPlan) -> Iterator[Path]:
+def _expected_files(out_dir: Path, plan: _ReIDPlan) -> Iterator[Path]:
     """Index files, and the first image of each tracklet: its length is random."""
     for name in ('train_name.txt', 'test_name.txt', 'tracks_train_info.mat',
                  'tracks_test_info.mat', 'query_IDX.mat', 'attributes.csv'):
@@ -238,6 +208,7 @@ def _expected_files(out_dir: Path, plan: ReIDPlan) -> Iterator[Path]:
 
 
 def _check(parameters: dict) -> None:
+    """Raise a ValueError for numbers out of range."""
     smallest = dict(num_train_pids=1, num_test_pids=1, num_cameras=2, seed=0,
                     num_distractors=0, num_junk=0)
     for name, low in smallest.items():
@@ -258,7 +229,7 @@ def generate_reid_dataset(out_dir, num_train_pids: int = 60, num_test_pids: int 
                           num_distractors: int = 18, num_junk: int = 9,
                           difficulty: Difficulty = DEFAULT_DIFFICULTY,
                           progress: bool = True) -> Path:
-    """Generate a re-ID data set in MARS's layout.
+    """Generate a re-ID data set in MARS's layout; its folder.
 
     Equal arguments give equal files, byte for byte. A data set that is there
     already with equal arguments is left as it is.
@@ -276,16 +247,13 @@ def generate_reid_dataset(out_dir, num_train_pids: int = 60, num_test_pids: int 
         difficulty: How hard to make it.
         progress: Show a bar, where the error stream is a terminal.
 
-    Returns:
-        ``out_dir`` as a path.
-
     Raises:
         ValueError: An argument is out of range, or ``out_dir`` holds something else.
         OSError: The files cannot be written.
     """
     out_dir = Path(out_dir)
     parameters = dict(
-        format=_FORMAT, num_train_pids=index(num_train_pids),
+        format=1, num_train_pids=index(num_train_pids),
         num_test_pids=index(num_test_pids), num_cameras=index(num_cameras),
         seed=index(seed), size=[index(side) for side in size],
         num_distractors=index(num_distractors), num_junk=index(num_junk),

@@ -52,16 +52,10 @@ def _texture(rng: np.random.Generator, side: int) -> np.ndarray:
 
 def make_sprite(rng: np.random.Generator, radius: float, colours: np.ndarray,
                 outline=None) -> np.ndarray:
-    """Make one random shape with a random texture.
+    """Make one random shape: a float32 image (side, side, 4), premultiplied.
 
-    Args:
-        rng: Source of randomness.
-        radius: Radius in pixels of the circle the shape stands in.
-        colours: Two RGB colours (2, 3), 0 to 255, of the texture.
-        outline: RGB colour of a rim; None: no rim.
-
-    Returns:
-        Float32 image (side, side, 4), premultiplied.
+    It stands in a circle of ``radius`` pixels; its texture has two RGB colours (2, 3),
+    0 to 255, and ``outline`` is the RGB colour of a rim, None for no rim.
     """
     half = int(np.ceil(radius))
     side = 2 * half * _OVERSAMPLING
@@ -82,22 +76,16 @@ def make_sprite(rng: np.random.Generator, radius: float, colours: np.ndarray,
 
 def render_sprite(sprite: np.ndarray, radius: float, poses: np.ndarray,
                   size: tuple) -> np.ndarray:
-    """A layer with a sprite at one pose a frame.
+    """A layer, of ``size`` (W, H), with a sprite of some radius at one pose a frame.
 
-    Args:
-        sprite: Image of :func:`make_sprite`.
-        radius: The radius it was made with.
-        poses: (4, T) x, y, angle and log radius.
-        size: Width and height of the frames.
+    ``poses`` are (4, T): x, y, angle and log radius.
     """
     x, y, angle, log_radius = poses
     scale = np.exp(log_radius) / radius
     cos, sin = scale * np.cos(angle), scale * np.sin(angle)
     centre = (sprite.shape[0] - 1) / 2
-    matrices = np.stack([
-        np.stack([cos, -sin, x - centre * (cos - sin)], axis=-1),
-        np.stack([sin, cos, y - centre * (sin + cos)], axis=-1)
-    ], axis=1)
+    matrices = np.array([[cos, -sin, x - centre * (cos - sin)],
+                         [sin, cos, y - centre * (sin + cos)]]).transpose(2, 0, 1)
     return np.stack([
         cv2.warpAffine(sprite, matrix, tuple(size), flags=cv2.INTER_LINEAR)
         for matrix in matrices
@@ -122,8 +110,7 @@ def _distance_of_bar(rng: np.random.Generator, num_frames: int, reach: float,
     """
     duration_in, duration_out = rng.uniform(*_DURATION_IN_OR_OUT, 2)
     stays = rng.random() < 0.5
-    stay = rng.uniform(*_STAY)
-    stay = stay if stays else 0.0
+    stay = rng.uniform(*_STAY) * stays
     start = rng.uniform(0, 1 - duration_in - stay - duration_out)
     times = start + np.cumsum([0, duration_in, stay, duration_out])
     moments = np.linspace(0, 1, num_frames)
@@ -137,18 +124,12 @@ def render_occluder(rng: np.random.Generator, num_frames: int, size: tuple,
     The bar reaches across the whole frame at a random tilt and moves square to its
     length. Nothing of it tells the class of the clip: it crosses the middle of the
     frame, where the target is in whatever motion, and is as likely to move in reverse.
-    What is taken from ``rng`` does not depend on the outcome.
+    ``chance``, 0 to 1, is that of a bar; what is taken from ``rng`` does not depend on
+    the outcome. ``size`` is (W, H) in pixels.
 
-    Args:
-        rng: Source of all randomness.
-        num_frames: Number of frames T.
-        size: Width W and height H in pixels.
-        chance: Of a bar, 0 to 1.
-
-    Example:
-        >>> layer = render_occluder(np.random.default_rng(0), 8, (96, 72), 1.0)
-        >>> layer.shape, bool(layer[..., 3].any())
-        ((8, 72, 96, 4), True)
+    >>> layer = render_occluder(np.random.default_rng(0), 8, (96, 72), 1.0)
+    >>> layer.shape, bool(layer[..., 3].any())
+    ((8, 72, 96, 4), True)
     """
     width, height = size
     happens = rng.random() < chance

@@ -13,7 +13,7 @@ from .body import render_body
 from .camera import HIGHEST, Camera, develop, render_scenery
 from .generation import SegmentedFrames, check_share, smooth_noise
 from .person import Person, generate_person
-from .raster import Canvas, View, make_canvas
+from .raster import Canvas, View
 
 __all__ = ['DEFAULT_DIFFICULTY', 'Difficulty', 'generate_tracklet']
 
@@ -27,22 +27,12 @@ _LEAST_VISIBLE, _MAX_TRIES = 0.35, 6
 
 @dataclass(frozen=True)
 class Difficulty:
-    """How hard the people are to tell apart, each 0 (not at all) to 1.
+    """How hard the people are to tell apart, each 0 to 1; ValueError outside."""
 
-    Args:
-        clutter: Things and textures in the background, and others who walk there.
-        occlusion: Chance that something stands or passes before the person.
-        accessories: How much people carry: bags, hats, umbrellas.
-        misalignment: How badly the boxes sit, and how much they jitter.
-
-    Raises:
-        ValueError: A value outside 0 to 1.
-    """
-
-    clutter: float = 0.6
-    occlusion: float = 0.35
-    accessories: float = 0.5
-    misalignment: float = 0.5
+    clutter: float = 0.6  # things and textures behind, and others who walk there
+    occlusion: float = 0.35  # chance that something stands or passes before the person
+    accessories: float = 0.5  # how much people carry: bags, hats, umbrellas
+    misalignment: float = 0.5  # how badly the boxes sit, and how much they jitter
 
     def __post_init__(self):
         for name, value in vars(self).items():
@@ -67,6 +57,7 @@ def _speed(person: Person) -> float:
 
 def _plan_walk(person: Person, camera: Camera, rng: np.random.Generator,
                num_frames: int, canvas_size: tuple, misalignment: float) -> _Walk:
+    """Where the person is in each frame, in boxes that sit badly."""
     height, width = canvas_size
     time = np.arange(num_frames) / FRAMES_PER_SECOND
     yaw = camera.yaw + rng.normal(0, 0.2) + 0.12 * smooth_noise(rng, 1, num_frames)[0]
@@ -121,16 +112,10 @@ def _cast_shadow(frames: np.ndarray, view: View, person: Person) -> None:
 
 def _add_walker(canvas: Canvas, walk: _Walk, rng: np.random.Generator, x: float,
                 nearness: float, lift: float, depth: float) -> None:
-    """Render somebody else who crosses the image.
+    """Render somebody else who crosses the image, halfway ``x`` metres to the right.
 
-    Args:
-        canvas: What is rendered so far.
-        walk: The person's walk.
-        rng: Source of randomness.
-        x: Metres to the right of the person, halfway.
-        nearness: Size as a factor of the size beside the person.
-        lift: Metres their ground lies above the person's in the image.
-        depth: Metres towards the camera.
+    ``nearness`` is their size as a factor of the size beside the person; their ground
+    lies ``lift`` metres above the person's in the image, and ``depth`` metres nearer.
     """
     other, view = generate_person(rng), walk.view
     num_frames = len(walk.phase)
@@ -174,18 +159,6 @@ def _add_post(canvas: Canvas, walk: _Walk, rng: np.random.Generator) -> None:
     canvas.is_target[inside] = False
 
 
-def _try_occluder(canvas: Canvas, walk: _Walk, rng: np.random.Generator) -> Canvas:
-    """A copy of a canvas with something before the person."""
-    canvas = Canvas(*(layer.copy() for layer in canvas))
-    if rng.random() < 0.6:
-        _add_post(canvas, walk, rng)
-    else:
-        x = rng.choice((-1, 1)) * rng.uniform(0.3, 0.6)
-        _add_walker(canvas, walk, rng, x, rng.uniform(1.05, 1.25), -0.2,
-                    _OCCLUDER_DEPTH)
-    return canvas
-
-
 def _occlude(canvas: Canvas, walk: _Walk, rng: np.random.Generator,
              occlusion: float) -> Canvas:
     """Perhaps put something before the person, who stays visible in part."""
@@ -193,18 +166,16 @@ def _occlude(canvas: Canvas, walk: _Walk, rng: np.random.Generator,
         return canvas
     area = canvas.is_target.sum(axis=(1, 2))
     for _ in range(_MAX_TRIES):
-        occluded = _try_occluder(canvas, walk, rng)
+        occluded = Canvas(*(layer.copy() for layer in canvas))
+        if rng.random() < 0.6:
+            _add_post(occluded, walk, rng)
+        else:
+            x = rng.choice((-1, 1)) * rng.uniform(0.3, 0.6)
+            _add_walker(occluded, walk, rng, x, rng.uniform(1.05, 1.25), -0.2,
+                        _OCCLUDER_DEPTH)
         if (occluded.is_target.sum(axis=(1, 2)) >= _LEAST_VISIBLE * area).all():
             return occluded
     return canvas
-
-
-def _check(num_frames: int, size: tuple) -> None:
-    if num_frames < 1:
-        raise ValueError(f'num_frames is {num_frames}; allowed: 1 and above')
-    if len(size) != 2 or min(size) < _MIN_SIDE:
-        raise ValueError(f'size is {size!r}; give (height, width), each {_MIN_SIDE} '
-                         'pixels or more')
 
 
 def generate_tracklet(person: Person, camera: Camera, rng: np.random.Generator,
@@ -223,16 +194,12 @@ def generate_tracklet(person: Person, camera: Camera, rng: np.random.Generator,
 
     Raises:
         ValueError: No frames, or a size too small.
-
-    Example:
-        >>> from cosam_mm.datasets.synthetic.camera import generate_camera
-        >>> rng = np.random.default_rng(0)
-        >>> person, camera = generate_person(rng), generate_camera(rng, 0)
-        >>> clip = generate_tracklet(person, camera, rng, num_frames=3)
-        >>> clip.frames.shape, clip.silhouette.shape
-        ((3, 64, 32, 3), (3, 64, 32))
     """
-    _check(num_frames, size)
+    if num_frames < 1:
+        raise ValueError(f'num_frames is {num_frames}; allowed: 1 and above')
+    if len(size) != 2 or min(size) < _MIN_SIDE:
+        raise ValueError(f'size is {size!r}; give (height, width), each {_MIN_SIDE} '
+                         'pixels or more')
     oversampling = max(2, -(-_CANVAS_HEIGHT // size[0]))
     canvas_size = tuple(oversampling * side for side in size)
     walk = _plan_walk(
@@ -240,14 +207,14 @@ def generate_tracklet(person: Person, camera: Camera, rng: np.random.Generator,
     frames = _render_background(walk, camera, difficulty.clutter, rng.uniform(0, 1000),
                                 canvas_size)
     _cast_shadow(frames, walk.view, person)
-    canvas = make_canvas(frames)
+    canvas = Canvas(frames, np.full(frames.shape[:3], -np.inf, np.float32),
+                    np.zeros(frames.shape[:3], bool))
     _add_walkers(canvas, walk, camera, rng, difficulty.clutter)
     render_body(canvas, person, walk.phase, walk.view, is_target=True)
     canvas = _occlude(canvas, walk, rng, difficulty.occlusion)
-    shrunk = np.stack([cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA)
-                       for frame in canvas.colour])
-    silhouette = np.stack([
-        cv2.resize(shape.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
-        for shape in canvas.is_target]) > 0.5
+    shrunk, silhouette = (
+        np.stack([cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA)
+                  for frame in layer])
+        for layer in (canvas.colour, canvas.is_target.astype(np.float32)))
     flicker = rng.uniform(0.92, 1.08) + 0.03 * smooth_noise(rng, 1, num_frames)[0]
-    return SegmentedFrames(develop(shrunk, camera, rng, flicker), silhouette)
+    return SegmentedFrames(develop(shrunk, camera, rng, flicker), silhouette > 0.5)
