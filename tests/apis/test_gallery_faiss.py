@@ -134,7 +134,8 @@ class TestKeptIndex:
         assert found.index.shape == (20, 5)
         assert os.listdir(tmp_path) == ['file']
 
-    @pytest.mark.parametrize('kind', ['cut', 'text', 'other length', 'fewer', 'numbers'])
+    @pytest.mark.parametrize('kind', [
+        'cut', 'text', 'other length', 'fewer', 'numbers'])
     def test_right_key_and_no_index_of_these_features(self, features, tmp_path, kind):
         """Whoever has the gallery can compute the key."""
         import faiss
