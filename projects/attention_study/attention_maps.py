@@ -16,6 +16,7 @@ tracklet's feature with itself, so that those positions count which make up the 
 """
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from itertools import compress
 from typing import Any, NamedTuple, Optional
 
 import torch
@@ -35,14 +36,9 @@ _MODES = ('embedded_gaussian', 'dot_product')
 
 
 class AttentionMap(NamedTuple):
-    """Names a map.
-
-    Attributes:
-        kind: One of :data:`MAPS`.
-        module: Its name in the model; '' for the centre.
-    """
-    kind: str
-    module: str
+    """Names a map."""
+    kind: str      # one of MAPS
+    module: str    # its name in the model; '' for the centre
 
 
 def attention_modules(model: nn.Module) -> list[str]:
@@ -59,16 +55,14 @@ def attention_modules(model: nn.Module) -> list[str]:
 def offered_maps(model: nn.Module, layers: Optional[Sequence[str]] = None) -> list[str]:
     """Kinds of maps that can be made of a model.
 
-    Args:
-        model: Any.
-        layers: Modules whose features are looked at. Default: the attention's.
+    ``layers`` are the modules whose features count; by default the attention's.
     """
     modules = list(model.modules())
     has_features = bool(attention_modules(model) if layers is None else layers)
-    has = dict(cosam=any(isinstance(m, COSAM) and m.with_spatial for m in modules),
-               nonlocal_=any(isinstance(m, _non_local_kinds()) for m in modules),
-               grad_cam=has_features, feature_energy=has_features, centre=True)
-    return [kind for kind in MAPS if has[kind.replace('nonlocal', 'nonlocal_')]]
+    is_offered = (any(isinstance(m, COSAM) and m.with_spatial for m in modules),
+                  any(isinstance(m, _non_local_kinds()) for m in modules),
+                  has_features, has_features, True)
+    return list(compress(MAPS, is_offered))
 
 
 def record_attention(model: nn.Module, batch: Mapping, num_clips: int,
@@ -77,8 +71,7 @@ def record_attention(model: nn.Module, batch: Mapping, num_clips: int,
     """Run a model on one video and record its maps.
 
     Args:
-        model: In evaluation mode. For Grad-CAM a recogniser of MMAction2 or a
-            :class:`~cosam_mm.models.reid.VideoReID`.
+        model: In evaluation mode; for Grad-CAM as for :func:`decision_score`.
         batch: One sample, as its data loader collates it.
         num_clips: Clips M that the video was cut into.
         kinds: Some of :data:`MAPS`.
@@ -103,33 +96,30 @@ def record_attention(model: nn.Module, batch: Mapping, num_clips: int,
         features = hooks.enter_context(
             _record_features(model, of_features, 'grad_cam' in kinds))
         inputs, gradients = _run(model, batch, features, 'grad_cam' in kinds)
-    found = {'centre': {'': centre_prior(*inputs[0].shape[-2:]).expand(
-        num_clips, 1, -1, -1)}}
-    if masks is not None:
-        found['cosam'] = {name: both.spatial for name, both in masks.masks().items()
-                          if both.spatial is not None}
-    found['nonlocal'] = {name: _clips(torch.cat(passes), name, num_clips)[:, 0]
-                         for name, passes in received.items()}
-    clips = {name: _clips(torch.cat(passes), name, num_clips)
-             for name, passes in features.items()}
-    found['feature_energy'] = {name: feature_energy(x) for name, x in clips.items()}
-    found['grad_cam'] = {
-        name: grad_cam(clips[name], _clips(torch.cat(passes), name, num_clips))
-        for name, passes in gradients.items()}
+    clips, slopes, sums = ({
+        name: _clips(torch.cat(passes), name, num_clips)
+        for name, passes in recorded.items()}
+        for recorded in (features, gradients, received))
+    centre = centre_prior(*inputs[0].shape[-2:]).expand(num_clips, 1, -1, -1)
+    found = {
+        'cosam': {name: both.spatial for name, both in (
+            masks.masks() if masks is not None else {}).items()
+            if both.spatial is not None},
+        'nonlocal': {name: x[:, 0] for name, x in sums.items()},
+        'grad_cam': {name: grad_cam(clips[name], x) for name, x in slopes.items()},
+        'feature_energy': {name: feature_energy(x) for name, x in clips.items()},
+        'centre': {'': centre}}
     return {AttentionMap(kind, module): values.detach()[:num_clips].float().cpu()
             for kind in kinds for module, values in found[kind].items()}
 
 
 def decision_score(model: nn.Module, inputs: Any) -> Tensor:
-    """What a model decides for one video, as one number to take gradients of.
+    """What a model decides for one video, as a scalar to take gradients of.
 
     Args:
-        model: A recogniser of MMAction2, or a ``VideoReID``.
+        model: A recogniser of MMAction2: the highest class score, the mean over views,
+            before any softmax. Or a ``VideoReID``: the sum of squares of the feature.
         inputs: What its preprocessor has made of one sample.
-
-    Returns:
-        Scalar: the highest class score, the mean over views, before any softmax; or
-        the sum of squares of the tracklet's feature.
 
     Raises:
         ValueError: It is another kind of model, or its head gives no class scores.
@@ -138,9 +128,8 @@ def decision_score(model: nn.Module, inputs: Any) -> Tensor:
         return model.extract_feat(inputs).square().sum()
     if not hasattr(model, 'cls_head'):
         raise ValueError(
-            f'{type(model).__name__} has no decision that Grad-CAM could explain: that '
-            'is known of the recognisers of MMAction2 and of VideoReID. Leave grad_cam '
-            'out.')
+            f'Grad-CAM explains recognisers of MMAction2 and VideoReID, not '
+            f'{type(model).__name__}: leave grad_cam out.')
     scores = model(inputs, mode='tensor', stage='head')
     if not isinstance(scores, Tensor) or scores.dim() != 2:
         raise ValueError(f'{type(model.cls_head).__name__} gives no scores (views, '
@@ -199,15 +188,9 @@ def attention_received(weights: Tensor, grid: Sequence[int]) -> Tensor:
 
 
 def centre_prior(height: int, width: int, spread: float = 0.25) -> Tensor:
-    """A Gaussian in the middle of an image.
+    """A Gaussian in the middle of an image: (height, width), at most 1.
 
-    Args:
-        height, width: Of the map.
-        spread: Standard deviation as a share of each side, so that the Gaussian is as
-            long as the image is.
-
-    Returns:
-        (height, width), at most 1.
+    ``spread`` is its standard deviation as a share of each side.
 
     Example:
         >>> centre_prior(1, 3).round(decimals=3)
@@ -223,6 +206,7 @@ def centre_prior(height: int, width: int, spread: float = 0.25) -> Tensor:
 
 def _check_kinds(model: nn.Module, kinds: Sequence[str],
                  layers: Optional[Sequence[str]]) -> None:
+    """Refuse layers and maps that a model does not have."""
     names = {name for name, _ in model.named_modules()} - {''}
     for name in layers or ():
         if name not in names:
@@ -293,23 +277,15 @@ def _record_features(model: nn.Module, layers: Sequence[str], with_gradients: bo
         if name in attention:
             return module.register_forward_pre_hook(
                 lambda _, args: (keep(name, args[0]), *args[1:]))
-        return module.register_forward_hook(lambda _, args, out: _put_first(
-            out, keep(name, out)))
+        return module.register_forward_hook(
+            lambda _, args, out: keep(name, out) if isinstance(out, Tensor)
+            else type(out)([keep(name, out), *out[1:]]))
 
     modules = dict(model.named_modules())
-    handles = [hook(name, modules[name]) for name in layers]
-    try:
+    with ExitStack() as hooks:
+        for name in layers:
+            hooks.callback(hook(name, modules[name]).remove)
         yield found
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _put_first(output: Any, feature: Tensor) -> Any:
-    """An output with its feature exchanged."""
-    if isinstance(output, Tensor):
-        return feature
-    return type(output)([feature, *output[1:]])
 
 
 @contextmanager

@@ -10,6 +10,7 @@ with its keys and values sub-sampled.
 import argparse
 import copy
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -102,42 +103,23 @@ PAPER_SHAPE = Shape(4, 2048, 16, 8)
 
 @dataclass(frozen=True)
 class AttentionCost:
-    """A row of the comparison.
+    """A row of the comparison; what was not run is None."""
 
-    Attributes:
-        block: One of ``BLOCKS``.
-        sub_sampling: One of ``SUB_SAMPLINGS``.
-        parameters: Their number.
-        layer_multiply_adds: Of convolution and linear layers for one batch, counted
-            as in the papers: for COSAM in the form that builds the cost volume.
-        multiply_adds: Of all convolutions, linear layers and matrix products that
-            are executed.
-        paper: The papers' (parameters in M, FLOPs in G) at this shape, if any.
-        forward_seconds, training_seconds: Of a forward pass without gradients, and
-            of a forward and backward pass in training mode. None: not run.
-        forward_ratio, training_ratio: How many times COSAM's time that is, by
-            rounds.
-        forward_bytes, training_bytes: Peak of memory beyond parameters and input.
-        note: Why it was not run, or nothing.
-    """
-
-    block: str
-    sub_sampling: str
+    block: str                  # one of BLOCKS
+    sub_sampling: str           # one of SUB_SAMPLINGS
     parameters: int
+    # Of convolution and linear layers for one batch, counted as in the papers: COSAM in
+    # the form that builds the cost volume.
     layer_multiply_adds: int
-    multiply_adds: int
-    paper: Optional[tuple[float, float]] = None
-    forward_seconds: Optional[Summary] = None
-    training_seconds: Optional[Summary] = None
-    forward_ratio: Optional[Summary] = None
+    multiply_adds: int          # of all layers and matrix products as executed
+    paper: Optional[tuple[float, float]] = None   # parameters in M and FLOPs in G
+    forward_seconds: Optional[Summary] = None     # without gradients
+    training_seconds: Optional[Summary] = None    # forward and backward
+    forward_ratio: Optional[Summary] = None       # to COSAM's time, by rounds
     training_ratio: Optional[Summary] = None
-    forward_bytes: Optional[int] = None
+    forward_bytes: Optional[int] = None           # peak beyond parameters and input
     training_bytes: Optional[int] = None
-    note: str = ''
-
-    def as_dict(self) -> dict:
-        """Plain values, for JSON."""
-        return asdict(self)
+    note: str = ''              # why it was not run
 
 
 @dataclass(frozen=True)
@@ -145,12 +127,16 @@ class _Contender:
     block: str
     sub_sampling: str
     module: nn.Module
-    pairs: int         # positions that are compared with each other, in a clip
-    pair_values: int   # values kept for each pair
+    pair_values: int   # for all pairs of positions compared with each other in a clip
 
     @property
     def name(self) -> str:
+        """Block and sub-sampling."""
         return f'{self.block} {self.sub_sampling}'
+
+    def least_bytes(self, batch: int) -> int:
+        """The table of pairs, made and transformed, and the gradients of both."""
+        return 4 * 4 * batch * self.pair_values
 
 
 def compare_attention(shape: Shape = PAPER_SHAPE,
@@ -169,8 +155,7 @@ def compare_attention(shape: Shape = PAPER_SHAPE,
         blocks: Which of ``BLOCKS``; ``'cosam'`` is always among them.
         sub_samplings: Which of ``SUB_SAMPLINGS``, for the non-local blocks.
         device: Where to compute.
-        seconds: About how long to time the forward passes, and the same again for
-            training.
+        seconds: About how long to time the forward passes, and again the training.
         memory_limit: Bytes; a block whose table of pairs alone would take more in
             training is not run. Default: three quarters of the memory there is.
         progress: Show bars, where the error stream is a terminal.
@@ -189,15 +174,12 @@ def compare_attention(shape: Shape = PAPER_SHAPE,
         memory_limit = _memory(device) * 3 // 4
     contenders = list(_contenders(shape, blocks, sub_samplings, device))
     x = shape.features(batch, device)
-    runnable = [one for one in contenders
-                if _least_bytes(one, batch) <= memory_limit]
+    runnable = [one for one in contenders if one.least_bytes(batch) <= memory_limit]
     bar = partial(progress_bar, show=progress)
-    forward = time_alternately(
-        {one.name: _forward(one.module, x) for one in runnable}, seconds, device=device,
-        track=partial(bar, what='time, forward', unit='round'))
-    training = time_alternately(
-        {one.name: _train(one.module, x) for one in runnable}, seconds, device=device,
-        track=partial(bar, what='time, forward and backward', unit='round'))
+    forward, training = (time_alternately(
+        {one.name: call(one.module, x) for one in runnable}, seconds, device=device,
+        track=partial(bar, what=f'time, {what}', unit='round'))
+        for call, what in ((_forward, 'forward'), (_train, 'forward and backward')))
     rows = []
     for one in bar(contenders, 'multiply-adds and memory', 'block'):
         row = _cost(one, shape, x, one in runnable)
@@ -205,20 +187,21 @@ def compare_attention(shape: Shape = PAPER_SHAPE,
             row.update(_measured(one, x, forward, training, device))
         else:
             row['note'] = (f'not run: it would take over '
-                           f'{_least_bytes(one, batch) / 2**30:.1f} GiB')
+                           f'{one.least_bytes(batch) / 2**30:.1f} GiB')
         rows.append(AttentionCost(one.block, one.sub_sampling, **row))
     return rows
 
 
 def _contenders(shape: Shape, blocks: Sequence[str], sub_samplings: Sequence[str],
                 device: str) -> Iterator[_Contender]:
-    between_frames = shape.frames * (shape.frames - 1) * shape.positions**2
+    """All blocks to compare, COSAM first."""
     cosam = shape.cosam().to(device)
-    yield _Contender('cosam', 'none', cosam, 0, 0)
+    yield _Contender('cosam', 'none', cosam, 0)
     if 'naive_cosam' in blocks:
         naive = shape.cosam(naive=True).to(device)
         naive.load_state_dict(cosam.state_dict())
-        yield _Contender('naive_cosam', 'none', naive, between_frames, 1)
+        yield _Contender('naive_cosam', 'none', naive,
+                         shape.frames * (shape.frames - 1) * shape.positions**2)
     for mode in NON_LOCAL:
         for name in sub_samplings if mode in blocks else ():
             kernel = SUB_SAMPLINGS[name] or (1, 1, 1)
@@ -227,13 +210,11 @@ def _contenders(shape: Shape, blocks: Sequence[str], sub_samplings: Sequence[str
                 raise ValueError(
                     f'Sub-sampling by {name} leaves nothing of {shape}: choose other '
                     'sub-samplings.')
-            keys = 1
-            for size, k in zip(sizes, kernel):
-                keys *= size // k
+            keys = math.prod(size // k for size, k in zip(sizes, kernel))
             block = _non_local(shape.channels, mode, SUB_SAMPLINGS[name]).to(device)
             values = 2 * block.inter_channels if mode == 'concatenation' else 1
-            yield _Contender(mode, name, block, shape.frames * shape.positions * keys,
-                             values)
+            yield _Contender(mode, name, block,
+                             shape.frames * shape.positions * keys * values)
 
 
 def _non_local(channels: int, mode: str, kernel: Optional[tuple]) -> nn.Module:
@@ -264,11 +245,6 @@ class _Copy(nn.Module):
         return x.clone()
 
 
-def _least_bytes(one: _Contender, batch: int) -> int:
-    """The table of pairs, made and transformed, and the gradients of both."""
-    return 4 * 4 * batch * one.pairs * one.pair_values
-
-
 def _memory(device: str) -> int:
     """Bytes that the device has."""
     if torch.device(device).type == 'cuda':
@@ -277,6 +253,7 @@ def _memory(device: str) -> int:
 
 
 def _forward(module: nn.Module, x: Tensor) -> Callable[[], None]:
+    """A forward pass without gradients."""
     x = x.detach()
 
     def call() -> None:
@@ -286,6 +263,7 @@ def _forward(module: nn.Module, x: Tensor) -> Callable[[], None]:
 
 
 def _train(module: nn.Module, x: Tensor) -> Callable[[], None]:
+    """A forward and a backward pass in training mode."""
     grad = torch.ones_like(x)
 
     def call() -> None:
@@ -298,45 +276,44 @@ def _train(module: nn.Module, x: Tensor) -> Callable[[], None]:
 def _cost(one: _Contender, shape: Shape, x: Tensor, is_run: bool) -> dict:
     """Parameters, multiply-adds and the papers' numbers."""
     meta = torch.empty_like(x, device='meta')      # shapes without storage
-    layer_form = shape.cosam(naive=True) if one.block == 'cosam' else one.module
-    layer_form = copy.deepcopy(layer_form).to('meta')
-    layers = count_multiply_adds(_forward(layer_form, meta)).layers
-    if is_run:
-        real = count_multiply_adds(_forward(one.module, x))
-    else:
-        real = count_multiply_adds(_forward(copy.deepcopy(one.module).to('meta'), meta))
+    of_layers, module, features = one.module, one.module, x
+    if one.block == 'cosam':
+        of_layers = shape.cosam(naive=True)
+    of_layers = copy.deepcopy(of_layers).to('meta')
+    if not is_run:
+        module, features = copy.deepcopy(module).to('meta'), meta
     is_papers = shape == PAPER_SHAPE and x.shape[0] == 1
-    return {
-        'parameters': sum(p.numel() for p in one.module.parameters()),
-        'layer_multiply_adds': layers,
-        'multiply_adds': real.total,
-        'paper': PAPER[one.block] if is_papers else None,
-    }
+    return dict(
+        parameters=sum(p.numel() for p in one.module.parameters()),
+        layer_multiply_adds=count_multiply_adds(_forward(of_layers, meta)).layers,
+        multiply_adds=count_multiply_adds(_forward(module, features)).total,
+        paper=PAPER[one.block] if is_papers else None)
 
 
 def _measured(one: _Contender, x: Tensor, forward: dict, training: dict,
              device: str) -> dict:
     """What was measured of a block that was run."""
-
-    def times_cosam(times: dict) -> Summary:
-        return summarize(own / cosam for own, cosam
-                         in zip(times[one.name], times['cosam none']))
-
-    return {
-        'forward_seconds': summarize(forward[one.name]),
-        'training_seconds': summarize(training[one.name]),
-        'forward_ratio': times_cosam(forward),
-        'training_ratio': times_cosam(training),
-        'forward_bytes': peak_extra_bytes(_forward(one.module, x), device),
-        'training_bytes': peak_extra_bytes(_train(one.module, x), device),
-    }
+    found = {}
+    for kind, times, call in (('forward', forward, _forward),
+                              ('training', training, _train)):
+        found[f'{kind}_seconds'] = summarize(times[one.name])
+        found[f'{kind}_ratio'] = summarize(own / cosam for own, cosam in zip(
+            times[one.name], times['cosam none']))
+        found[f'{kind}_bytes'] = peak_extra_bytes(call(one.module, x), device)
+    return found
 
 
 # -- command -------------------------------------------------------------------
 
 TITLES = ('block', 'sub-sampling', 'params M', 'layers G', 'all G', 'paper M/G',
           'forward ms', 'x COSAM', 'fwd+bwd ms', 'x COSAM', 'MiB fwd', 'MiB fwd+bwd')
-COUNTS_TWO = 'a multiply-add counts two'
+LEGEND = """
+features  {shape} (T x C x H x W), batch {batch}, fp32, {device}, {threads} threads, \
+torch {torch}
+G         a multiply-add counts {counts}; layers: of convolution and linear layers
+          only, as the papers count; all: with matrix products, as executed
+ms        median; +- half the distance of the quartiles; ratios are taken within a round
+MiB       peak beyond parameters and input"""
 
 
 def parse_args(arguments=None):
@@ -378,7 +355,7 @@ def parse_args(arguments=None):
 
 
 def cells(row, flops):
-    """One line of the table, as text."""
+    """One line of the table, with so many FLOPs a multiply-add."""
     def number(value, scale, digits=2):
         return '-' if value is None else f'{value / scale:.{digits}f}'
 
@@ -398,6 +375,7 @@ def cells(row, flops):
 
 
 def print_table(lines, markdown):
+    """Print aligned columns, the first two to the left."""
     widths = [max(map(len, column)) for column in zip(*lines)]
     for index, line in enumerate(lines):
         padded = [cell.ljust(width) if column < 2 else cell.rjust(width)
@@ -423,26 +401,18 @@ def main(arguments=None):
     environment = describe_environment(args.device)
     flops = 1 if args.multiply_adds else 2
     print_table([TITLES, *(cells(row, flops) for row in rows)], args.markdown)
-    print()
-    print(f'features  {shape} (T x C x H x W), batch {args.batch}, fp32, '
-          f'{environment["device"]}, {environment["threads"]} threads, torch '
-          f'{environment["torch"]}')
-    print(f'G         {"a multiply-add counts one" if flops == 1 else COUNTS_TWO}; '
-          'layers: of convolution and linear layers')
-    print('          only, as the papers count; all: with matrix products, as executed')
-    print('ms        median; +- half the distance of the quartiles; ratios are taken '
-          'within a round')
-    print('MiB       peak beyond parameters and input')
+    print(LEGEND.format(shape=shape, batch=args.batch, **environment,
+                        counts=('one', 'two')[flops - 1]))
     if any(row.paper for row in rows):
-        print('paper     parameters and FLOPs of layers, 2 a multiply-add; its figure '
+        print('paper     parameters and FLOPs of layers, 2 a multiply-add; its number '
               'for concatenation is that of 2x2x2')
     for row in rows:
         if row.note:
             print(f'{row.block} {row.sub_sampling}: {row.note}')
     if args.json:
-        args.json.write_text(json.dumps({
-            'shape': str(shape), 'batch': args.batch, 'dtype': 'float32',
-            'environment': environment, 'rows': [row.as_dict() for row in rows]},
+        args.json.write_text(json.dumps(dict(
+            shape=str(shape), batch=args.batch, dtype='float32',
+            environment=environment, rows=list(map(asdict, rows))),
             indent=1) + '\n', encoding='utf-8')
 
 

@@ -34,18 +34,11 @@ __all__ = ['SizedMask', 'center_frames', 'compare_mask_sizes', 'mask_correlation
 
 
 class SizedMask(NamedTuple):
-    """The spatial mask of one COSAM for one clip.
-
-    Attributes:
-        module: The COSAM's name in the model.
-        clip: (T, H, W) of the clip.
-        mask: (t, h, w), at the features where the module stands.
-        correlation: With the mask of the clip that the model was trained for.
-    """
-    module: str
-    clip: tuple[int, int, int]
-    mask: Tensor
-    correlation: float
+    """The spatial mask of one COSAM for one clip."""
+    module: str                   # the COSAM's name in the model
+    clip: tuple[int, int, int]    # (T, H, W)
+    mask: Tensor                  # (t, h, w), at the features where the module stands
+    correlation: float            # with that of the clip that the model was trained for
 
 
 def compare_mask_sizes(model: nn.Module, video: Any, lengths: Sequence[int] = (),
@@ -56,13 +49,12 @@ def compare_mask_sizes(model: nn.Module, video: Any, lengths: Sequence[int] = ()
         model: A 3-D recogniser with ``cfg``, in evaluation mode, as
             ``load_recognizer`` of :mod:`cosam_mm.apis.action_recognizer` returns it.
         video: Of any kind that ``ActionRecognizer`` takes.
-        lengths: Frames of the clips, which all have their centre in that of the
-            video. A video that is shorter than the clip is looped.
+        lengths: Frames of the clips about the centre of the video. A shorter video is
+            looped.
         scales: Factors by which the frames of the trained clip are resized.
 
     Returns:
-        For each COSAM with a spatial mask the trained size first, then lengths, then
-        scales.
+        Of each COSAM with a spatial mask: the trained size, lengths, scales.
 
     Raises:
         ValueError: The model is no 3-D recogniser, has no COSAM, or a length or scale
@@ -113,26 +105,29 @@ def mask_correlation(mask: Tensor, trained: Tensor) -> float:
     """
     frames = min(mask.shape[0], trained.shape[0])
     pair = [center_frames(m, frames)[:, None] for m in (mask, trained)]
-    pair[0] = F.interpolate(pair[0], size=trained.shape[1:], mode='bilinear',
-                            align_corners=False, antialias=True)
+    pair[0] = _resize(pair[0], trained.shape[1:])
     return torch.corrcoef(torch.stack([m.flatten() for m in pair]))[0, 1].item()
+
+
+def _resize(frames: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(frames, size=size, mode='bilinear', align_corners=False,
+                         antialias=True)
 
 
 def _resized(clip: Tensor, scale: float) -> Tensor:
     """(1, C, T, H, W) with its frames resized."""
     size = [max(round(scale * side), 1) for side in clip.shape[3:]]
-    frames = clip[0].transpose(0, 1)                               # (T, C, H, W)
-    frames = F.interpolate(frames, size=size, mode='bilinear', align_corners=False,
-                           antialias=True)
-    return frames.transpose(0, 1)[None]
+    return _resize(clip[0].transpose(0, 1), size).transpose(0, 1)[None]
 
 
 def _clip(model: nn.Module, video: Any, length: Any) -> Tensor:
     """One centre crop of the middle of a video, as the backbone gets it."""
     config: Config = model.cfg
     kind, channels = modality(config)
-    steps = [dict(step, clip_len=length) if length and _samples(step) else step
-             for step in action_pipeline(config, 'center')]
+    steps = action_pipeline(config, 'center')
+    for step in steps if length else ():
+        if isinstance(step, dict) and str(step['type']).endswith('SampleFrames'):
+            step['clip_len'] = length
     scope = config.get('default_scope', 'mmaction')
     with DefaultScope.overwrite_default_scope(scope):
         pipeline = Compose(steps)
@@ -148,12 +143,9 @@ def _clip(model: nn.Module, video: Any, length: Any) -> Tensor:
     return inputs[0, :1]                                           # (1, C, T, H, W)
 
 
-def _samples(step: Any) -> bool:
-    return isinstance(step, dict) and str(step['type']).endswith('SampleFrames')
-
-
 @contextmanager
 def _any_size(model: nn.Module) -> Iterator[None]:
+    """Let all COSAMs of a model take features of any size."""
     cosams = [module for module in model.modules() if isinstance(module, COSAM)]
     before = [cosam.any_size for cosam in cosams]
     for cosam in cosams:
@@ -166,7 +158,6 @@ def _any_size(model: nn.Module) -> Iterator[None]:
 
 
 # -- command -------------------------------------------------------------------
-
 
 
 def parse_args(arguments=None):
@@ -194,14 +185,7 @@ def parse_args(arguments=None):
     return parser.parse_args(arguments)
 
 
-def clip_len(config):
-    """Frames of a clip that a test pipeline samples."""
-    steps = config.test_dataloader.dataset.pipeline
-    found = [step['clip_len'] for step in steps if step.get('clip_len')]
-    return found[0] if found else None
-
-
-def draw(rows, path):
+def plot(rows, path):
     """One row of frames a mask; all in the same colours."""
     most = max(row.mask.max().item() for row in rows)
     least = min(row.mask.min().item() for row in rows)
@@ -228,8 +212,10 @@ def main(arguments=None):
     with one_line_errors():
         from cosam_mm.apis.action_recognizer import load_recognizer  # MMAction2
         model = load_recognizer(args.checkpoint, args.config)
-        trained = clip_len(model.cfg)
         if args.lengths is None:
+            trained = next(step['clip_len'] for step in
+                           model.cfg.test_dataloader.dataset.pipeline
+                           if step.get('clip_len'))
             args.lengths = [trained // 2, trained * 3 // 2, trained * 2]
         found = [compare_mask_sizes(model, video, args.lengths, args.scales)
                  for video in progress_bar(args.videos, 'masks', 'video')]
@@ -247,7 +233,7 @@ def main(arguments=None):
                    for read in (Tensor.mean, Tensor.min, Tensor.max)]
         print(f'{clip:>18} {size:>11} {correlation:12.3f} '
               + ' '.join(f'{number:7.3f}' for number in numbers))
-    draw(found[0], args.out)
+    plot(found[0], args.out)
     print(f'plot: {args.out}')
 
 

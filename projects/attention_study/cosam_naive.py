@@ -1,14 +1,11 @@
 """COSAM as the papers describe it, cost volume and all: a baseline to compare with.
 
 Subramaniam et al., ICCV 2019, section 3, taken step by step: the (T - 1) * H * W
-correlations of every place are built and convolved, and each mask is multiplied
-where the paper multiplies it. The products run in batches, not in Python loops
-over places, so that what it loses against :class:`~cosam_mm.layers.COSAM` is the
-volume's doing. Memory grows with (T * H * W) squared.
+correlations of every position are built and convolved, and each mask is multiplied
+where the paper multiplies it. The products run in batches, not in Python loops over
+positions, so that only the volume makes it slower than
+:class:`~cosam_mm.layers.COSAM`. Memory grows with (T * H * W) squared.
 """
-from collections.abc import Sequence
-from typing import Optional, Union
-
 import torch
 from mmengine.registry import MODELS
 from torch import Tensor
@@ -22,13 +19,8 @@ __all__ = ['NaiveCOSAM']
 class NaiveCOSAM(COSAM):
     """COSAM that builds the cost volume. Equal to :class:`COSAM` to rounding.
 
-    Parameters have the same names and shapes, so that either loads the other's
-    state. Meant for measurements and tests, not for training.
-
-    Args:
-        in_channels, num_frames, spatial_size, reduction_channels,
-        summary_channels, with_spatial, with_channel, eps, init_cfg:
-            As in :class:`COSAM`.
+    Arguments, names and shapes of parameters are those of :class:`COSAM`, but for clips
+    of any size and for references. Meant for measurements and tests.
 
     Example:
         >>> cosam = COSAM(in_channels=32, num_frames=4, spatial_size=(4, 2))
@@ -40,34 +32,16 @@ class NaiveCOSAM(COSAM):
         True
     """
 
-    def __init__(self,
-                 in_channels: int,
-                 num_frames: int,
-                 spatial_size: Union[int, Sequence[int]],
-                 reduction_channels: Optional[int] = None,
-                 summary_channels: int = 64,
-                 with_spatial: bool = True,
-                 with_channel: bool = True,
-                 eps: float = 1e-4,
-                 init_cfg: Optional[dict] = None) -> None:
-        super().__init__(
-            in_channels, num_frames, spatial_size,
-            reduction_channels=reduction_channels,
-            summary_channels=summary_channels, with_spatial=with_spatial,
-            with_channel=with_channel, eps=eps, init_cfg=init_cfg)
+    def __init__(self, *args, **settings) -> None:
+        super().__init__(*args, **settings)
+        if self.any_size or self.num_references:
+            raise ValueError('NaiveCOSAM takes neither any_size nor num_references.')
 
     def forward(self, x: Tensor) -> Tensor:
-        """Weigh the features by what the frames have in common.
-
-        Args:
-            x: (N, C, T, H, W), or (N*T, C, H, W) with the frames of a clip next
-                to one another.
-
-        Returns:
-            Tensor of the shape of ``x``.
+        """Weigh features (N, C, T, H, W), or (N*T, C, H, W) of its frames.
 
         Raises:
-            ValueError: ``x`` is not of the shape this module was built for.
+            ValueError: They are not of the shape this module was built for.
         """
         built_for = (self.in_channels, self.num_frames, *self.spatial_size)
         frames = x.transpose(1, 2).flatten(0, 1) if x.dim() == 5 else x

@@ -3,7 +3,6 @@
     python -m projects.attention_study.evaluate_masks CONFIG epoch_10.pth \\
         epoch_20.pth --untrained --data-root data/reid_demo --plot masks.png
 
-COSAM's paper calls it co-segmentation, and nobody has told the module what to segment.
 Synthetic data know the true silhouette of each frame::
 
     video --- test pipeline, model ---> maps (M, T', h, w)
@@ -11,10 +10,9 @@ Synthetic data know the true silhouette of each frame::
       v                                   v saw them, interpolated between positions
     generated again --> silhouettes ---> agreement, pixel by pixel
 
-The maps come to the pixels, and not the silhouette to the map's positions: so that maps
-of different resolutions face one ground truth, and a coarse map pays for being coarse.
-How much it pays is told beside it: by the silhouette itself, averaged over the map's
-positions and brought to the pixels like the map.
+Maps of all resolutions are compared with the same silhouettes, at the pixels. What a
+coarse map loses by that stands beside it: the agreement of the silhouette itself,
+averaged over the map's positions and brought to the pixels like the map.
 
 Printed for each map and layer, and for each checkpoint, are the area under the ROC
 curve (AUC; 0.5 is chance) and the intersection over union at the map's own best
@@ -24,7 +22,7 @@ import argparse
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
@@ -49,7 +47,7 @@ from cosam_mm.datasets.synthetic.ground_truth import (
 from cosam_mm.layers import COSAM
 from cosam_mm.layers.cosam_functional import evenly_spaced_indices
 from cosam_mm.utils.cli import one_line_errors, positive_int
-from cosam_mm.utils.io import read_checkpoint
+from cosam_mm.utils.io import read_checkpoint, write_text
 from cosam_mm.utils.progress import progress_bar
 from cosam_mm.visualization.mask_maps import (
     WHOLE_FRAME,
@@ -67,8 +65,8 @@ from .attention_maps import MAPS, AttentionMap, offered_maps, record_attention
 from .mask_agreement import (
     AgreementPoint,
     MaskAgreement,
-    draw_agreement,
     mask_agreement,
+    plot_agreement,
 )
 from .measurement import describe_environment
 
@@ -79,48 +77,32 @@ __all__ = ['MapAgreement', 'average_positions', 'choose_evenly', 'epoch_of',
 _MAX_FRAMES = 64
 
 
-@dataclass(frozen=True)
-class MapAgreement:
-    """How one map of a model agrees with the silhouettes, video by video.
-
-    Attributes:
-        map: Which.
-        grid: (T', h, w), of the map.
-        videos: Of each video its means over frames.
-        coarse: The same of the silhouette itself at the map's resolution: about the
-            best that such a map can do.
-    """
+class MapAgreement(NamedTuple):
+    """How one map of a model agrees with the silhouettes, video by video."""
     map: AttentionMap
-    grid: tuple[int, int, int]
-    videos: Sequence[MaskAgreement]
+    grid: tuple[int, int, int]         # (T', h, w), of the map
+    videos: Sequence[MaskAgreement]    # of each video its means over frames
+    # The same of the silhouette itself at the map's resolution, which is about the best
+    # that such a map can do.
     coarse: Sequence[MaskAgreement]
 
-    @property
-    def coarse_auc(self) -> float:
-        """Mean AUC of the silhouette at the map's resolution."""
-        return float(np.mean([one.auc for one in self.coarse if one.num_frames]))
-
-    def mean(self, metric: str) -> float:
-        """Mean of a metric of :class:`MaskAgreement` over the videos that have it."""
-        return float(np.mean(self._values(metric)))
-
-    def deviation(self, metric: str) -> float:
-        """Standard deviation between these videos; 0 where there is one."""
-        values = self._values(metric)
-        return float(np.std(values, ddof=1)) if len(values) > 1 else 0.
-
-    def _values(self, metric: str) -> list[float]:
+    def values(self, metric: str) -> list[float]:
+        """A metric of :class:`MaskAgreement`, of the videos that have it."""
         return [getattr(one, metric) for one in self.videos if one.num_frames]
 
     def as_dict(self) -> dict:
-        """Plain values, for JSON."""
-        metrics = {f'{name}_{kind}': read(name)
-                   for name in ('auc', 'best_iou', 'share_iou', 'share')
-                   for kind, read in (('mean', self.mean),
-                                      ('deviation', self.deviation))}
+        """Means and standard deviations (0 of one video) as plain values, for JSON."""
+        metrics = {}
+        for name in ('auc', 'best_iou', 'share_iou', 'share'):
+            values = self.values(name)
+            metrics[f'{name}_mean'] = float(np.mean(values))
+            metrics[f'{name}_deviation'] = \
+                float(np.std(values, ddof=1)) if len(values) > 1 else 0.
+        coarse = [one.auc for one in self.coarse if one.num_frames]
         return dict(
             map=self.map.kind, place=self.map.module, grid=list(self.grid), **metrics,
-            coarse_silhouette_auc=self.coarse_auc, num_videos=len(self._values('auc')),
+            coarse_silhouette_auc=float(np.mean(coarse)),
+            num_videos=len(self.values('auc')),
             num_frames=sum(one.num_frames for one in self.videos),
             num_frames_left_out=sum(one.num_left_out for one in self.videos),
             auc_of_videos=[one.auc if one.num_frames else None for one in self.videos])
@@ -154,65 +136,51 @@ def evaluate_masks(model: nn.Module, videos: Sequence[SyntheticVideo],
     kinds = offered_maps(model, layers) if kinds is None else kinds
     clip_len = next((module.num_frames for module in model.modules()
                      if isinstance(module, COSAM)), 1)
-    compared: dict[AttentionMap, list[_Compared]] = {}
+    found: dict[AttentionMap, MapAgreement] = {}
     with scope_of(model.cfg):
         reader = ClipReader(model.cfg, clip_len, _MAX_FRAMES)
         for video in progress_bar(videos, 'masks', 'video', show=progress):
-            for key, one in _evaluate(model, reader, video, kinds, layers).items():
-                compared.setdefault(key, []).append(one)
-    rows = [MapAgreement(key, of_videos[0].grid, *list(zip(*of_videos))[1:])
-            for key, of_videos in compared.items()]
-    if rows and not any(one.num_frames for one in rows[0].videos):
+            for key, grid, agreement, coarse in _compare(
+                    model, reader, video, kinds, layers):
+                row = found.setdefault(key, MapAgreement(key, grid, [], []))
+                row.videos.append(agreement)
+                row.coarse.append(coarse)
+    rows = list(found.values())
+    if rows and not rows[0].values('auc'):
         raise ValueError('No frame shows both the object and something else.')
     return rows
 
 
-class _Compared(NamedTuple):
-    """A map of one video."""
-    grid: tuple[int, int, int]
-    agreement: MaskAgreement
-    coarse: MaskAgreement
-
-
-def _evaluate(model: nn.Module, reader: ClipReader, video: SyntheticVideo,
-              kinds: Sequence[str], layers: Optional[Sequence[str]]
-              ) -> dict[AttentionMap, _Compared]:
+def _compare(model: nn.Module, reader: ClipReader, video: SyntheticVideo,
+             kinds: Sequence[str], layers: Optional[Sequence[str]]) -> Iterator[tuple]:
+    """Map, grid, agreement, and that of the silhouette at the map's resolution."""
     source = video.source
     clip = reader.read(list(map(str, source)) if isinstance(source, (list, tuple))
                        else str(source))
     if clip.box is None:
         raise ValueError(
-            "The test pipeline does more to frames than resizes, crops and mirroring: "
+            'The test pipeline does more to frames than resizes, crops and mirroring: '
             'where a mask lies on them is not known.')
-    silhouettes = video.silhouettes(clip.numbers, np.stack(clip.frames))
     ground_truth = _GroundTruth(
-        silhouettes, first_occurrences(clip.numbers), clip.num_clips,
+        video.silhouettes(clip.numbers, np.stack(clip.frames)),
+        first_occurrences(clip.numbers), clip.num_clips,
         padded_view(clip.box, model, clip))
     maps = record_attention(model, pseudo_collate(list(clip.samples)), clip.num_clips,
                             kinds, layers)
-    grids = {tuple(values.shape[1:]) for values in maps.values()}
     coarse = {grid: ground_truth.agreement(ground_truth.at_resolution(grid))
-              for grid in grids}
-    return {key: _Compared(tuple(values.shape[1:]),
-                           ground_truth.agreement(values.numpy()),
-                           coarse[tuple(values.shape[1:])])
-            for key, values in maps.items()}
+              for grid in {tuple(values.shape[1:]) for values in maps.values()}}
+    for key, values in maps.items():
+        grid = tuple(values.shape[1:])
+        yield key, grid, ground_truth.agreement(values.numpy()), coarse[grid]
 
 
 @dataclass(frozen=True)
 class _GroundTruth:
-    """What the frames of a video's clips show.
-
-    Attributes:
-        silhouettes: (M * T, H, W) bool.
-        kept: Numbers of the frames that count, each of the video once.
-        num_clips: M.
-        box: What the network sees of a frame.
-    """
-    silhouettes: np.ndarray
-    kept: np.ndarray
-    num_clips: int
-    box: Box
+    """What the frames of a video's clips show."""
+    silhouettes: np.ndarray    # (M * T, H, W) bool
+    kept: np.ndarray           # numbers of the frames that count, each once
+    num_clips: int             # M
+    box: Box                   # what the network sees of a frame
 
     def agreement(self, maps: np.ndarray) -> MaskAgreement:
         """Of maps (M, T', h, w), at the pixels that the network sees."""
@@ -232,30 +200,17 @@ class _GroundTruth:
 
 
 def step_means(frames: np.ndarray, num_steps: int) -> np.ndarray:
-    """The mean of the frames that share a mask: the inverse of ``frame_masks``.
-
-    Args:
-        frames: (M, T, h, w), of M clips.
-        num_steps: Steps T', at most T.
-
-    Returns:
-        (M, T', h, w).
-    """
+    """Average the T frames that share a mask: (M, T, h, w) to (M, num_steps, h, w)."""
     steps = np.arange(frames.shape[1]) * num_steps // frames.shape[1]
     return np.stack([frames[:, steps == step].mean(1) for step in range(num_steps)], 1)
 
 
 def average_positions(values: np.ndarray, grid: tuple[int, int],
                       box: Box = WHOLE_FRAME) -> np.ndarray:
-    """Average the pixels of a frame over the positions of a mask.
+    """Average the pixels of a frame (H, W) over the positions of a mask (h, w).
 
-    Args:
-        values: (H, W).
-        grid: (h, w) of the mask.
-        box: View that the mask belongs to. Pixels outside of it do not count.
-
-    Returns:
-        (h, w); 0 at positions without the centre of a pixel.
+    Pixels outside of ``box``, the view of the mask, do not count. Positions without the
+    centre of a pixel are 0.
     """
     count = grid[0] * grid[1]
     numbers = np.arange(float(count)).reshape(grid)
@@ -279,12 +234,7 @@ def choose_evenly(videos: Sequence[Any], count: int) -> list[Any]:
 
 
 def epoch_of(checkpoint: str) -> Optional[int]:
-    """The epoch after which a checkpoint was written; None where it does not tell.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no checkpoint.
-    """
+    """The epoch after which a checkpoint was written; None where it does not tell."""
     content = read_checkpoint(checkpoint)
     meta = content.get('meta') if isinstance(content, dict) else None
     epoch = (meta or {}).get('epoch')
@@ -293,8 +243,10 @@ def epoch_of(checkpoint: str) -> Optional[int]:
 
 # -- command -------------------------------------------------------------------
 
-TITLES = ('weights', 'epoch', 'map', 'place', 'grid', 'AUC', '+-', 'coarse',
+TITLES = ('weights', 'epoch', 'map', 'layer', 'grid', 'AUC', '+-', 'coarse',
           'best IoU', 'IoU at share')
+_NUMBERS = ('auc_mean', 'auc_deviation', 'coarse_silhouette_auc', 'best_iou_mean',
+            'share_iou_mean')
 
 
 def parse_args(argv: Optional[Sequence[str]] = None):
@@ -350,16 +302,14 @@ def weights(args, config):
 
 
 def print_table(states):
+    """Print a line for each map of each checkpoint, and what chance would reach."""
     lines = [TITLES]
     for state in states:
         short = layer_titles({row['place'] for row in state['rows']})
         lines += [(
             state['weights'], '-' if state['epoch'] is None else str(state['epoch']),
             row['map'], short[row['place']] or '-', ' x '.join(map(str, row['grid'])),
-            f'{row["auc_mean"]:.3f}', f'{row["auc_deviation"]:.3f}',
-            f'{row["coarse_silhouette_auc"]:.3f}', f'{row["best_iou_mean"]:.3f}',
-             f'{row["share_iou_mean"]:.3f}')
-            for row in state['rows']]
+            *(f'{row[name]:.3f}' for name in _NUMBERS)) for row in state['rows']]
     widths = [max(map(len, column)) for column in zip(*lines)]
     for line in lines:
         print('  '.join(cell.ljust(width) if column < 5 else cell.rjust(width)
@@ -378,14 +328,14 @@ def print_table(states):
 
 
 def plot(states, path):
-    """Draw AUCs over epochs and layers."""
+    """Write a PNG of AUCs over epochs and layers."""
     titles = layer_titles(dict.fromkeys(
         row['place'] for state in states for row in state['rows']))
     points = [AgreementPoint(row['map'], titles[row['place']], state['epoch'],
                              row['auc_mean'], row['auc_deviation'])
               for state in states for row in state['rows']]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(figure_png(draw_agreement(points)))
+    path.write_bytes(figure_png(plot_agreement(points)))
 
 
 def main(argv: Optional[Sequence[str]] = None):
@@ -408,15 +358,13 @@ def main(argv: Optional[Sequence[str]] = None):
                                rows=[row.as_dict() for row in rows]))
     print_table(states)
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
         device = str(next(model.parameters()).device)
-        args.out.write_text(json.dumps({
-            'command': shlex.join(sys.argv), 'config': args.config,
-            'cfg_options': args.cfg_options, 'checkpoints': args.checkpoints,
-            'data': generation_parameters(args.data_root), 'split': split,
-            'seed': args.seed, 'environment': describe_environment(device),
-            'videos': [video.name for video in videos], 'states': states},
-            indent=1) + '\n', encoding='utf-8')
+        write_text(args.out, json.dumps(dict(
+            command=shlex.join(sys.argv), config=args.config,
+            cfg_options=args.cfg_options, checkpoints=args.checkpoints,
+            data=generation_parameters(args.data_root), split=split, seed=args.seed,
+            environment=describe_environment(device),
+            videos=[video.name for video in videos], states=states), indent=1) + '\n')
     if args.plot:
         plot(states, args.plot)
 

@@ -24,30 +24,27 @@ from scipy.stats import rankdata
 
 from cosam_mm.visualization.style import CYCLE, GREY, new_figure, plain_text, style
 
-__all__ = ['AgreementPoint', 'MaskAgreement', 'best_iou', 'draw_agreement',
-           'mask_agreement', 'roc_auc', 'share_iou']
+__all__ = [
+    'AgreementPoint',
+    'MaskAgreement',
+    'best_iou',
+    'mask_agreement',
+    'plot_agreement',
+    'roc_auc',
+    'share_iou',
+]
 
 _MARKERS, _LINES = 'osD^v', ('-', '--', ':', '-.')
 
 
 class MaskAgreement(NamedTuple):
-    """Means over the frames that count; NaN where none does.
-
-    Attributes:
-        auc: Area under the ROC curve, in [0, 1].
-        best_iou: Intersection over union at each frame's best threshold.
-        share_iou: The same at the silhouette's share of the pixels.
-        share: Share of the pixels that are the silhouette's: the IoU of a mask that is
-            the same everywhere.
-        num_frames: Frames that count.
-        num_left_out: Frames whose silhouette is empty or full.
-    """
-    auc: float
-    best_iou: float
-    share_iou: float
-    share: float
-    num_frames: int
-    num_left_out: int
+    """Means over the frames that count; NaN where none does."""
+    auc: float          # area under the ROC curve, in [0, 1]
+    best_iou: float     # intersection over union at each frame's best threshold
+    share_iou: float    # the same at the silhouette's share of the pixels
+    share: float        # of the silhouette: the IoU of a mask that is constant
+    num_frames: int     # that count
+    num_left_out: int   # whose silhouette is empty or full
 
 
 def roc_auc(values: np.ndarray, silhouette: np.ndarray) -> np.ndarray:
@@ -139,14 +136,14 @@ def mask_agreement(values: np.ndarray, silhouette: np.ndarray) -> MaskAgreement:
     if not counts.any():
         return MaskAgreement(*[float('nan')] * 4, 0, left_out)
     values, silhouette = values[counts], silhouette[counts]
-    return MaskAgreement(*(
-        float(figure.mean()) for figure in (
-            roc_auc(values, silhouette), best_iou(values, silhouette),
-            share_iou(values, silhouette), silhouette.mean(1))),
-        int(counts.sum()), left_out)
+    of_frames = (*(metric(values, silhouette) for metric in (
+        roc_auc, best_iou, share_iou)), silhouette.mean(1))
+    return MaskAgreement(*(float(each.mean()) for each in of_frames),
+                         int(counts.sum()), left_out)
 
 
 def _check(values: np.ndarray, silhouette: np.ndarray) -> None:
+    """Refuse other shapes and types than metrics take, and values that are NaN."""
     if values.ndim != 2 or values.shape != silhouette.shape:
         raise ValueError('Values and silhouette must both be (frames, pixels), got '
                          f'{values.shape} and {silhouette.shape}.')
@@ -173,33 +170,22 @@ def _counts(values: np.ndarray, silhouette: np.ndarray
 
 
 class AgreementPoint(NamedTuple):
-    """One map of one model.
-
-    Attributes:
-        map: What made it; one colour each.
-        layer: Its short name; '' for a map of none.
-        epoch: When; 0 before training.
-        auc: Mean over the videos, in [0, 1].
-        deviation: Between the videos.
-    """
-    map: str
-    layer: str
-    epoch: int
-    auc: float
-    deviation: float
+    """One map of one model."""
+    map: str            # one colour each
+    layer: str          # its short name; '' for a map of none
+    epoch: int          # 0 before training
+    auc: float          # mean over the videos, in [0, 1]
+    deviation: float    # between the videos
 
 
-def draw_agreement(points: Sequence[AgreementPoint]) -> Figure:
-    """AUC over epochs, where there are several, and over layers at the last of them.
-
-    Args:
-        points: Of all maps, layers and epochs.
+def plot_agreement(points: Sequence[AgreementPoint]) -> Figure:
+    """Plot AUC over epochs, where there are several, and over layers at the last.
 
     Raises:
         ValueError: There is no point.
     """
     if not points:
-        raise ValueError('There is no map to draw.')
+        raise ValueError('There is no map to plot.')
     epochs = sorted({point.epoch for point in points})
     maps = list(dict.fromkeys(point.map for point in points))
     layers = [layer for layer in dict.fromkeys(point.layer for point in points)
@@ -209,9 +195,9 @@ def draw_agreement(points: Sequence[AgreementPoint]) -> Figure:
         axes = figure.subplots(1, 2 if len(epochs) > 1 else 1, sharey=True,
                                squeeze=False)[0]
         if len(epochs) > 1:
-            _draw_epochs(axes[0], points, maps, layers)
+            _plot_epochs(axes[0], points, maps, layers)
         last = [point for point in points if point.epoch == epochs[-1]]
-        _draw_layers(axes[-1], last, maps, layers, is_labelled=len(axes) == 1)
+        _plot_layers(axes[-1], last, maps, layers, is_labelled=len(axes) == 1)
         for one in axes:
             one.axhline(0.5, color=GREY, linestyle=(0, (1, 2)), zorder=1)
         axes[0].set_ylabel('AUC (0.5 is chance)')
@@ -220,8 +206,9 @@ def draw_agreement(points: Sequence[AgreementPoint]) -> Figure:
     return figure
 
 
-def _draw_epochs(axes: Axes, points: Sequence[AgreementPoint], maps: Sequence[str],
+def _plot_epochs(axes: Axes, points: Sequence[AgreementPoint], maps: Sequence[str],
                  layers: Sequence[str]) -> None:
+    """A line for each map and layer."""
     for name in maps:
         for layer in ('', *layers):
             line = sorted((point for point in points
@@ -239,7 +226,7 @@ def _draw_epochs(axes: Axes, points: Sequence[AgreementPoint], maps: Sequence[st
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _draw_layers(axes: Axes, points: Sequence[AgreementPoint], maps: Sequence[str],
+def _plot_layers(axes: Axes, points: Sequence[AgreementPoint], maps: Sequence[str],
                  layers: Sequence[str], is_labelled: bool) -> None:
     """Means with their deviation between videos, maps side by side at each layer."""
     ticks = list(layers)

@@ -2,10 +2,10 @@
 
 A time says little by itself: machines differ, and one machine differs from minute
 to minute. So contenders run in alternation, and what counts is the ratio within a
-round. Every figure is a median with its quartiles::
+round. Every result is a median with its quartiles::
 
     round 0   A B C       ratio of a round: time of the baseline / time of the other
-    round 1   C B A       figure: median and quartiles of these ratios
+    round 1   C B A       result: median and quartiles of these ratios
     round 2   B C A
 
 Memory is counted at torch's allocator and does not vary between runs of as many
@@ -47,13 +47,7 @@ _INSTRUCTIONS = ('avx2', 'avx512f', 'avx512_bf16', 'amx_bf16', 'asimd', 'bf16', 
 
 @dataclass(frozen=True)
 class Summary:
-    """Repeated measurements in short.
-
-    Attributes:
-        median: The middle one.
-        lower, upper: First and third quartile: half of them lie between.
-        count: How many there were.
-    """
+    """Median, first and third quartile and number of measurements."""
 
     median: float
     lower: float
@@ -73,8 +67,7 @@ def summarize(values: Iterable[float]) -> Summary:
     """
     values = np.asarray(list(values), dtype=np.float64)
     if not values.size:
-        raise ValueError('There are no measurements to summarize: run at least one '
-                         'round.')
+        raise ValueError('There are no measurements: run at least one round.')
     lower, median, upper = np.percentile(values, (25, 50, 75))
     return Summary(float(median), float(lower), float(upper), int(values.size))
 
@@ -140,13 +133,11 @@ def time_alternately(contenders: Mapping[str, Call],
 
     Args:
         contenders: Name -> callable without arguments.
-        seconds: About how long the rounds take together: it decides their number,
-            between 7 and 101.
+        seconds: About how long all rounds take: 7 to 101 of them.
         rounds: Number of rounds, in place of ``seconds``.
         warmup: Calls of each contender beforehand, at least 1.
         device: Where the contenders compute. On CUDA devices events are timed.
-        clock: Gives the time in seconds. Default: ``time.perf_counter``. Only for
-            the CPU.
+        clock: Gives the time in seconds, on the CPU. Default: ``time.perf_counter``.
         track: Goes over the rounds and shows how far they are.
 
     Returns:
@@ -227,32 +218,25 @@ def peak_extra_bytes(call: Call, device: Device = 'cpu') -> int:
     """The most memory a callable holds at a time beyond what was held before.
 
     Every allocation and release of torch's allocator counts, temporaries inside an
-    operation and what backward saves included. Not seen is what a library takes
-    past that allocator. The callable runs once beforehand, so that what stays
-    allocated after a first call is no part of it.
-
-    Args:
-        call: Without arguments. What it returns counts while it computes.
-        device: Where it computes: the CPU or a CUDA device.
+    operation and what backward saves included; not what a library takes past that
+    allocator. The callable runs once beforehand, so that what stays allocated after a
+    first call is no part of it.
     """
     device = torch.device(device)
     call()
     with _no_garbage_collection():
-        if device.type == 'cuda':
-            return _cuda_peak(call, device)
-        return _cpu_peak(call)
-
-
-def _cuda_peak(call: Call, device: torch.device) -> int:
-    torch.cuda.synchronize(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    call()
-    torch.cuda.synchronize(device)
-    return torch.cuda.max_memory_allocated(device) - before
+        if device.type != 'cuda':
+            return _cpu_peak(call)
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
 
 
 def _cpu_peak(call: Call) -> int:
+    """The same on the CPU, from the allocations that the profiler records."""
     # Kineto, which is not used here either, announces itself on stderr otherwise.
     os.environ.setdefault('KINETO_LOG_LEVEL', '99')
     with torch.autograd.profiler.profile(profile_memory=True,
@@ -272,19 +256,14 @@ def _cpu_peak(call: Call) -> int:
 
 
 def describe_environment(device: Device = 'cpu') -> dict:
-    """What a figure depends on, without anything that names the machine."""
+    """What a result depends on, without anything that names the machine."""
     device = torch.device(device)
-    found = {
-        'cosam_mm': __version__,
-        'torch': torch.__version__,
-        'numpy': np.__version__,
-        'python': platform.python_version(),
-        'system': f'{platform.system()} {platform.machine()}',
-        'device': 'cpu',
-        'threads': torch.get_num_threads(),
-        'cores': os.cpu_count(),
-        'instructions': _instructions(),
-    }
+    found = dict(
+        cosam_mm=__version__, torch=torch.__version__, numpy=np.__version__,
+        python=platform.python_version(),
+        system=f'{platform.system()} {platform.machine()}', device='cpu',
+        threads=torch.get_num_threads(), cores=os.cpu_count(),
+        instructions=_instructions())
     if device.type == 'cuda':
         found.update(device=torch.cuda.get_device_name(device),
                      cuda=torch.version.cuda)

@@ -1,29 +1,51 @@
 """``python -m projects.fault_injection [NAME]``: list the loops, or run one."""
 import argparse
+import importlib
 import os
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from .harness import Options, descriptions, load_loop, save, summarize
+from cosam_mm.utils.cli import positive_int
+from projects.attention_study.measurement import describe_environment
+
+from .trials import Options, save, summarize
+
+_TRAININGS = ('action', 'reid')
+# Name -> module, families, and what it injects. The module has a function of that name
+# that yields trials; it is imported when it runs.
+LOOPS = {
+    'annotations': ('annotations', ('lists', 'hmdb51', 'ucf101', 'mars', 'ilids',
+                                    'tracklets', 'tracks'),
+                    'lists, split files and indices broken at random'),
+    'kills': ('interruptions', _TRAININGS,
+              'SIGKILL at any moment of a training, which is resumed'),
+    'processes': ('interruptions', _TRAININGS,
+                  'two processes: one or the launcher is killed, or all are stopped'),
+    'refusals': ('interruptions', _TRAININGS,
+                 'a disk that takes no checkpoint for a while'),
+    'stops': ('interruptions', _TRAININGS, 'SIGTERM and Ctrl-C at any time'),
+    'videos': ('videos', ('synthetic', 'given', 'training'),
+               'video files broken at random, pipes, endless playlists'),
+}
 
 
-def make_parser(names):
-    listed = '\n'.join(f'  {name:<12}{line}' for name, line in names.items())
+def make_parser():
+    listed = '\n'.join(f'  {name:<12}{line}' for name, (*_, line) in LOOPS.items())
     parser = argparse.ArgumentParser(
         prog='python -m projects.fault_injection', epilog=f'loops:\n{listed}',
         description='Injects faults on purpose and checks that nothing is lost. Exit '
         'status 1 if something is.',
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('loop', nargs='?', choices=tuple(names), metavar='NAME',
+    parser.add_argument('loop', nargs='?', choices=tuple(LOOPS), metavar='NAME',
                         help='which (default: list them)')
-    parser.add_argument('--count', type=int, default=3, metavar='N',
+    parser.add_argument('--count', type=positive_int, default=3, metavar='N',
                         help='faults in each family (default: %(default)s)')
     parser.add_argument('--families', nargs='+', metavar='FAMILY',
                         help='only these (default: all)')
     parser.add_argument('--seed', type=int, default=0,
-                        help='of moments and places (default: %(default)s)')
+                        help='of moments and positions (default: %(default)s)')
     parser.add_argument('--folder', type=Path, metavar='DIR',
                         help='keep data and results here (default: a temporary one)')
     parser.add_argument('--clips', type=Path, metavar='DIR',
@@ -33,30 +55,26 @@ def make_parser(names):
 
 
 def main():
-    names = descriptions()
-    parser = make_parser(names)
+    parser = make_parser()
     args = parser.parse_args()
     if args.loop is None:
-        for name, line in names.items():
+        for name, (*_, line) in LOOPS.items():
             print(f'{name:<12}{line}')
         return
-    if args.count < 1:
-        parser.error(f'--count must be at least 1, got {args.count}')
+    module, families, _ = LOOPS[args.loop]
+    for family in args.families or ():
+        if family not in families:
+            parser.error(f'{args.loop} has no family {family!r}: choose from '
+                         f'{", ".join(families)}')
     # Small models gain nothing from more threads, and their number changes the sums.
     os.environ.setdefault('OMP_NUM_THREADS', '1')
-    loop = load_loop(args.loop)
-    families = tuple(args.families or loop.FAMILIES)
-    for family in families:
-        if family not in loop.FAMILIES:
-            parser.error(f'{args.loop} has no family {family!r}: choose from '
-                         f'{", ".join(loop.FAMILIES)}')
-    from projects.attention_study.measurement import describe_environment
+    run = getattr(importlib.import_module(f'{__package__}.{module}'), args.loop)
     start, trials = time.perf_counter(), []
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
-        options = Options(args.count, families, args.seed, folder.absolute(),
-                          args.clips)
-        for trial in loop.run(options):
+        options = Options(args.count, tuple(args.families or families), args.seed,
+                          folder.absolute(), args.clips)
+        for trial in run(options):
             trials.append(trial)
             print(f'{len(trials):4}  {trial.family}: {trial.fault}: '
                   f'{trial.problem or trial.outcome or "nothing lost"}', flush=True)

@@ -26,9 +26,9 @@ def _huge_numbers(data: bytearray, rng: random.Random, _) -> bytes:
     """Fields of the head, or anywhere, that hold the largest numbers there are."""
     for _ in range(rng.choice((1, 2, 5))):
         end = rng.choice((min(len(data), 400), len(data)))
-        place = rng.randrange(max(end - 4, 1))
+        position = rng.randrange(max(end - 4, 1))
         number = rng.choice((0xffffffff, 0x7fffffff, 0x80000000, 0x00ffffff, 0))
-        data[place:place + 4] = number.to_bytes(4, rng.choice(('little', 'big')))
+        data[position:position + 4] = number.to_bytes(4, rng.choice(('little', 'big')))
     return data
 
 
@@ -68,29 +68,26 @@ _FAULTS: dict[str, Callable] = {
 
 
 def break_bytes(data: bytes, other: bytes, rng: random.Random) -> tuple[str, bytes]:
-    """What was done to a file, and what is left of it.
+    """What was done to a file that is not empty, and what is left of it.
 
-    Args:
-        data: The file, not empty.
-        other: Another one, which it may be spliced with.
-        rng: Of the choices.
+    It may be spliced with the ``other`` one.
     """
     fault = rng.choice(list(_FAULTS))
     return fault, bytes(_FAULTS[fault](bytearray(data), rng, other))
 
 
 def _change_digit(line: str, rng: random.Random) -> str:
-    places = [k for k, sign in enumerate(line) if sign.isdigit()]
-    if not places:
+    positions = [k for k, sign in enumerate(line) if sign.isdigit()]
+    if not positions:
         return line + '7'
-    place = rng.choice(places)
-    return line[:place] + str(rng.randrange(10)) + line[place + 1:]
+    position = rng.choice(positions)
+    return line[:position] + str(rng.randrange(10)) + line[position + 1:]
 
 
 def _change_sign(line: str, rng: random.Random) -> str:
-    place = rng.randrange(len(line) + 1)
+    position = rng.randrange(len(line) + 1)
     sign = rng.choice('\x00\t \n\r\u2028/\\.,;-+_0aZé\ufeff\u0660')
-    return line[:place] + sign + line[place + rng.randrange(2):]
+    return line[:position] + sign + line[position + rng.randrange(2):]
 
 
 _LINE_FAULTS: dict[str, Callable[[str, random.Random], str]] = {
@@ -103,12 +100,7 @@ _LINE_FAULTS: dict[str, Callable[[str, random.Random], str]] = {
 
 
 def break_lines(lines: Sequence[str], rng: random.Random) -> tuple[str, bytes]:
-    """What was done to a text file, and what is left of it.
-
-    Args:
-        lines: Without their ends, at least two.
-        rng: Of the choices.
-    """
+    """What was done to a text file, two lines at least, and what is left of it."""
     lines = list(lines)
     fault = rng.choice((*_LINE_FAULTS, *_LINE_FAULTS, 'a line repeated', 'a line lost',
                         'lines swapped', 'ends exchanged', 'the file cut', 'bytes',

@@ -5,24 +5,42 @@ import os
 import resource
 import signal
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-__all__ = ['Child', 'Verdict']
+from cosam_mm.utils.messages import one_line
+
+__all__ = ['Child', 'Verdict', 'child_of', 'preloaded_context', 'redirect_output']
 
 # Of its own data, in bytes: what takes more is a fault.
 _MOST_MEMORY = 6 << 30
+# What the tools import: in memory before they start, so that they start at once.
+PRELOADED = ['cosam_mm', *(f'mmaction.{part}' for part in (
+    'apis', 'datasets', 'evaluation', 'models', 'visualization')),
+    'cosam_mm.datasets.reid', 'cosam_mm.evaluation.metrics.reid_metric',
+    'cosam_mm.engine.hooks']
+
+
+def preloaded_context():
+    """Processes of this context have imported what the tools need."""
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+def redirect_output(log: str) -> None:
+    """Append all that this process writes to a file."""
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(handle, stream)
 
 
 class Verdict(NamedTuple):
-    """What became of an input.
-
-    Attributes:
-        outcome: 'read', 'skipped' (and listed) or 'refused'.
-        problem: What went wrong; None where nothing did.
-    """
-    outcome: str
-    problem: Optional[str] = None
+    """What became of an input."""
+    outcome: str                    # 'read', 'skipped' (and listed) or 'refused'
+    problem: Optional[str] = None   # what went wrong; None where nothing did
 
 
 class Child:
@@ -38,15 +56,14 @@ class Child:
         self._function = function
         self._log = log
         self._limit = limit
-        self._context = multiprocessing.get_context('forkserver')
-        self._context.set_forkserver_preload(['projects.fault_injection.preload'])
         self._process = None
 
     def __call__(self, *args: Any) -> Verdict:
         """The verdict on one input; a new process takes over from one that died."""
         if self._process is None:
-            self._connection, theirs = self._context.Pipe()
-            self._process = self._context.Process(
+            context = preloaded_context()
+            self._connection, theirs = context.Pipe()
+            self._process = context.Process(
                 target=_serve, args=(self._function, str(self._log), theirs))
             self._process.start()
             theirs.close()
@@ -72,12 +89,21 @@ class Child:
             self._process = None
 
 
+@contextmanager
+def child_of(function: str, log: Path, limit: float) -> Iterator[Child]:
+    """A :class:`Child` that is ended at the end of the block."""
+    child = Child(function, log, limit)
+    try:
+        yield child
+    finally:
+        child.close()
+
+
 def _serve(function: str, log: str, connection) -> None:
+    """Answer inputs in the child process until the parent is gone."""
     resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY, _MOST_MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(handle, stream)
+    redirect_output(log)
     module, name = function.split(':')
     call = getattr(importlib.import_module(module), name)
     while True:
@@ -89,6 +115,5 @@ def _serve(function: str, log: str, connection) -> None:
             verdict = call(*args)
         except BaseException as error:
             traceback.print_exc()
-            lines = str(error).splitlines() or ['']
-            verdict = Verdict('lost', f'{type(error).__name__}: {lines[0][:200]}')
+            verdict = Verdict('lost', one_line(error))
         connection.send(tuple(verdict))

@@ -1,10 +1,12 @@
 """Faults that go off within a process, at a moment that chance would hardly meet.
 
-They are set in the process that is to suffer them, before it runs. What the process is
-then left with is real: its death is a SIGKILL, its error comes from a system call.
+They are set in the process that is to suffer them, before it runs. Their consequences
+are real: its death is a SIGKILL.
+
+A config that imports this module arms the fault of its process: the environment
+variable ``RELIABILITY_FAULT`` names rank, occasion and moment: ``1 2 in a validation``.
 """
 import os
-import resource
 import signal
 from typing import NamedTuple
 
@@ -12,93 +14,70 @@ __all__ = ['MOMENTS', 'Fault', 'arm']
 
 
 class Fault(NamedTuple):
-    """What goes wrong.
-
-    Attributes:
-        moment: One of :data:`MOMENTS`.
-        number: At which occasion, from 1; of 'file size', bytes.
-    """
-    moment: str
-    number: int
+    """What goes wrong."""
+    moment: str    # one of MOMENTS
+    number: int    # at which occasion, from 1
 
 
 def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _at_occasion(number: int):
-    """A function that is true the number-th time it is called."""
+def _wrap(owner, name: str, number: int, before=None, after=None, counts=None) -> None:
+    """Act around the number-th call of a method, of those that ``counts`` takes."""
+    function = getattr(owner, name)
     calls = iter(range(1, 1 << 30))
-    return lambda: next(calls) == number
+
+    def wrapped(*args, **kwargs):
+        is_now = (counts is None or counts(*args)) and next(calls) == number
+        if is_now and before:
+            args = before(*args) or args
+        result = function(*args, **kwargs)
+        if is_now and after:
+            after()
+        return result
+
+    setattr(owner, name, wrapped)
 
 
 def _half_written(number: int) -> None:
     from mmengine.fileio import LocalBackend
-    put, is_it = LocalBackend.put, _at_occasion(number)
-
-    def put_half(self, obj, filepath):
-        if not is_it():
-            return put(self, obj, filepath)
-        put(self, obj[:len(obj) // 2], filepath)
-        return _die()
-
-    LocalBackend.put = put_half
+    _wrap(LocalBackend, 'put', number, after=_die, before=lambda self, content, path: (
+        self, content[:len(content) // 2], path))
 
 
-def _around_rename(number: int, after: bool) -> None:
-    replace, is_it = os.replace, _at_occasion(number)
-
-    def replace_or_die(source, target, **kwargs):
-        is_now = str(target).endswith('.pth') and is_it()
-        if is_now and not after:
-            _die()
-        replace(source, target, **kwargs)
-        if is_now:
-            _die()
-
-    os.replace = replace_or_die
+def _around_rename(number: int, **action) -> None:
+    _wrap(os, 'replace', number, **action,
+          counts=lambda source, target: str(target).endswith('.pth'))
 
 
 def _in_loop(name: str, number: int) -> None:
     from mmengine import runner
-    loop = getattr(runner, name)
-    run_iter, is_it = loop.run_iter, _at_occasion(number)
-
-    def run_or_die(self, *args, **kwargs):
-        if is_it():
-            _die()
-        return run_iter(self, *args, **kwargs)
-
-    loop.run_iter = run_or_die
+    _wrap(getattr(runner, name), 'run_iter', number, before=lambda *_: _die())
 
 
 def _in_step(number: int) -> None:
     from mmengine.optim import OptimWrapper
-    step, is_it = OptimWrapper.step, _at_occasion(number)
-
-    def step_and_die(self, **kwargs):
-        step(self, **kwargs)
-        if is_it():
-            _die()
-
-    OptimWrapper.step = step_and_die
-
-
-def _file_size(number: int) -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (number, resource.RLIM_INFINITY))
+    _wrap(OptimWrapper, 'step', number, after=_die)
 
 
 MOMENTS = {
     'half a checkpoint written': _half_written,
-    'before the rename': lambda number: _around_rename(number, after=False),
-    'after the rename': lambda number: _around_rename(number, after=True),
+    'before the rename': lambda number: _around_rename(
+        number, before=lambda *_: _die()),
+    'after the rename': lambda number: _around_rename(number, after=_die),
     'in a validation': lambda number: _in_loop('ValLoop', number),
     'in a test': lambda number: _in_loop('TestLoop', number),
     'in a step of the optimiser': _in_step,
-    'file size': _file_size,
 }
 
 
 def arm(fault: Fault) -> None:
     """Let a fault go off in this process."""
     MOMENTS[fault.moment](fault.number)
+
+
+_rank, _, _fault = os.environ.get('RELIABILITY_FAULT', '').partition(' ')
+if _rank and _rank == os.environ.get('RANK'):
+    _number, _, _moment = _fault.partition(' ')
+    arm(Fault(_moment, int(_number)))

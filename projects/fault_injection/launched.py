@@ -29,6 +29,7 @@ def _environment(pid: int) -> dict[str, str]:
 
 
 def _parent(pid: int) -> Optional[int]:
+    """Process that started it; None if it has ended."""
     try:
         status = Path(f'/proc/{pid}/stat').read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -44,7 +45,7 @@ class Launched:
         arguments: Of the script, the number of processes among them.
         log: Its output is appended here.
         fault: Goes off in one of the processes, if the config imports
-            ``projects.fault_injection.armed``, which see.
+            :mod:`projects.fault_injection.faults`, which describes its form.
     """
 
     def __init__(self, script: str, arguments: Sequence, log: Path,

@@ -1,23 +1,31 @@
-"""Small trainings of both kinds in processes that can be killed, and their results."""
+"""Small trainings of both kinds, disturbed and resumed beside undisturbed ones.
+
+The undisturbed training loads its data in its own process; the others in none, one or
+two workers. What both leave must be the same to the bit: weights, optimiser,
+schedules, mean of the weights, best score, log of every iteration, list of files.
+"""
 import multiprocessing
 import os
+import random
 import re
 import runpy
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional
 
 import torch
 
-from . import faults
+from .children import preloaded_context, redirect_output
+from .faults import Fault, arm
+from .trials import Options, Trial
 
-__all__ = ['CONFIGS', 'LIMIT', 'REPO', 'Result', 'differences',
-           'differences_in_weights', 'duration', 'prepare', 'read_result', 'run_tool',
-           'start_tool', 'wait_for_training']
+__all__ = ['CONFIGS', 'LIMIT', 'REPO', 'Attempt', 'Interruption', 'Result',
+           'differences', 'differences_in_weights', 'disturb', 'read_result',
+           'run_tool', 'start_tool', 'wait_for_training']
 
 REPO = Path(__file__).resolve().parents[2]
 LIMIT = 300  # seconds, after which a training counts as hung
@@ -66,18 +74,16 @@ _DATA = {'action': ('demo', '--num-videos-per-class', '4'),
 
 
 class Result(NamedTuple):
-    """What a training has left.
-
-    Attributes:
-        files: Names of its checkpoints.
-        last: Content of the last one.
-    """
-    files: list[str]
-    last: dict
+    """What a training has left."""
+    files: list[str]    # names of its checkpoints
+    last: dict          # content of the last one
 
 
-def prepare(family: str, folder: Path) -> list[str]:
-    """Generate data and write a config; return the arguments of tools/train.py."""
+# -- trainings -----------------------------------------------------------------------
+
+
+def _prepare(family: str, folder: Path) -> list[str]:
+    """Generate data and write a config; the arguments of tools/train.py."""
     folder.mkdir(parents=True, exist_ok=True)
     text, base, settings = CONFIGS[family]
     config = folder / f'{family}.py'
@@ -92,23 +98,22 @@ def prepare(family: str, folder: Path) -> list[str]:
 
 
 def start_tool(argv: Sequence[str], log: Path,
-               fault: Optional[faults.Fault] = None) -> multiprocessing.Process:
-    """Run a tool of the checkout as a process that has imported all it needs.
+               fault: Optional[Fault] = None) -> multiprocessing.Process:
+    """Run a tool of the checkout in a process that has imported all it needs.
 
     Args:
         argv: The tool and its arguments.
         log: Its output is appended here.
         fault: What goes wrong in it.
     """
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['projects.fault_injection.preload'])
-    process = context.Process(target=_become, args=(list(argv), str(log), fault))
+    process = preloaded_context().Process(
+        target=_become, args=(list(argv), str(log), fault))
     process.start()
     return process
 
 
 def run_tool(argv: Sequence[str], log: Path,
-             fault: Optional[faults.Fault] = None) -> int:
+             fault: Optional[Fault] = None) -> int:
     """Run a tool to its end; its exit status, negative after a signal."""
     process = start_tool(argv, log, fault)
     process.join(LIMIT)
@@ -123,10 +128,7 @@ def wait_for_training(process: multiprocessing.Process, log: Path,
                       offset: int = 0) -> None:
     """Wait until a started training has logged an iteration or a validation, or ended.
 
-    Args:
-        process: What :func:`start_tool` returned.
-        log: Its log.
-        offset: Where in it this process's part begins, in bytes.
+    ``offset`` tells where in the log this process's part begins, in bytes.
     """
     end = time.monotonic() + LIMIT
     while process.exitcode is None and time.monotonic() < end:
@@ -136,18 +138,17 @@ def wait_for_training(process: multiprocessing.Process, log: Path,
         process.join(0.02)
 
 
-def _become(argv: list[str], log: str, fault: Optional[faults.Fault]) -> None:
+def _become(argv: list[str], log: str, fault: Optional[Fault]) -> None:
+    """Turn this process into a tool."""
     os.setpgid(0, 0)  # a group with its workers, as a shell makes
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(handle, stream)
+    redirect_output(log)
     os.chdir(REPO)
     sys.argv = [str(REPO / argv[0]), *argv[1:]]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     status = 0
     try:
         if fault is not None:
-            faults.arm(fault)
+            arm(fault)
         runpy.run_path(sys.argv[0], run_name='__main__')
     except SystemExit as error:
         status = error.code or 0
@@ -158,6 +159,9 @@ def _become(argv: list[str], log: str, fault: Optional[faults.Fault]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+# -- results -------------------------------------------------------------------------
 
 
 def read_result(work_dir: Path) -> Result:
@@ -174,57 +178,132 @@ _PASSING = ('time', 'data_time', 'memory', 'cfg', 'experiment_name', 'outdated_c
 def differences(one: Result, other: Result) -> list[str]:
     """Where two results are not the same to the bit; all that decides is compared."""
     found = [] if one.files == other.files else [f'files {one.files} {other.files}']
-    names = sorted(set(one.last) | set(other.last) - {'meta'})
-    for name in names:
-        if name == 'meta':
-            continue
-        found += _differ(one.last.get(name), other.last.get(name), name)
-    for name in ('epoch', 'iter', 'draws', 'awaits_validation'):
-        found += _differ(one.last['meta'].get(name), other.last['meta'].get(name), name)
-    return found
+    metas = ({name: each.last['meta'].get(name) for name in (
+        'epoch', 'iter', 'draws', 'awaits_validation')} for each in (one, other))
+    return found + _differ(*({**each.last, 'meta': meta}
+                             for each, meta in zip((one, other), metas)))
 
 
 def differences_in_weights(one: Result, other: Result) -> list[str]:
     """Where weights, optimiser and schedules are not the same to the bit."""
     names = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')
-    return [line for name in names
-            for line in _differ(one.last[name], other.last[name], name)]
+    return _differ(*({name: each.last[name] for name in names}
+                     for each in (one, other)))
 
 
-def _differ(one: Any, other: Any, name: str) -> list[str]:
-    if name.split('/')[-1] in _PASSING:
-        return []
-    if type(one) is not type(other):
-        return [f'{name}: {type(one).__name__}, {type(other).__name__}']
-    if isinstance(one, torch.Tensor):
-        same = one.dtype == other.dtype and torch.equal(one, other)
-    elif isinstance(one, dict):
-        if one.keys() != other.keys():
-            return [f'{name}: keys {sorted(map(str, one.keys() ^ other.keys()))}']
-        return [line for key in one for line in _differ(
-            one[key], other[key], f'{name}/{key}')]
-    elif isinstance(one, (list, tuple)):
-        if len(one) != len(other):
-            return [f'{name}: lengths {len(one)}, {len(other)}']
-        return [line for k, (a, b) in enumerate(zip(one, other))
-                for line in _differ(a, b, f'{name}/{k}')]
-    elif type(one).__name__ == 'HistoryBuffer':
-        return [line for part, a, b in zip(('history', 'counts'), one.data, other.data)
-                for line in _differ(a.tolist(), b.tolist(), f'{name}/{part}')]
-    elif callable(one):
-        same = one.__qualname__ == other.__qualname__
-    elif isinstance(one, str) and os.sep in one:
-        same = os.path.basename(one) == os.path.basename(other)
+def _differ(one: dict, other: dict) -> list[str]:
+    """Values that differ between two checkpoints, by their path."""
+    one, other = dict(_leaves(one)), dict(_leaves(other))
+    return [f'{path}: {str(one.get(path))[:40]}, {str(other.get(path))[:40]}'
+            for path in dict.fromkeys((*one, *other))
+            if path not in one or path not in other
+            or not _is_same(one[path], other[path])]
+
+
+def _leaves(value: Any, path: str = '') -> Iterator[tuple[str, Any]]:
+    """(path, value) of all that a checkpoint holds and that may not differ."""
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    elif type(value).__name__ == 'HistoryBuffer':
+        items = zip(('history', 'counts'), (part.tolist() for part in value.data))
     else:
-        same = one == other
-    return [] if same else [f'{name}: {str(one)[:40]}, {str(other)[:40]}']
+        yield path, value
+        return
+    yield path, type(value).__name__  # also where it is empty
+    for key, each in items:
+        if key not in _PASSING:
+            yield from _leaves(each, f'{path}/{key}')
 
 
-def duration(argv: Sequence[str], log: Path,
-             run: Callable[[Sequence[str], Path], int] = run_tool) -> float:
-    """Seconds that a tool takes, which has to succeed."""
-    start = time.monotonic()
-    status = run(argv, log)
-    if status:
-        raise RuntimeError(f'{argv[0]} failed, see {log}')
-    return time.monotonic() - start
+def _is_same(one: Any, other: Any) -> bool:
+    """Bit by bit; of functions their names, of paths the last parts."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and torch.equal(one, other)
+    if callable(one):
+        return one.__qualname__ == other.__qualname__
+    if isinstance(one, str) and os.sep in one:
+        return os.path.basename(one) == os.path.basename(other)
+    return one == other
+
+
+# -- disturbed and undisturbed -------------------------------------------------------
+
+
+class Attempt(NamedTuple):
+    """A process that is to be disturbed."""
+    argv: list[str]       # what to run
+    seconds: float        # about how long it would run from the beginning
+    work_dir: Path
+    log: Path             # where its output goes
+    turn: int             # number of the disturbance, from 0
+    rng: random.Random
+
+    @property
+    def offset(self) -> int:
+        """Length of the log, in bytes."""
+        return self.log.stat().st_size if self.log.exists() else 0
+
+
+class Interruption(NamedTuple):
+    """What was done to a process."""
+    fault: str
+    problem: Optional[str] = None    # what went wrong right then
+
+
+def disturb(options: Options,
+            interrupt: Callable[[Attempt], Optional[Interruption]],
+            compare: Callable[[Result, Result], list[str]] = differences,
+            per_training: int = 5,
+            run: Callable[[list[str], Path], int] = run_tool) -> Iterator[Trial]:
+    """Disturb trainings of each family, ``options.count`` times, and compare.
+
+    Args:
+        options: What the loop was told.
+        interrupt: Runs a process and disturbs it; None if it ended before that.
+        compare: Says what differs between two results.
+        per_training: How often one training is disturbed at most.
+        run: Runs tools/train.py undisturbed, with output to a log; its exit status.
+    """
+    for family in options.families:
+        folder = options.folder / family
+        argv = _prepare(family, folder)
+        undisturbed, start = folder / 'undisturbed', time.monotonic()
+        if run(_arguments(argv, undisturbed, 0), undisturbed.with_suffix('.log')):
+            raise RuntimeError(f'the training failed, see {undisturbed}.log')
+        seconds, expected = time.monotonic() - start, read_result(undisturbed)
+        rng = random.Random(f'{options.seed} {family}')
+        count = number = 0
+        while count < options.count:
+            number += 1
+            work_dir = folder / f'disturbed_{number}'
+            log = work_dir.with_suffix('.log')
+            done: list[Interruption] = []
+            while len(done) < min(per_training, options.count - count):
+                found = interrupt(Attempt(
+                    _arguments(argv, work_dir, rng.randrange(3)), seconds, work_dir,
+                    log, count + len(done), rng))
+                if found is None:
+                    break  # the training is at its end
+                done.append(found)
+            count += len(done)
+            if run(_arguments(argv, work_dir, rng.randrange(3)), log):
+                problems = [f'the training could not be resumed, see {log}']
+            else:
+                problems = compare(read_result(work_dir), expected) + [
+                    f'{path.name} is left over' for path in work_dir.glob('.*.partial')]
+            for found in done:
+                yield Trial(family, found.fault,
+                            found.problem or '; '.join(problems[:5]) or None)
+            if number > 20 + 5 * options.count:
+                raise RuntimeError(f'{family}: the trainings end before they are '
+                                   f'disturbed, see {log}')
+
+
+def _arguments(argv: list[str], work_dir: Path, workers: int) -> list[str]:
+    return [*argv, '--work-dir', str(work_dir), '--resume', '--cfg-options',
+            f'train_dataloader.num_workers={workers}',
+            f'train_dataloader.persistent_workers={workers > 1}']

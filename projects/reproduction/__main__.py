@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import cosam_mm  # noqa: F401
 from cosam_mm.utils.cli import one_line_errors, positive_int
@@ -78,8 +78,7 @@ def chosen_experiments(args, reproduction: Reproduction) -> dict[str, Experiment
     found = {}
     for table in chosen_tables(args, reproduction):
         for row in table.rows:
-            experiment = reproduction.experiment(row, table.task)
-            if experiment:
+            if experiment := reproduction.experiment(row, table.task):
                 found.setdefault(experiment.name, experiment)
     if args.data == 'demo' and not args.table:
         found.update(reproduction.all_synthetic)
@@ -109,27 +108,26 @@ def missing_runs(args, reproduction: Reproduction) -> Iterator[Run]:
         experiment, range(args.seeds)) for experiment in experiments}
     threads = max(1, (os.cpu_count() or 1) // args.max_parallel)
     work_dir = args.work_dir.resolve()
-    # Generated, and laid out, once and not once a run.
-    folders: dict[str, Path] = {}
-    configs: dict[str, str] = {}
+    # Data and configs are made once, and not once a run.
+    made: dict[str, Any] = {}
 
     def data_folder(options: Optional[dict]) -> Optional[Path]:
         if options is None:
             return None
         key = repr(sorted(options.items()))
-        if key not in folders:
-            folders[key] = generate_data(options, work_dir / 'synthetic')
-        return folders[key]
+        if key not in made:
+            made[key] = generate_data(options, work_dir / 'synthetic')
+        return made[key]
 
     def prepared(experiment: Experiment, seed: int) -> Run:
         start = prepared(reproduction.synthetic(experiment.start), seed) \
             if experiment.start else None
         roots = map(data_folder, (experiment.train_data, experiment.test_data))
-        if experiment.name not in configs:
-            configs[experiment.name] = experiment_config(
-                experiment, reproduction.root).pretty_text
-        return prepare_run(experiment, seed, configs[experiment.name], work_dir, *roots,
-                           threads, start)
+        name = experiment.name
+        if name not in made:
+            made[name] = experiment_config(experiment, reproduction.root).pretty_text
+        return prepare_run(experiment, seed, made[name], work_dir, *roots, threads,
+                           start)
 
     for seed in range(args.seeds):
         for experiment in experiments:

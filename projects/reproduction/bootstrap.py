@@ -1,14 +1,12 @@
 """How far a difference of two models could be chance: bootstrap over seeds and items.
 
-Efron (*Bootstrap methods: another look at the jackknife*, Annals of Statistics 1979)
-resamples a sample with replacement, and bounds a statistic by its values on many such
-resamples. Here a model was trained with S seeds and tested on Q items, and both could
-have been others. So each resample takes S of the seeds with replacement, then Q of the
-items, the same items for all seeds (what makes a query hard makes it hard for each of
-them) and for both models.
+Percentile bootstrap (Efron, Annals of Statistics 1979). A model was trained with S
+seeds and tested on Q items, and both could have been others. So each resample takes S
+of the seeds with replacement, then Q of the items, the same items for all seeds (a
+query that is hard is hard for each of them) and for both models.
 
-Few seeds tell little of how seeds spread: intervals of a percentile bootstrap over 3
-to 5 of them are too narrow, by a factor of about sqrt((S - 1) / S) at the least.
+Intervals over 3 to 5 seeds are too narrow, by a factor of about sqrt((S - 1) / S) at
+least.
 """
 from typing import NamedTuple
 
@@ -35,8 +33,7 @@ def paired_difference(ours: np.ndarray, theirs: np.ndarray, level: float = 0.95,
             0/1 for each clip; NaN where an item is not evaluated.
         theirs: (S, Q), of the same seeds and items.
         level: Share of the resamples' differences within the bounds, in (0, 1).
-        num_resamples: At least 1.
-        seed: Of the resampling.
+        num_resamples, seed: Of the bootstrap.
 
     Returns:
         Mean of ours - theirs in percentage points, with its bounds. With one seed the

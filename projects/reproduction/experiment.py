@@ -18,7 +18,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Optional, Union
+from typing import Optional
 
 import yaml
 from mmengine.config import Config
@@ -47,32 +47,20 @@ TASKS = ('action', 'reid', 'masks')
 class Experiment:
     """A training and its test, seed aside.
 
-    Args:
-        name: Its own, which its results bear.
-        task: 'action', 'reid', 'masks', which compares the attention of all checkpoints
-            with silhouettes, or 'cost', which trains nothing.
-        config: Path of the config, from the root of the checkout.
-        options: Settings of the config to override, by dotted keys.
-        synthetic: Options of the synthetic data: ``kind`` is 'reid' or 'action';
-            ``test`` holds what is different for the test, if anything; see
-            :func:`generate_data` for the rest. None: the config's data.
-        test: Further arguments of ``tools/test.py``, or of ``evaluate_masks``.
-        splits: Official splits to train and test on; empty: the config's own.
-        training: Name of what is trained; '': ``name``. Experiments that differ in
-            their tests alone share it.
-        start: Name of the experiment whose last weights, of the same seed, the
-            training begins with; '': it begins as the config says.
+    ``task`` is 'action', 'reid', 'masks', which compares the attention of all
+    checkpoints with silhouettes, or 'cost', which trains nothing. ``synthetic`` holds
+    options of :func:`generate_data`, and in ``test`` what differs for the test.
     """
 
-    name: str
+    name: str                           # which its results bear
     task: str
-    config: str
-    options: dict = field(default_factory=dict)
-    synthetic: Optional[dict] = None
-    test: Sequence[str] = ()
-    splits: Sequence[int] = ()
-    training: str = ''
-    start: str = ''
+    config: str                         # path, from the root of the checkout
+    options: dict = field(default_factory=dict)    # overrides, by dotted keys
+    synthetic: Optional[dict] = None    # options of the data; None: the config's data
+    test: Sequence[str] = ()            # arguments of tools/test.py or evaluate_masks
+    splits: Sequence[int] = ()          # official ones; empty: the config's own
+    training: str = ''                  # shared where only the tests differ
+    start: str = ''                     # experiment whose last weights it begins with
 
     @property
     def data(self) -> str:
@@ -117,11 +105,6 @@ def paper_experiment(row: Row, task: str, root: Path) -> Experiment:
     ``--all-splits`` among the row's arguments trains on each official split, too; in a
     table of costs, ``--cfg-options`` apply to the config.
 
-    Args:
-        row: Its ``run`` names a config.
-        task: Of the row's table.
-        root: Root of the checkout.
-
     Raises:
         FileNotFoundError: There is no config of that name.
     """
@@ -147,18 +130,20 @@ def paper_experiment(row: Row, task: str, root: Path) -> Experiment:
 
 
 def load_synthetic(path: Path) -> dict[str, Experiment]:
-    """The experiments on synthetic data, by name.
-
-    Args:
-        path: A file as ``tables/synthetic.yml``, see the module.
+    """The experiments of ``tables/synthetic.yml`` by name.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: An entry is wrong; the message names file and entry.
     """
-    runs = read_yaml(path).get('runs')
+    content = read_yaml(path)
+    runs = content.get('runs')
     if not isinstance(runs, dict):
         raise ValueError(f"{path} needs a mapping 'runs' of names to experiments.")
+    for group in content.get('difficulties', ()):
+        runs.update({f'{run}_{name}{level}': dict(
+            like=run, training=run, synthetic=dict(test={name: float(level)}))
+            for run in group['runs'] for name in group['names'] for level in (0, 1)})
     experiments = {}
     for name in runs:
         try:
@@ -199,25 +184,24 @@ def generate_data(options: dict, folder: Path) -> Path:
     """Generate the synthetic data of an experiment, unless they are there.
 
     Args:
-        options: ``kind``, 'reid' or 'action'; the rest says how difficult, each from 0
-            to 1: clutter and occlusion, of persons accessories and misalignment, too;
-            and of clips the ``size``, width and height in pixels, ``clips_per_class``,
-            and the ``seed`` of the data.
-        folder: Folder of all synthetic data.
-
-    Returns:
-        The data set's folder.
+        options: ``kind``, 'reid' or 'action'; difficulties from 0 to 1: clutter and
+            occlusion, of persons accessories and misalignment, too; of clips the
+            ``size`` (width, height in pixels), ``clips_per_class`` and ``seed``.
+        folder: Folder of all synthetic data; the data set gets one in it.
 
     Raises:
         ValueError: There is no such kind or difficulty.
     """
     levels = {key: value for key, value in options.items() if key != 'kind'}
-    generate = dict(reid=_generate_persons, action=_generate_clips).get(
+    generate = dict(action=_generate_clips, reid=lambda out, **levels: (
+        generate_reid_dataset(out, difficulty=Difficulty(**levels)))).get(
         options.get('kind'))
     if generate is None:
         raise ValueError(f"Synthetic data need a kind of 'reid' or 'action', got "
                          f'{options!r}.')
-    parts = [options['kind'], *(key + _short(levels[key]) for key in sorted(levels))]
+    parts = [options['kind'], *(
+        key + ('x'.join(map(str, level)) if isinstance(level, (list, tuple))
+               else f'{level:g}') for key, level in sorted(levels.items()))]
     try:
         return generate(folder / '_'.join(parts), **levels)
     except TypeError as error:
@@ -225,19 +209,10 @@ def generate_data(options: dict, folder: Path) -> Path:
             f'The options {options!r} of synthetic data do not fit: {error}') from error
 
 
-def _short(value: Union[float, Sequence[int]]) -> str:
-    """A level, or a size, as part of a name."""
-    return 'x'.join(map(str, value)) if isinstance(value, (list, tuple)) \
-        else f'{value:g}'
-
-
-def _generate_persons(folder: Path, **levels: float) -> Path:
-    return generate_reid_dataset(folder, difficulty=Difficulty(**levels))
-
-
 def _generate_clips(folder: Path, clutter: float = 0.5, occlusion: float = 0.0,
                     size: Sequence[int] = (96, 72), clips_per_class: int = 60,
                     seed: int = 0) -> Path:
+    """Clips in one split, with the lists of a prepared data set."""
     out = generate_action_dataset(folder, clips_per_class, seed, size=tuple(size),
                                   clutter=ClutterConfig.scaled(clutter),
                                   occlusion=occlusion)

@@ -1,4 +1,4 @@
-"""The plots of the results page, each drawn from records alone."""
+"""The plots of the results page, each made from records alone."""
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,11 +11,11 @@ from matplotlib.ticker import MaxNLocator
 
 from cosam_mm.datasets.synthetic.walking_tracklet import DEFAULT_DIFFICULTY
 from cosam_mm.visualization.style import CYCLE, new_figure, plain_text, style
-from projects.attention_study.mask_agreement import AgreementPoint, draw_agreement
+from projects.attention_study.mask_agreement import AgreementPoint, plot_agreement
 
 from .record import Record
 
-__all__ = ['Panel', 'Plot', 'draw_difficulty', 'result_plots']
+__all__ = ['Panel', 'Plot', 'plot_difficulty', 'result_plots']
 
 _MARKERS = 'osD^vPX'
 # Lines stand beside one another by this share of the axis, so that no bar hides one.
@@ -40,36 +40,23 @@ _COMPARISONS = {
 
 
 class Plot(NamedTuple):
-    """A plot of the page.
-
-    Attributes:
-        path: From the page's folder, with slashes.
-        alt: What it shows, for those who do not see it.
-        draw: Makes it.
-    """
-    path: str
-    alt: str
-    draw: Callable[[], Figure]
+    """A plot of the page."""
+    path: str                       # from the page's folder, with slashes
+    alt: str                        # what it shows, for those who do not see it
+    make: Callable[[], Figure]
 
 
 class Panel(NamedTuple):
-    """Accuracy against one thing that is made harder.
-
-    Attributes:
-        title: What it is: 'clutter'.
-        levels: (L,) ascending: how hard.
-        values: (S, L) accuracies in per cent by name of the model, of S seeds.
-    """
-    title: str
-    levels: Sequence[float]
-    values: Mapping[str, np.ndarray]
+    """Accuracy against one thing that is made harder."""
+    title: str                          # what it is: 'clutter'
+    levels: Sequence[float]             # (L,) ascending: how hard
+    values: Mapping[str, np.ndarray]    # by model (S, L) per cent of S seeds
 
 
 def result_plots(record: Callable[[str], Optional[Record]]) -> dict[str, Plot]:
     """The plots that there are results for, by the table they belong to.
 
-    Args:
-        record: The record of an experiment on synthetic data; None where there is none.
+    ``record`` gives that of an experiment on synthetic data, or None.
     """
     plots = {}
     for table, (path, alt, metric, usual, runs) in _COMPARISONS.items():
@@ -77,13 +64,13 @@ def result_plots(record: Callable[[str], Optional[Record]]) -> dict[str, Plot]:
                   if panel.values]
         if panels:
             plots[table] = Plot(path, alt, lambda panels=panels, metric=metric:
-                                draw_difficulty(panels, metric))
+                                plot_difficulty(panels, metric))
     masks = record(_MASKS)
     if masks is not None:
         plots['demo_masks'] = Plot(
             'results/masks.svg', 'AUC of maps against the silhouette, over epochs and '
             'layers, of the training with four COSAMs',
-            lambda: draw_agreement(_agreement(masks)))
+            lambda: plot_agreement(_agreement(masks)))
     return plots
 
 
@@ -117,14 +104,10 @@ def _agreement(record: Record) -> list[AgreementPoint]:
     return points
 
 
-def draw_difficulty(panels: Sequence[Panel], metric: str) -> Figure:
+def plot_difficulty(panels: Sequence[Panel], metric: str) -> Figure:
     """Mean accuracy against the level, with bars of the seeds' standard deviation.
 
-    All panels share the axis of accuracy, and a model has the same colour in each.
-
-    Args:
-        panels: At least one, each with a model.
-        metric: What the accuracy is: 'mAP'.
+    All panels share the axis of accuracy, ``metric``; a model has one colour.
     """
     labels = list(dict.fromkeys(label for panel in panels for label in panel.values))
     columns = min(2, len(panels))
@@ -133,7 +116,7 @@ def draw_difficulty(panels: Sequence[Panel], metric: str) -> Figure:
         figure = new_figure(3.75 * columns, 2.6 * rows)
         grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for axes, panel in zip(grid.ravel(), panels):
-            _draw_panel(axes, panel, labels)
+            _plot_panel(axes, panel, labels)
         for axes in grid.ravel()[len(panels):]:
             axes.remove()
         for axes in grid[:, 0]:
@@ -142,7 +125,8 @@ def draw_difficulty(panels: Sequence[Panel], metric: str) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, panel: Panel, labels: Sequence[str]) -> None:
+def _plot_panel(axes: Axes, panel: Panel, labels: Sequence[str]) -> None:
+    """A line for each model; ``labels`` are those of all panels."""
     levels = np.asarray(panel.levels, dtype=float)
     width = np.ptp(levels)
     for label, values in panel.values.items():
@@ -163,10 +147,8 @@ def _draw_panel(axes: Axes, panel: Panel, labels: Sequence[str]) -> None:
 
 def _add_legend(panels: Sequence[Axes], labels: Sequence[str]) -> None:
     """In the first panel, of the models of all."""
-    handles = {}
-    for axes in panels:
-        for handle, label in zip(*axes.get_legend_handles_labels()):
-            handles.setdefault(label, handle)
+    handles = {label: handle for axes in reversed(panels) for handle, label
+               in zip(*axes.get_legend_handles_labels())}
     shown = [plain_text(label) for label in labels]
     panels[0].legend([handles[label] for label in shown], shown, loc='best',
                      handlelength=1.6, labelspacing=0.3)

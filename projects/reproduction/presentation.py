@@ -19,12 +19,8 @@ from .plots import Plot
 from .record import Record
 from .table import Row, Table, is_percentage
 
-__all__ = ['Presented', 'as_markdown', 'as_text', 'present', 'results_page',
-           'show_seconds']
+__all__ = ['Presented', 'as_markdown', 'as_text', 'present', 'results_page']
 
-NOT_AT_HAND = 'not on hand'
-NOT_RUN = 'not run'
-NOT_MEASURED = 'not measured'  # run, but without this metric
 _NOTHING = '\N{EN DASH}'
 _OTHER_DATA = ("Synthetic data are another data set than the paper's: compare the "
                "rows, not the numbers with the paper's.")
@@ -44,31 +40,17 @@ from `results/notes`.
 
 @dataclass(frozen=True)
 class Presented:
-    """A table of texts.
-
-    Attributes:
-        title: Above it.
-        header: Names of the columns.
-        rows: As many cells each.
-        num_texts: So many columns, from the first, hold words; the others, numbers.
-        notes: Lines below it.
-        not_run: Names of records that do not exist yet.
-    """
+    """A table of texts."""
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    num_texts: int
-    notes: tuple[str, ...] = ()
-    not_run: tuple[str, ...] = ()
+    num_texts: int                     # columns of words; those behind hold numbers
+    notes: tuple[str, ...] = ()        # lines below it
+    not_run: tuple[str, ...] = ()      # names of records that do not exist yet
 
 
 def present(table: Table, records: Mapping[str, Record], data: str) -> Presented:
-    """Put a table and what was measured for it together.
-
-    Args:
-        table: The table.
-        records: By name; those that other tables need may be among them.
-        data: 'paper' or 'demo'.
+    """Put a table together with what was measured for it on 'paper' or 'demo' data.
 
     Raises:
         ValueError: A record is one of the other data, or has scores of items that do
@@ -89,6 +71,7 @@ def present(table: Table, records: Mapping[str, Record], data: str) -> Presented
 
 
 def _on_paper_data(table: Table, measured: Mapping[str, Record]) -> tuple:
+    """Header, rows, number of text columns, and notes."""
     texts = ['group', 'row'] if any(row.group for row in table.rows) else ['row']
     header = [*texts, *(f'{metric} {what}' for metric in table.metrics for what in
                         ('paper', 'measured', 'difference')), 'seeds']
@@ -111,13 +94,14 @@ def _paper_cells(row: Row, metric: str, record: Optional[Record], digits: int
     """The paper's number, the measured one, their difference."""
     expected, name = row.paper.get(metric), row.metric_name(metric)
     has_both = expected is not None and record is not None and name in record.metrics
-    return [NOT_AT_HAND if expected is None else f'{expected:.{digits}f}',
-            show_measured(record, name, digits),
+    return ['not on hand' if expected is None else f'{expected:.{digits}f}',
+            _measured(record, name, digits),
             _signed(record.values(name).mean() - expected, digits) if has_both
             else _NOTHING]
 
 
 def _on_synthetic_data(table: Table, measured: Mapping[str, Record]) -> tuple:
+    """Header, rows, number of text columns, and notes."""
     baseline = table.baseline_row
     has_baseline = baseline is not None and bool(baseline.demo)
     has_paper_rows = any(row.run for row in table.rows)
@@ -130,7 +114,7 @@ def _on_synthetic_data(table: Table, measured: Mapping[str, Record]) -> tuple:
         record, cells = measured.get(name), [label, name]
         for metric in table.metrics:
             digits = 1 if is_percentage(metric) else 2
-            cells.append(show_measured(record, row.metric_name(metric), digits))
+            cells.append(_measured(record, row.metric_name(metric), digits))
             if has_baseline:
                 cells.append(_baseline_cell(row, baseline, metric, measured, digits))
         rows.append((*cells, _num_seeds(record)))
@@ -210,12 +194,12 @@ def _digits(table: Table, metric: str) -> int:
                      for number in given)])
 
 
-def show_measured(record: Optional[Record], metric: str, digits: int) -> str:
+def _measured(record: Optional[Record], metric: str, digits: int) -> str:
     """Mean of a metric over the seeds, and their deviation if there are several."""
     if record is None:
-        return NOT_RUN
+        return 'not run'
     if metric not in record.metrics:
-        return NOT_MEASURED
+        return 'not measured'
     values = record.values(metric)
     mean = f'{values.mean():.{digits}f}'
     return mean if len(values) == 1 else \
@@ -233,6 +217,7 @@ def _num_seeds(record: Optional[Record]) -> str:
 
 
 def _explain(table: Table, measured: Mapping[str, Record]) -> str:
+    """Units, and the meaning of the deviation."""
     shares = list(filter(is_percentage, table.metrics))
     texts = []
     if shares:
@@ -251,10 +236,9 @@ def as_text(presented: Presented) -> str:
     """For a terminal: aligned columns."""
     lines = [presented.header, *presented.rows]
     widths = [max(map(len, column)) for column in zip(*lines)]
-    shown = ['  '.join(
-        cell.ljust(width) if number < presented.num_texts else cell.rjust(width)
-        for number, (cell, width) in enumerate(zip(line, widths))).rstrip()
-        for line in lines]
+    shown = ['  '.join(f'{cell:{"<" if number < presented.num_texts else ">"}{width}}'
+                       for number, (cell, width) in enumerate(zip(line, widths))
+                       ).rstrip() for line in lines]
     shown.insert(1, '  '.join('-' * width for width in widths))
     notes = ['', *presented.notes] if presented.notes else []
     return '\n'.join([presented.title, '', *shown, *notes]) + '\n'
@@ -271,12 +255,12 @@ def as_markdown(presented: Presented) -> str:
     """
     rule = [':---' if number < presented.num_texts else '---:'
             for number in range(len(presented.header))]
-    header, *rows = (f'| {" | ".join(map(plain_markdown, cells))} |'
+    header, *rows = (f'| {" | ".join(map(_plain, cells))} |'
                      for cells in (presented.header, *presented.rows))
     return '\n'.join([header, f'|{"|".join(rule)}|', *rows]) + '\n'
 
 
-def plain_markdown(text: str) -> str:
+def _plain(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
     return _MARKUP.sub(r'\\\1', ' '.join(text.split()))
 
@@ -307,14 +291,14 @@ def results_page(tables: Sequence[Table], records: Mapping[str, Mapping[str, Rec
     if _OVERVIEW in notes:
         parts.append(f'{notes[_OVERVIEW]}\n')
     for table in tables:
-        parts += [f'## {plain_markdown(f"{table.name}: {table.title}")}\n',
-                  f'{plain_markdown(table.source).rstrip(".")}. '
-                  f'{plain_markdown(table.note)}'.rstrip() + '\n']
+        parts += [f'## {_plain(f"{table.name}: {table.title}")}\n',
+                  f'{_plain(table.source).rstrip(".")}. '
+                  f'{_plain(table.note)}'.rstrip() + '\n']
         for data in _HEADINGS:
             parts += _part(table, records[data], data)
         if table.name in plots:
             plot = plots[table.name]
-            parts.append(f'![{plain_markdown(plot.alt)}]({plot.path})\n')
+            parts.append(f'![{_plain(plot.alt)}]({plot.path})\n')
         if table.name in notes:
             parts.append(f'{notes[table.name]}\n')
     parts.append(_others(tables, records))
@@ -334,7 +318,7 @@ def _summary(records: Sequence[Record]) -> str:
                              for name in sorted(record.versions))
         counts[versions] = counts.get(versions, 0) + 1
     lines += [f'{"Versions" if len(counts) == 1 else _count(count, "record")}: '
-              f'{plain_markdown(versions)}.'
+              f'{_plain(versions)}.'
               for versions, count in sorted(counts.items()) if versions]
     return '\n\n'.join(lines) + '\n'
 
@@ -344,15 +328,15 @@ def _part(table: Table, records: Mapping[str, Record], data: str) -> list[str]:
     presented = present(table, records, data)
     names = dict.fromkeys(row.record_name(data) for row in table.rows)
     used = [records[name] for name in names if name in records]
-    not_run = (f' ({len(presented.not_run)}): '
-               f'{", ".join(f"`{name}`" for name in presented.not_run)}')
+    not_run = (f'ot run ({len(presented.not_run)}): '
+               f'{", ".join(f"`{name}`" for name in presented.not_run)}.\n')
     if not used:
-        return [f'{_HEADINGS[data]}: not run{not_run}.\n'] if presented.not_run else []
-    remarks = [plain_markdown(note) for note in presented.notes if note != table.note]
+        return [f'{_HEADINGS[data]}: n{not_run}'] if presented.not_run else []
+    remarks = [_plain(note) for note in presented.notes if note != table.note]
     return [f'### {_HEADINGS[data]}\n', as_markdown(presented),
             f'{" ".join(remarks)}\n', _commands(used),
             f'These took {_duration(used)}.\n',
-            f'Not run{not_run}.\n' if presented.not_run else '']
+            f'N{not_run}' if presented.not_run else '']
 
 
 def _others(tables: Sequence[Table], records: Mapping[str, Mapping[str, Record]]
@@ -366,7 +350,7 @@ def _others(tables: Sequence[Table], records: Mapping[str, Mapping[str, Record]]
         return ''
     rows = tuple(
         (record.run, record.data, ', '.join(
-            f'{name} {show_measured(record, name, 1 if is_percentage(name) else 2)}'
+            f'{name} {_measured(record, name, 1 if is_percentage(name) else 2)}'
             for name in sorted(record.metrics)), _num_seeds(record))
         for record in others)
     return '\n'.join(['## Other runs\n', as_markdown(Presented(
@@ -374,6 +358,7 @@ def _others(tables: Sequence[Table], records: Mapping[str, Mapping[str, Record]]
 
 
 def _commands(records: Sequence[Record]) -> str:
+    """What repeats these runs, in a block."""
     commands = dict.fromkeys(record.command for record in records)
     return '```bash\n' + ''.join(f'{command}\n' for command in commands) + '```\n'
 
@@ -383,17 +368,9 @@ def _count(number: int, noun: str) -> str:
 
 
 def _duration(records: Sequence[Record]) -> str:
+    """How long all took, in the two units that matter."""
     # Exact, so that the order of the records does not matter.
-    return show_seconds(math.fsum(record.seconds for record in records))
-
-
-def show_seconds(seconds: float) -> str:
-    """A length of time in the two units that matter.
-
-    >>> [show_seconds(seconds) for seconds in (59.4, 61, 3599, 7260)]
-    ['59 s', '1 min 1 s', '59 min 59 s', '2 h 1 min']
-    """
-    seconds = round(seconds)
+    seconds = round(math.fsum(record.seconds for record in records))
     if seconds < 60:
         return f'{seconds} s'
     if seconds < 3600:

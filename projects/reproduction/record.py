@@ -22,47 +22,27 @@ __all__ = ['Record', 'SeedResult', 'load_record', 'save_record']
 
 @dataclass(frozen=True)
 class SeedResult:
-    """What one seed gave.
-
-    Attributes:
-        metrics: By name; percentages where
-            :func:`~projects.reproduction.table.is_percentage` says so.
-        items: By name a score of each test item, in [0, 1] and in the order of the
-            test: 'AP' of the queries, 'correct' of the clips; None where the item is
-            not evaluated.
-        seconds: Duration of training and test.
-    """
-    metrics: dict[str, float]
+    """What one seed gave."""
+    metrics: dict[str, float]    # percentages where is_percentage() of a table says so
+    # Scores of the test items in [0, 1], in the order of the test: 'AP' of the queries,
+    # 'correct' of the clips; None where an item is not evaluated.
     items: dict[str, Sequence[Optional[float]]] = field(default_factory=dict)
-    seconds: float = 0.
+    seconds: float = 0.          # of training and test
 
 
 @dataclass(frozen=True)
 class Record:
-    """What was measured in a run, and what must be known to measure it again.
-
-    Attributes:
-        run: Its name; the file's stem.
-        data: 'paper' or 'demo'.
-        task: 'reid', 'action', 'masks' or 'cost'.
-        config: Path in the repository.
-        options: Options of the config that were changed, by dotted key.
-        synthetic: Options of the synthetic data; None for the data of the paper.
-        start: Run whose last weights the training begins with; '': as the config says.
-        command: Repeats the run.
-        versions: Of the packages that matter, by name.
-        seeds: Results by seed, which have the same metrics and items.
-    """
-    run: str
-    data: str
-    task: str
-    config: str
-    options: dict[str, Any]
-    synthetic: Optional[dict[str, Any]]
-    start: str
-    command: str
-    versions: dict[str, str]
-    seeds: dict[int, SeedResult]
+    """What was measured in a run, and what must be known to measure it again."""
+    run: str                               # its name; the file's stem
+    data: str                              # 'paper' or 'demo'
+    task: str                              # 'reid', 'action', 'masks' or 'cost'
+    config: str                            # path in the repository
+    options: dict[str, Any]                # changes of the config, by dotted key
+    synthetic: Optional[dict[str, Any]]    # options of the data; None: the paper's
+    start: str                             # run whose last weights it starts with
+    command: str                           # repeats the run
+    versions: dict[str, str]               # of the packages that matter
+    seeds: dict[int, SeedResult]           # with the same metrics and items
 
     @property
     def seconds(self) -> float:
@@ -80,14 +60,9 @@ class Record:
                          for seed in seeds or sorted(self.seeds)])
 
     def item_scores(self, name: str, seeds: Sequence[int]) -> Optional[np.ndarray]:
-        """(S, Q) scores of the test items; NaN where an item is not evaluated.
+        """(S, Q) scores 'AP' or 'correct' of the test items; None if it has none.
 
-        Args:
-            name: 'AP' or 'correct'.
-            seeds: Which, in which order.
-
-        Returns:
-            None where the record has no such scores.
+        NaN stands where an item is not evaluated.
         """
         results = [self.seeds[seed].items for seed in seeds]
         if name not in results[0]:
@@ -118,6 +93,7 @@ def load_record(path: Path) -> Record:
 
 
 def _check(record: Record, stem: str) -> None:
+    """Refuse a record of another name, of no seed, or of seeds that do not match."""
     if record.run != stem or record.data not in DATA or not record.seeds:
         raise ValueError(f'it needs the run {stem!r}, data among {DATA} and at least '
                          f'one seed, got {record.run!r}, {record.data!r} and '
@@ -130,13 +106,9 @@ def _check(record: Record, stem: str) -> None:
 
 
 def save_record(record: Record, path: Path) -> None:
-    """Write a record; equal records give equal files.
+    """Write a record to ``<run>.json``; equal records give equal files.
 
     Metrics and scores are rounded to four digits, seconds to one.
-
-    Args:
-        record: What to write.
-        path: The file, ``<run>.json``; its folder is made.
 
     Raises:
         ValueError: It is not what :func:`load_record` would read.

@@ -37,17 +37,11 @@ _SYNTHETIC = 'synthetic.yml'
 
 @dataclass(frozen=True)
 class Reproduction:
-    """All tables of a checkout and the results beside them.
-
-    Args:
-        root: Root of the checkout.
-        data: 'paper' or 'demo'.
-        records: Folder of the results; None: the checkout's.
-    """
+    """All tables of a checkout and the results beside them."""
 
     root: Path
-    data: str = 'paper'
-    records: Optional[Path] = None
+    data: str = 'paper'               # or 'demo'
+    records: Optional[Path] = None    # folder of the results; None: the checkout's
 
     # -- tables --------------------------------------------------------------
 
@@ -61,11 +55,7 @@ class Reproduction:
                       if path.name != _SYNTHETIC)
 
     def table(self, name: str) -> Table:
-        """A table by its name.
-
-        Raises:
-            ValueError: There is none of that name, or its file is wrong.
-        """
+        """A table by its name; ValueError if it is missing or wrong."""
         if name not in self.table_names():
             raise ValueError(f'There is no table {name!r}; there are '
                              f'{", ".join(self.table_names())}.')
@@ -77,21 +67,13 @@ class Reproduction:
         return load_synthetic(self._tables / _SYNTHETIC)
 
     def synthetic(self, name: str) -> Experiment:
-        """An experiment on synthetic data by its name.
-
-        Raises:
-            ValueError: There is none of that name.
-        """
+        """An experiment on synthetic data by its name; ValueError if it is missing."""
         if name not in self.all_synthetic:
             raise ValueError(f'There is no experiment {name!r} in {_SYNTHETIC}.')
         return self.all_synthetic[name]
 
     def experiment(self, row: Row, task: str) -> Optional[Experiment]:
         """What a row's results come from; None where it has none on these data.
-
-        Args:
-            row: Of a table.
-            task: Of that table.
 
         Raises:
             FileNotFoundError: Its config is not there.
@@ -117,11 +99,7 @@ class Reproduction:
         return self._results / self.data / f'{name}.json'
 
     def record(self, name: str) -> Optional[Record]:
-        """The results of an experiment; None where there are none.
-
-        Raises:
-            ValueError: The file is damaged.
-        """
+        """The results of an experiment; None where there are none."""
         file = self.record_file(name)
         return load_record(file) if file.is_file() else None
 
@@ -131,11 +109,7 @@ class Reproduction:
                 sorted((self._results / self.data).glob('*.json'))}
 
     def missing_seeds(self, experiment: Experiment, seeds: Sequence[int]) -> list[int]:
-        """Seeds that there are no results of.
-
-        Raises:
-            ValueError: There are results, but of other options or data.
-        """
+        """Seeds without results; ValueError if there are some of other settings."""
         record = self.record(experiment.name)
         if record is None:
             return list(seeds)
@@ -148,11 +122,7 @@ class Reproduction:
         return [seed for seed in seeds if seed not in record.seeds]
 
     def keep(self, run: Run, result: SeedResult) -> None:
-        """Add the result of a run to the record.
-
-        Raises:
-            ValueError: The record holds results of other versions.
-        """
+        """Add the result of a run to the record; ValueError if versions differ."""
         experiment, versions = run.experiment, _versions(run.num_threads)
         record = self.record(experiment.name)
         if record is not None and record.versions != versions:
@@ -187,7 +157,7 @@ class Reproduction:
         """Write ``results.md`` and its plots from the recorded results."""
         write_text(self.root / FOLDER / 'results.md', self.page())
         for plot in self._plots().values():
-            save_figure(plot.draw(), self.root / FOLDER / plot.path)
+            save_figure(plot.make(), self.root / FOLDER / plot.path)
 
 
 def _versions(num_threads: int) -> dict:

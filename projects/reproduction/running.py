@@ -57,27 +57,16 @@ __all__ = ['Failure', 'Run', 'mask_metrics', 'prepare_run', 'run_all']
 
 @dataclass(frozen=True)
 class Run:
-    """One experiment with one seed, ready to be run.
-
-    Args:
-        experiment: Which.
-        seed: Of all random numbers.
-        folder: Its own.
-        data_root: The synthetic data to train on; None: the config's.
-        test_root: Those to test on.
-        num_threads: Threads that it computes with.
-        fingerprint: Of all that decides its result.
-        start: The run whose last weights this one's training begins with.
-    """
+    """One experiment with one seed, ready to be run."""
 
     experiment: Experiment
-    seed: int
+    seed: int                       # of all random numbers
     folder: Path
-    data_root: Optional[Path]
-    test_root: Optional[Path]
+    data_root: Optional[Path]       # synthetic data to train on; None: the config's
+    test_root: Optional[Path]       # those to test on
     num_threads: int
-    fingerprint: str
-    start: Optional['Run'] = None
+    fingerprint: str                # of all that decides its result
+    start: Optional['Run'] = None   # whose last weights its training begins with
 
     @property
     def result_file(self) -> Path:
@@ -92,18 +81,7 @@ class Failure(RuntimeError):
 def prepare_run(experiment: Experiment, seed: int, config: str, work_dir: Path,
                 data_root: Optional[Path], test_root: Optional[Path],
                 num_threads: int, start: Optional[Run] = None) -> Run:
-    """Write the config of a run into its folder.
-
-    Args:
-        experiment: Which.
-        seed: At least 0.
-        config: Text of its config, options included.
-        work_dir: Folder of all runs.
-        data_root: The synthetic data to train on; None: the config's.
-        test_root: Those to test on.
-        num_threads: Threads to compute with.
-        start: The run whose last weights the training begins with.
-    """
+    """Write the config of a run, options included, into its folder in ``work_dir``."""
     folder = work_dir / experiment.data / experiment.training / f'seed{seed}'
     decisive = [config, seed, experiment.train_data, experiment.splits, num_threads]
     if start is not None:
@@ -132,7 +110,7 @@ def _hash(values: list) -> str:
 
 
 class _Processes:
-    """Runs commands from the root of the checkout, and ends those under way."""
+    """Runs commands from the root of the checkout, and stops those that run."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -147,11 +125,7 @@ class _Processes:
             return self._folders[folder]
 
     def call(self, run: Run, command: Sequence[str], *arguments: object) -> float:
-        """Run a command to its end; the seconds that it took.
-
-        Raises:
-            Failure: It ended with an error, or was told to stop.
-        """
+        """Run a command to its end: the seconds it took, or a :class:`Failure`."""
         command = ['python', *command, *map(str, arguments)]
         # Memory that was freed is kept: finding its pages anew takes a fifth of a small
         # model's step.
@@ -215,27 +189,26 @@ def _finished(run: Run) -> Optional[SeedResult]:
 
 def _train_and_test(run: Run, processes: _Processes) -> SeedResult:
     test = _evaluate_masks if run.experiment.task == 'masks' else _test
+    train_data, test_data = (
+        [] if root is None else ['--data-root', root]
+        for root in (run.data_root, run.test_root))
     parts, start = [], []
     if run.start is not None:
-        start = ['--cfg-options', 'load_from='
-                 + str(_last_checkpoint(run.start.folder / 'train'))]
+        last = _last_checkpoint(run.start.folder / 'train')
+        start = ['--cfg-options', f'load_from={last}']
     for split in run.experiment.splits or (None,):
         folder = run.folder if split is None else run.folder / f'split{split}'
         chosen = [] if split is None else ['--split', split]
         seconds = processes.call(
             run, ['tools/train.py'], run.folder / 'config.py', '--work-dir',
             folder / 'train', '--seed', run.seed, '--resume', *chosen,
-            *_data_root(run.data_root), *start)
-        result = test(run, processes, folder, [*chosen, *_data_root(run.test_root)])
+            *train_data, *start)
+        result = test(run, processes, folder, [*chosen, *test_data])
         parts.append(replace(result, seconds=seconds + result.seconds))
     result = _mean(parts)
     write_text(run.result_file,
                json.dumps(dict(fingerprint=run.fingerprint, **asdict(result))))
     return result
-
-
-def _data_root(folder: Optional[Path]) -> list:
-    return [] if folder is None else ['--data-root', folder]
 
 
 def _last_checkpoint(folder: Path) -> Path:
@@ -307,14 +280,10 @@ def _evaluate_masks(run: Run, processes: _Processes, folder: Path, common: list
 def mask_metrics(states: Sequence[Mapping]) -> dict[str, float]:
     """Metrics, in per cent, of the states that ``evaluate_masks --out`` wrote.
 
-    They are named after map, layer and, for the AUC, epoch: ``cosam_layer3_AUC_40``,
-    ``centre_AUC_0``. The layer is that whose output the map lies on. Epoch 0 has random
-    weights. Of the last epoch there are also ``<map>_IoU``, at the threshold that marks
-    as many pixels as the silhouette has, and ``<map>_AUC_limit``, the AUC of the
-    silhouette itself, averaged over the map's positions.
-
-    Args:
-        states: Each with ``epoch`` and ``rows``, the last epoch last.
+    They are named after map, layer and, for the AUC, epoch (0: random weights):
+    ``cosam_layer3_AUC_40``. Of the last epoch there are also ``<map>_IoU``, at the
+    threshold that marks as many pixels as the silhouette has, and ``<map>_AUC_limit``,
+    the AUC of the silhouette itself, averaged over the map's positions.
 
     >>> row = dict(map='cosam', place='backbone.plugins.after_layer3.0', auc_mean=0.6,
     ...            share_iou_mean=0.3, coarse_silhouette_auc=0.9)
@@ -365,20 +334,10 @@ def _count(model: nn.Module, cfg: Config) -> tuple[int, int]:
 
 def run_all(runs: Iterable[Run], root: Path, max_parallel: int,
             report: Callable[[Run, SeedResult], None]) -> list[tuple[Run, str]]:
-    """Run many, some at a time.
+    """Run many, ``max_parallel`` at a time: those that failed, and why.
 
-    Args:
-        runs: Which, the first ones first.
-        root: Root of the checkout.
-        max_parallel: How many at a time, at least 1.
-        report: Called with each that is done, in this thread.
-
-    Returns:
-        Those that failed, and why.
-
-    Raises:
-        KeyboardInterrupt: As it came; what was under way has stopped with a
-            checkpoint by then.
+    ``report`` is called with each that is done, in this thread. An exception, such as
+    KeyboardInterrupt, first stops what runs, with a checkpoint.
     """
     processes, failed = _Processes(root), []
     pool = ThreadPoolExecutor(max_parallel)

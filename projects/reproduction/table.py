@@ -8,7 +8,7 @@
     numbers_from: ...                 # where the paper's numbers were read, if any were
     task: reid                        # or action, cost, masks
     metrics: [mAP, R1]                # columns
-    note: ...                         # optional
+    note: ...                         # optional; {missing} tells that numbers are
     baseline: resnet50_tp_mars        # optional: a row's run, or its demo
     rows:
     - group: ResNet50                 # optional
@@ -32,6 +32,10 @@ TASKS = ('reid', 'action', 'cost', 'masks')
 # The data sets of the papers, and synthetic ones, which anybody can generate.
 DATA = ('paper', 'demo')
 _PERCENTAGE = re.compile(r'(\w+_)?(top\d+|mean1|mAP|mINP|R\d+|AUC(_\w+)?|IoU)')
+_MISSING = (
+    'The numbers that are missing were not on hand when this file was written, nor was '
+    'the order of the numbered tables: the content is one of those that the paper '
+    'reports, the number that it bears there may be another one.')
 _FILE_ENDING = re.compile(r'\.(py|ya?ml|json|csv|txt)$')
 
 
@@ -46,17 +50,7 @@ def is_percentage(metric: str) -> bool:
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a table: one run and what the paper says of it.
-
-    Attributes:
-        label: What the row is called.
-        run: Stem of the config that is trained on the data of the paper; '' for none.
-        group: Heading above it; '' for none.
-        test: Further arguments of ``tools/test.py``.
-        part: The map that the row shows, of a run that evaluates several; '' for all.
-        paper: Numbers of the paper by metric, those at hand.
-        demo: The run on synthetic data that is its counterpart; '' for none.
-    """
+    """A row of a table, as in the file: one run and what the paper says of it."""
     label: str
     run: str = ''
     group: str = ''
@@ -103,19 +97,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a paper.
-
-    Attributes:
-        name: The file's stem.
-        title: What it shows.
-        source: Which table of which paper.
-        task: 'reid', 'action', 'cost' or 'masks'.
-        metrics: The columns.
-        rows: In the order of the paper.
-        numbers_from: Where the paper's numbers were read; '' where there are none.
-        note: What else must be known; '' for nothing.
-        baseline: Run of the row that the others are compared with; '' for none.
-    """
+    """A table of a paper, as in its file; what is optional there is '' here."""
     name: str
     title: str
     source: str
@@ -135,12 +117,7 @@ class Table:
 
 
 def read_yaml(path: Path) -> dict:
-    """A mapping from a YAML file.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It holds no mapping.
-    """
+    """A mapping from a YAML file; ValueError if it holds something else."""
     if not path.is_file():
         raise FileNotFoundError(f'The file {path} does not exist.')
     try:
@@ -165,6 +142,7 @@ def load_table(path: Path) -> Table:
         rows = tuple(_row(row, number) for number, row
                      in enumerate(content.pop('rows', []), start=1))
         metrics = tuple(content.pop('metrics', ()))
+        content['note'] = content.get('note', '').replace('{missing}', _MISSING)
         table = Table(rows=rows, metrics=metrics, **{
             key: value.strip() for key, value in content.items()})
         _check(table, path.stem)
@@ -174,6 +152,7 @@ def load_table(path: Path) -> Table:
 
 
 def _row(content: dict, number: int) -> Row:
+    """A row of a file; the message of an error names it."""
     try:
         row = Row(**{**content, 'test': tuple(content.get('test', ()))})
     except (TypeError, AttributeError) as error:
@@ -185,6 +164,7 @@ def _row(content: dict, number: int) -> Row:
 
 
 def _check(table: Table, stem: str) -> None:
+    """Refuse a table that contradicts itself or its file."""
     if table.name != stem:
         raise ValueError(f'the name must be that of the file, got {table.name!r}')
     if table.task not in TASKS:
@@ -199,5 +179,4 @@ def _check(table: Table, stem: str) -> None:
     if table.baseline and table.baseline_row is None:
         raise ValueError(f'the baseline {table.baseline!r} is the run of no row')
     if not table.numbers_from and any(row.paper for row in table.rows):
-        raise ValueError('numbers_from must say where the numbers of the paper were '
-                         'read')
+        raise ValueError("numbers_from must name the source of the paper's numbers")

@@ -32,14 +32,12 @@ def test_counts_by_kind():
     a, b = torch.rand(2, 3, 4), torch.rand(2, 4, 5)
     convolution, linear = nn.Conv2d(3, 5, 3), nn.Linear(5, 6)
     image = torch.rand(2, 3, 6, 7)
-    assert count_multiply_adds(lambda: a @ b) == MultiplyAdds(0, 2 * 3 * 4 * 5)
-    assert count_multiply_adds(lambda: linear(a @ b)) == MultiplyAdds(180, 120)
-    assert count_multiply_adds(lambda: convolution(image)) == MultiplyAdds(
-        2 * 4 * 5 * 5 * 27, 0)
-    assert count_multiply_adds(lambda: a + 1).total == 0
-    scores = count_multiply_adds(
-        lambda: nn.functional.scaled_dot_product_attention(a, a, a))
-    assert scores == MultiplyAdds(0, 2 * 2 * 3 * 3 * 4)
+    for call, layers, products in (
+            (lambda: a @ b, 0, 2 * 3 * 4 * 5), (lambda: linear(a @ b), 180, 120),
+            (lambda: convolution(image), 2 * 4 * 5 * 5 * 27, 0), (lambda: a + 1, 0, 0),
+            (lambda: nn.functional.scaled_dot_product_attention(a, a, a),
+             0, 2 * 2 * 3 * 3 * 4)):
+        assert count_multiply_adds(call) == MultiplyAdds(layers, products)
 
 
 def test_the_papers_table_is_reproduced(papers_row):
@@ -90,24 +88,6 @@ def test_too_large_blocks_are_named_and_not_run(papers_row):
     assert papers_row['cosam', 'none'].note == ''
 
 
-def test_a_small_comparison_is_complete():
-    pytest.importorskip('mmcv')
-    rows = compare_attention(SMALL, batch=2, sub_samplings=('2x2x2',), seconds=0)
-    assert len(rows) == len(BLOCKS)
-    for row in rows:
-        assert row.note == ''
-        assert row.paper is None
-        assert row.forward_ratio.count == row.training_seconds.count >= 7
-        assert 0 < row.forward_bytes < row.training_bytes
-    assert rows[0].forward_ratio.median == rows[0].training_ratio.median == 1
-    assert rows[1].parameters == rows[0].parameters
-
-
-def test_chosen_blocks_only():
-    rows = compare_attention(SMALL, blocks=('naive_cosam',), seconds=0)
-    assert [row.block for row in rows] == ['cosam', 'naive_cosam']
-
-
 @pytest.mark.parametrize(('settings', 'word'), [
     ({'blocks': ('cosam', 'x')}, "'x'"), ({'sub_samplings': ('y',)}, "'y'"),
     ({'batch': 0}, 'batch'),
@@ -145,21 +125,29 @@ def test_table_of_the_papers_row(papers_row, monkeypatch, capsys):
     assert 'concatenation none: not run' in text
 
 
-def test_other_shapes_as_markdown_and_json(tmp_path, capsys):
+def test_a_small_comparison_as_markdown_and_json(tmp_path, capsys):
+    pytest.importorskip('mmcv')
     path = tmp_path / 'out.json'
     main(['--shape', '3x16x4x4', '--batch', '2', '--blocks', 'naive_cosam',
-          'dot_product', '--sub-sampling', 'none', '--seconds', '0', '--multiply-adds',
-          '--markdown', '--json', str(path)])
+          'dot_product', 'concatenation', '--sub-sampling', '2x2x2', '--seconds', '0',
+          '--multiply-adds', '--markdown', '--json', str(path)])
     text = capsys.readouterr().out
     lines = text.splitlines()
     assert lines[1].startswith('| -')
-    assert [line.split('|')[1].strip() for line in lines[2:5]] == [
-        'cosam', 'naive_cosam', 'dot_product']
-    assert len({len(line) for line in lines[:5]}) == 1
+    assert [line.split('|')[1].strip() for line in lines[2:6]] == [
+        'cosam', 'naive_cosam', 'dot_product', 'concatenation']
+    assert len({len(line) for line in lines[:6]}) == 1
     assert 'a multiply-add counts one' in text
     written = json.loads(path.read_text())
     assert (written['shape'], written['batch']) == ('3x16x4x4', 2)
-    assert written['rows'][1]['training_ratio']['count'] >= 7
+    rows = written['rows']
+    for row in rows:
+        assert (row['note'], row['paper']) == ('', None)
+        assert row['forward_ratio']['count'] == row['training_seconds']['count'] >= 7
+        assert 0 < row['forward_bytes'] < row['training_bytes']
+    assert [rows[0][f'{kind}_ratio']['median'] for kind in ('forward', 'training')] == [
+        1, 1]
+    assert rows[1]['parameters'] == rows[0]['parameters']
 
 
 @pytest.mark.parametrize(('shape', 'word'), [

@@ -7,8 +7,8 @@ import pytest
 from projects.attention_study.mask_agreement import (
     AgreementPoint,
     best_iou,
-    draw_agreement,
     mask_agreement,
+    plot_agreement,
     roc_auc,
     share_iou,
 )
@@ -57,13 +57,6 @@ def test_metrics_are_those_of_the_definition(metric, naive, levels):
     np.testing.assert_allclose(metric(values, silhouette), expected, rtol=1e-12)
 
 
-def test_single_precision_ranks_alike():
-    values, silhouette = frames(7, seed=1)
-    for metric, _ in PAIRS:
-        np.testing.assert_array_equal(
-            metric(values.astype(np.float32), silhouette), metric(values, silhouette))
-
-
 def test_identities():
     _, silhouette = frames(5, seed=2)
     perfect = silhouette.astype(float)
@@ -80,8 +73,9 @@ def test_identities():
 def test_only_the_order_counts():
     values, silhouette = frames(10**6, seed=3)
     for metric, _ in PAIRS:
-        np.testing.assert_array_equal(
-            metric(np.exp(3 * values) - 7, silhouette), metric(values, silhouette))
+        for other in (np.exp(3 * values) - 7, values.astype(np.float32)):
+            np.testing.assert_array_equal(metric(other, silhouette),
+                                          metric(values, silhouette))
     np.testing.assert_allclose(roc_auc(-values, silhouette),
                                1 - roc_auc(values, silhouette))
 
@@ -93,12 +87,10 @@ def test_frames_without_two_sides_are_left_out_and_counted():
     found = mask_agreement(values, silhouette)
     assert found == some._replace(num_left_out=2)
     assert found.num_frames == 3
-    assert found.auc == pytest.approx(np.mean(
-        [naive_auc(v, s) for v, s in zip(values[:3], silhouette[:3])]))
-    assert found.best_iou == pytest.approx(np.mean(
-        [naive_best_iou(v, s) for v, s in zip(values[:3], silhouette[:3])]))
-    assert found.share_iou == pytest.approx(np.mean(
-        [naive_share_iou(v, s) for v, s in zip(values[:3], silhouette[:3])]))
+    for name, naive in (('auc', naive_auc), ('best_iou', naive_best_iou),
+                        ('share_iou', naive_share_iou)):
+        assert getattr(found, name) == pytest.approx(np.mean(
+            [naive(v, s) for v, s in zip(values[:3], silhouette[:3])]))
     assert found.share == pytest.approx(silhouette[:3].mean())
 
 
@@ -137,7 +129,7 @@ def labels(figure):
 
 
 def test_over_epochs_and_layers():
-    figure = draw_agreement(POINTS)
+    figure = plot_agreement(POINTS)
     epochs, layers = figure.axes
     lines = {line.get_label(): line for line in epochs.get_lines()}
     for name, auc in (('cosam, after_layer3', .5), (r'cosam, after_\$4\$', .6),
@@ -159,7 +151,7 @@ def test_over_epochs_and_layers():
 
 
 def test_one_epoch_has_no_curve():
-    figure = draw_agreement(POINTS[:2])
+    figure = plot_agreement(POINTS[:2])
     axes, = figure.axes
     assert len(axes.containers) == 1
     assert labels(figure) == ['cosam']
@@ -168,4 +160,4 @@ def test_one_epoch_has_no_curve():
 
 def test_nothing_to_draw():
     with pytest.raises(ValueError, match='no map'):
-        draw_agreement([])
+        plot_agreement([])

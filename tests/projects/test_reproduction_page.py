@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from projects.reproduction.plots import Panel, draw_difficulty, result_plots
+from projects.reproduction.plots import Panel, plot_difficulty, result_plots
 from projects.reproduction.presentation import (
     as_markdown,
     as_text,
@@ -128,7 +128,7 @@ def test_difficulty():
     records[names[0]].seeds[7] = records[names[0]].seeds[0]  # the others have it not
     plots = result_plots(records.get)
     assert list(plots) == ['demo_difficulty']
-    axes, = plots['demo_difficulty'].draw().axes
+    axes, = plots['demo_difficulty'].make().axes
     line = axes.containers[0].lines[0]
     assert line.get_ydata().tolist() == [56, 55, 57]
     assert axes.get_title(loc='left') + axes.get_title() == 'clutter'
@@ -139,7 +139,7 @@ def test_difficulty_of_several_models():
     panels = [Panel('a', (0, 1), {'x': np.array([[1., 2.]]), 'y': np.eye(2)}),
               Panel('b', (0, .5), {'y': np.ones((3, 2))}),
               Panel('c', (0, 1), {'z': np.ones((1, 2))})]
-    figure = draw_difficulty(panels, 'mAP')
+    figure = plot_difficulty(panels, 'mAP')
     assert len(figure.axes) == 3
     colours = [axes.containers[-1].lines[0].get_color() for axes in figure.axes]
     assert colours[0] == colours[1] != colours[2]
@@ -152,7 +152,7 @@ def test_masks():
         seed: SeedResult({'cosam_layer3_AUC_0': 50., 'cosam_layer3_AUC_4': 60. + seed,
                           'centre_AUC_0': 70., 'centre_IoU': 1.}) for seed in (0, 2)})
     plots = result_plots(dict(resnet14_cosam2345_tp_demo_masks=record).get)
-    epochs, layers = plots['demo_masks'].draw().axes
+    epochs, layers = plots['demo_masks'].make().axes
     assert epochs.get_lines()[0].get_ydata().tolist() == pytest.approx([.5, .61])
     low, high = layers.containers[0].lines[2][0].get_segments()[0][:, 1]
     assert high - low == pytest.approx(2 * .02 / 2**.5)

@@ -72,14 +72,6 @@ def test_file_that_is_no_record(tmp_path, change):
         load_record(tmp_path / 'none.json')
 
 
-def test_shipped_records_are_read():
-    files = list((REPO / 'projects/reproduction/results').glob('*/*.json'))
-    assert len(files) > 100
-    for path in files:
-        record = load_record(path)
-        assert record.command.startswith('python -m projects.reproduction --data')
-
-
 # -- experiments ------------------------------------------------------------------
 
 
@@ -117,11 +109,11 @@ def test_synthetic_persons_of_a_difficulty(tmp_path, monkeypatch):
 
 def test_synthetic_clips_are_ready_for_training(tmp_path):
     folder = generate_data(
-        dict(kind='action', size=[64, 48], clutter=1, clips_per_class=3), tmp_path)
-    assert folder.name == 'action_clips_per_class3_clutter1_size64x48'
+        dict(kind='action', size=[32, 24], clutter=1, clips_per_class=3), tmp_path)
+    assert folder.name == 'action_clips_per_class3_clutter1_size32x24'
     dataset = ActionVideoDataset(str(folder), 'demo', [], num_classes=8)
     assert len(dataset) > 8
-    assert decord.VideoReader(dataset[0]['filename'])[0].shape == (48, 64, 3)
+    assert decord.VideoReader(dataset[0]['filename'])[0].shape == (24, 32, 3)
 
 
 # -- bootstrap --------------------------------------------------------------------
@@ -178,14 +170,14 @@ def test_bounds_hold_about_as_often_as_they_say():
     """Seeds and items of one model have effects of their own, and 2 points it gains."""
     rng = np.random.default_rng(0)
     held = 0
-    for number in range(200):
+    for number in range(100):
         of_seeds = rng.normal(0, .02, (12, 1))
         of_items = rng.normal(0, .1, (1, 60))
         theirs = rng.uniform(.2, .8, (1, 60)) + np.zeros((12, 1))
         ours = theirs + .02 + of_seeds + of_items + rng.normal(0, .05, (12, 60))
         found = paired_difference(ours, theirs, .9, 300, number)
         held += found.low <= 2 <= found.high
-    assert .84 <= held / 200 <= .96
+    assert .82 <= held / 100 <= .97
 
 
 @pytest.mark.parametrize(('ours', 'theirs', 'word'), [

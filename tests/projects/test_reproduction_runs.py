@@ -105,6 +105,19 @@ def root(tmp_path, monkeypatch):
         signal.signal(number, handler)
 
 
+def check_arguments(commands, monkeypatch):
+    """The tools take them."""
+    for command in commands:
+        if command[0] == '-m':
+            args = evaluate_masks.parse_args(command[2:])
+            assert args.untrained
+        else:
+            tool = runpy.run_path(str(REPO / command[0]))
+            monkeypatch.setattr(sys, 'argv', command)
+            args = tool['parse_args']()
+        assert Path(args.data_root).parent.name == 'synthetic'
+
+
 def run(root, *arguments):
     """Exit status of the command."""
     with pytest.raises(SystemExit) as ended:
@@ -159,7 +172,7 @@ def test_from_nothing_to_a_table(root, tmp_path, capsys):
     assert len(calls(folder)) == 2
 
 
-def test_tests_of_one_training(root, tmp_path):
+def test_tests_of_one_training(root, tmp_path, monkeypatch):
     assert run(root, '--only', 'cosam', 'masks', 'hard', '--run', '--seeds', '1',
                '--max-parallel', '3') == 0
     assert record_of(root, 'masks').seeds[0].metrics == dict(
@@ -173,15 +186,17 @@ def test_tests_of_one_training(root, tmp_path):
     assert masks[1] == 'projects.attention_study.evaluate_masks'
     assert '--untrained' in masks
     assert str(folder / 'train/epoch_1.pth') in masks
+    check_arguments(calls(folder), monkeypatch)
 
 
-def test_a_training_begins_with_the_weights_of_another(root, tmp_path):
+def test_a_training_begins_with_the_weights_of_another(root, tmp_path, monkeypatch):
     assert run(root, '--only', 'later', '--run', '--seeds', '1') == 0
     work = tmp_path / 'work_dirs/reproduce/demo'
     first = work / 'plain/seed0/train/epoch_1.pth'
     train = calls(work / 'later/seed0')[0]
     assert train[-2:] == ['--cfg-options', f'load_from={first}']
     assert record_of(root, 'later').start == 'plain'
+    check_arguments(calls(work / 'later/seed0'), monkeypatch)
     # What it starts with has no record until it is asked for.
     records = root / 'projects/reproduction/results/demo'
     assert [file.name for file in records.iterdir()] == ['later.json']
@@ -271,22 +286,6 @@ def test_costs_of_a_model_of_the_paper(tmp_path):
 def test_a_mistake_is_one_line(root, capsys, arguments, word):
     assert run(root, *arguments) == 2
     assert word in capsys.readouterr().err.splitlines()[-1]
-
-
-@pytest.mark.parametrize('name', ['cosam', 'masks', 'later'])
-def test_the_tools_take_these_arguments(root, tmp_path, monkeypatch, name):
-    assert run(root, '--only', name, '--run', '--seeds', '1') == 0
-    folder, = (tmp_path / 'work_dirs/reproduce/demo').glob(
-        '[lc]*/seed0' if name != 'masks' else 'cosam/seed0')
-    for command in calls(folder):
-        if command[0] == '-m':
-            args = evaluate_masks.parse_args(command[2:])
-            assert args.untrained
-            continue
-        tool = runpy.run_path(str(REPO / command[0]))
-        monkeypatch.setattr(sys, 'argv', command)
-        args = tool['parse_args']()
-        assert args.data_root.endswith('synthetic/reid')
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 BOUND = 40
 ARMED = """
 _base_ = [{base!r}]
-custom_imports = dict(imports=['cosam_mm', 'projects.fault_injection.armed'])
+custom_imports = dict(imports=['cosam_mm', 'projects.fault_injection.faults'])
 train_dataloader = dict(batch_size=1, num_workers=1)
 test_dataloader = dict(num_workers=1)
 """

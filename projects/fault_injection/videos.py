@@ -13,23 +13,21 @@ import contextlib
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
-from projects.fault_injection.broken_files import break_bytes
-from projects.fault_injection.children import Child, Verdict
-from projects.fault_injection.harness import Options, Trial
-from projects.fault_injection.training import REPO, run_tool
-
-FAMILIES = ('synthetic', 'given', 'training')
+from .broken_files import break_bytes
+from .children import Verdict, child_of
+from .training import REPO, run_tool
+from .trials import Options, Trial
 
 _SUFFIXES = ('.avi', '.mp4', '.mkv', '.webm')
 _LIMIT = 60.  # seconds for all that is done with one file
 _TIME_LIMIT = 3.  # seconds that the readers allow
 _CONFIG = 'configs/resnext14_cosam_bert_demo.py'
-_HOLES = 1 << 40
 _SMALL = """
 _base_ = [{base!r}]
 model = dict(backbone=dict(base_channels=8, groups=4, reduced_channels=32),
@@ -41,21 +39,18 @@ train_dataloader = dict(batch_size=16, num_workers=2)
 """
 
 
-def run(options: Options) -> Iterator[Trial]:
+def videos(options: Options) -> Iterator[Trial]:
     """Break ``options.count`` files in each family."""
     options.folder.mkdir(parents=True, exist_ok=True)
     clips_made = _generate(options.folder)
     for family in options.families:
-        clips = clips_made
-        if family == 'given':
-            clips = sorted(path for path in (options.clips or Path()).rglob('*')
-                           if path.suffix in _SUFFIXES) if options.clips else []
-        if not clips:
-            continue
         if family == 'training':
             yield from _train(options, clips_made)
-        else:
-            yield from _read(options, family, clips)
+        elif family == 'synthetic':
+            yield from _read(options, family, clips_made)
+        elif options.clips:
+            yield from _read(options, family, sorted(
+                path for path in options.clips.rglob('*') if path.suffix in _SUFFIXES))
 
 
 def _generate(folder: Path) -> list[Path]:
@@ -112,30 +107,29 @@ def _mutant(folder: Path, clips: list[Path], seed: int) -> tuple[str, Path]:
 
 def _make_odd(path: Path, source: Path, rng: random.Random) -> str:
     """Something that is no video and may be waited for, or followed, for ever."""
-    kind = rng.choice(('named pipe', 'folder', 'link to itself', 'link to /dev/zero',
-                       'playlist of itself', 'live playlist', 'text', 'holes'))
-    if kind == 'named pipe':
-        os.mkfifo(path)
-    elif kind == 'folder':
-        path.mkdir()
-    elif kind == 'link to itself':
-        path.symlink_to(path.name)
-    elif kind == 'link to /dev/zero':
-        path.symlink_to('/dev/zero')
-    elif kind == 'playlist of itself':
-        path.write_text(f"ffconcat version 1.0\nfile '{path.name}'\n")
-    elif kind == 'live playlist':
-        path.write_text(f'#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{source}\n')
-    elif kind == 'text':
-        path.write_text('class/clip.avi 1\n' * 100)
-    else:
+    def make_holes():
         data = source.read_bytes()
         path.write_bytes(data[:rng.randrange(1, len(data))])
-        os.truncate(path, _HOLES)
+        os.truncate(path, 1 << 40)
+
+    make = {
+        'named pipe': lambda: os.mkfifo(path),
+        'folder': path.mkdir,
+        'link to itself': lambda: path.symlink_to(path.name),
+        'link to /dev/zero': lambda: path.symlink_to('/dev/zero'),
+        'playlist of itself': lambda: path.write_text(
+            f"ffconcat version 1.0\nfile '{path.name}'\n"),
+        'live playlist': lambda: path.write_text(
+            f'#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{source}\n'),
+        'text': lambda: path.write_text('class/clip.avi 1\n' * 100),
+        'holes': make_holes}
+    kind = rng.choice(list(make))
+    make[kind]()
     return f'odd: {kind}'
 
 
 def _remove(path: Path) -> None:
+    """Remove a file, a link or an empty folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         path.rmdir()
     elif path.is_symlink() or path.exists():
@@ -143,33 +137,38 @@ def _remove(path: Path) -> None:
 
 
 def _read(options: Options, family: str, clips: list[Path]) -> Iterator[Trial]:
+    """Break clips one by one and judge what the readers make of each."""
     folder = options.folder / family
     folder.mkdir(exist_ok=True)
-    child = Child('projects.fault_injection.loops.videos:judge',
-                  options.folder / 'videos.log', _LIMIT)
-    try:
-        for seed in range(options.seed, options.seed + options.count):
+    with child_of(f'{__name__}:judge', options.folder / 'videos.log', _LIMIT) as child:
+        for seed in range(options.seed, options.seed + options.count if clips else 0):
             fault, path = _mutant(folder, clips, seed)
-            verdict = child(str(path), str(options.folder / 'synthetic'))
+            outcome, problem = child(str(path), str(options.folder / 'synthetic'))
             if fault == 'odd: holes':
                 child.close()  # a thread of it reads on
-            problem = verdict.problem
             if problem is None:
                 _remove(path)
             else:
                 problem = f'--seed {seed} --count 1, {path.name}: {problem}'
-            yield Trial(family, fault, problem, verdict.outcome)
-    finally:
-        child.close()
+            yield Trial(family, fault, problem, outcome)
 
 
 def judge(path: str, root: str) -> Verdict:
     """Read a file in every way, in the process that this is called in."""
     import cosam_mm  # noqa: F401, I001
     import numpy as np
-    from cosam_mm.datasets.video_reader import UnreadableVideo, VideoReader
+    from cosam_mm.datasets.video_reader import (
+        UnreadableVideo,
+        VideoReader,
+        read_all_frames,
+    )
 
-    _read_all(path)
+    def look(frames):
+        for _, frame in zip(range(200), frames):
+            assert frame.ndim == 3, frame.shape
+
+    with contextlib.suppress(UnreadableVideo):  # as prepare_data reads it
+        read_all_frames(path, look, _TIME_LIMIT)
     for backend in (None, 'pyav', 'opencv', 'decord'):
         with contextlib.suppress(UnreadableVideo):
             reader = VideoReader(path, time_limit=_TIME_LIMIT, backend=backend)
@@ -180,38 +179,23 @@ def judge(path: str, root: str) -> Verdict:
         found.outcome))
 
 
-def _read_all(path: str) -> None:
-    """As prepare_data reads it."""
-    from cosam_mm.datasets.video_reader import UnreadableVideo, read_all_frames
-
-    def look(frames):
-        for _, frame in zip(range(200), frames):
-            assert frame.ndim == 3, frame.shape
-    with contextlib.suppress(UnreadableVideo):
-        read_all_frames(path, look, _TIME_LIMIT)
-
-
 def _as_clip(path: str, root: str, subset: str, pipeline: str) -> Verdict:
     """As a sample of a data set, among good ones."""
-    import torch
     from mmaction.registry import DATASETS
     from mmengine.registry import DefaultScope
 
-    from cosam_mm.datasets.unreadable_samples import BLANK, SKIPPED, notes_of
-
-    names = (Path(root) / 'demo_classes.txt').read_text().split('\n')
     own, folder = os.path.basename(path), Path(path).parent
+    classes = (Path(root) / 'demo_classes.txt').read_text().split('\n')
+    labels = {own: 3}
     (folder / 'good').mkdir(exist_ok=True)
-    lines = [f'{own} 3']
     for clip in sorted(Path(root, 'videos').rglob('*.avi'))[-6:]:
         link = folder / 'good' / clip.name  # beside the file that is tried
         if not link.exists():
             link.symlink_to(clip)
-        lines.append(f'good/{link.name} {names.index(clip.parent.name)}')
-    truth = {os.path.splitext(line.rsplit(' ', 1)[0])[0]: int(line.rsplit(' ', 1)[1])
-             for line in lines}
+        labels[f'good/{link.name}'] = classes.index(clip.parent.name)
     annotations = folder / 'list.txt'
-    annotations.write_text('\n'.join(lines) + '\n')
+    annotations.write_text(''.join(f'{name} {label}\n'
+                                   for name, label in labels.items()))
     config = _read_config(REPO / f'configs/_base_/datasets/{pipeline}.py')
     steps = config['train_pipeline' if subset == 'train' else 'test_pipeline']
     steps[0]['time_limit'] = _TIME_LIMIT
@@ -221,21 +205,31 @@ def _as_clip(path: str, root: str, subset: str, pipeline: str) -> Verdict:
             ann_file=str(annotations), data_prefix=dict(video=str(folder)),
             pipeline=steps, test_mode=subset == 'val'))
         data = dataset[0]
-    sample, inputs = data['data_samples'], data['inputs']
+    return _judge_clip(data['data_samples'], data['inputs'], own, {
+        os.path.splitext(name)[0]: label for name, label in labels.items()})
+
+
+def _judge_clip(sample, inputs, own: str, labels: dict[str, int]) -> Verdict:
+    """Whether a sample is the clip asked for, or another one and says so."""
+    import torch
+
+    from cosam_mm.datasets.unreadable_samples import BLANK, SKIPPED, notes_of
     notes, found = notes_of(sample), sample.metainfo['sample_id']
-    if int(sample.gt_label) != truth[found]:
-        return Verdict('lost', f'label {int(sample.gt_label)} for {found!r}, which has '
-                               f'{truth[found]}')
-    if inputs.dtype != torch.uint8 or inputs.shape[1] != 3 or inputs.ndim != 5:
-        return Verdict('lost', f'{inputs.dtype} of shape {tuple(inputs.shape)}')
     expected = [] if found == os.path.splitext(own)[0] else [SKIPPED]
     if sample.metainfo.get('unreadable'):
         expected = [BLANK]
-    if sorted({note.outcome for note in notes}) != expected:  # it may be chosen again
-        return Verdict('lost', f'notes {notes}, expected {expected}')
-    if any(os.path.basename(note.name) != own for note in notes):
-        return Verdict('lost', f'notes name another file: {notes}')
-    return Verdict('skipped' if notes else 'read')
+    problem = None
+    if int(sample.gt_label) != labels[found]:
+        problem = (f'label {int(sample.gt_label)} for {found!r}, which has '
+                   f'{labels[found]}')
+    elif inputs.dtype != torch.uint8 or inputs.shape[1] != 3 or inputs.ndim != 5:
+        problem = f'{inputs.dtype} of shape {tuple(inputs.shape)}'
+    elif sorted({note.outcome for note in notes}) != expected:  # may be chosen again
+        problem = f'notes {notes}, expected {expected}'
+    elif any(os.path.basename(note.name) != own for note in notes):
+        problem = f'notes name another file: {notes}'
+    return Verdict('lost', problem) if problem else \
+        Verdict('skipped' if notes else 'read')
 
 
 @cache
@@ -268,14 +262,14 @@ def _train(options: Options, clips: list[Path]) -> Iterator[Trial]:
     config.write_text(_SMALL.format(base=str(REPO / _CONFIG)))
     status = run_tool(['tools/train.py', str(config), '--data-root', str(root),
                        '--work-dir', str(root / 'run'), '--no-validate'], log)
-    listed = _listed(root / 'run') if status == 0 else {}
-    unreadable = _unreadable(list(made), log)
+    listed = _listed(root / 'run') if status == 0 else Counter()
+    unreadable = _unreadable(made, log)
     for path, (fault, seed) in made.items():
         problem = None
         if status:
             problem = f'exit status {status}, see {log}'
-        elif listed.get(str(path), 0) != int(path in unreadable):
-            problem = (f'--seed {seed} --count 1: listed {listed.get(str(path), 0)} '
+        elif listed[str(path)] != int(path in unreadable):
+            problem = (f'--seed {seed} --count 1: listed {listed[str(path)]} '
                        f'times, {"un" if path in unreadable else ""}readable')
         yield Trial('training', fault, problem,
                     'skipped' if path in unreadable else 'read')
@@ -284,20 +278,16 @@ def _train(options: Options, clips: list[Path]) -> Iterator[Trial]:
         yield Trial('training', 'none', f'{sorted(strange)[:3]} listed')
 
 
-def _listed(work_dir: Path) -> dict[str, int]:
+def _listed(work_dir: Path) -> Counter:
     """How often each file is listed."""
     from cosam_mm.engine.hooks.unreadable_samples_hook import listed_samples
-    names = [line.split('\t')[1] for line in listed_samples(work_dir)]
-    return {name: names.count(name) for name in names}
+    return Counter(line.split('\t')[1] for line in listed_samples(work_dir))
 
 
-def _unreadable(paths: list[Path], log: Path) -> set[Path]:
+def _unreadable(paths: Iterable[Path], log: Path) -> set[Path]:
     """Files that do not give the clip that the training asked for, asked again here."""
-    child = Child('projects.fault_injection.loops.videos:give_frames', log, _LIMIT)
-    try:
+    with child_of(f'{__name__}:give_frames', log, _LIMIT) as child:
         return {path for path in paths if child(str(path)).outcome != 'read'}
-    finally:
-        child.close()
 
 
 def give_frames(path: str) -> Verdict:
