@@ -26,10 +26,6 @@ from cosam_mm.layers import COSAM
 from cosam_mm.layers.mask_recording import record_masks
 from cosam_mm.models.reid import VideoReID
 
-__all__ = ['MAPS', 'AttentionMap', 'attention_modules', 'attention_received',
-           'centre_prior', 'decision_score', 'feature_energy', 'grad_cam',
-           'offered_maps', 'record_attention']
-
 MAPS = ('cosam', 'nonlocal', 'grad_cam', 'feature_energy', 'centre')
 _OF_FEATURES = ('grad_cam', 'feature_energy')
 _MODES = ('embedded_gaussian', 'dot_product')
@@ -157,12 +153,6 @@ def grad_cam(features: Tensor, gradients: Tensor) -> Tensor:
 
     Returns:
         (M, T, H, W), 0 and above.
-
-    Example:
-        >>> features = torch.tensor([[1., 2.], [3., -4.]]).view(1, 2, 1, 1, 2)
-        >>> gradients = torch.tensor([[2., 0.], [1., 1.]]).view(1, 2, 1, 1, 2)
-        >>> grad_cam(features, gradients).flatten()
-        tensor([4., 0.])
     """
     weights = gradients.mean((2, 3, 4), keepdim=True)           # (M, C, 1, 1, 1)
     return (weights * features).sum(1).relu()                   # (M, T, H, W)
@@ -179,10 +169,6 @@ def attention_received(weights: Tensor, grid: Sequence[int]) -> Tensor:
 
     Returns:
         (N, \\*grid): sums over the listening positions.
-
-    Example:
-        >>> attention_received(torch.tensor([[[.9, .1], [.6, .4]]]), (1, 2))
-        tensor([[[1.5000, 0.5000]]])
     """
     return weights.sum(1).unflatten(1, tuple(grid))
 
@@ -191,10 +177,6 @@ def centre_prior(height: int, width: int, spread: float = 0.25) -> Tensor:
     """A Gaussian in the middle of an image: (height, width), at most 1.
 
     ``spread`` is its standard deviation as a share of each side.
-
-    Example:
-        >>> centre_prior(1, 3).round(decimals=3)
-        tensor([[0.4110, 1.0000, 0.4110]])
     """
     y, x = (((torch.arange(side) + 0.5) / side - 0.5) / spread
             for side in (height, width))

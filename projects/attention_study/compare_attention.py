@@ -35,11 +35,6 @@ from .measurement import (
     time_alternately,
 )
 
-__all__ = [
-    'BLOCKS', 'PAPER', 'PAPER_SHAPE', 'SUB_SAMPLINGS', 'AttentionCost', 'Shape',
-    'compare_attention'
-]
-
 NON_LOCAL = ('gaussian', 'embedded_gaussian', 'dot_product', 'concatenation')
 BLOCKS = ('cosam', 'naive_cosam', *NON_LOCAL)
 # What a max pool makes of keys and values: nothing, MMCV's, and the pool in time, too.

@@ -30,8 +30,6 @@ from cosam_mm.visualization.style import figure_png, new_figure
 
 _SHOWN = 4  # frames of a mask in the plot
 
-__all__ = ['SizedMask', 'center_frames', 'compare_mask_sizes', 'mask_correlation']
-
 
 class SizedMask(NamedTuple):
     """The spatial mask of one COSAM for one clip."""

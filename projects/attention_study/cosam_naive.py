@@ -12,8 +12,6 @@ from torch import Tensor
 
 from cosam_mm.layers.cosam import COSAM
 
-__all__ = ['NaiveCOSAM']
-
 
 @MODELS.register_module()
 class NaiveCOSAM(COSAM):

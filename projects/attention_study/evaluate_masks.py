@@ -70,9 +70,6 @@ from .mask_agreement import (
 )
 from .measurement import describe_environment
 
-__all__ = ['MapAgreement', 'average_positions', 'choose_evenly', 'epoch_of',
-           'evaluate_masks', 'step_means']
-
 # Of a tracklet; synthetic ones are shorter.
 _MAX_FRAMES = 64
 

@@ -24,16 +24,6 @@ from scipy.stats import rankdata
 
 from cosam_mm.visualization.style import CYCLE, GREY, new_figure, plain_text, style
 
-__all__ = [
-    'AgreementPoint',
-    'MaskAgreement',
-    'best_iou',
-    'mask_agreement',
-    'plot_agreement',
-    'roc_auc',
-    'share_iou',
-]
-
 _MARKERS, _LINES = 'osD^v', ('-', '--', ':', '-.')
 
 
@@ -79,10 +69,6 @@ def best_iou(values: np.ndarray, silhouette: np.ndarray) -> np.ndarray:
 
     Returns:
         (F,), in (0, 1].
-
-    Example:
-        >>> best_iou(np.array([[.9, .5, .4, .1]]), np.array([[1, 0, 1, 0]], bool))
-        array([0.66666667])
     """
     inside, _ = _counts(values, silhouette)
     order = np.argsort(-values, axis=1, kind='stable')
@@ -104,10 +90,6 @@ def share_iou(values: np.ndarray, silhouette: np.ndarray) -> np.ndarray:
 
     Returns:
         (F,), in [0, 1].
-
-    Example:
-        >>> share_iou(np.array([[.9, .5, .4, .1]]), np.array([[1, 0, 1, 0]], bool))
-        array([0.33333333])
     """
     inside, _ = _counts(values, silhouette)
     falling = -np.sort(-values, axis=1)
@@ -124,11 +106,6 @@ def mask_agreement(values: np.ndarray, silhouette: np.ndarray) -> MaskAgreement:
 
     Raises:
         ValueError: The shapes differ, or a value is not a number.
-
-    Example:
-        >>> silhouette = np.array([[True, False, False], [False, False, False]])
-        >>> mask_agreement(np.array([[.9, .5, .1], [.9, .5, .1]]), silhouette)[:5]
-        (1.0, 1.0, 1.0, 0.3333333333333333, 1)
     """
     _check(values, silhouette)
     counts = silhouette.any(1) & ~silhouette.all(1)

@@ -29,12 +29,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cosam_mm import __version__
 
-__all__ = [
-    'MultiplyAdds', 'Summary', 'count_multiply_adds', 'describe_environment',
-    'growth_exponent', 'peak_extra_bytes', 'ratio_to_baseline', 'summarize',
-    'time_alternately'
-]
-
 Call = Callable[[], object]
 Device = Union[str, torch.device]
 

@@ -3,8 +3,6 @@ import random
 from collections.abc import Sequence
 from typing import Callable
 
-__all__ = ['break_bytes', 'break_lines']
-
 
 def _truncate(data: bytearray, rng: random.Random, _) -> bytes:
     return data[:rng.randrange(1, len(data))]

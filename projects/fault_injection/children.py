@@ -12,8 +12,6 @@ from typing import Any, NamedTuple, Optional
 
 from cosam_mm.utils.messages import one_line
 
-__all__ = ['Child', 'Verdict', 'child_of', 'preloaded_context', 'redirect_output']
-
 # Of its own data, in bytes: what takes more is a fault.
 _MOST_MEMORY = 6 << 30
 # What the tools import: in memory before they start, so that they start at once.

@@ -10,8 +10,6 @@ import os
 import signal
 from typing import NamedTuple
 
-__all__ = ['MOMENTS', 'Fault', 'arm']
-
 
 class Fault(NamedTuple):
     """What goes wrong."""

@@ -13,8 +13,6 @@ from typing import Optional
 
 from .training import LIMIT, REPO
 
-__all__ = ['Launched', 'run_launched']
-
 _MARK = 'RELIABILITY_RUN'
 
 

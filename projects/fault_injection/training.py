@@ -23,10 +23,6 @@ from .children import preloaded_context, redirect_output
 from .faults import Fault, arm
 from .trials import Options, Trial
 
-__all__ = ['CONFIGS', 'LIMIT', 'REPO', 'Attempt', 'Interruption', 'Result',
-           'differences', 'differences_in_weights', 'disturb', 'read_result',
-           'run_tool', 'start_tool', 'wait_for_training']
-
 REPO = Path(__file__).resolve().parents[2]
 LIMIT = 300  # seconds, after which a training counts as hung
 

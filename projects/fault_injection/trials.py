@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Optional
 
-__all__ = ['Options', 'Trial', 'save', 'summarize']
-
 
 @dataclass(frozen=True)
 class Options:

@@ -12,8 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ['Interval', 'paired_difference']
-
 _BLOCK = 1 << 21  # random numbers at a time
 
 

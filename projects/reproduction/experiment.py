@@ -37,9 +37,6 @@ from cosam_mm.datasets.synthetic.walking_tracklet import Difficulty
 
 from .table import Row, read_yaml
 
-__all__ = ['Experiment', 'experiment_config', 'generate_data', 'load_synthetic',
-           'paper_experiment']
-
 TASKS = ('action', 'reid', 'masks')
 
 

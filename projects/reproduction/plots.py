@@ -15,8 +15,6 @@ from projects.attention_study.mask_agreement import AgreementPoint, plot_agreeme
 
 from .record import Record
 
-__all__ = ['Panel', 'Plot', 'plot_difficulty', 'result_plots']
-
 _MARKERS = 'osD^vPX'
 # Lines stand beside one another by this share of the axis, so that no bar hides one.
 _STEP = 0.015

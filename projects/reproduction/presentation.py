@@ -19,8 +19,6 @@ from .plots import Plot
 from .record import Record
 from .table import Row, Table, is_percentage
 
-__all__ = ['Presented', 'as_markdown', 'as_text', 'present', 'results_page']
-
 _NOTHING = '\N{EN DASH}'
 _OTHER_DATA = ("Synthetic data are another data set than the paper's: compare the "
                "rows, not the numbers with the paper's.")

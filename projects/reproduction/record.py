@@ -17,8 +17,6 @@ from cosam_mm.utils.io import write_text
 
 from .table import DATA
 
-__all__ = ['Record', 'SeedResult', 'load_record', 'save_record']
-
 
 @dataclass(frozen=True)
 class SeedResult:

@@ -29,8 +29,6 @@ from .record import Record, SeedResult, load_record, save_record
 from .running import Run
 from .table import DATA, Row, Table, load_table
 
-__all__ = ['FOLDER', 'Reproduction']
-
 FOLDER = 'projects/reproduction'
 _SYNTHETIC = 'synthetic.yml'
 

@@ -52,8 +52,6 @@ from .experiment import Experiment
 from .record import SeedResult
 from .table import is_percentage
 
-__all__ = ['Failure', 'Run', 'mask_metrics', 'prepare_run', 'run_all']
-
 
 @dataclass(frozen=True)
 class Run:

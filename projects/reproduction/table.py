@@ -26,8 +26,6 @@ from typing import Optional
 
 import yaml
 
-__all__ = ['DATA', 'Row', 'Table', 'is_percentage', 'load_table', 'read_yaml']
-
 TASKS = ('reid', 'action', 'cost', 'masks')
 # The data sets of the papers, and synthetic ones, which anybody can generate.
 DATA = ('paper', 'demo')

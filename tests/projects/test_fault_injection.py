@@ -5,6 +5,7 @@ import random
 import signal
 import sys
 import time
+from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
@@ -94,9 +95,11 @@ def test_command(run_command, tmp_path):
         assert word in streams.err.splitlines()[-1]
 
 
-def test_families_of_the_loops():
+def test_every_loop_has_its_function():
     assert command.LOOPS['annotations'][1] == tuple(annotations.LAYOUTS)
-    assert {'kills', 'refusals', 'stops', 'processes', 'videos'} < set(command.LOOPS)
+    for name, (module, *_) in command.LOOPS.items():
+        assert callable(getattr(import_module(f'projects.fault_injection.{module}'),
+                                name))
 
 
 @pytest.mark.slow
