@@ -109,11 +109,11 @@ def test_synthetic_persons_of_a_difficulty(tmp_path, monkeypatch):
 
 def test_synthetic_clips_are_ready_for_training(tmp_path):
     folder = generate_data(
-        dict(kind='action', size=[32, 24], clutter=1, clips_per_class=3), tmp_path)
-    assert folder.name == 'action_clips_per_class3_clutter1_size32x24'
+        dict(kind='action', size=[64, 48], clutter=1, clips_per_class=3), tmp_path)
+    assert folder.name == 'action_clips_per_class3_clutter1_size64x48'
     dataset = ActionVideoDataset(str(folder), 'demo', [], num_classes=8)
     assert len(dataset) > 8
-    assert decord.VideoReader(dataset[0]['filename'])[0].shape == (24, 32, 3)
+    assert decord.VideoReader(dataset[0]['filename'])[0].shape == (48, 64, 3)
 
 
 # -- bootstrap --------------------------------------------------------------------
