@@ -1,4 +1,4 @@
-"""Backbones of single frames: shapes, names, plugins, initial weights, files."""
+"""Backbones of single frames: their authors' names and forms, files of weights."""
 import logging
 import re
 from functools import partial
@@ -15,7 +15,6 @@ from cosam_mm.models.backbones.frame_resnet import InstanceBatchNorm
 from tests.reference import reid_reference_names as names
 
 BOTH = pytest.mark.parametrize('kind', [FrameResNet, FrameSEResNet])
-STEPS = ('stem', 'layer1', 'layer2', 'layer3', 'layer4')
 
 
 def small(kind, **kwargs):
@@ -37,24 +36,6 @@ def hollow(kind, **kwargs):
 # -- structure ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize(('last_stride', 'last'), [(1, (16, 8)), (2, (8, 4))])
-@BOTH
-def test_shapes_of_the_paper(kind, last_stride, last):
-    net = hollow(kind, depth=50, last_stride=last_stride).eval()
-    shapes = {}
-    for step in STEPS[1:]:
-        getattr(net, step).register_forward_hook(
-            lambda _, __, out, step=step: shapes.update({step: tuple(out.shape)}))
-    net.layer1.register_forward_pre_hook(
-        lambda _, inputs: shapes.update(stem=tuple(inputs[0].shape)))
-    out = net(torch.empty(4, 3, 256, 128, device='meta'))
-    assert shapes == dict(
-        stem=(4, 64, 64, 32), layer1=(4, 256, 64, 32), layer2=(4, 512, 32, 16),
-        layer3=(4, 1024, 16, 8), layer4=(4, 2048, *last))
-    assert out.shape == (4, 2048, *last)
-    assert net.out_channels == 2048
-
-
 @pytest.mark.parametrize(('kind', 'listing', 'parameters'), [
     (FrameResNet, names.resnet, 23_508_032),
     (FrameSEResNet, names.se_resnet, 26_039_024)])
@@ -70,14 +51,6 @@ def test_names_and_sizes_are_the_authors(kind, listing, parameters):
     net = hollow(kind)
     assert {name: tuple(t.shape) for name, t in net.state_dict().items()} == expected
     assert sum(p.numel() for p in net.parameters()) == parameters
-
-
-@pytest.mark.parametrize(('depth', 'blocks'), [
-    (14, [1, 1, 1, 1]), (50, [3, 4, 6, 3]), (101, [3, 4, 23, 3]), (152, [3, 8, 36, 3])])
-@BOTH
-def test_depths_of_the_family(kind, depth, blocks):
-    net = hollow(kind, depth=depth)
-    assert [len(getattr(net, f'layer{i}')) for i in range(1, 5)] == blocks
 
 
 @pytest.mark.parametrize(('kind', 'strided'), [
@@ -162,51 +135,6 @@ def test_frames_do_not_see_each_other_without_plugins(kind):
     torch.testing.assert_close(net(frames)[1:2], net(frames[1:2]))
 
 
-# -- plugins -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize(('step', 'size', 'channels'), [
-    ('stem', (16, 8), 8), ('layer1', (16, 8), 32), ('layer2', (8, 4), 64),
-    ('layer3', (4, 2), 128), ('layer4', (4, 2), 256)])
-@BOTH
-def test_plugins_after_any_step(kind, step, size, channels):
-    torch.manual_seed(0)
-    net = small(kind, plugins=[plugin(step, spatial_size=size)]).eval()
-    cosam = net.plugins[f'after_{step}'][0]
-    assert cosam.in_channels == channels
-    seen = {}
-    cosam.register_forward_hook(
-        lambda _, inputs, out: seen.update(before=inputs[0], after=out))
-    frames = torch.randn(4, 3, 64, 32)
-    out = net(frames)
-    assert seen['before'].shape == (4, channels, *size)
-    expected = seen['after']
-    for later in STEPS[STEPS.index(step) + 1:]:
-        expected = getattr(net, later)(expected)
-    torch.testing.assert_close(out, expected)
-    # The two clips of two frames keep to themselves.
-    torch.testing.assert_close(net(frames[2:]), out[2:], rtol=1e-4, atol=1e-5)
-
-
-@BOTH
-def test_plugins_leave_the_backbones_names_alone(kind):
-    bare, plugged = small(kind), small(kind, plugins=[LAYER3])
-    added = [name for name in plugged.state_dict() if name not in bare.state_dict()]
-    assert set(bare.state_dict()) <= set(plugged.state_dict())
-    assert all(name.startswith('plugins.after_layer3.0.') for name in added)
-    assert added
-
-
-@BOTH
-def test_plugins_initialise_their_own_weights(kind):
-    """Kaiming by outputs would give the last layer, 64 to 1, a deviation of 1.4."""
-    net = small(kind, plugins=[LAYER3])
-    net.init_weights()
-    last = net.plugins['after_layer3'][0].summary[3]
-    assert last.weight.abs().max() <= 64**-0.5
-    assert last.bias.abs().max() > 0
-
-
 def test_a_fresh_non_local_block_changes_nothing():
     pytest.importorskip('mmcv.cnn')
     block = dict(type='ClipAdapter', num_frames=2, module=dict(
@@ -218,50 +146,6 @@ def test_a_fresh_non_local_block_changes_nothing():
         lambda _, inputs, out: seen.update(before=inputs[0], after=out))
     net.eval()(torch.randn(4, 3, 64, 32))
     assert torch.equal(seen['after'], seen['before'])
-
-
-# -- training ----------------------------------------------------------------
-
-
-@pytest.mark.parametrize('stage', [-1, 0, 2, 4])
-@BOTH
-def test_frozen_stages(kind, stage):
-    net = small(kind, frozen_stages=stage, plugins=[LAYER3]).train()
-    frozen = {name.split('.')[0] for name, p in net.named_parameters()
-              if not p.requires_grad}
-    stem = {'layer0'} if kind is FrameSEResNet else {'conv1', 'bn1'}
-    layers = {f'layer{i}' for i in range(1, stage + 1)}
-    assert frozen == ((stem | layers) if stage >= 0 else set())
-
-
-@BOTH
-def test_checkpointing_gives_the_same_gradients(kind):
-    x = torch.randn(4, 3, 64, 32)
-    grads = []
-    for with_cp in (False, True):
-        torch.manual_seed(0)
-        net = small(kind, with_cp=with_cp, plugins=[LAYER3]).train()
-        net(x.clone().requires_grad_()).square().mean().backward()
-        grads.append({name: p.grad for name, p in net.named_parameters()})
-    assert net.layer1[0].with_cp
-    for name, grad in grads[0].items():
-        torch.testing.assert_close(grads[1][name], grad, rtol=1e-4, atol=1e-6)
-
-
-@BOTH
-def test_default_initialisation_is_kaiming(kind):
-    torch.manual_seed(0)
-    net = kind(depth=14, base_channels=32)
-    net.init_weights()
-    weight = net.layer4[0].conv2.weight
-    assert weight.std().item() == pytest.approx((2 / (256 * 9))**0.5, rel=0.02)
-    assert net.layer4[0].bn3.weight.min() == 1
-
-
-def test_another_initialisation_can_be_configured():
-    net = small(FrameResNet, init_cfg=dict(type='Constant', layer='Conv2d', val=0.5))
-    net.init_weights()
-    assert (net.layer1[0].conv1.weight == 0.5).all()
 
 
 # -- files of ImageNet weights -----------------------------------------------
@@ -327,17 +211,14 @@ def test_weights_by_name_are_downloaded_once(served, tmp_path):
     assert (tmp_path / 'cache' / 'checkpoints' / path.name).is_file()
 
 
-def test_changed_weights_are_refused(served, tmp_path):
-    served(saved({}, tmp_path), checksum='0676ba61')
+@pytest.mark.parametrize('changed', [True, False])
+def test_weights_that_are_changed_or_cannot_be_reached(served, tmp_path, changed):
+    path = served(saved({}, tmp_path), checksum='0676ba61')
+    if not changed:
+        path.unlink()
     with pytest.raises(OSError, match='init_cfg=None'):
         CheckpointLoader.load_checkpoint('imagenet://resnet50')
     assert not list((tmp_path / 'cache').rglob('*.pth'))
-
-
-def test_weights_that_cannot_be_reached(served, tmp_path):
-    served(b'').unlink()
-    with pytest.raises(OSError, match='Download'):
-        CheckpointLoader.load_checkpoint('imagenet://resnet50')
 
 
 def test_no_code_of_a_weight_file_runs(served, tmp_path):
@@ -354,18 +235,6 @@ def test_unknown_weights_are_named():
 # -- mistakes ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(('settings', 'message'), [
-    (dict(depth=18), 'depth'),
-    (dict(last_stride=3), 'last_stride'),
-    (dict(frozen_stages=5), 'between'),
-    (dict(plugins=[plugin('layer5', spatial_size=2)]), 'after_layer5'),
-])
-@BOTH
-def test_wrong_settings_are_refused(kind, settings, message):
-    with pytest.raises(ValueError, match=message):
-        kind(**{**dict(depth=14, base_channels=8), **settings})
-
-
 def test_another_ibn_is_refused():
     with pytest.raises(ValueError, match='None'):
         small(FrameResNet, ibn='b')
@@ -375,7 +244,5 @@ def test_another_ibn_is_refused():
 
 @pytest.mark.parametrize('reduction', [0, 33])
 def test_a_gate_without_hidden_channels_is_refused(reduction):
-    with pytest.raises(ValueError, match=(
-            rf'reduction must be between 1 and 4 \* base_channels = 32, got '
-            rf'{reduction}')):
+    with pytest.raises(ValueError, match='base_channels = 32'):
         small(FrameSEResNet, reduction=reduction)

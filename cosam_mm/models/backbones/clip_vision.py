@@ -142,8 +142,7 @@ class CLIPVision(BaseModule):
         stages = [nn.ModuleList([parts.embeddings, parts.pre_layrnorm]),
                   *parts.encoder.layers]
         for stage in stages[:self.frozen_stages + 1]:
-            stage.eval()
-            stage.requires_grad_(False)
+            stage.eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> 'CLIPVision':
         """Set the mode; frozen stages stay in evaluation."""

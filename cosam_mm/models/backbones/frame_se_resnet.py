@@ -7,15 +7,13 @@ stem's pool rounds up instead of padding, and a gate scales the channels of each
 residual.
 """
 from collections import OrderedDict
-from collections.abc import Sequence
 from functools import partial
-from typing import Optional
 
 import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from .frame_resnet import Bottleneck, FrameBackbone
+from .residual_backbone import Bottleneck, ResidualBackbone
 
 __all__ = ['FrameSEResNet']
 
@@ -45,25 +43,24 @@ class SEBottleneck(Bottleneck):
     """Bottleneck with the stride in conv1 and a gate on the residual.
 
     Args:
-        in_channels, planes, project: As in :class:`Bottleneck`.
-        stride: Of the block, in its first 1x1 convolution.
+        in_channels, out_channels, stride, project: As in :class:`Bottleneck`.
         reduction: See :class:`SqueezeExcitation`.
     """
 
     strided = 'conv1'
 
-    def __init__(self, in_channels: int, planes: int, stride: int = 1,
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1,
                  project: bool = False, reduction: int = 16) -> None:
-        super().__init__(in_channels, planes, stride, project)
-        self.se_module = SqueezeExcitation(planes * self.expansion, reduction)
+        super().__init__(in_channels, out_channels, stride, project)
+        self.se_module = SqueezeExcitation(out_channels, reduction)
 
     def residual(self, x: Tensor) -> Tensor:
-        """What is added to the shortcut: (M, 4 * planes, H', W')."""
+        """What is added to the shortcut: (M, out_channels, H', W')."""
         return self.se_module(super().residual(x))
 
 
 @MODELS.register_module()
-class FrameSEResNet(FrameBackbone):
+class FrameSEResNet(ResidualBackbone):
     """SE-ResNet on single frames that may take plugins after stem and layers.
 
     Positions, sizes and settings are those of :class:`~.FrameResNet`. Cadene's
@@ -72,9 +69,8 @@ class FrameSEResNet(FrameBackbone):
     the path of a file; the classifier in them is left out.
 
     Args:
-        depth, in_channels, base_channels, last_stride, plugins, frozen_stages,
-        norm_eval, with_cp, init_cfg:
-            See :class:`~.FrameResNet`.
+        depth, in_channels, base_channels, last_stride, settings: See
+            :class:`~.FrameResNet`.
         reduction: Of the gates' hidden layers.
 
     Raises:
@@ -86,28 +82,19 @@ class FrameSEResNet(FrameBackbone):
         torch.Size([4, 256, 4, 2])
     """
 
-    def __init__(self,
-                 depth: int = 50,
-                 in_channels: int = 3,
-                 base_channels: int = 64,
-                 last_stride: int = 1,
-                 reduction: int = 16,
-                 plugins: Optional[Sequence[dict]] = None,
-                 frozen_stages: int = -1,
-                 norm_eval: bool = False,
-                 with_cp: bool = False,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(self, depth: int = 50, in_channels: int = 3, base_channels: int = 64,
+                 last_stride: int = 1, reduction: int = 16, **settings) -> None:
         if not 1 <= reduction <= base_channels * Bottleneck.expansion:
             raise ValueError(
                 f'reduction must be between 1 and {Bottleneck.expansion} * '
                 f'base_channels = {Bottleneck.expansion * base_channels}, got '
                 f'{reduction}.')
+        super().__init__(depth, **settings)
         layer0 = nn.Sequential(OrderedDict(
             conv1=nn.Conv2d(in_channels, base_channels, 7, 2, padding=3, bias=False),
             bn1=nn.BatchNorm2d(base_channels),
             relu1=nn.ReLU(inplace=True),
             pool=nn.MaxPool2d(3, 2, ceil_mode=True)))
-        super().__init__(
+        self._finish(self._make_layers(
             dict(layer0=layer0), 4 * [partial(SEBottleneck, reduction=reduction)],
-            depth, base_channels, last_stride, plugins, frozen_stages, norm_eval,
-            with_cp, init_cfg)
+            base_channels, last_stride))

@@ -25,24 +25,17 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .resnext3d import check_feature_reduction
-from .stepped_backbone import Block, SteppedBackbone
+from .stepped_backbone import Block, SteppedBackbone, check_feature_reduction
 
 __all__ = ['I3D']
 
 
-def same_padding(size: Sequence[int], kernel: Sequence[int],
-                 stride: Sequence[int]) -> tuple[int, ...]:
-    """Zeros to add around a volume so that each output covers its stride.
+def _same_padding(size: Sequence[int], kernel: Sequence[int],
+                  stride: Sequence[int]) -> list[int]:
+    """Zeros around a volume so that each output covers its stride, for ``F.pad``.
 
-    Args:
-        size: (T, H, W) of the input.
-        kernel: (T, H, W) of the window.
-        stride: (T, H, W).
-
-    Returns:
-        Padding as :func:`torch.nn.functional.pad` takes it: the last dimension
-        first, before and after. An odd total puts the one more at the end.
+    That is the last dimension first, before and after. An odd total puts the one more
+    at the end.
     """
     padding = []
     for length, window, step in zip(reversed(size), reversed(kernel),
@@ -50,7 +43,7 @@ def same_padding(size: Sequence[int], kernel: Sequence[int],
         covered = (-(-length // step) - 1) * step + window
         total = max(covered - length, 0)
         padding += [total // 2, total - total // 2]
-    return tuple(padding)
+    return padding
 
 
 class Conv3dSame(Block):
@@ -67,7 +60,7 @@ class Conv3dSame(Block):
         """(N, in_channels, T, H, W) to (N, out_channels, T', H', W')."""
         conv = self.conv3d
         if conv.kernel_size != (1, 1, 1):
-            x = F.pad(x, same_padding(x.shape[2:], conv.kernel_size, conv.stride))
+            x = F.pad(x, _same_padding(x.shape[2:], conv.kernel_size, conv.stride))
         return F.relu(self.bn(conv(x)), inplace=True)
 
 
@@ -76,7 +69,7 @@ class MaxPool3dSame(nn.MaxPool3d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T, H, W) to (N, C, T', H', W')."""
-        padding = same_padding(x.shape[2:], self.kernel_size, self.stride)
+        padding = _same_padding(x.shape[2:], self.kernel_size, self.stride)
         return super().forward(F.pad(x, padding))
 
 
@@ -91,6 +84,7 @@ class InceptionBlock(Block):
     def __init__(self, in_channels: int, widths: Sequence[int]) -> None:
         super().__init__()
         b0, b1a, b1b, b2a, b2b, b3b = widths
+        self.out_channels = b0 + b1b + b2b + b3b
         self.b0 = Conv3dSame(in_channels, b0, 1)
         self.b1a = Conv3dSame(in_channels, b1a, 1)
         self.b1b = Conv3dSame(b1a, b1b, 3)
@@ -100,15 +94,10 @@ class InceptionBlock(Block):
         self.b3b = Conv3dSame(in_channels, b3b, 1)
 
     def compute(self, x: Tensor) -> Tensor:
-        """(N, in_channels, T, H, W) to (N, b0 + b1b + b2b + b3b, T, H, W)."""
+        """(N, in_channels, T, H, W) to (N, out_channels, T, H, W)."""
         branches = (self.b0(x), self.b1b(self.b1a(x)), self.b2b(self.b2a(x)),
                     self.b3b(self.b3a(x)))
         return torch.cat(branches, dim=1)
-
-
-def _output_channels(widths: Sequence[int]) -> int:
-    b0, _, b1b, _, b2b, b3b = widths
-    return b0 + b1b + b2b + b3b
 
 
 @MODELS.register_module()
@@ -124,10 +113,10 @@ class I3D(SteppedBackbone):
         feature_reduction: How 512 channels come about. ``'FRMB'`` modifies
             Mixed_5c to put them out, ``'FRAB'`` adds a block after it, None
             leaves 1024.
-        plugins, norm_eval, init_cfg: See :class:`SteppedBackbone`.
-        frozen_stages: 0 freezes Conv3d_1a, 1 also Conv3d_2b and 2c, 2 also
-            Mixed_3, 3 also Mixed_4, 4 also Mixed_5.
-        with_cp: Checkpoints each convolution unit and inception block.
+        settings: ``plugins``, ``frozen_stages`` (0 Conv3d_1a, 1 also Conv3d_2b and 2c,
+            2 also Mixed_3, 3 also Mixed_4, 4 also Mixed_5), ``norm_eval``, ``with_cp``
+            (of each convolution unit and inception block) and ``init_cfg``, see
+            :class:`SteppedBackbone`.
 
     Raises:
         ValueError: A setting is none of those allowed.
@@ -165,17 +154,10 @@ class I3D(SteppedBackbone):
         'Mixed_4b', 'Mixed_4c', 'Mixed_4d', 'Mixed_4e', 'Mixed_4f',
         'MaxPool3d_5a_2x2', 'Mixed_5b', 'Mixed_5c')
 
-    def __init__(self,
-                 in_channels: int = 3,
-                 feature_reduction: Optional[str] = None,
-                 plugins: Optional[Sequence[dict]] = None,
-                 frozen_stages: int = -1,
-                 norm_eval: bool = False,
-                 with_cp: bool = False,
-                 init_cfg: Optional[dict] = None) -> None:
+    def __init__(self, in_channels: int = 3, feature_reduction: Optional[str] = None,
+                 **settings) -> None:
         check_feature_reduction(feature_reduction)
-        super().__init__(plugins, frozen_stages, norm_eval, with_cp,
-                         init_cfg)
+        super().__init__(**settings)
         inceptions = dict(self._inceptions)
         names = self.endpoints
         if feature_reduction == 'FRMB':
@@ -201,8 +183,8 @@ class I3D(SteppedBackbone):
             return Conv3dSame(in_channels, channels, kernel, stride), channels
         if name in self._pools:
             return MaxPool3dSame(*self._pools[name]), in_channels
-        widths = inceptions[name]
-        return InceptionBlock(in_channels, widths), _output_channels(widths)
+        block = InceptionBlock(in_channels, inceptions[name])
+        return block, block.out_channels
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, T, H, W) to (N, out_channels, T', H', W')."""

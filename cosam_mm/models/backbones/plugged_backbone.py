@@ -19,19 +19,18 @@ What a plugin must know of its insertion point is found by running the backbone 
 import difflib
 import inspect
 from collections.abc import Iterable, Sequence
-from functools import cache
-from typing import Callable, Optional
+from functools import cache, partial
+from typing import Any, Callable, Optional
 
 from mmengine.model import ModuleList
 from mmengine.registry import MODELS
-from torch import nn
+from torch import Tensor, nn
 
 from .feature_layout import FEATURE_LAYOUTS
 from .library_models import LibraryFeatures, build_library_model, is_library_name
 from .plugin_points import (
     PluginHook,
     PluginView,
-    TakeOutput,
     trace_outputs,
     why_no_plugin,
     zeros_for,
@@ -93,11 +92,13 @@ def plug_into(backbone: dict, input_shape: Sequence[int],
     for point, shape in shapes.items():
         _plug(network, point, shape, [p for p in plugins if p['after'] == point])
     if out_index is not None:
-        network.register_forward_hook(TakeOutput(out_index))
+        network.register_forward_hook(partial(_take_output, out_index))
     return network
 
 
-# -- building --------------------------------------------------------------------
+def _take_output(index: int, network: nn.Module, inputs: Any, output: Any) -> Any:
+    """Of several outputs, one; a hook of a backbone."""
+    return output if isinstance(output, Tensor) else output[index]
 
 
 def _build_backbone(cfg: dict) -> nn.Module:
@@ -227,10 +228,9 @@ class _Plugged(nn.Module):
         return self
 
     def init_weights(self, *args, **kwargs) -> None:
-        """Initialise or load the weights of the backbone, not those of plugins.
+        """Initialise or load the weights of the backbone; plugins are out meanwhile.
 
-        The plugins are taken out meanwhile. What a checkpoint holds of them is
-        loaded into them, though.
+        What a checkpoint holds of them is loaded into them, though.
         """
         plugins = self.plugins
         for point in plugins.values():

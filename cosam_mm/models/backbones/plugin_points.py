@@ -18,10 +18,7 @@ from .feature_layout import (
     find_grid,
 )
 
-__all__ = [
-    'PluginHook', 'PluginView', 'TakeOutput', 'trace_outputs', 'why_no_plugin',
-    'zeros_for'
-]
+__all__ = ['PluginHook', 'PluginView', 'trace_outputs', 'why_no_plugin', 'zeros_for']
 
 
 def _first_tensor(output: Any) -> Optional[Tensor]:
@@ -77,9 +74,7 @@ def trace_outputs(network: nn.Module, input_shape: Sequence[int],
 def why_no_plugin(module: nn.Module, calls: Sequence) -> str:
     """Why no plugin can stand after a submodule; nothing where one can.
 
-    Args:
-        module: The submodule.
-        calls: What :func:`trace_outputs` found for it.
+    ``calls`` is what :func:`trace_outputs` found for it.
     """
     if isinstance(module, _BatchNorm):
         return 'is a norm, which sync_bn exchanges'
@@ -176,13 +171,3 @@ class PluginHook:
         """Run the plugins in evaluation mode, so that a misfit shows at once."""
         with _evaluation_mode(self.plugins), torch.no_grad():
             self(self.plugins, (), feature)
-
-
-class TakeOutput:
-    """Gives one of several outputs of a backbone."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Any:
-        return output if isinstance(output, Tensor) else output[self.index]

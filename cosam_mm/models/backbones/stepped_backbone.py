@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ['Block', 'SteppedBackbone']
+__all__ = ['Block', 'SteppedBackbone', 'check_feature_reduction']
 
 
 class Block(nn.Module):
@@ -35,10 +35,6 @@ class Block(nn.Module):
         if self.with_cp and x.requires_grad:
             return checkpoint(self.compute, x, use_reentrant=False)
         return self.compute(x)
-
-    def compute(self, x: Tensor) -> Tensor:
-        """The block's own forward pass."""
-        raise NotImplementedError
 
 
 class SteppedBackbone(BaseModule):
@@ -65,12 +61,9 @@ class SteppedBackbone(BaseModule):
             keeps that initialisation.
     """
 
-    def __init__(self,
-                 plugins: Optional[Sequence[dict]],
-                 frozen_stages: int,
-                 norm_eval: bool,
-                 with_cp: bool,
-                 init_cfg: Optional[dict]) -> None:
+    def __init__(self, plugins: Optional[Sequence[dict]] = None,
+                 frozen_stages: int = -1, norm_eval: bool = False,
+                 with_cp: bool = False, init_cfg: Optional[dict] = None) -> None:
         super().__init__(init_cfg=init_cfg)
         self._plugin_cfgs = list(plugins or ())
         self.frozen_stages = frozen_stages
@@ -85,8 +78,7 @@ class SteppedBackbone(BaseModule):
 
         Args:
             steps: (name, output channels) of each step in order.
-            stages: Attribute names of the modules of each stage, the stem's
-                first.
+            stages: Names of the modules of each stage, the stem's first.
         """
         last_stage = len(stages) - 1
         if not -1 <= self.frozen_stages <= last_stage:
@@ -111,27 +103,28 @@ class SteppedBackbone(BaseModule):
         position = f'after_{step}'
         return self.plugins[position](x) if position in self.plugins else x
 
-    def _frozen_modules(self) -> list[nn.Module]:
-        return [getattr(self, name)
-                for stage in self._stages[:self.frozen_stages + 1]
-                for name in stage]
-
     def _freeze_stages(self) -> None:
-        for module in self._frozen_modules():
-            module.eval()
-            for parameter in module.parameters():
-                parameter.requires_grad = False
+        for stage in self._stages[:self.frozen_stages + 1]:
+            for name in stage:
+                getattr(self, name).eval().requires_grad_(False)
 
     def train(self, mode: bool = True) -> 'SteppedBackbone':
         """Set the mode; frozen stages and fixed norms stay in evaluation."""
         super().train(mode)
         if mode:
             self._freeze_stages()
-            if self.norm_eval:
-                for name, child in self.named_children():
-                    if name != 'plugins':
-                        _norms_to_eval(child)
+        if mode and self.norm_eval:
+            for name, module in self.named_modules():
+                if isinstance(module, _BatchNorm) and not name.startswith('plugins.'):
+                    module.eval()
         return self
+
+
+def check_feature_reduction(mode: Optional[str]) -> None:
+    """Raise ``ValueError`` unless ``mode`` names a reduction or is None."""
+    if mode not in (None, 'FRMB', 'FRAB'):
+        raise ValueError("feature_reduction must be 'FRMB', 'FRAB' or None, got "
+                         f'{mode!r}.')
 
 
 def _initialise(module: nn.Module) -> None:
@@ -145,24 +138,9 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def _norms_to_eval(module: nn.Module) -> None:
-    for child in module.modules():
-        if isinstance(child, _BatchNorm):
-            child.eval()
-
-
 def _build_plugins(plugins: Sequence[dict],
                    channels: dict[str, int]) -> nn.ModuleDict:
-    """Build plugins by position.
-
-    Args:
-        plugins: ``dict(cfg=..., position=...)`` each.
-        channels: Channels at every position there is.
-
-    Raises:
-        ValueError: A plugin lacks a key, has an unknown one or names a position
-            that the backbone does not have.
-    """
+    """Build plugins by position, of the channels at every position there is."""
     built = nn.ModuleDict()
     for plugin in plugins:
         if set(plugin) != {'cfg', 'position'}:

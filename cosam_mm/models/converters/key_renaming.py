@@ -23,21 +23,15 @@ from cosam_mm.utils.messages import name_some
 
 from .reference_models import ReferenceModel, ReferenceReID, recognise
 
-__all__ = ['convert_state_dict', 'fold_unbiased_std']
+__all__ = ['convert_state_dict']
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What becomes of one parameter.
-
-    Args:
-        target: Our name.
-        shape: The shape that it has in the reference.
-        change: Makes our values of the reference's.
-    """
-    target: str
-    shape: tuple[int, ...]
-    change: Optional[Callable[[Tensor], Tensor]] = None
+    """What becomes of one parameter."""
+    target: str  # our name
+    shape: tuple[int, ...]  # in the reference
+    change: Optional[Callable[[Tensor], Tensor]] = None  # the reference's values to ours
 
 
 Rules = dict[str, Rule]
@@ -78,19 +72,8 @@ def convert_state_dict(
     return converted, model
 
 
-def fold_unbiased_std(scale: Tensor) -> Tensor:
-    """Scale of a standard layer norm from that of an unbiased one.
-
-    Args:
-        scale: (D,), multiplies values divided by their unbiased deviation.
-
-    Returns:
-        (D,), multiplies values divided by their biased deviation.
-
-    Example:
-        >>> fold_unbiased_std(torch.ones(4))
-        tensor([0.8660, 0.8660, 0.8660, 0.8660])
-    """
+def _fold_unbiased_std(scale: Tensor) -> Tensor:
+    """Scale (D,) of a standard layer norm from that of an unbiased one."""
     channels = scale.numel()
     factor = ((channels - 1) / channels)**0.5
     return (scale.double() * factor).to(scale.dtype)
@@ -167,7 +150,7 @@ def _bert_rules(head: dict) -> Rules:
                 f'{ours}.{target}.bias', (outputs,))
         for source, target in norms:
             rules[f'{theirs}.{source}.a_2'] = Rule(
-                f'{ours}.{target}.weight', (channels,), fold_unbiased_std)
+                f'{ours}.{target}.weight', (channels,), _fold_unbiased_std)
             rules[f'{theirs}.{source}.b_2'] = Rule(
                 f'{ours}.{target}.bias', (channels,))
     return rules
@@ -203,14 +186,10 @@ def _check(state_dict: Mapping[str, Tensor], rules: Rules, model: Model) -> None
         if name in rules and tuple(tensor.shape) != rules[name].shape]
     if not (unexpected or missing or misshapen):
         return
-    found = [_listed(kind, items) for kind, items in (
+    found = [f'{kind} ({len(items)}): {name_some(items, 10)}.' for kind, items in (
         ('Unexpected keys', unexpected), ('Missing keys', missing),
         ('Other shapes', misshapen)) if items]
     settings = ', '.join(f'{part} {cfg}' for part, cfg in model.settings.items())
     raise ValueError(
         f'This looks like a {model.backbone["type"]} of {model.source.repository} '
         f'({settings}), but does not fit it. ' + ' '.join(found))
-
-
-def _listed(kind: str, items: list[str]) -> str:
-    return f'{kind} ({len(items)}): {name_some(items, 10)}.'

@@ -11,7 +11,6 @@ from typing import Optional, Union
 
 from torch import Tensor
 
-from cosam_mm.models import backbones
 from cosam_mm.models.backbones import ResNeXt3D
 from cosam_mm.utils.messages import name_some
 
@@ -30,16 +29,10 @@ _HEIGHTS = {'stem': 64, 'layer1': 64, 'layer2': 32, 'layer3': 16}
 
 @dataclass(frozen=True)
 class ReferenceModel:
-    """A recognised checkpoint, as the settings of our model that it fits.
-
-    Args:
-        source: Where it comes from.
-        backbone: Config of our backbone.
-        cls_head: Config of our head, or None where there is no classifier.
-    """
+    """A recognised action checkpoint, as the configs of our model that it fits."""
     source: Source
     backbone: dict
-    cls_head: Optional[dict]
+    cls_head: Optional[dict]  # None where there is no classifier
 
     @property
     def modality(self) -> str:
@@ -54,18 +47,11 @@ class ReferenceModel:
 
 @dataclass(frozen=True)
 class ReferenceReID:
-    """A recognised checkpoint, as the settings of our model that it fits.
-
-    Args:
-        source: Where it comes from.
-        backbone: Config of our backbone.
-        aggregation: Config of our aggregation.
-        head: Config of our head, or None where there is no classifier.
-    """
+    """A recognised re-ID checkpoint, as the configs of our model that it fits."""
     source: Source
     backbone: dict
     aggregation: dict
-    head: Optional[dict]
+    head: Optional[dict]  # None where there is no classifier
     modality: str = 'rgb'
 
     @property
@@ -81,17 +67,14 @@ class ReferenceReID:
                      for plugin in self.backbone['plugins'])
 
 
-def recognise(
-        state_dict: StateDict) -> Union[ReferenceModel, ReferenceReID]:
+def recognise(state_dict: StateDict) -> Union[ReferenceModel, ReferenceReID]:
     """Tell which model of which repository a state dict belongs to.
+
+    Only what names and shapes can tell is looked at here; whether every parameter is
+    there and fits is for :func:`convert_state_dict` to check.
 
     Args:
         state_dict: Parameters without a ``module.`` prefix.
-
-    Returns:
-        The model. Only what names and shapes can tell is looked at here;
-        whether every parameter is there and fits is for
-        :func:`convert_state_dict` to check.
 
     Raises:
         ValueError: No known repository has such a file.
@@ -121,12 +104,8 @@ def _find_source(state_dict: StateDict) -> Source:
 def shipped_config(model: Union[ReferenceModel, ReferenceReID]) -> Optional[str]:
     """Path of the config of just this model, from the root of the repository.
 
-    Args:
-        model: A recognised checkpoint.
-
-    Returns:
-        The path, or None: other numbers of classes or identities and other sizes
-        than the papers' have no config of their own.
+    None: other numbers of classes or identities and other sizes than the papers' have
+    no config of their own.
     """
     if isinstance(model, ReferenceReID):
         return _reid_config(model)
@@ -150,8 +129,7 @@ def _backbone_config(source: Source, state_dict: StateDict) -> dict:
                          'and optical flow 2.')
     config = dict(type=source.backbone)
     if source.backbone == 'ResNeXt3D':
-        config['depth'] = _nearest_depth(
-            source, state_dict, ResNeXt3D.arch_settings)
+        config['depth'] = _nearest_depth(source, state_dict)
     reduction = _feature_reduction(source, config, state_dict)
     return dict(config, in_channels=in_channels, feature_reduction=reduction)
 
@@ -219,11 +197,8 @@ def _reid_model(source: Source, state_dict: StateDict) -> ReferenceReID:
     plugins = [_plugin(source, state_dict, step, last_stride)
                for i, step in enumerate(source.attended)
                if _has(state_dict, f'{ATTENTION}.{i}')]
-    arch_settings = getattr(backbones, source.backbone).arch_settings
-    backbone = dict(
-        type=source.backbone,
-        depth=_nearest_depth(source, state_dict, arch_settings),
-        last_stride=last_stride, plugins=plugins)
+    backbone = dict(type=source.backbone, depth=_nearest_depth(source, state_dict),
+                    last_stride=last_stride, plugins=plugins)
     return ReferenceReID(source, backbone, aggregation,
                          _identity_head(source, state_dict, aggregation))
 
@@ -255,7 +230,7 @@ def _plugin(source: Source, state_dict: StateDict, step: str,
 
 
 def _identity_head(source: Source, state_dict: StateDict,
-          aggregation: dict) -> Optional[dict]:
+                   aggregation: dict) -> Optional[dict]:
     num_pids = _size(state_dict, f'{source.classifier}.weight', 0)
     if num_pids is None:
         return None
@@ -311,7 +286,7 @@ def _has_paper_sizes(model: ReferenceModel) -> bool:
 
 
 def _size(state_dict: StateDict, name: str, dim: int,
-         default: Optional[int] = None) -> Optional[int]:
+          default: Optional[int] = None) -> Optional[int]:
     """Size of a parameter in one dimension, ``default`` where it is not there."""
     tensor = state_dict.get(name)
     return default if tensor is None or tensor.dim() <= dim else tensor.shape[dim]
@@ -323,17 +298,16 @@ def _count(state_dict: StateDict, pattern: str) -> int:
     return len({match.group(1) for match in matches if match})
 
 
-def _nearest_depth(source: Source, state_dict: StateDict,
-                  arch_settings: Mapping[int, tuple[int, ...]]) -> int:
+def _nearest_depth(source: Source, state_dict: StateDict) -> int:
     """The depth whose numbers of bottlenecks come nearest.
 
-    The nearest, because a comparison with that model then names what is missing
-    or too much.
+    A comparison with that model then names what is missing or too much.
     """
     blocks = [_count(state_dict, re.escape(source.name(f'layer{i}.')) + r'(\d+)\.')
               for i in range(1, 5)]
 
     def distance(depth: int) -> int:
-        return sum(abs(a - b) for a, b in zip(blocks, arch_settings[depth]))
+        return sum(abs(a - b)
+                   for a, b in zip(blocks, ResNeXt3D.arch_settings[depth]))
 
-    return min(arch_settings, key=distance)
+    return min(ResNeXt3D.arch_settings, key=distance)

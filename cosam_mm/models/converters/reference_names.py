@@ -20,30 +20,19 @@ ATTENTION = 'attention_modules.attention_modules'
 
 @dataclass(frozen=True)
 class Source:
-    """One kind of checkpoint.
-
-    Args:
-        repository: Where such checkpoints come from.
-        backbone: Type of our backbone.
-        stem: Name of the first convolution's weight; it tells sources apart.
-        classifier: Prefix of the last layer.
-        parts: Beginning of a name of ours to the source's, where they differ.
-        attended: Steps of our backbone after which the source may have
-            attention, in the order of its list; none but in re-identification.
-    """
-    repository: str
-    backbone: str
-    stem: str
-    classifier: str
+    """One kind of checkpoint."""
+    repository: str  # where such checkpoints come from
+    backbone: str    # type of ours
+    stem: str        # name of the first convolution's weight; it tells sources apart
+    classifier: str  # prefix of the last layer
+    # Beginning of a name of ours to the source's, where they differ.
     parts: dict[str, str] = field(default_factory=dict)
+    # Steps of our backbone after which the source may have attention, in the order of
+    # its list; none but in re-identification.
     attended: tuple[str, ...] = ()
 
     def name(self, ours: str) -> str:
-        """The source's name of a parameter; the longest of ``parts`` decides.
-
-        Args:
-            ours: Name in our backbone, such as ``'layer1.0.conv1.weight'``.
-        """
+        """The source's name of ``ours``; the longest of ``parts`` decides."""
         words = ours.split('.')
         for length in range(len(words) - 1, 0, -1):
             part = '.'.join(words[:length])

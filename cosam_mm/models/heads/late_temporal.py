@@ -73,18 +73,10 @@ class LateTemporalHead(BaseHead):
         nn.init.zeros_(self.fc_cls.bias)
 
     def forward(self, x: Tensor, **kwargs) -> Tensor:
-        """Score the classes.
+        """Features (N, C, T, H, W) to raw scores (N, num_classes).
 
-        Args:
-            x: Features of the backbone, (N, C, T, H, W).
-            kwargs: What recognisers hand to every head; not used.
-
-        Returns:
-            Raw scores, (N, num_classes).
-
-        Raises:
-            ValueError: ``x`` has another number of channels than
-                ``in_channels``.
+        What recognisers hand to every head besides is not used. ``ValueError`` for
+        features of other channels than ``in_channels``.
         """
         if x.dim() != 5 or x.shape[1] != self.in_channels:
             raise ValueError(
@@ -104,9 +96,7 @@ class MeanHead(LateTemporalHead):
     """The plain pooled head: the average over time and space.
 
     Args:
-        num_classes: Classes to score.
-        in_channels: Channels of the backbone's output.
-        kwargs: Further settings of :class:`LateTemporalHead`.
+        num_classes, in_channels, kwargs: See :class:`LateTemporalHead`.
     """
 
     def __init__(self, num_classes: int, in_channels: int, **kwargs) -> None:
@@ -119,11 +109,9 @@ class LSTMHead(LateTemporalHead):
     """An LSTM reads the tokens; its last output is classified.
 
     Args:
-        num_classes: Classes to score.
-        in_channels: Channels of the backbone's output.
+        num_classes, in_channels, kwargs: See :class:`LateTemporalHead`.
         hidden_channels: Size of the LSTM's state.
         num_layers: Layers of the LSTM.
-        kwargs: Further settings of :class:`LateTemporalHead`.
     """
 
     def __init__(self, num_classes: int, in_channels: int,
@@ -138,11 +126,9 @@ class BERTHead(LateTemporalHead):
     """A BERT encoder reads the tokens; its class token is classified.
 
     Args:
-        num_classes: Classes to score.
-        in_channels: Channels of the backbone's output.
+        num_classes, in_channels, kwargs: See :class:`LateTemporalHead`.
         num_tokens: Temporal size of the backbone's output.
         temporal: Further settings of :class:`~cosam_mm.layers.TemporalBERT`.
-        kwargs: Further settings of :class:`LateTemporalHead`.
     """
 
     def __init__(self, num_classes: int, in_channels: int, num_tokens: int,

@@ -3,7 +3,7 @@
 Wen, Zhang, Li, Qiao, *A Discriminative Feature Learning Approach for Deep Face
 Recognition*, ECCV 2016, equation 2. Two things differ. The sum over a batch is a mean
 here, so that the weight of the loss does not depend on the size of the batch. And the
-centers follow their gradient, at whatever rate an optimizer gives them, as in Luo et
+centers follow their gradient, at the rate that the optimizer gives them, as in Luo et
 al., *Bag of Tricks and A Strong Baseline for Deep Person Re-identification*, CVPRW
 2019; the paper moves them by a rule of its own, equation 4.
 """
@@ -57,9 +57,7 @@ class CenterLoss(nn.Module):
     Args:
         in_channels: Channels D of a feature; :class:`VideoReID` fills it in.
         num_pids: Identities of the training set; :class:`VideoReID` fills it in.
-        loss_weight: Factor of the loss; the default is that of Luo et al., *Bag of
-            Tricks and A Strong Baseline for Deep Person Re-identification*, CVPRW
-            2019.
+        loss_weight: Factor of the loss; the default is that of Luo et al.
 
     Raises:
         ValueError: ``in_channels`` or ``num_pids`` is below 1.
@@ -78,14 +76,8 @@ class CenterLoss(nn.Module):
         self.centers = nn.Parameter(torch.randn(num_pids, in_channels))
 
     def forward(self, feature: Tensor, score: Tensor, label: Tensor) -> Tensor:
-        """Compute the loss.
+        """The loss of features (N, in_channels) and labels (N,) in [0, num_pids).
 
-        Args:
-            feature: (N, D).
-            score: (N, num_pids), not used.
-            label: (N,) in [0, num_pids).
-
-        Raises:
-            ValueError: D is not ``in_channels``.
+        Scores are not used. ``ValueError`` for features of another size.
         """
         return self.loss_weight * center_loss(feature, label, self.centers)

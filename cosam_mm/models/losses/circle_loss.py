@@ -107,15 +107,9 @@ class CircleLoss(nn.Module):
         self.across_processes = across_processes
 
     def forward(self, feature: Tensor, score: Tensor, label: Tensor) -> Tensor:
-        """Compute the loss.
+        """The loss of features (N, D) and identities (N,); scores are not used.
 
-        Args:
-            feature: (N, D).
-            score: (N, num_pids), not used.
-            label: (N,) identities.
-
-        Raises:
-            ValueError: The batch has no pairs to compare, or a setting is out of range.
+        ``ValueError`` where :func:`circle_loss` raises it.
         """
         feature = feature.float()
         if self.across_processes:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 __all__ = ['BatchHardTripletLoss', 'IdentityLoss', 'batch_hard_triplet_loss',
-           'gather_batch', 'mine_hardest']
+           'gather_batch']
 
 
 @MODELS.register_module()
@@ -37,8 +37,7 @@ class IdentityLoss(nn.Module):
     """Cross-entropy of the identity scores, with smoothed labels.
 
     Args:
-        label_smoothing: Share of the target spread over all identities, in
-            [0, 1].
+        label_smoothing: Share of the target spread over all identities, in [0, 1].
         loss_weight: Factor of the loss.
 
     Raises:
@@ -55,44 +54,19 @@ class IdentityLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, feature: Tensor, score: Tensor, label: Tensor) -> Tensor:
-        """Compute the loss.
+        """The loss of scores (N, num_pids) before softmax, and labels (N,).
 
-        Args:
-            feature: (N, D), not used.
-            score: (N, num_pids), before softmax.
-            label: (N,) in [0, num_pids).
+        Features are not used.
         """
         return self.loss_weight * F.cross_entropy(
             score.float(), label, label_smoothing=self.label_smoothing)
 
 
-def mine_hardest(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Find each anchor's farthest positive and nearest negative.
+def _mine_hardest(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of the anchors, their farthest positives and nearest negatives, (A,) each.
 
-    An anchor is not its own positive. Features that are alone with their
-    identity, or whose identity is alone in the batch, are no anchors.
-
-    Args:
-        features: (N, D).
-        labels: (N,) identities, of an integer type.
-
-    Returns:
-        Rows of the anchors, of their positives and of their negatives, (A,)
-        each, 0 <= A <= N. Among equally distant features any may be chosen.
-
-    Raises:
-        ValueError: The shapes are not as above.
-
-    Example:
-        >>> features = torch.tensor([[0.], [1.], [3.], [9.]])
-        >>> mine_hardest(features, torch.tensor([5, 5, 5, 7]))
-        (tensor([0, 1, 2]), tensor([2, 2, 0]), tensor([3, 3, 3]))
+    Among equally distant features any may be chosen.
     """
-    if features.dim() != 2 or labels.shape != features.shape[:1]:
-        raise ValueError(
-            'Features (N, D) and labels (N,) are needed, got '
-            f'{tuple(features.shape)} and {tuple(labels.shape)}.')
-    features = _at_least_single(features.detach())
     # Not by matrix products: near features would lose their difference.
     distances = torch.cdist(features, features,
                             compute_mode='donot_use_mm_for_euclid_dist')
@@ -109,8 +83,9 @@ def batch_hard_triplet_loss(features: Tensor, labels: Tensor,
                             margin: float = 0.3) -> Tensor:
     """Mean over anchors of max(0, d(hardest +) - d(hardest -) + margin).
 
-    d is the Euclidean distance, not its square. Which features are anchors, see
-    :func:`mine_hardest`.
+    d is the Euclidean distance, not its square. An anchor is not its own positive.
+    Features that are alone with their identity, or whose identity is alone in the
+    batch, are no anchors.
 
     Args:
         features: (N, D).
@@ -131,27 +106,24 @@ def batch_hard_triplet_loss(features: Tensor, labels: Tensor,
     """
     if margin < 0:
         raise ValueError(f'margin must be at least 0, got {margin}.')
-    features = _at_least_single(features)
-    anchors, positives, negatives = mine_hardest(features, labels)
+    if features.dim() != 2 or labels.shape != features.shape[:1]:
+        raise ValueError(
+            'Features (N, D) and labels (N,) are needed, got '
+            f'{tuple(features.shape)} and {tuple(labels.shape)}.')
+    # 16 bits hold neither the square of a large feature nor a small difference.
+    features = features.to(torch.promote_types(features.dtype, torch.float32))
+    anchors, positives, negatives = _mine_hardest(features.detach(), labels)
     if not len(anchors):
         raise ValueError(
             f'A batch of {len(labels)} features of {len(labels.unique())} '
             'identities has no triplet: two identities, one of them twice, are '
             'the least. Sample with PKSampler, num_pids_per_batch >= 2 and '
             'num_tracklets_per_pid >= 2.')
-    to_positive = _distance(features[anchors], features[positives])   # (A,)
-    to_negative = _distance(features[anchors], features[negatives])   # (A,)
+    # These norms have the gradient 0 where two features are equal.
+    to_positive, to_negative = (
+        torch.linalg.vector_norm(features[anchors] - features[others], dim=1)
+        for others in (positives, negatives))                         # (A,) each
     return F.relu(to_positive - to_negative + margin).mean()
-
-
-def _at_least_single(features: Tensor) -> Tensor:
-    """16 bits hold neither the square of a large feature nor a small difference."""
-    return features.to(torch.promote_types(features.dtype, torch.float32))
-
-
-def _distance(a: Tensor, b: Tensor) -> Tensor:
-    """Euclidean distance of rows, with gradient 0 where they are equal."""
-    return torch.linalg.vector_norm(a - b, dim=1)
 
 
 def gather_batch(feature: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,16 +141,10 @@ def gather_batch(feature: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     if world_size == 1:
         return feature, label
     features = all_gather(feature.detach().contiguous())
-    features[get_rank()] = _scale_gradient(feature, world_size)
+    features[get_rank()] = own = feature.clone()
+    if own.requires_grad:
+        own.register_hook(lambda grad: world_size * grad)
     return torch.cat(features), torch.cat(all_gather(label.contiguous()))
-
-
-def _scale_gradient(x: Tensor, factor: float) -> Tensor:
-    """``x``, whose gradient will be multiplied."""
-    x = x.clone()
-    if x.requires_grad:
-        x.register_hook(lambda grad: factor * grad)
-    return x
 
 
 @MODELS.register_module()
@@ -202,15 +168,9 @@ class BatchHardTripletLoss(nn.Module):
         self.across_processes = across_processes
 
     def forward(self, feature: Tensor, score: Tensor, label: Tensor) -> Tensor:
-        """Compute the loss.
+        """The loss of features (N, D) and identities (N,); scores are not used.
 
-        Args:
-            feature: (N, D).
-            score: (N, num_pids), not used.
-            label: (N,) identities.
-
-        Raises:
-            ValueError: The batch has no triplet.
+        ``ValueError`` for a batch without a triplet.
         """
         feature = feature.float()
         if self.across_processes:

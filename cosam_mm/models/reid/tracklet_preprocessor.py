@@ -1,6 +1,6 @@
 """Images to the device as bytes; there they become normalised floats."""
 from collections.abc import Sequence
-from typing import Optional, Union
+from typing import Optional
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -50,8 +50,8 @@ class TrackletPreprocessor(BaseDataPreprocessor):
 
         Args:
             data: ``inputs``: for each tracklet (num_clips, C, T, H, W), as a list
-                or as one tensor; uint8 unless ``mean`` is None. ``data_samples``:
-                as many. Further entries are moved and left alone.
+                or as one tensor; uint8 unless ``mean`` is None. Further entries are
+                moved and left alone.
             training: Whether to make one tensor of the inputs.
 
         Returns:
@@ -59,14 +59,11 @@ class TrackletPreprocessor(BaseDataPreprocessor):
             in training, else a list of (num_clips, C, T, H, W).
 
         Raises:
-            ValueError: The inputs are not as above, or differ in shape in
-                training.
+            ValueError: The inputs are not as above, or differ in shape in training.
         """
         data = self.cast_data(data)
         inputs = [self._normalize(clips) for clips in data['inputs']]
-        if training:
-            inputs = _stack(inputs)
-        return {**data, 'inputs': inputs}
+        return {**data, 'inputs': _stack(inputs) if training else inputs}
 
     def _normalize(self, clips: Tensor) -> Tensor:
         """(num_clips, C, T, H, W), bytes to floats."""
@@ -87,11 +84,11 @@ def _column(values: Sequence[float]) -> Tensor:
     return 255 * torch.tensor(values, dtype=torch.float32).view(-1, 1, 1, 1)
 
 
-def _stack(inputs: Union[list[Tensor], tuple[Tensor, ...]]) -> Tensor:
+def _stack(inputs: list[Tensor]) -> Tensor:
     shapes = {tuple(clips.shape) for clips in inputs}
     if len(shapes) > 1:
         raise ValueError(
             'The tracklets of a training batch need equal shapes (num_clips, C, T, '
             f'H, W), got {sorted(shapes)}: resize the frames, and sample with '
             "SampleTrackletFrames of another mode than 'all_clips'.")
-    return torch.stack(list(inputs))
+    return torch.stack(inputs)

@@ -61,8 +61,8 @@ class VideoReID(BaseModel):
         frame_wise: Whether the backbone takes frames, (M*T, C, H, W), instead of
             clips, (M, C, T, H, W). Then ``num_frames`` of its modules whose class sets
             ``compares_frames`` must be T; it is set to T where they take any length.
-        max_clips_per_forward: How many clips go through the network at once
-            outside of training: memory grows with it.
+        max_clips_per_forward: Clips that go through the network at once outside of
+            training: memory grows with it.
         data_preprocessor: Config; by default :class:`TrackletPreprocessor`'s.
         init_cfg: As in any mmengine module.
         neck: Config of what stands between the feature of the metric losses and
@@ -71,8 +71,7 @@ class VideoReID(BaseModel):
             features of clips is then the feature of the mean.
 
     Raises:
-        ValueError: ``max_clips_per_forward`` is below 1, or channels are not
-            known.
+        ValueError: ``max_clips_per_forward`` is below 1, or channels are not known.
 
     Example:
         >>> model = VideoReID(
@@ -275,9 +274,6 @@ def _agree_on_clip_length(backbone: nn.Module, num_frames: int) -> None:
     Where the frames are in the batch, a module built for another length would join
     frames of different tracklets. Only modules whose class sets ``compares_frames``
     are asked, such as COSAM: ``num_frames`` of others may mean anything.
-
-    Raises:
-        ValueError: A module expects clips of another length.
     """
     for name, module in backbone.named_modules():
         if (not getattr(module, 'compares_frames', False)
