@@ -46,7 +46,7 @@ def plain(data):
         [int(sample.gt_label) for sample in data['data_samples']]]
 
 
-@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('seed', range(2))
 def test_mixup_is_the_same_mean_of_clips_and_labels(seed):
     data = batch([0, 1, 2, 3])
     inputs, one_hot = plain(data)
@@ -60,7 +60,7 @@ def test_mixup_is_the_same_mean_of_clips_and_labels(seed):
     torch.testing.assert_close(out['inputs'], expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('seed', range(2))
 def test_cutmix_puts_one_box_of_another_clip_into_all_frames(seed):
     data = batch([0, 1, 2, 3])
     inputs, one_hot = plain(data)

@@ -1,11 +1,18 @@
 """timm's and torchvision's models with COSAM: in MMAction2, in mmpretrain, in ours."""
 import pytest
 import torch
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, DefaultScope
-from mmengine.structures import BaseDataElement
+from mmengine.registry import MODELS
 
-FRAMES, SIZE = 4, 64
+from tests.frame_models import (
+    FRAMES,
+    SIZE,
+    assert_step_moves,
+    clips,
+    plugged,
+    recogniser,
+    reid_model,
+    tracklets,
+)
 
 # Model, where COSAM stands, plugin keys, channels at the end.
 TIMM = {
@@ -40,50 +47,12 @@ def backbone_of(name):
                    **keys), CHANNELS.get(name, channels)
 
 
-def plugged(backbone, after, frames=FRAMES, **keys):
-    return dict(type='PluggedBackbone', backbone=backbone,
-                input_shape=(frames, 3, SIZE, SIZE),
-                plugins=[dict(cfg=dict(type='COSAM'), after=after, **keys)])
-
-
-def recogniser(backbone, channels):
-    """MMAction2's model for frames."""
-    with DefaultScope.overwrite_default_scope('mmaction'):
-        return MODELS.build(dict(
-            type='Recognizer2D', backbone=backbone,
-            cls_head=dict(type='TSNHead', num_classes=2, in_channels=channels,
-                          consensus=dict(type='AvgConsensus', dim=1),
-                          average_clips='prob'),
-            data_preprocessor=dict(type='ActionDataPreprocessor', mean=[127.5] * 3,
-                                   std=[60.0] * 3, format_shape='NCHW')))
-
-
-def clips(num_clips):
-    from mmaction.structures import ActionDataSample
-    return dict(
-        inputs=list(torch.randint(256, (num_clips, FRAMES, 3, SIZE, SIZE))),
-        data_samples=[ActionDataSample().set_gt_label(k % 2)
-                      for k in range(num_clips)])
-
-
-def assert_step_moves_plugins(model, data):
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    wrapper = build_optim_wrapper(model, dict(optimizer=dict(type='Adam', lr=1e-3)))
-    losses = model.train().train_step(data, wrapper)
-    assert torch.isfinite(losses['loss'])
-    still = {name for name, p in model.named_parameters()
-             if torch.equal(p, before[name]) and '.plugins.' in name}
-    # Batch norms follow these and take any constant away.
-    assert all(name.endswith(('reduction.0.bias', 'summary.0.bias'))
-               for name in still), still
-
-
 @pytest.mark.parametrize('name', TIMM)
 def test_recogniser_of_mmaction_trains_and_predicts(name):
     model = recogniser(*backbone_of(name))
     model.init_weights()
-    data = clips(2)
-    assert_step_moves_plugins(model, data)
+    data = clips()
+    assert_step_moves(model, data, '.plugins.')
     with torch.no_grad():
         results = model.eval().test_step(data)
     assert all(torch.isfinite(result.pred_score).all() for result in results)
@@ -117,18 +86,9 @@ def test_checkpoint_of_timm_lacks_plugins_only(name, timm):
         == {bare.get_classifier()}
 
 
-@pytest.mark.parametrize('name', ['resnet', 'vit'])
-def test_reid_model_trains(name):
-    cfg, channels = backbone_of(name)
-    model = MODELS.build(dict(
-        type='VideoReID', backbone=cfg,
-        aggregation=dict(type='TemporalPoolAggregation', in_channels=channels),
-        head=dict(type='IdentityHead', num_pids=3)))
-    tracklets = torch.randint(256, (6, 1, 3, FRAMES, SIZE, SIZE), dtype=torch.uint8)
-    assert_step_moves_plugins(model, dict(
-        inputs=list(tracklets),
-        data_samples=[BaseDataElement(label=k // 2) for k in range(6)]))
-    assert model.eval().extract_feat(tracklets.float()).shape == (6, channels)
+def test_reid_model_trains():
+    model = reid_model(*backbone_of('vit'))
+    assert_step_moves(model, tracklets(), '.plugins.')
 
 
 @pytest.mark.parametrize('features_only', [True, False])
@@ -156,7 +116,7 @@ def test_torchvision_model_in_a_recogniser():
     pytest.importorskip('torchvision')
     model = recogniser(plugged(dict(type='torchvision.resnet18'), 'layer3'), 512)
     model.init_weights()
-    assert_step_moves_plugins(model, clips(2))
+    assert_step_moves(model, clips(), '.plugins.')
     import torchvision
     missing, unexpected = model.backbone.load_state_dict(
         torchvision.models.resnet18().state_dict(), strict=False)

@@ -146,7 +146,8 @@ def test_attention_after_the_stem_is_known_of_the_se_resnet_only():
 
 
 def test_a_deeper_backbone():
-    model = assert_converts(hollow(names.cosegmentation('se_resnet50', 'tp', depth=101)))
+    listing = names.cosegmentation('se_resnet50', 'tp', depth=101)
+    model = assert_converts(hollow(listing))
     assert model.backbone['depth'] == 101
     assert shipped_config(model) is None
 

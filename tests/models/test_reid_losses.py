@@ -7,7 +7,6 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.registry import MODELS
-from torch import nn
 
 from cosam_mm.models.losses import (
     BatchHardTripletLoss,

@@ -6,7 +6,7 @@ from torch import nn
 
 from cosam_mm.apis.inference_optimization import make_fast
 from cosam_mm.models.losses import CenterLoss
-from cosam_mm.models.reid import BNNeck, IdentityHead, VideoReID
+from cosam_mm.models.reid import BNNeck, VideoReID
 
 SIZE = (64, 32)
 LABELS = (0, 0, 1, 1)
@@ -65,13 +65,6 @@ def test_it_is_a_batch_norm_without_a_shift():
         neck(x), (x - 0.1 * x.mean(0)) / spread * neck.norm.weight)
 
 
-def test_its_bias_never_moves():
-    neck = BNNeck(4)
-    assert {name for name, p in neck.named_parameters() if p.requires_grad} \
-        == {'norm.weight'}
-    assert not neck.norm.bias.any()
-
-
 # -- its two sides -----------------------------------------------------------
 
 
@@ -106,15 +99,6 @@ def test_every_feature_of_retrieval_is_behind_it():
         torch.testing.assert_close(model.extract_feat(given), expected)
 
 
-def test_without_it_nothing_changes():
-    model = build(neck=None).eval()
-    assert not any('neck' in name for name in model.state_dict())
-    (given,) = tracklets(3)
-    with torch.no_grad():
-        torch.testing.assert_close(
-            model([given])[0], model.aggregation(backbone_maps(model, given)).mean(0))
-
-
 def test_fast_inference_gives_the_same():
     """Norms of IBN and of the neck stand behind no convolution, and stay."""
     model = build().eval()
@@ -147,8 +131,3 @@ def test_a_step_moves_all_but_its_bias_and_the_scores_have_none():
 def test_sizes_of_a_loss_may_be_named():
     model = build(losses=dict(center=dict(type=CenterLoss, num_pids=7)))
     assert model.losses['center'].centers.shape == (7, 256)
-
-
-def test_a_head_has_a_bias_unless_told():
-    assert IdentityHead(4, 3).classifier.bias.shape == (3,)
-    assert IdentityHead(4, 3, bias=False).classifier.bias is None

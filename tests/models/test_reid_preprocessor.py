@@ -22,27 +22,17 @@ def test_normalisation_by_hand():
     assert out.dtype == torch.float32
 
 
-def test_training_batches_are_one_tensor():
-    batch = TrackletPreprocessor()(
-        dict(inputs=[tracklet(1, seed) for seed in range(3)], data_samples=list('abc')),
-        training=True)
-    assert batch['inputs'].shape == (3, 1, 3, 2, 6, 4)
-    assert batch['data_samples'] == list('abc')
-
-
-def test_testing_batches_stay_apart():
-    batch = TrackletPreprocessor()(
-        dict(inputs=[tracklet(5), tracklet(2)], data_samples=[None, None]))
-    assert [len(clips) for clips in batch['inputs']] == [5, 2]
-
-
-def test_a_batch_that_is_a_tensor_already():
-    inputs = torch.stack([tracklet(1, 0), tracklet(1, 1)])
+def test_batches_are_one_tensor_in_training_and_stay_apart_in_testing():
     preprocessor = TrackletPreprocessor()
-    trained = preprocessor(dict(inputs=inputs), training=True)['inputs']
-    assert trained.shape == inputs.shape
-    tested = preprocessor(dict(inputs=inputs))['inputs']
-    torch.testing.assert_close(torch.stack(tested), trained)
+    inputs = [tracklet(1, seed) for seed in range(3)]
+    trained = preprocessor(dict(inputs=inputs, data_samples=list('abc')), training=True)
+    assert trained['inputs'].shape == (3, 1, 3, 2, 6, 4)
+    assert trained['data_samples'] == list('abc')
+    for given in (inputs, torch.stack(inputs)):
+        tested = preprocessor(dict(inputs=given))['inputs']
+        torch.testing.assert_close(torch.stack(tested), trained['inputs'])
+    tested = preprocessor(dict(inputs=[tracklet(5), tracklet(2)]))['inputs']
+    assert [len(clips) for clips in tested] == [5, 2]
 
 
 def test_floats_are_left_alone_on_request():

@@ -3,7 +3,6 @@
 Each backbone gets clips of 8 frames (CLIP: 4) of 64 x 32 and has 4 x 4 x 2 tokens
 where the plugin stands.
 """
-import copy
 from importlib.metadata import version
 
 import mmaction.models  # noqa: F401  (registers VideoMAE's and Swin's transformers)
@@ -125,7 +124,7 @@ def make_identity(cosam):
 
 @ALL
 @pytest.mark.parametrize('position', POSITIONS)
-def test_a_patch_is_seen_at_its_position_only(kind, position):
+def test_a_patch_is_seen_and_changed_at_its_position_only(kind, position):
     net = plugged(kind, dict(type=Probe))
     probe = plugin_of(net)
     assert probe.built_for == (CHANNELS, *GRID)
@@ -136,23 +135,13 @@ def test_a_patch_is_seen_at_its_position_only(kind, position):
         before = probe.seen
         patch_of(kind, clips, 1, position).add_(1)
         net(clips)
+        seen = probe.seen
+        out = net(clips)
+        probe.dark = (1, *position)
+        dark = net(clips)
     assert before.shape == (2, CHANNELS, *GRID)
-    differ = (probe.seen != before).any(1).nonzero().tolist()
-    assert differ == [[1, *position]]
-
-
-@ALL
-@pytest.mark.parametrize('position', POSITIONS)
-def test_what_the_plugin_changes_goes_back_to_its_position(kind, position):
-    net = plugged(kind, dict(type=Probe))
-    silence_attention(net)
-    clips = clips_for(kind)
-    with torch.no_grad():
-        before = net(clips)
-        plugin_of(net).dark = (1, *position)
-        after = net(clips)
-    differ = (as_maps(kind, after) != as_maps(kind, before)).any(1)
-    assert differ.nonzero().tolist() == [[1, *position]]
+    for one, other in ((seen, before), (as_maps(kind, dark), as_maps(kind, out))):
+        assert (one != other).any(1).nonzero().tolist() == [[1, *position]]
 
 
 @pytest.mark.parametrize('kind', ['clip'])
@@ -170,27 +159,12 @@ def test_the_class_token_passes_the_plugin_by(kind):
 
 
 @ALL
-def test_a_checkpoint_of_the_bare_backbone_lacks_the_plugin_only(kind):
-    torch.manual_seed(1)
-    checkpoint = {name: torch.randn(value.shape).to(value.dtype)
-                  for name, value in bare(kind).state_dict().items()}
-    net = plugged(kind, dict(type='COSAM'))
-    assert {name for name in net.state_dict()
-            if not name.startswith('plugins.')} == set(checkpoint)
-    missing, unexpected = net.load_state_dict(checkpoint, strict=False)
-    assert missing
-    assert all(name.startswith('plugins.') for name in missing)
-    assert unexpected == []
-    assert all(torch.equal(net.state_dict()[name], value)
-               for name, value in checkpoint.items())
-
-
-@ALL
 def test_cosam_that_masks_nothing_changes_nothing(kind):
     net, without = plugged(kind, dict(type='COSAM')), bare(kind)
     without.eval()  # Swin's does not return itself
-    without.load_state_dict({name: value for name, value in net.state_dict().items()
-                             if not name.startswith('plugins.')})
+    missing, unexpected = net.load_state_dict(without.state_dict(), strict=False)
+    assert all(name.startswith('plugins.') for name in missing)
+    assert (bool(missing), unexpected) == (True, [])
     clips = clips_for(kind)
     with torch.no_grad():
         expected = without(clips)
@@ -200,20 +174,13 @@ def test_cosam_that_masks_nothing_changes_nothing(kind):
 
 
 @ALL
-def test_clips_keep_to_themselves(kind):
-    net = plugged(kind, dict(type='COSAM'))
-    clips = clips_for(kind)
+def test_clips_keep_to_themselves_and_mixed_precision_is_close(kind):
+    net, clips = plugged(kind, dict(type='COSAM')), clips_for(kind)
     frames = BACKBONES[kind]['input_shape'][0]
     with torch.no_grad():
-        torch.testing.assert_close(net(clips)[frames:], net(clips[frames:]),
-                                   rtol=1e-4, atol=1e-5)
-
-
-@ALL
-def test_mixed_precision_is_close(kind):
-    net, clips = plugged(kind, dict(type='COSAM')), clips_for(kind)
-    with torch.no_grad():
         exact = net(clips)
+        torch.testing.assert_close(net(clips[frames:]), exact[frames:],
+                                   rtol=1e-4, atol=1e-5)
         with torch.autocast('cpu', dtype=torch.bfloat16):
             half = net(clips).float()
     assert not torch.equal(half, exact)
@@ -244,27 +211,6 @@ def test_checkpointing_changes_no_gradient_and_runs_cosam_once(kind):
         return  # it computes the hooks of a layer again, too
     for net in (plain, saving):
         assert plugin_of(net).reduction[1].num_batches_tracked == 1
-
-
-@pytest.mark.parametrize('kind', ['videomae', 'swin'])
-def test_trains_with_dropped_paths(kind):
-    """Paths are dropped by the block; COSAM sees what is left, and learns."""
-    net = plugged(kind, dict(type='COSAM'), drop_path_rate=0.5)
-    found = gradients(net, clips_for(kind, 4))
-    found.pop('fc_norm.weight', None)  # pooled outputs have it, and maps do not
-    found.pop('fc_norm.bias', None)
-    assert all(torch.isfinite(gradient).all() for gradient in found.values())
-    learning = [name for name, gradient in found.items() if gradient.any()]
-    assert sum(name.startswith('plugins.') for name in learning) > 8
-
-
-@ALL
-def test_a_copy_has_a_plugin_of_its_own(kind):
-    net = plugged(kind, dict(type='COSAM'))
-    twin, clips = copy.deepcopy(net), clips_for(kind)
-    make_identity(plugin_of(twin))
-    with torch.no_grad():
-        assert not torch.allclose(net(clips), twin(clips), rtol=1e-3, atol=1e-3)
 
 
 @ALL

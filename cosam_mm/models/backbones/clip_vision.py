@@ -156,9 +156,8 @@ class PretrainedCLIP:
     """Loads published CLIP weights into a :class:`CLIPVision`.
 
     ``transformers`` finds, downloads and caches them, prefers safetensors, and
-    unpickles tensors alone where there are none. Every weight of the encoder must be
-    there, and the settings must be those of the checkpoint: an activation that
-    differs would not show in any shape.
+    unpickles tensors alone where there are none. Every weight must be there, and the
+    settings must be the checkpoint's: another activation would not show in any shape.
 
     Args:
         checkpoint: Name on the Hugging Face hub (``'openai/clip-vit-base-patch16'``),
@@ -170,12 +169,7 @@ class PretrainedCLIP:
         self.checkpoint = checkpoint
 
     def __call__(self, module: CLIPVision) -> None:
-        """Load the weights.
-
-        Raises:
-            OSError: They cannot be had.
-            ValueError: They are not those of this encoder.
-        """
+        """Load them; ``OSError`` without them, ``ValueError`` for other settings."""
         if get_rank() == 0:
             published = self._load()
         barrier()  # the other processes find the files in the cache

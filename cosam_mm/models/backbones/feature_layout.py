@@ -84,16 +84,13 @@ def clip_from_feature(feature: Tensor, layout: str, grid: Sequence[int],
 
 def feature_from_clip(clip: Tensor, like: Tensor, layout: str,
                       num_prefix_tokens: int = 0) -> Tensor:
-    """Put a clip back into the form it was taken from.
+    """Put a clip back into the form, and shape, of ``like``.
 
     Args:
         clip: (N, C, T, H, W).
         like: The feature that ``clip`` was taken from; its prefix tokens are kept.
         layout: Key of ``FEATURE_LAYOUTS``.
         num_prefix_tokens: Tokens in front of those of the map.
-
-    Returns:
-        Tensor of the shape of ``like``.
 
     Example:
         >>> tokens = torch.rand(2 * 4, 1 + 3 * 2, 16)

@@ -32,11 +32,8 @@ class InstanceBatchNorm(nn.Module):
     Pan, Luo, Shi, Tang, *Two at Once: Enhancing Learning and Generalization Capacities
     via IBN-Net*, ECCV 2018, section 3.2. An instance norm removes what an image has as
     a whole (light, colours of a camera); channels with a batch norm keep what tells
-    classes apart. It is the first norm of a residual and not in the last layer, so that
-    the shortcut and the deep features stay whole.
-
-    Both have a scale and a shift. Names are those of the published weights. Of a clip
-    each frame is an instance.
+    classes apart. Both have a scale and a shift. Names are those of the published
+    weights. Of a clip each frame is an instance.
 
     Args:
         channels: Channels C, at least 2; the instance norm has C // 2.

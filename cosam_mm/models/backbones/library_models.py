@@ -1,8 +1,7 @@
 """Models of timm and torchvision by name, as features, the way MMAction2 takes them.
 
-MMAction2's recognisers build ``timm.<model>`` and ``torchvision.<model>`` and use
-what comes before the classifier. A backbone that such a model becomes here does
-the same by itself, so that it serves any project.
+Its recognisers use what comes before the classifier. A backbone that such a model
+becomes here does the same by itself, so that it serves any project.
 """
 from typing import Any, Optional
 

@@ -111,12 +111,7 @@ def _evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 
 class PluginView:
-    """How a plugin sees the feature at its insertion point.
-
-    Attributes:
-        channels: C.
-        grid: (T, H, W) for the clip that the backbone was built for.
-    """
+    """How a plugin sees the feature at its insertion point: ``channels``, ``grid``."""
 
     def __init__(self, shape: tuple[int, ...], entry: dict) -> None:
         self.layout = entry['layout']

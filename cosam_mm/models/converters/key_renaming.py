@@ -1,14 +1,11 @@
 """Reference state dict in, state dict of our model out.
 
 Every parameter of a reference has a rule: our name, the shape it must have, and
-the change that its values need, if any. A parameter without a rule is an error,
-never left behind: the models of the known repositories have no parameter that
-ours lack.
+the change that its values need, if any. A parameter without a rule is an error.
 
 One change is not a mere reshaping. The reference's layer norm divides by the
 *unbiased* standard deviation plus 1e-6, PyTorch's by the biased one. Over D
-channels the two differ by the factor sqrt((D - 1) / D), which goes into the
-scale.
+channels the two differ by the factor sqrt((D - 1) / D), which goes into the scale.
 """
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +13,7 @@ from typing import Callable, Optional, Union
 
 import torch
 from mmengine.registry import MODELS
-from torch import Tensor
+from torch import Tensor, nn
 
 from cosam_mm.models import backbones
 from cosam_mm.utils.messages import name_some
@@ -31,7 +28,7 @@ class Rule:
     """What becomes of one parameter."""
     target: str  # our name
     shape: tuple[int, ...]  # in the reference
-    change: Optional[Callable[[Tensor], Tensor]] = None  # the reference's values to ours
+    change: Optional[Callable[[Tensor], Tensor]] = None  # of its values to ours
 
 
 Rules = dict[str, Rule]
@@ -47,10 +44,9 @@ def convert_state_dict(
             without a ``module.`` prefix. They are not changed.
 
     Returns:
-        The state dict of the ``Recognizer3D`` or ``VideoReID`` with the
-        ``settings`` of the second result, which is what the checkpoint was
-        recognised as. It loads strictly. Without a classifier in the source there
-        is no head.
+        The state dict, and what it was recognised as: the first loads strictly into the
+        ``Recognizer3D`` or ``VideoReID`` with the ``settings`` of the second. Without a
+        classifier in the source there is no head.
 
     Raises:
         ValueError: Nothing known has such parameters, or some of them are
@@ -109,17 +105,11 @@ def _head_rules(model: ReferenceModel) -> Rules:
 
 
 def _lstm_rules(head: dict) -> Rules:
-    hidden, rules = head['hidden_channels'], {}
-    for i in range(head['num_layers']):
-        inputs = hidden if i else head['in_channels']
-        for name, shape in (
-            (f'weight_ih_l{i}', (4 * hidden, inputs)),
-            (f'weight_hh_l{i}', (4 * hidden, hidden)),
-            (f'bias_ih_l{i}', (4 * hidden,)),
-            (f'bias_hh_l{i}', (4 * hidden,)),
-        ):
-            rules[f'lstm.{name}'] = Rule(f'cls_head.temporal.lstm.{name}', shape)
-    return rules
+    """Names are those of torch on both sides."""
+    lstm = nn.LSTM(head['in_channels'], head['hidden_channels'], head['num_layers'],
+                   device='meta')
+    return {f'lstm.{name}': Rule(f'cls_head.temporal.lstm.{name}', tuple(tensor.shape))
+            for name, tensor in lstm.state_dict().items()}
 
 
 def _bert_rules(head: dict) -> Rules:

@@ -66,18 +66,13 @@ def circle_loss(features: Tensor, labels: Tensor, margin: float = 0.25,
     features = F.normalize(
         features.to(torch.promote_types(features.dtype, torch.float32)), dim=1)
     similarity = features @ features.T                               # (N, N)
-    to_positive, to_negative = _logits(similarity, margin, scale)    # (N, N) each
+    # Exponents of all pairs, as if each were positive, and negative.
+    constant = similarity.detach()
+    to_positive = scale * (1 + margin - constant).relu() * (1 - margin - similarity)
+    to_negative = scale * (constant + margin).relu() * (similarity - margin)
     terms = F.softplus(_log_sum_exp(to_positive, positive)
                        + _log_sum_exp(to_negative, negative))        # (N,)
     return terms[anchors].mean()
-
-
-def _logits(similarity: Tensor, margin: float, scale: float) -> tuple[Tensor, Tensor]:
-    """Exponents of all pairs, (N, N), as if each were positive, and negative."""
-    constant = similarity.detach()
-    to_positive = (1 + margin - constant).relu() * (1 - margin - similarity)
-    to_negative = (constant + margin).relu() * (similarity - margin)
-    return scale * to_positive, scale * to_negative
 
 
 def _log_sum_exp(logits: Tensor, chosen: Tensor) -> Tensor:

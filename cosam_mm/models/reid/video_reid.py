@@ -195,9 +195,8 @@ class VideoReID(BaseModel):
              data_samples: Sequence[BaseDataElement]) -> dict[str, Tensor]:
         """The losses of a training batch, and its accuracy.
 
-        Raises:
-            ValueError: The model has no head, the inputs are no tensor, or labels
-                are missing or outside of the head's.
+        ``ValueError``: the model has no head, the inputs are no tensor, or labels are
+        missing or outside of the head's.
         """
         if not isinstance(inputs, Tensor):
             raise ValueError(
@@ -304,10 +303,9 @@ def _last_output(output: Union[Tensor, Sequence[Tensor]], dim: int,
 
 
 def _check_inputs(inputs: Tracklets) -> None:
-    shape = '(N, num_clips, C, T, H, W)'
     if isinstance(inputs, Tensor):
         if inputs.dim() != 6 or 0 in inputs.shape:
-            raise ValueError(f'Tracklets {shape} are needed, got '
+            raise ValueError('Tracklets (N, num_clips, C, T, H, W) are needed, got '
                              f'{tuple(inputs.shape)}.')
         return
     if not len(inputs):
