@@ -78,10 +78,13 @@ class ToolNest:
             stdout=subprocess.PIPE, text=True,
             env=dict(ENVIRONMENT, PYTHONPATH=str(REPO)))
 
-    def run(self, tool, *arguments, cwd) -> subprocess.CompletedProcess:
-        """Run a tool, named by its path from the root of the checkout."""
+    def run(self, tool, *arguments, cwd, terminal=None) -> subprocess.CompletedProcess:
+        """Run a tool, named by its path from the root of the checkout.
+
+        What it prints goes to the terminal of that path, if one is given.
+        """
         argv = [str(REPO / tool), *map(str, arguments)]
-        return self._run([argv], cwd, [{}])[0]
+        return self._run([argv], cwd, [{}], terminal=terminal)[0]
 
     def run_code(self, code: str, folder: Path) -> subprocess.CompletedProcess:
         """Run the text of a script."""
@@ -99,18 +102,20 @@ class ToolNest:
         path.write_text(script)
         return self._run([[str(path)]] * 2, folder, _environments_of_pair(), kill)
 
-    def _run(self, argvs, cwd, environments, kill=False):
+    def _run(self, argvs, cwd, environments, kill=False, terminal=None):
         with tempfile.TemporaryDirectory() as folder:
-            paths = [[os.path.join(folder, f'{name}{k}') for name in ('out', 'err')]
-                     for k in range(len(argvs))]
+            paths = [[terminal or os.path.join(folder, f'{name}{k}')
+                      for name in ('out', 'err')] for k in range(len(argvs))]
             jobs = [[argv, str(cwd), *files, environment] for argv, files, environment
                     in zip(argvs, paths, environments)]
             self._process.stdin.write(json.dumps([jobs, kill]) + '\n')
             self._process.stdin.flush()
             statuses = json.loads(self._process.stdout.readline())
-            return [subprocess.CompletedProcess(
-                argv, status, *(Path(path).read_text() for path in files))
-                for argv, status, files in zip(argvs, statuses, paths)]
+            # Names of files need not be text.
+            return [subprocess.CompletedProcess(argv, status, *(
+                '' if terminal else Path(path).read_text(errors='surrogateescape')
+                for path in files)) for argv, status, files in zip(
+                    argvs, statuses, paths)]
 
     def close(self) -> None:
         """End the process."""

@@ -10,6 +10,8 @@ So the chosen frames, and all that happens to them, are those of ``tools/test.py
 import numpy as np
 from mmengine.config import Config
 
+from .model_loading import dataset_of_tests
+
 __all__ = ['VIEWS', 'action_pipeline', 'modality', 'take_frames']
 
 VIEWS = ('test', 'center')
@@ -32,17 +34,13 @@ def take_frames(results: dict) -> dict:
     return results
 
 
-def _test_dataset(config: Config) -> dict:
-    return (config.get('test_dataloader') or {}).get('dataset') or {}
-
-
 def modality(config: Config) -> tuple[str, int]:
     """What a model sees: ('RGB', 3) or ('Flow', 2), the number being of channels.
 
     Raises:
         ValueError: It sees something else.
     """
-    name = _test_dataset(config).get('modality', 'RGB')
+    name = dataset_of_tests(config).get('modality', 'RGB')
     if name not in _CHANNELS:
         raise ValueError(f'The test data set of this config is of modality {name!r}; '
                          f'models of {tuple(_CHANNELS)} are known here.')
@@ -81,7 +79,7 @@ def action_pipeline(config: Config, views: str = 'test') -> list:
     """
     if views not in VIEWS:
         raise ValueError(f'views must be one of {VIEWS}, got {views!r}.')
-    steps = _test_dataset(config).get('pipeline') or ()
+    steps = dataset_of_tests(config).get('pipeline') or ()
     if not any(_kind(step) in _DECODING for step in steps):
         raise ValueError(
             'The test pipeline of this config does not decode frames of a video: it '

@@ -116,8 +116,8 @@ class ActionRecognizer:
 
         Raises:
             FileNotFoundError: There is no such file or folder.
-            ValueError: It is no video, cannot be decoded or holds no frame; an array
-                is of another type or shape; an argument is not one of those above.
+            ValueError: It is no video, cannot be decoded, or an argument is not one
+                of those above.
         """
         (prediction,) = self.predict_batch([video], topk, views, 1, return_feature,
                                            return_masks)

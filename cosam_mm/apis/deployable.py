@@ -21,12 +21,13 @@ from cosam_mm.utils.messages import name_some
 from .model_loading import (
     PathLike,
     TrainedModel,
+    dataset_of_tests,
     model_class,
     read_trained_model,
     weights_sha256,
 )
 
-__all__ = ['DeployableModel', 'contract_lines', 'input_contract', 'load_deployable']
+__all__ = ['DeployableModel', 'contract_lines', 'load_deployable']
 
 _PIXELS = 'NCTHW'  # axes of uint8 clips in this package
 _AXES = dict(N='clips', C='channels', T='frames', H='height', W='width')
@@ -37,34 +38,6 @@ _VIEWS = {  # by average_clips of the head
             'softmax each, then average the probabilities.',
     None: 'Logits of one view: softmax gives probabilities.',
 }
-
-
-def input_contract(layout: str, clip_shape: Sequence[int], channel_order: str,
-                   mean: Sequence[float], std: Sequence[float], normalize: bool,
-                   frame_interval: int = 1) -> dict:
-    """Describe the one input of a file.
-
-    Args:
-        layout: Letters of the axes in their order, as 'NCTHW'.
-        clip_shape: (C, T, H, W).
-        channel_order: As 'RGB'.
-        mean, std: Of each channel, in units of a pixel in [0, 255].
-        normalize: Whether the file normalises.
-        frame_interval: Distance of a clip's frames in the video.
-    """
-    sizes = dict(zip('CTHW', map(int, clip_shape)), N='N')
-    formula = '(pixel - mean) / std'
-    advice = 'Hand in pixels as they were decoded. The file normalises.' if normalize \
-        else f'Normalise before: {formula}, for pixels in [0, 255]. The file does not.'
-    return dict(
-        name='frames', shape=[sizes[axis] for axis in layout], layout=layout,
-        axes=', '.join(f'{axis} {_AXES[axis]}' for axis in layout),
-        dtype='uint8' if normalize else 'float32',
-        channel_order=channel_order, pixel_range=[0, 255],
-        normalization=dict(inside=normalize, mean=list(mean), std=list(std),
-                           formula=formula, advice=advice),
-        clip_len=sizes['T'], frame_interval=frame_interval,
-        size=[sizes['H'], sizes['W']])
 
 
 def contract_lines(contract: dict) -> list[str]:
@@ -85,9 +58,9 @@ def contract_lines(contract: dict) -> list[str]:
     ]
     if 'class_names' in contract:
         names = contract['class_names']
-        lines.append('classes        ' + (
-            'the checkpoint does not name them' if names is None
-            else f'{len(names)}: {name_some(map(repr, names))}'))
+        listed = 'the checkpoint does not name them' if names is None \
+            else f'{len(names)}: {name_some(map(repr, names))}'
+        lines.append(f'classes        {listed}')
     return lines
 
 
@@ -126,15 +99,40 @@ class DeployableModel(nn.Module):
         clips = _permute(frames, self.layout, _PIXELS)
         return (clips.float() - self.mean) / self.std if self.normalize else clips
 
+    def input_contract(self, channel_order: str = 'RGB', frame_interval: int = 1
+                       ) -> dict:
+        """Describe the one input of the file.
+
+        Args:
+            channel_order: As 'RGB'.
+            frame_interval: Distance of a clip's frames in the video.
+        """
+        sizes = dict(zip('CTHW', map(int, self.clip_shape)), N='N')
+        # The shortest decimals that are these very numbers in float32.
+        mean, std = ([float(str(value)) for value in buffer.flatten().numpy()]
+                     for buffer in (self.mean, self.std))
+        formula = '(pixel - mean) / std'
+        advice = 'Hand in pixels as they were decoded. The file normalises.' \
+            if self.normalize else f'Normalise before: {formula}, for pixels in ' \
+            '[0, 255]. The file does not.'
+        return dict(
+            name='frames', shape=[sizes[axis] for axis in self.layout],
+            layout=self.layout, dtype='uint8' if self.normalize else 'float32',
+            axes=', '.join(f'{axis} {_AXES[axis]}' for axis in self.layout),
+            channel_order=channel_order, pixel_range=[0, 255],
+            normalization=dict(inside=self.normalize, mean=mean, std=std,
+                               formula=formula, advice=advice),
+            clip_len=sizes['T'], frame_interval=frame_interval,
+            size=[sizes['H'], sizes['W']])
+
     def frames_of(self, pixels: Tensor) -> Tensor:
         """What a user hands in, by the contract, for uint8 pixels (N, C, T, H, W)."""
-        given = self.contract['input']
-        norm = given['normalization']
+        norm = self.contract['input']['normalization']
         if not norm['inside']:
             mean, std = (torch.tensor(norm[key]).view(-1, 1, 1, 1)
                          for key in ('mean', 'std'))
             pixels = (pixels - mean) / std
-        return _permute(pixels, _PIXELS, given['layout']).contiguous()
+        return _permute(pixels, _PIXELS, self.layout).contiguous()
 
     def forward(self, frames: Tensor) -> Tensor:
         """What the file computes: one row for each clip."""
@@ -221,11 +219,8 @@ def load_deployable(checkpoint: PathLike, config: Union[PathLike, Config, None] 
     """Build a model for export and fill it from a checkpoint.
 
     Args:
-        checkpoint: File written in training, or by the converter.
-        config: Config, or its file. Default: the one in the checkpoint, which is read
-            as data.
-        clip_shape: (C, T, H, W) of one clip. Default: what the config's test
-            pipeline makes.
+        checkpoint, config: As for :func:`~.model_loading.read_trained_model`.
+        clip_shape: (C, T, H, W) of one clip. Default: what the test pipeline makes.
         normalize: See :class:`DeployableModel`.
 
     Returns:
@@ -233,27 +228,23 @@ def load_deployable(checkpoint: PathLike, config: Union[PathLike, Config, None] 
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: As :func:`~cosam_mm.apis.model_loading.load_model`, or the model
-            cannot be exported, or the shape of a clip is not known.
+        ValueError: As :func:`~.model_loading.load_model`, or the model cannot be
+            exported, or the shape of a clip is not known.
     """
     trained = read_trained_model(checkpoint, config)
-    is_encoder = issubclass(model_class(trained.config), VideoReID)
-    make = _make_encoder if is_encoder else _make_recognizer
+    make = _make_encoder if issubclass(model_class(trained.config), VideoReID) \
+        else _make_recognizer
     return make(trained, clip_shape, normalize).eval()
 
 
 def _contract(model: DeployableModel, task: str, trained: TrainedModel, pipeline: Any,
               channel_order: str = 'RGB', frame_interval: int = 1, **output) -> dict:
-    # The shortest decimals that are these very numbers in float32.
-    mean, std = ([float(str(value)) for value in buffer.flatten().numpy()]
-                 for buffer in (model.mean, model.std))
     return dict(
         task=task, model=type(model.model).__name__, checkpoint=Path(trained.path).name,
         weights_sha256=weights_sha256(model.model),
         test_pipeline=json.loads(json.dumps(pipeline, default=str)),
         versions=dict(cosam_mm=__version__, torch=torch.__version__),
-        input=input_contract(model.layout, model.clip_shape, channel_order, mean, std,
-                             model.normalize, frame_interval),
+        input=model.input_contract(channel_order, frame_interval),
         output=dict(output, dtype='float32'))
 
 
@@ -261,7 +252,7 @@ def _make_recognizer(trained: TrainedModel, clip_shape: Optional[Sequence[int]],
                      normalize: bool) -> DeployableModel:
     from .action_recognizer import load_recognizer  # needs MMAction2
     loaded, config = load_recognizer(trained), trained.config
-    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
+    dataset = dataset_of_tests(config)
     pipeline = dataset.get('pipeline') or []
     if clip_shape is None and not pipeline:
         raise ValueError('This config has no test pipeline that would give the shape '

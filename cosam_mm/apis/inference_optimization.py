@@ -42,9 +42,9 @@ def use_channels_last(model: nn.Module) -> None:
     """Lay the weights of 2-D and 3-D convolutions out with the channels last.
 
     A convolution puts its output into the layout of its weights, and what follows
-    keeps it. Values, names and shapes stay, and so do checkpoints and the identity of
-    the parameters. ``model.to(memory_format=torch.channels_last_3d)`` would refuse
-    a model with weights or buffers of four dimensions.
+    keeps it. Values, names, shapes and the identity of the parameters stay.
+    ``model.to(memory_format=torch.channels_last_3d)`` would refuse a model with
+    weights or buffers of four dimensions.
     """
     convert_conv2d_weight_memory_format(model, torch.channels_last)
     convert_conv3d_weight_memory_format(model, torch.channels_last_3d)
@@ -138,11 +138,7 @@ class Difference(NamedTuple):
 
 
 def result_difference(samples: Sequence, exact: Sequence) -> Difference:
-    """Compare what two passes of a model put into the data samples.
-
-    Args:
-        samples: Data samples with ``pred_score`` (..., K) or ``feature`` (D,).
-        exact: As many, of the pass to compare with.
+    """Compare ``pred_score`` (..., K) or ``feature`` (D,) of two passes of a model.
 
     Raises:
         ValueError: The samples have neither.
@@ -170,9 +166,8 @@ def make_fast(model: nn.Module, data: Any,
     give the same; and in bfloat16. The log says how far the last is from the first.
 
     Args:
-        model: Of mmengine's ``BaseModel``, in evaluation mode; its data samples get a
-            ``pred_score`` or a ``feature``. Changed in place, ``test_step`` included,
-            for inference only.
+        model: In evaluation mode; its data samples get a ``pred_score`` or a
+            ``feature``. Changed in place, ``test_step`` included, for inference only.
         data: A batch as ``test_step`` takes it.
         bfloat16: Whether to compute in bfloat16. Default: where the device is
             faster with it.
@@ -201,7 +196,11 @@ def make_fast(model: nn.Module, data: Any,
     def fast_step(data):
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             samples = plain_step(data)
-        return _in_float32(samples)
+        for sample in samples:  # metrics and numpy do not know bfloat16
+            for name in _RESULTS:
+                if isinstance(getattr(sample, name, None), Tensor):
+                    setattr(sample, name, getattr(sample, name).float())
+        return samples
 
     model.test_step = fast_step
     with torch.no_grad():
@@ -213,16 +212,6 @@ def make_fast(model: nn.Module, data: Any,
         f'{"bfloat16" if bfloat16 else "float32"}; on one batch a difference of '
         f'{found.error:.1e} of the largest value{decisions}', 'current', logging.INFO)
     return found
-
-
-def _in_float32(samples: Sequence) -> Sequence:
-    """Metrics and numpy do not know bfloat16."""
-    for sample in samples:
-        for name in _RESULTS:
-            value = getattr(sample, name, None)
-            if isinstance(value, Tensor):
-                setattr(sample, name, value.float())
-    return samples
 
 
 def use_fast_inference(cfg: Config) -> None:

@@ -33,8 +33,8 @@ from cosam_mm.utils.io import read_checkpoint, unwrap_state_dict
 from cosam_mm.utils.messages import name_some
 
 __all__ = [
-    'PathLike', 'TrainedModel', 'describe_misfit', 'find_checkpoint', 'find_device',
-    'find_trained', 'load_model', 'load_weights', 'model_class', 'random_state_kept',
+    'PathLike', 'TrainedModel', 'dataset_of_tests', 'describe_misfit',
+    'find_checkpoint', 'find_trained', 'load_model', 'load_weights', 'model_class',
     'read_trained_model', 'scope_of', 'seed_of_training', 'untrained_model',
     'weights_sha256'
 ]
@@ -126,19 +126,8 @@ def seed_of_training(config: Config, meta: Optional[Mapping] = None) -> int:
     return 0
 
 
-def find_device(name: Union[str, torch.device, None] = None) -> torch.device:
-    """A device that exists here.
-
-    Args:
-        name: As 'cpu', 'cuda' or 'cuda:1'. Default: the GPU, if there is one.
-
-    Raises:
-        ValueError: There is no such device.
-
-    Example:
-        >>> find_device('cpu')
-        device(type='cpu')
-    """
+def _find_device(name: Union[str, torch.device, None]) -> torch.device:
+    """A device that exists here, or ``ValueError``; the GPU, if there is one."""
     if name is None:
         name = 'cuda' if torch.cuda.is_available() else 'cpu'
     try:
@@ -148,6 +137,11 @@ def find_device(name: Union[str, torch.device, None] = None) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f'There is no device {str(name)!r} here: {reason}') from None
     return device
+
+
+def dataset_of_tests(config: Config) -> Mapping:
+    """The data set of a config's tests; empty where it has none."""
+    return (config.get('test_dataloader') or {}).get('dataset') or {}
 
 
 def scope_of(config: Config, default: Optional[str] = None):
@@ -193,9 +187,8 @@ def load_model(checkpoint: Union[PathLike, TrainedModel],
     number of identities need not fit.
 
     Args:
-        checkpoint: As for :func:`read_trained_model`.
-        config: As for :func:`read_trained_model`.
-        device: As for :func:`find_device`.
+        checkpoint, config: As for :func:`read_trained_model`.
+        device: As 'cpu', 'cuda' or 'cuda:1'. Default: the GPU, if there is one.
         wanted: Class that the model must be of. Default: any.
         default_scope: Scope of a config that names none.
 
@@ -209,7 +202,7 @@ def load_model(checkpoint: Union[PathLike, TrainedModel],
             model is of another class or cannot be built, the parameters do not fit,
             or there is no such device.
     """
-    trained, device = read_trained_model(checkpoint, config), find_device(device)
+    trained, device = read_trained_model(checkpoint, config), _find_device(device)
     known = model_class(trained.config, default_scope)
     if wanted is not None and not issubclass(known, wanted):
         raise ValueError(
@@ -237,8 +230,8 @@ def untrained_model(config: Config, seed: int = 0,
         ValueError: The model cannot be built, its pretrained weights cannot be had,
             or there is no such device.
     """
-    device = find_device(device)
-    with random_state_kept():
+    device = _find_device(device)
+    with _random_state_kept():
         set_random_seed(seed)
         model = _build(config)
         try:
@@ -267,7 +260,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextmanager
-def random_state_kept() -> Iterator[None]:
+def _random_state_kept() -> Iterator[None]:
     """Put the states of Python's, numpy's and torch's generators back afterwards."""
     python, arrays = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
-from typing import Any, NamedTuple, Optional, Union
+from typing import Any, Optional, Union
 
 import cv2
 import numpy as np
@@ -28,6 +28,7 @@ from .inference_optimization import make_fast
 from .model_loading import (
     PathLike,
     TrainedModel,
+    dataset_of_tests,
     load_model,
     read_trained_model,
     scope_of,
@@ -40,11 +41,12 @@ __all__ = ['DISTANCES', 'TrackletEncoder', 'configured_distance']
 DISTANCES = ('euclidean', 'cosine')
 
 Masks = dict[str, ModuleMasks]
+_Encoded = tuple[np.ndarray, Optional[Masks]]  # feature, masks
 
 
 def _test_pipeline(config: Config) -> list[dict]:
     """Steps that make a gallery tracklet in tests, for data that may be broken."""
-    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
+    dataset = dataset_of_tests(config)
     pipeline = dataset.get('gallery', dataset).get('pipeline') or ()
     steps = [dict(step) for step in pipeline]
     if not steps or steps[-1].get('type') != 'PackTrackletInputs':
@@ -157,11 +159,6 @@ def _start_worker(number: int) -> None:
     cv2.setNumThreads(0)
 
 
-class _Encoded(NamedTuple):
-    feature: np.ndarray
-    masks: Optional[Masks]
-
-
 class TrackletEncoder:
     """Makes features of tracklets, by the test pipeline of the model's config.
 
@@ -186,7 +183,6 @@ class TrackletEncoder:
 
     Attributes:
         model: The model, in evaluation mode.
-        checkpoint: File that the weights come from.
         recipe: Settings that features depend on, as JSON.
         default_distance: 'euclidean' or 'cosine': what tests of the model compare by.
 
@@ -236,12 +232,11 @@ class TrackletEncoder:
 
         Raises:
             FileNotFoundError: There is no such folder.
-            ValueError: It is no tracklet, it holds no frame, none of its images can
-                be read, an array is of another type or shape, or the feature is not
+            ValueError: It is no tracklet, no image can be read, or the feature is not
                 finite.
         """
-        one = self._encode_all([tracklet], return_masks=return_masks)[0]
-        return (one.feature, one.masks) if return_masks else one.feature
+        ((feature, masks),) = self._encode_all([tracklet], return_masks=return_masks)
+        return (feature, masks) if return_masks else feature
 
     def encode_batch(self, tracklets: Iterable[Any], batch_size: int = 4,
                      num_workers: int = 0, return_masks: bool = False
@@ -263,9 +258,9 @@ class TrackletEncoder:
         tracklets = list(tracklets)
         if not tracklets:
             raise ValueError('The list of tracklets is empty.')
-        found = self._encode_all(tracklets, batch_size, num_workers, return_masks)
-        features = np.stack([one.feature for one in found])
-        return (features, [one.masks for one in found]) if return_masks else features
+        features, masks = zip(*self._encode_all(tracklets, batch_size, num_workers,
+                                                return_masks))
+        return (np.stack(features), list(masks)) if return_masks else np.stack(features)
 
     def encode_each(self, tracklets: Sequence[Any], batch_size: int = 4,
                     num_workers: int = 0) -> Iterator[Optional[np.ndarray]]:
@@ -279,7 +274,7 @@ class TrackletEncoder:
             images were not.
         """
         for one in self._iterate(tracklets, batch_size, num_workers):
-            yield None if one is None else one.feature
+            yield None if one is None else one[0]
 
     def distance(self, a: np.ndarray, b: np.ndarray, metric: Optional[str] = None
                  ) -> Union[float, np.ndarray]:
@@ -322,7 +317,7 @@ class TrackletEncoder:
             encoded = iter(() if batch is None else self._run(batch, return_masks))
             for readable, tracklet in zip(is_readable, remaining):
                 one = next(encoded) if readable else None
-                if readable and not np.isfinite(one.feature).all():
+                if readable and not np.isfinite(one[0]).all():
                     raise ValueError(
                         f'The feature of {describe(tracklet)} holds NaN or infinity: '
                         f'the weights of {self.checkpoint} are of no use.')
@@ -342,5 +337,5 @@ class TrackletEncoder:
         features = torch.stack([sample.feature for sample in samples])
         masks = split_masks(record.masks(), counts) if return_masks \
             else [None] * len(counts)
-        return map(_Encoded, features.float().cpu().numpy(), masks)
+        return zip(features.float().cpu().numpy(), masks)
 

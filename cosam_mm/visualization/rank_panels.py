@@ -22,6 +22,7 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, DefaultScope
 
+from cosam_mm.apis.model_loading import dataset_of_tests
 from cosam_mm.apis.tracklet_encoder import TrackletEncoder
 from cosam_mm.datasets import reid  # noqa: F401  (registers what configs name)
 from cosam_mm.datasets.image_files import UnreadableImage, read_image
@@ -128,7 +129,7 @@ def find_tracklet_images(config: Config, data_root: Optional[str] = None,
     config = copy.deepcopy(config)
     if data_root is not None:
         set_data_root(config, data_root)
-    dataset = (config.get('test_dataloader') or {}).get('dataset') or {}
+    dataset = dataset_of_tests(config)
     subsets = {name: dataset.get(name) for name in ('query', 'gallery')}
     if not all(isinstance(subset, dict) for subset in subsets.values()):
         raise ValueError('The test data set of this config has no query and gallery: '

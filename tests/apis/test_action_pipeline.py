@@ -35,13 +35,13 @@ def test_shipped_configs(repo, name, crop):
     assert config.pretty_text == before
 
 
-def test_loading_of_mmaction2():
-    for init, decode in (('DecordInit', 'DecordDecode'), ('mmaction.PyAVInit',
-                         'mmaction.PyAVDecode'), ('OpenCVInit', 'OpenCVDecode')):
-        assert kinds(config_of(init, 'SampleFrames', decode, 'FormatShape')) == [
-            'SampleFrames', 'frames', 'FormatShape']
-    assert kinds(config_of('SampleFrames', 'RawFrameDecode')) == [
-        'SampleFrames', 'frames']
+@pytest.mark.parametrize('loading', [
+    ['DecordInit', 'SampleFrames', 'DecordDecode'],
+    ['mmaction.PyAVInit', 'SampleFrames', 'mmaction.PyAVDecode'],
+    ['SampleFrames', 'RawFrameDecode']])
+def test_loading_of_mmaction2(loading):
+    assert kinds(config_of(*loading, 'FormatShape')) == [
+        'SampleFrames', 'frames', 'FormatShape']
 
 
 def test_one_view_of_several_clips():

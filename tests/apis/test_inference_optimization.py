@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import HOOKS, MODELS, init_default_scope
@@ -21,6 +22,7 @@ from cosam_mm.apis.inference_optimization import (
     use_fast_inference,
 )
 from cosam_mm.models.backbones import I3D, FrameSEResNet, ResNeXt3D
+from cosam_mm.utils.config import input_shape
 
 COSAM = dict(cfg=dict(type='COSAM', num_frames=4, spatial_size=(2, 2)),
              position='after_layer3')
@@ -31,8 +33,9 @@ def learned(module):
     torch.manual_seed(0)
     for norm in module.modules():
         if isinstance(norm, nn.modules.batchnorm._BatchNorm):
-            norm.running_mean.normal_(0, 0.2)
-            norm.running_var.uniform_(0.5, 1.5)
+            if norm.track_running_stats:
+                norm.running_mean.normal_(0, 0.2)
+                norm.running_var.uniform_(0.5, 1.5)
             nn.init.uniform_(norm.weight, 0.5, 1.5)
             nn.init.normal_(norm.bias, 0, 0.2)
     return module.eval()
@@ -96,25 +99,12 @@ class Branches(nn.Module):
 
 @torch.no_grad()
 def test_only_what_is_a_pair_is_folded():
-    net, x = learned_branches(), torch.rand(2, 3, 4, 4)
+    net, x = learned(Branches()), torch.rand(2, 3, 4, 4)
     exact = net(x)
     assert fold_batch_norms(net, lambda: net(x)) == []
     torch.testing.assert_close(net(x), exact, rtol=0, atol=0)
-
-
-def learned_branches():
-    net = Branches()
-    net.no_statistics.running_mean = torch.zeros(3)
-    net.no_statistics.running_var = torch.ones(3)
-    net = learned(net)
-    net.no_statistics.running_mean = net.no_statistics.running_var = None
-    return net
-
-
-@torch.no_grad()
-def test_norms_in_training_mode_are_kept():
-    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).train()
-    assert fold_batch_norms(net, lambda: net(torch.rand(2, 3, 4, 4))) == []
+    in_training = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).train()
+    assert fold_batch_norms(in_training, lambda: in_training(x)) == []
 
 
 def test_channels_last_changes_no_value_and_no_gradient():
@@ -138,27 +128,16 @@ def test_channels_last_changes_no_value_and_no_gradient():
     net.load_state_dict(other.state_dict())  # from a checkpoint and back
 
 
-# -- whole models ------------------------------------------------------------
-
-
 @pytest.fixture
 def recognizer(repo):
+    """(model, two clips of two views)."""
     cfg = Config.fromfile(repo / 'configs' / 'resnext14_cosam_bert_demo.py')
     cfg.model.backbone.base_channels = 8  # half, for time
     init_default_scope('mmaction')
     torch.manual_seed(1)
-    return learned(MODELS.build(cfg.model)), clips(cfg)
-
-
-def clips(cfg):
-    from mmaction.structures import ActionDataSample
-
-    from cosam_mm.utils.config import input_shape
-    torch.manual_seed(2)
-    shape = input_shape(cfg)
-    return dict(inputs=[torch.randint(0, 256, (2, *shape), dtype=torch.uint8)
-                        for _ in range(2)],
-                data_samples=[ActionDataSample() for _ in range(2)])
+    clips = torch.randint(0, 256, (2, 2, *input_shape(cfg)), dtype=torch.uint8)
+    return learned(MODELS.build(cfg.model)), dict(
+        inputs=list(clips), data_samples=[ActionDataSample(), ActionDataSample()])
 
 
 @torch.no_grad()

@@ -15,20 +15,20 @@ def by_name(cfg, shape=None):
 
 @pytest.mark.parametrize('backbone', [BACKBONE, PLUGGED])
 def test_points_of_a_backbone(backbone):
-    places = by_name(Config(dict(model=dict(backbone=backbone))), (4, 3, 64, 32))
-    assert places['layer3'].shape == (4, 128, 4, 2)
-    assert places['layer3'].layouts == ('frames', 'frames_last')
-    assert (places['layer3'].kind, places['layer3.0'].kind) == ('Sequential',
+    points = by_name(Config(dict(model=dict(backbone=backbone))), (4, 3, 64, 32))
+    assert points['layer3'].shape == (4, 128, 4, 2)
+    assert points['layer3'].layouts == ('frames', 'frames_last')
+    assert (points['layer3'].kind, points['layer3.0'].kind) == ('Sequential',
                                                                 'Bottleneck')
-    assert places['layer1.0.relu'].reason == 'runs 3 times in a forward pass'
-    assert places['layer1.0.relu'].shape is None
-    assert 'norm' in places['bn1'].reason
-    assert not any(name.startswith('plugins') for name in places)
+    assert points['layer1.0.relu'].reason == 'runs 3 times in a forward pass'
+    assert points['layer1.0.relu'].shape is None
+    assert 'norm' in points['bn1'].reason
+    assert not any(name.startswith('plugins') for name in points)
 
 
 def test_shape_of_a_plugged_backbone_is_its_own():
-    places = by_name(Config(dict(model=dict(backbone=PLUGGED))))
-    assert places['layer3'].shape == (4, 128, 2, 1)
+    points = by_name(Config(dict(model=dict(backbone=PLUGGED))))
+    assert points['layer3'].shape == (4, 128, 2, 1)
 
 
 @pytest.mark.parametrize(('name', 'shape'), [
@@ -42,9 +42,9 @@ def test_shape_of_the_test_pipeline(repo, name, shape):
         cfg.default_scope = 'mmaction'
     else:
         cfg.model.backbone.update(base_channels=16)
-    place = by_name(cfg)['layer3']
-    assert place.shape[0] == shape[0]
-    assert place.shape[2:] == shape[2:]
+    point = by_name(cfg)['layer3']
+    assert point.shape[0] == shape[0]
+    assert point.shape[2:] == shape[2:]
 
 
 def test_configs_that_do_not_tell(repo):

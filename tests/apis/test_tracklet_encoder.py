@@ -95,29 +95,22 @@ class TestFolders:
         assert features.shape == (6, 256)
         for folder, feature in zip(folders, features):
             assert_close(feature, naive_feature(folder))
-            assert_close(encoder.encode(pathlib.Path(folder)), feature)
+        assert_close(encoder.encode(pathlib.Path(folders[4])), features[4])
 
     @pytest.mark.parametrize(('batch_size', 'num_workers'), [(1, 0), (9, 0), (2, 1)])
     def test_order_and_broken_ones_whatever_the_batch(
             self, encoder, folders, batch_size, num_workers):
         spoil(folders[0], '0.jpg')
+        shutil.rmtree(folders[3])
         features = list(encoder.encode_each(folders, batch_size, num_workers))
-        assert features[0] is None
-        for folder, feature in zip(folders[1:], features[1:]):
-            assert_close(feature, naive_feature(folder))
+        assert features[0] is features[3] is None
+        for number in (1, 2, 4, 5):
+            assert_close(features[number], naive_feature(folders[number]))
 
     def test_nearest_frame_stands_in_for_a_broken_one(self, encoder, folders):
         expected = naive_feature(folders[2], frames=[0, 1, 1, 3, 4, 5, 6])
         spoil(folders[2], '2.jpg')
         assert_close(encoder.encode(folders[2]), expected)
-
-    def test_folder_that_vanishes(self, encoder, folders):
-        shutil.rmtree(folders[1])
-        feature, nothing = encoder.encode_each(folders[:2])
-        assert feature is not None
-        assert nothing is None
-        with pytest.raises(FileNotFoundError, match='p1/c1/t'):
-            encoder.encode_batch(folders[:2])
 
     def test_nothing_to_encode(self, encoder, folders, tmp_path):
         (tmp_path / 'empty').mkdir()
@@ -130,6 +123,8 @@ class TestFolders:
                 encoder.encode(wrong)
         with pytest.raises(ValueError, match='empty'):
             encoder.encode_batch([])
+        with pytest.raises(FileNotFoundError, match='nowhere'):
+            encoder.encode_batch([folders[1], 'nowhere'])
         with pytest.raises(ValueError, match='list of tracklets'):
             encoder.encode_batch(folders[1])
 
@@ -144,10 +139,11 @@ class TestMemory:
     def test_every_way_to_hand_over_a_tracklet(self, encoder, folders, frames):
         paths = paths_of(folders[2])
         expected = encoder.encode(folders[2])
-        for tracklet in (paths, list(map(pathlib.Path, paths)), frames, tuple(frames),
-                         np.stack(frames), list(map(Image.fromarray, frames)),
-                         [paths[0], *frames[1:]]):
+        for tracklet in (paths, frames, np.stack(frames), [paths[0], *frames[1:]],
+                         list(map(Image.fromarray, frames))):
             assert_close(encoder.encode(tracklet), expected)
+        bgr = encoder.encode([frame[..., ::-1] for frame in frames])
+        assert np.abs(bgr - expected).max() > 1e-3
 
     def test_mixed_batch_of_uneven_lengths(self, encoder, folders, frames):
         batch = [folders[5], np.stack(frames), frames[:1], paths_of(folders[1])]
@@ -155,29 +151,14 @@ class TestMemory:
         for one, feature in zip(batch, features):
             assert_close(feature, encoder.encode(one))
 
-    def test_one_frame_fills_its_clip(self, encoder, frames):
-        assert_close(encoder.encode(frames[:1]), encoder.encode(frames[:1] * 4))
-
-    def test_a_multiple_of_the_clip_length_repeated_changes_nothing(
-            self, encoder, frames):
-        assert_close(encoder.encode(frames[:4] * 3), encoder.encode(frames[:4]))
+    def test_frames_that_only_repeat_change_nothing(self, encoder, frames):
+        for one, other in ((frames[:1], frames[:1] * 4), (frames[:4], frames[:4] * 3)):
+            assert_close(encoder.encode(one), encoder.encode(other))
 
     def test_frames_of_different_sizes_are_resized(self, encoder, frames):
         larger = [cv2.resize(frame, (7 + 16 * k, 40)) for k, frame in enumerate(frames)]
         resized = [cv2.resize(frame, SIZE[::-1]) for frame in larger]
         assert_close(encoder.encode(larger), encoder.encode(resized))
-
-    def test_grey_files_and_pil_images_are_grey_rgb(self, encoder, frames, tmp_path):
-        grey = [frame[..., 1] for frame in frames]
-        expected = encoder.encode([np.stack([one] * 3, -1) for one in grey])
-        for k, one in enumerate(grey):
-            cv2.imwrite(str(tmp_path / f'{k}.png'), one)
-        assert_close(encoder.encode(tmp_path), expected)
-        assert_close(encoder.encode(list(map(Image.fromarray, grey))), expected)
-
-    def test_channel_order_matters(self, encoder, frames):
-        bgr = encoder.encode([frame[..., ::-1] for frame in frames])
-        assert np.abs(bgr - encoder.encode(frames)).max() > 1e-3
 
 
 class TestMasks:
@@ -247,12 +228,12 @@ class TestDistance:
 
 class TestEvaluation:
 
-    def test_features_equal_those_that_tests_rate(self, folder, tmp_path):
-        """A drawn data set through mmengine's test loop, as tools/test.py runs it."""
+    def test_features_equal_those_that_tests_evaluate(self, folder, tmp_path):
+        """Of a synthetic data set, in a test as tools/test.py runs it."""
         config = reid_config()
         part = dict(type='TrackletFolder', data_root=folder,
                     pipeline=config.test_dataloader.dataset.query.pipeline)
-        for k in range(6):  # a second camera, without which nothing can be rated
+        for k in range(6):  # a second camera, without which no query counts
             write_tracklet(f'{folder}/p{k}/c{1 - k % 2}/t', 5 + k, 90 + k)
         config.test_dataloader = dict(
             batch_size=2, num_workers=0,
@@ -292,45 +273,28 @@ class TestCheckpoint:
         config = reid_config()
         path = str(tmp_path / 'bare.pth')
         torch.save(build_model(config).state_dict(), path)
-        with pytest.raises(ValueError, match='config'):
-            TrackletEncoder(path)
-        assert TrackletEncoder(path, config).weights == encoder.weights
         (tmp_path / 'my config.py').write_text(config.pretty_text)
-        for file in (tmp_path / 'my config.py', str(tmp_path / 'my config.py')):
-            assert TrackletEncoder(path, file).weights == encoder.weights
-        with pytest.raises(FileNotFoundError, match='no.py'):
-            TrackletEncoder(path, tmp_path / 'no.py')
+        for given in (config, str(tmp_path / 'my config.py')):
+            assert TrackletEncoder(path, given).weights == encoder.weights
 
-    def test_settings_that_do_not_fit(self, checkpoint, tmp_path, repo):
+    def test_settings_that_do_not_fit(self, checkpoint):
         def load(path=checkpoint, device='cpu', **model):
             config = reid_config()
             config.model.update(model)
             TrackletEncoder(path, config, device)
 
-        action = Config.fromfile(repo / 'configs' / 'resnext14_cosam_bert_demo.py')
         backbone = reid_config().model.backbone
         for wrong, message in (
                 (lambda: load(type='MyModel'), 'MyModel'),
                 (lambda: load(type='FrameResNet'), 'FrameResNet.*VideoReID'),
                 (lambda: load(backbone=dict(type='MyNet')), 'MyNet.*custom_imports'),
                 (lambda: load(backbone=dict(backbone, depth=50)), 'm.pth'),
-                (lambda: load(device='cuda:99'), 'cuda:99'),
                 (lambda: load(device='toaster'), 'toaster'),
                 (lambda: TrackletEncoder(checkpoint, Config(dict(
                     model=reid_config().model))), 'PackTrackletInputs'),
-                (lambda: TrackletEncoder(checkpoint, Config(dict(
-                    model=reid_config().model,
-                    test_dataloader=action.test_dataloader))),
-                 'PackTrackletInputs'),
                 (lambda: TrackletEncoder(checkpoint, Config({})), 'None')):
             with pytest.raises(ValueError, match=message):
                 wrong()
-
-    def test_surplus_of_another_model(self, tmp_path):
-        path = write_checkpoint(tmp_path / 'm.pth', reid_config(), **{
-            'backbone.after_layer3.weight': torch.zeros(1)})
-        with pytest.raises(ValueError, match='backbone.after_layer3'):
-            TrackletEncoder(path)
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
     def test_gpu_agrees(self, encoder, checkpoint, folders):

@@ -36,15 +36,13 @@ class TestFrames:
             cv2.imwrite(str(tmp_path / f'{9 + number}.png'), RGB[number][..., ::-1])
         assert_same(read_frames(tmp_path))
 
-    def test_pil_modes_of_8_bits_become_rgb(self):
-        grey = Image.fromarray(RGB[0, ..., 0])
-        for image in (grey, grey.convert('LA'), grey.convert('RGBA')):
-            assert_same(read_frames([image]), RGB[:1, ..., :1].repeat(3, axis=3))
-        assert read_frames([grey.convert('P')])[0].shape == (6, 8, 3)
-
-    def test_grey_file(self, tmp_path):
+    def test_grey_becomes_rgb(self, tmp_path):
+        """Of files, and of PIL images of 8 bits."""
         cv2.imwrite(str(tmp_path / 'a.png'), RGB[0, ..., 0])
-        assert_same(read_frames(tmp_path), RGB[:1, ..., :1].repeat(3, axis=3))
+        grey = Image.fromarray(RGB[0, ..., 0])
+        for video in (tmp_path, [grey], [grey.convert('LA')], [grey.convert('RGBA')]):
+            assert_same(read_frames(video), RGB[:1, ..., :1].repeat(3, axis=3))
+        assert read_frames([grey.convert('P')])[0].shape == (6, 8, 3)
 
     def test_flow(self):
         flow = RGB[..., :2]
@@ -88,17 +86,14 @@ class TestFrames:
 
 class TestReader:
 
-    def test_frames_by_number(self):
-        reader = MemoryReader(list(RGB))
-        assert (len(reader), reader.get_avg_fps()) == (3, 0)
-        assert_same(reader.get_batch(np.array([2, 0, 0, 9])), RGB[[2, 0, 0, 2]])
-
-    def test_frames_are_copied(self):
+    def test_frames_in_memory(self):
         frames = RGB.copy()
-        MemoryReader(list(frames)).get_batch([0, 0])[:] = 0
+        reader = MemoryReader(list(frames))
+        assert (len(reader), reader.get_avg_fps()) == (3, 0)
+        found = reader.get_batch(np.array([2, 0, 0, 9]))
+        assert_same(found, RGB[[2, 0, 0, 2]])
+        found[:] = 0  # a copy
         assert_same(frames)
-
-    def test_different_sizes(self):
         with pytest.raises(ValueError, match='one size'):
             MemoryReader([RGB[0], RGB[1, :, :7]])
 

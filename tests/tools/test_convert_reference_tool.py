@@ -158,16 +158,6 @@ class TestReIDModels:
         result = run(source, tmp_path / 'b.pth', '--dry-run')
         assert text in dict(lines_of(result.stdout))[name]
 
-    def test_backbone_only(self, run, tmp_path):
-        source = write_reid(tmp_path / 'a.pth', 'se_resnet50', 'tp')
-        assert run(source, tmp_path / 'b.pth', '--backbone-only').returncode == 0
-        backbone = ROOT_MODELS.build(dict(
-            type='FrameSEResNet', init_cfg=dict(
-                type='Pretrained', checkpoint=str(tmp_path / 'b.pth'),
-                prefix='backbone.')))
-        backbone.init_weights()
-        assert all(p.abs().max() == 0 for p in backbone.parameters())
-
 
 class TestRefusals:
 

@@ -55,9 +55,6 @@ def exported(onnx_packages, nest, trained, tmp_path_factory):
     return done, folder
 
 
-# -- files -------------------------------------------------------------------
-
-
 def test_checkpoint_alone(exported):
     """Config and class names come out of it, and the files stand beside it."""
     done, folder = exported
@@ -110,24 +107,17 @@ def test_config_and_checkpoint(nest, trained, tiny_config, tmp_path):
     assert_refused(done, 'new/model.pt2', '--overwrite')
 
 
-def test_config_alone_finds_the_work_dir(nest, training, tiny_config, tmp_path):
-    out = tmp_path / 'model'
-    done = nest.run(TOOL, tiny_config, '--format', 'program', '--out', out,
-                    cwd=training[1])
-    assert done.returncode == 0, done.stderr
+def test_config_alone_and_a_wrong_shape(nest, training, tiny_config, tmp_path):
+    """The newest best checkpoint is found; its COSAM does not take such a shape."""
+    done = nest.run(TOOL, tiny_config, '--out', tmp_path / 'm', '--format', 'program',
+                    '--shape', 3, 32, 96, 96, cwd=training[1])
     assert re.match(
         r'checkpoint     work_dirs/tiny/split1/best_acc_top1_epoch_\d\.pth\n',
         done.stdout)
-    assert names_in(tmp_path) == {'model.pt2', 'model.pt2.json'}
-    done = nest.run(TOOL, tiny_config, cwd=tmp_path)
-    assert_refused(done, 'work_dirs/tiny')
-
-
-def test_wrong_shape_is_told_by_the_part_that_it_meets(nest, trained, tmp_path):
-    done = nest.run(TOOL, trained / 'epoch_2.pth', '--out', 'm', '--format', 'program',
-                    '--shape', 3, 32, 96, 96, cwd=tmp_path)
     assert_refused(done, '4x4', '6x6')
     assert names_in(tmp_path) == set()
+    done = nest.run(TOOL, tiny_config, cwd=tmp_path)
+    assert_refused(done, 'work_dirs/tiny')
 
 
 @pytest.mark.parametrize(('arguments', 'word'), [
@@ -146,9 +136,6 @@ def test_wrong_arguments(nest, trained, tmp_path, arguments, word):
     arguments = [checkpoint if part == '{c}' else part for part in arguments]
     assert_refused(nest.run(TOOL, *arguments, cwd=tmp_path), word)
     assert names_in(tmp_path) == set()
-
-
-# -- the examples of docs/deployment.md --------------------------------------
 
 
 def snippet(repo, title):
@@ -223,9 +210,6 @@ def test_example_of_a_program(exported, repo, tmp_path):
     printed = run_snippet(snippet(repo, 'A program of torch.export'), tmp_path,
                           'mmengine cosam_mm')
     assert printed == '(4, 8)\n'
-
-
-# -- full size ---------------------------------------------------------------
 
 
 @pytest.mark.slow

@@ -77,49 +77,43 @@ def test_ranked_tracklets(nest, model, indexed):
             for entry in results[0]['matches']] == found[:4]
 
 
-def test_other_distance_and_more_than_there_is(nest, model, indexed):
-    done = nest.run(TOOL, 'search', 'gallery.npz', 'my people/p3/c1/t', '--checkpoint',
-                    model, '--distance', 'cosine', '--topk', 99, cwd=indexed)
-    assert '  rank  cosine distance  tracklet\n' in done.stdout
-    assert len(read(done.stdout)) == 6
-
-
 def test_index_again(nest, model, indexed, tmp_path):
     """What is new, what is gone, what cannot be read."""
     shutil.copytree(indexed, tmp_path / 'copy')
-    cwd = tmp_path / 'copy'
-    write_tracklet(cwd / 'my people' / 'p9', 2, 9)
-    write_tracklet(cwd / 'my people' / 'broken' / 'a', 1, 9)
-    (cwd / 'my people' / 'broken' / 'a' / '0.jpg').write_bytes(b'no picture')
-    shutil.rmtree(cwd / 'my people' / 'p2')
-    done = nest.run(TOOL, 'index', model, 'my people', '--out', 'gallery.npz',
-                    '--num-workers', 0, cwd=cwd)
+    people = tmp_path / 'copy' / 'my people'
+    write_tracklet(people / 'p9', 2, 9)
+    write_tracklet(people / 'broken' / 'a', 1, 9)
+    (people / 'broken' / 'a' / '0.jpg').write_bytes(b'no image')
+    shutil.rmtree(people / 'p2')
+    command = (TOOL, 'index', model, 'my people', '--out', 'gallery.npz')
+    done = nest.run(*command, '--num-workers', 0, cwd=people.parent)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith(
         'gallery.npz: 6 tracklets, 1 of them computed now, 5 from before; 1 removed\n'
         '1 tracklets without a readable image are skipped:\n  broken/a\n')
-    assert 'Unreadable image 1: my people/broken/a/0.jpg (it does not decode)' in (
-        done.stdout)
-    done = nest.run(TOOL, 'index', model, 'my people', '--out', 'gallery.npz',
-                    '--num-workers', 0, '--overwrite', cwd=cwd)
-    assert '6 tracklets, 6 of them computed now, 0 from before' in done.stdout
+    assert 'Unreadable image 1: my people/broken/a/0.jpg' in done.stdout
+    done = nest.run(*command, '--num-workers', 0, '--overwrite', cwd=people.parent)
+    assert '6 of them computed now, 0 from before' in done.stdout
 
 
-def test_config_beside_a_bare_checkpoint(nest, indexed, tmp_path):
+def test_other_distance_and_config_beside_a_bare_checkpoint(nest, indexed, tmp_path):
     config = reid_config()
     torch.save(build_model(config).state_dict(), tmp_path / 'bare.pth')
     config.dump(str(tmp_path / 'config.py'))
     done = nest.run(TOOL, 'search', indexed / 'gallery.npz',
                     indexed / 'my people/p3/c1/t', '--checkpoint', 'bare.pth',
-                    '--config', 'config.py', cwd=tmp_path)
+                    '--config', 'config.py', '--distance', 'cosine', '--topk', 99,
+                    cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert read(done.stdout)[0][2] == 'p3/c1/t'
+    assert '  rank  cosine distance  tracklet\n' in done.stdout
+    found = read(done.stdout)
+    assert (len(found), found[0][2]) == (6, 'p3/c1/t')  # more than there are
 
 
 def test_interrupted(nest, repo, model, tmp_path):
-    """Ctrl-C after some of many tracklets; the same command goes on."""
+    """Ctrl-C after some of many tracklets: what is done is kept."""
     write_tracklet(tmp_path / 'people' / 'q0', 8, 0)
-    for number in range(1, 600):
+    for number in range(1, 500):
         (tmp_path / 'people' / f'q{number}').symlink_to('q0')
     # What the log says of this one tells that twenty are done.
     (tmp_path / 'people' / 'q20').unlink()
@@ -148,20 +142,16 @@ def test_interrupted(nest, repo, model, tmp_path):
     done = nest.run(TOOL, 'search', 'g.npz', 'people/q1', '--checkpoint', model,
                     cwd=tmp_path)
     assert_refused(done, f'not finished: {gallery.num_waiting} of ')
-    done = nest.run(TOOL, *arguments, cwd=tmp_path)
-    assert f'599 tracklets, {599 - len(gallery)} of them computed now' in done.stdout
 
 
-def test_name_that_is_no_text(nest, repo, model, tmp_path):
+def test_name_that_is_no_text(nest, model, tmp_path):
     name = os.fsdecode(b'caf\xe9')
     write_tracklet(tmp_path / 'people' / name, 2, 0)
     done = nest.run(TOOL, 'index', model, 'people', '--out', 'g.npz', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    done = subprocess.run(
-        [sys.executable, repo / TOOL, 'search', 'g.npz', f'people/{name}',
-         '--checkpoint', model, '--out', 'r.json'],
-        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, check=True)
-    assert b'0.0000  caf\xe9\n' in done.stdout
+    done = nest.run(TOOL, 'search', 'g.npz', f'people/{name}', '--checkpoint', model,
+                    '--out', 'r.json', cwd=tmp_path)
+    assert read(done.stdout) == [(1, 0., name)]
     results = json.loads((tmp_path / 'r.json').read_text())['results']
     assert results[0]['matches'][0]['tracklet_id'] == name
 
@@ -205,20 +195,16 @@ def other(tmp_path_factory):
     folder = tmp_path_factory.mktemp('other')
     write_checkpoint(folder / 'other.pth', reid_config(), seed=1)
     write_tracklet(folder / 'broken', 1, 0)
-    (folder / 'broken' / '0.jpg').write_bytes(b'no picture')
+    (folder / 'broken' / '0.jpg').write_bytes(b'no image')
     return folder
 
 
 @pytest.mark.parametrize(('arguments', 'word'), [
     ('index {model} {other}/no --out g.npz', '/no'),
     ('index {model} {other} --out g.npz', 'readable'),
-    ('index {model} people --out g.txt', '.npz'),
-    ('index {model} people --out g.npz --device toaster', 'toaster'),
     ('index no.pth people --out g.npz', 'no.pth'),
     ('index {other}/other.pth people --out gallery.npz', 'other weights'),
     ('search no.npz people/p0/c0/t --checkpoint {model}', 'no.npz'),
-    ('search {model} people/p0/c0/t --checkpoint {model}', 'm.pth'),
-    ('search gallery.npz people/p9 --checkpoint {model}', 'people/p9'),
     ('search gallery.npz people --checkpoint {model}', 'only folders'),
     ('search gallery.npz people/p0/c0/t {other}/broken --checkpoint {model}', 'broken'),
     ('search gallery.npz people/p0/c0/t --checkpoint {other}/other.pth',
