@@ -3,7 +3,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cosam_mm.visualization.mask_maps import (
@@ -62,6 +62,7 @@ def view_of(change, shape=(60, 60, 3), dtype=torch.uint8):
     return find_view(process, [np.zeros(shape, np.uint8)])
 
 
+@settings(deadline=None, max_examples=50)
 @given(height=st.integers(40, 300), width=st.integers(40, 300), data=st.data())
 def test_crops_resizes_and_flips_are_found(height, width, data):
     top = data.draw(st.integers(0, height - 32))
