@@ -18,15 +18,12 @@ place of memory. With given references the template is known beforehand, so the 
 pass falls away; so does the second with the spatial mask alone.
 """
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Callable, Optional, Union
+from typing import Callable, Optional, Union
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .cosam_functional import apply_masks, average_positions, evenly_spaced_indices
-
-if TYPE_CHECKING:
-    from .cosam import COSAM
 
 __all__ = ['stream_cosam']
 
@@ -35,7 +32,7 @@ Chunk = Union[Tensor, tuple[Tensor, Optional[Tensor], Optional[Tensor]]]
 Templates = Callable[[Tensor], Tensor]
 
 
-def stream_cosam(cosam: 'COSAM', chunks: Iterable[Tensor], num_frames: int,
+def stream_cosam(cosam: nn.Module, chunks: Iterable[Tensor], num_frames: int,
                  return_masks: bool = False,
                  references: Optional[Tensor] = None) -> Iterator[Chunk]:
     """Attend to one clip that comes in chunks.
@@ -61,7 +58,7 @@ def stream_cosam(cosam: 'COSAM', chunks: Iterable[Tensor], num_frames: int,
 class _Reader:
     """Reads the chunks from the start, as often as wanted, and checks each."""
 
-    def __init__(self, cosam: 'COSAM', chunks: Iterable[Tensor], num_frames: int,
+    def __init__(self, cosam: nn.Module, chunks: Iterable[Tensor], num_frames: int,
                  references: Optional[Tensor]) -> None:
         self.cosam, self.chunks = cosam, chunks
         self.num_frames, self.references = num_frames, references
@@ -104,7 +101,7 @@ class _Reader:
 
 
 @torch.no_grad()
-def _outputs(cosam: 'COSAM', chunks: _Reader, return_masks: bool) -> Iterator[Chunk]:
+def _outputs(cosam: nn.Module, chunks: _Reader, return_masks: bool) -> Iterator[Chunk]:
     """Passes 1 to 3."""
     new_templates = _vote(cosam, chunks) if cosam.with_spatial else None
 
@@ -132,7 +129,7 @@ def _outputs(cosam: 'COSAM', chunks: _Reader, return_masks: bool) -> Iterator[Ch
         yield out, spatial_mask, channel_mask
 
 
-def _spatial_mask(cosam: 'COSAM', clips: Tensor,
+def _spatial_mask(cosam: nn.Module, clips: Tensor,
                   templates: Optional[Templates]) -> Optional[Tensor]:
     """(N, t, P) of the next frames, which their templates are made for."""
     if templates is None:
@@ -144,7 +141,7 @@ def _spatial_mask(cosam: 'COSAM', clips: Tensor,
     return cosam.mask_from_summary(maps + cosam.summary[0].bias[:, None, None])
 
 
-def _vote(cosam: 'COSAM', chunks: _Reader) -> Callable[[], Templates]:
+def _vote(cosam: nn.Module, chunks: _Reader) -> Callable[[], Templates]:
     """Pass 1. What it returns gives the templates from frame 0 on, at each call."""
     if cosam.num_references is None:
         first = _first_template(cosam, chunks)
@@ -159,7 +156,7 @@ def _vote(cosam: 'COSAM', chunks: _Reader) -> Callable[[], Templates]:
         descriptors.shape[2], *template.shape)
 
 
-def _chosen_frames(cosam: 'COSAM', chunks: _Reader) -> Tensor:
+def _chosen_frames(cosam: nn.Module, chunks: _Reader) -> Tensor:
     """(N, C, K, H, W): the references that a clip has in itself."""
     wanted = evenly_spaced_indices(chunks.num_frames, cosam.num_references).tolist()
     chosen, seen = {}, 0
@@ -171,7 +168,7 @@ def _chosen_frames(cosam: 'COSAM', chunks: _Reader) -> Tensor:
     return torch.stack([chosen[frame] for frame in wanted], dim=2)
 
 
-def _first_template(cosam: 'COSAM', chunks: _Reader) -> Tensor:
+def _first_template(cosam: nn.Module, chunks: _Reader) -> Tensor:
     """Frame 0's, (N, K, D) in float64: frame m of the others has slot m - 1."""
     total, seen = 0, 0
     for chunk in chunks:
