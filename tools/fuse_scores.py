@@ -56,8 +56,8 @@ def fuse(args):
     label = first['label'][orders[0]]
     width = max(map(len, args.scores))
     for name, score in (*zip(args.scores, scores), ('fused', fused)):
-        figures = top_k_accuracy(score[readable], label[readable], args.topk)
-        print(f'{name:{width}}', *(f' top{k} {v:.4f}' for k, v in figures.items()))
+        metrics = top_k_accuracy(score[readable], label[readable], args.topk)
+        print(f'{name:{width}}', *(f' top{k} {v:.4f}' for k, v in metrics.items()))
     if unreadable.any():
         print(f'{int(unreadable.sum())} of {len(label)} clips could not be read in '
               'some stream and are left out')
