@@ -210,7 +210,7 @@ class TestDistance:
         assert encoder.distance(a[0], b[0], 'cosine') == pytest.approx(cosine)
         with pytest.raises(ValueError, match='manhattan'):
             encoder.distance(a, b, 'manhattan')
-        with pytest.raises(ValueError, match='shape'):
+        with pytest.raises(ValueError, match='agree'):
             encoder.distance(a, b[:, :5])
 
     def test_default_is_that_of_the_config(self, tmp_path):
