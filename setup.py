@@ -60,6 +60,8 @@ ACTION = [
 ]
 # Writing ONNX files and running them; torch.export programs need torch alone.
 DEPLOY = ['onnx>=1.17', 'onnxscript>=0.6.2', 'onnxruntime>=1.20', 'tqdm>=4.60']
+# Earlier versions of FAISS do not work with numpy 2.
+SEARCH = ['faiss-cpu>=1.9']
 
 setup(
     name='cosam_mm',
@@ -83,12 +85,12 @@ setup(
         'reid': REID,
         'deploy': DEPLOY,
         # A search engine for galleries of millions of tracklets.
-        'search': [*REID, 'faiss-cpu>=1.7'],
+        'search': [*REID, *SEARCH],
         # Only for environments without mmcv: both fill the same folder, so this
         # would overwrite a full mmcv.
         'mmcv-lite': ['mmcv-lite>=2.0.0,<2.2'],
         'tests': [
-            *ACTION, *DEPLOY,
+            *ACTION, *DEPLOY, *SEARCH,
             # Whose backbones COSAM is tried in.
             'mmpretrain>=1.2,<1.3', 'timm>=0.9', 'torchvision>=0.21',
             # Opens reports in a Chromium that is there, and downloads none.
