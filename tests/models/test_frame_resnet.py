@@ -12,7 +12,7 @@ from torch import nn
 from cosam_mm.models.backbones import FrameResNet, FrameSEResNet
 from cosam_mm.models.backbones import imagenet_weights as imagenet
 from cosam_mm.models.backbones.frame_resnet import InstanceBatchNorm
-from tests.reference import reid_reference_names as names
+from tests.reference import reference_names as names
 
 BOTH = pytest.mark.parametrize('kind', [FrameResNet, FrameSEResNet])
 

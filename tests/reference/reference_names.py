@@ -1,9 +1,11 @@
-"""Parameter names and shapes of the three reference repositories, listed anew.
+"""Parameter names and shapes of the four reference repositories, listed anew.
 
 Written from the reference models' structure and naming rules alone, without the
 package, so that a converter which forgets or invents a name is caught. Each
-function returns a dict of name to shape in the reference's own order.
+function returns a dict of name to shape; :func:`late_temporal`, :func:`kenshohara`,
+:func:`piergiaj` and :func:`cosegmentation` are whole models.
 """
+from collections.abc import Sequence
 from typing import Optional
 
 Names = dict[str, tuple[int, ...]]
@@ -31,65 +33,70 @@ I3D_PLACES = {
     'Mixed_3c': 6, 'Mixed_4b': 8, 'Mixed_4c': 9, 'Mixed_4d': 10, 'Mixed_4e': 11,
     'Mixed_4f': 12, 'Mixed_5b': 14, 'Mixed_5c': 15,
 }
+# Of re-ID features after the stem and the four layers.
+CHANNELS = (64, 256, 512, 1024, 2048)
+SIZES = ((64, 32), (64, 32), (32, 16), (16, 8), (16, 8))
 
 
-def batch_norm(prefix: str, channels: int) -> Names:
-    names = {f'{prefix}.{leaf}': (channels,)
-             for leaf in ('weight', 'bias', 'running_mean', 'running_var')}
-    return {**names, f'{prefix}.num_batches_tracked': ()}
+def linear(prefix: str, inputs: int, outputs: int, *kernel: int) -> Names:
+    return {f'{prefix}.weight': (outputs, inputs, *kernel),
+            f'{prefix}.bias': (outputs,)}
 
 
-def bottleneck(prefix: str, inplanes: int, planes: int, shortcut: bool) -> Names:
-    names = {f'{prefix}.conv1.weight': (planes, inplanes, 1, 1, 1),
-             **batch_norm(f'{prefix}.bn1', planes),
-             f'{prefix}.conv2.weight': (planes, planes // 32, 3, 3, 3),
-             **batch_norm(f'{prefix}.bn2', planes),
-             f'{prefix}.conv3.weight': (2 * planes, planes, 1, 1, 1),
-             **batch_norm(f'{prefix}.bn3', 2 * planes)}
-    if shortcut:
-        names[f'{prefix}.downsample.0.weight'] = (2 * planes, inplanes, 1, 1, 1)
-        names.update(batch_norm(f'{prefix}.downsample.1', 2 * planes))
+def conv_norm(conv: str, norm: str, inputs: int, outputs: int, *kernel: int) -> Names:
+    """A convolution without bias and the batch norm behind it."""
+    return {f'{conv}.weight': (outputs, inputs, *kernel),
+            **{f'{norm}.{leaf}': (outputs,)
+               for leaf in ('weight', 'bias', 'running_mean', 'running_var')},
+            f'{norm}.num_batches_tracked': ()}
+
+
+def layers(places: Sequence[str], depth: int, dims: int, gated: bool = False,
+           reduced: bool = False) -> Names:
+    """Four layers of bottlenecks: ResNeXt's of 3 dimensions, or ResNet's of 2."""
+    names, inplanes = {}, 64
+    groups, widen, base = (32, 2, 128) if dims == 3 else (1, 4, 64)
+    for stage, (place, count) in enumerate(zip(places, BLOCKS[depth])):
+        for i in range(count):
+            is_reduced = reduced and stage == 3 and i == count - 1
+            planes = 256 if is_reduced else base * 2**stage
+            prefix, outputs = f'{place}.{i}', widen * planes
+            for k, sizes in enumerate((
+                    (inplanes, planes, 1), (planes // groups, planes, 3),
+                    (planes, outputs, 1)), start=1):
+                names.update(conv_norm(f'{prefix}.conv{k}', f'{prefix}.bn{k}',
+                                       *sizes[:2], *dims * sizes[2:]))
+            if gated:
+                gate, hidden = f'{prefix}.se_module', outputs // 16
+                names.update(linear(f'{gate}.fc1', outputs, hidden, 1, 1))
+                names.update(linear(f'{gate}.fc2', hidden, outputs, 1, 1))
+            if i == 0 or is_reduced:
+                shortcut = f'{prefix}.downsample'
+                names.update(conv_norm(f'{shortcut}.0', f'{shortcut}.1', inplanes,
+                                       outputs, *dims * (1,)))
+            inplanes = outputs
     return names
 
 
-def unit(prefix: str, inplanes: int, planes: int, kernel: int) -> Names:
-    return {f'{prefix}.conv3d.weight': (planes, inplanes) + 3 * (kernel,),
-            **batch_norm(f'{prefix}.bn', planes)}
-
-
-def inception(prefix: str, inplanes: int, b0: int, b1a: int, b1b: int, b2a: int,
-              b2b: int, b3b: int) -> Names:
-    return {**unit(f'{prefix}.b0', inplanes, b0, 1),
-            **unit(f'{prefix}.b1a', inplanes, b1a, 1),
-            **unit(f'{prefix}.b1b', b1a, b1b, 3),
-            **unit(f'{prefix}.b2a', inplanes, b2a, 1),
-            **unit(f'{prefix}.b2b', b2a, b2b, 3),
-            **unit(f'{prefix}.b3b', inplanes, b3b, 1)}
-
-
-def linear(prefix: str, inputs: int, outputs: int) -> Names:
-    return {f'{prefix}.weight': (outputs, inputs), f'{prefix}.bias': (outputs,)}
-
-
-def resnext(depth: int, in_channels: int, stem: str = 'conv1', norm: str = 'bn1',
-            layers: tuple[str, ...] = ('layer1', 'layer2', 'layer3', 'layer4'),
-            reduced: bool = False) -> Names:
-    names = {f'{stem}.weight': (64, in_channels, 7, 7, 7), **batch_norm(norm, 64)}
-    inplanes = 64
-    for layer, count, planes in zip(layers, BLOCKS[depth], (128, 256, 512, 1024)):
-        for i in range(count):
-            last = layer == layers[-1] and i == count - 1
-            width = 256 if last and reduced else planes
-            names.update(bottleneck(f'{layer}.{i}', inplanes, width,
-                                    shortcut=i == 0 or (last and reduced)))
-            inplanes = 2 * width
+def inception(prefix: str, inplanes: int, *widths: int) -> Names:
+    b0, b1a, b1b, b2a, b2b, b3b = widths
+    names = {}
+    for part, inputs, outputs, kernel in (
+            ('b0', inplanes, b0, 1), ('b1a', inplanes, b1a, 1), ('b1b', b1a, b1b, 3),
+            ('b2a', inplanes, b2a, 1), ('b2b', b2a, b2b, 3), ('b3b', inplanes, b3b, 1)):
+        unit = f'{prefix}.{part}'
+        names.update(conv_norm(f'{unit}.conv3d', f'{unit}.bn', inputs, outputs,
+                               *3 * (kernel,)))
     return names
 
 
 def i3d(in_channels: int, place=lambda name: name, reduced: bool = False) -> Names:
-    names = {**unit(place('Conv3d_1a_7x7'), in_channels, 64, 7),
-             **unit(place('Conv3d_2b_1x1'), 64, 64, 1),
-             **unit(place('Conv3d_2c_3x3'), 64, 192, 3)}
+    names = {}
+    for name, inputs, outputs, kernel in (
+            ('Conv3d_1a_7x7', in_channels, 64, 7), ('Conv3d_2b_1x1', 64, 64, 1),
+            ('Conv3d_2c_3x3', 64, 192, 3)):
+        names.update(conv_norm(f'{place(name)}.conv3d', f'{place(name)}.bn', inputs,
+                               outputs, *3 * (kernel,)))
     for name, widths in MIXED.items():
         if reduced and name == 'Mixed_5c':
             widths = (832, *REDUCED)
@@ -112,13 +119,13 @@ def bert(channels: int, tokens: int) -> Names:
     return names
 
 
-def lstm(channels: int, hidden: int = 450, layers: int = 2) -> Names:
+def lstm(prefix: str, channels: int, hidden: int, layers: int) -> Names:
     names = {}
     for i in range(layers):
-        names[f'lstm.weight_ih_l{i}'] = (4 * hidden, hidden if i else channels)
-        names[f'lstm.weight_hh_l{i}'] = (4 * hidden, hidden)
-        names[f'lstm.bias_ih_l{i}'] = (4 * hidden,)
-        names[f'lstm.bias_hh_l{i}'] = (4 * hidden,)
+        names[f'{prefix}.weight_ih_l{i}'] = (4 * hidden, hidden if i else channels)
+        names[f'{prefix}.weight_hh_l{i}'] = (4 * hidden, hidden)
+        names[f'{prefix}.bias_ih_l{i}'] = (4 * hidden,)
+        names[f'{prefix}.bias_hh_l{i}'] = (4 * hidden,)
     return names
 
 
@@ -135,17 +142,20 @@ def late_temporal(backbone: str, head: str, reduction: Optional[str],
         num_classes: Rows of the classifier.
         depth: Of the ResNeXt.
     """
+    reduced = reduction == 'FRMB'
     if backbone == 'resnext':
         channels, tokens = 2048, 4
-        names = resnext(depth, in_channels, 'features.0', 'features.1',
-                        tuple(f'features.{i}' for i in (4, 5, 6, 7)),
-                        reduced=reduction == 'FRMB')
-        if reduction == 'FRAB':
-            names.update(bottleneck('mapper', 2048, 256, shortcut=True))
+        names = {**conv_norm('features.0', 'features.1', in_channels, 64, 7, 7, 7),
+                 **layers([f'features.{i}' for i in (4, 5, 6, 7)], depth, 3,
+                          reduced=reduced)}
+        if reduction == 'FRAB':  # one more of the kind that ends a reduced layer
+            end = f'features.7.{BLOCKS[depth][3] - 1}'
+            names.update({name.replace(end, 'mapper'): shape for name, shape in layers(
+                [f'features.{i}' for i in (4, 5, 6, 7)], depth, 3, reduced=True).items()
+                if name.startswith(end)})
     else:
         channels, tokens = 1024, 8
-        names = i3d(in_channels, lambda name: f'features.{I3D_PLACES[name]}',
-                    reduced=reduction == 'FRMB')
+        names = i3d(in_channels, lambda name: f'features.{I3D_PLACES[name]}', reduced)
         if reduction == 'FRAB':
             names.update(inception('mapper', 1024, *REDUCED))
     if reduction:
@@ -153,7 +163,7 @@ def late_temporal(backbone: str, head: str, reduction: Optional[str],
     if head == 'bert':
         names.update(bert(channels, tokens))
     if head == 'lstm':
-        names.update(lstm(channels))
+        names.update(lstm('lstm', channels, 450, 2))
         channels = 450
     return {**names, **linear('fc_action', channels, num_classes)}
 
@@ -161,14 +171,69 @@ def late_temporal(backbone: str, head: str, reduction: Optional[str],
 def kenshohara(depth: int, in_channels: int = 3,
                num_classes: Optional[int] = 400) -> Names:
     """Names of a 3D-ResNets ResNeXt; ``num_classes=None`` leaves ``fc`` out."""
-    names = resnext(depth, in_channels)
-    if num_classes is not None:
-        names.update(linear('fc', 2048, num_classes))
-    return names
+    names = {**conv_norm('conv1', 'bn1', in_channels, 64, 7, 7, 7),
+             **layers([f'layer{i}' for i in (1, 2, 3, 4)], depth, 3)}
+    head = {} if num_classes is None else linear('fc', 2048, num_classes)
+    return {**names, **head}
 
 
 def piergiaj(in_channels: int = 3, num_classes: int = 400) -> Names:
     """Names of the pytorch-i3d port; its classifier is a 1x1x1 convolution."""
-    return {**i3d(in_channels),
-            'logits.conv3d.weight': (num_classes, 1024, 1, 1, 1),
-            'logits.conv3d.bias': (num_classes,)}
+    return {**i3d(in_channels), **linear('logits.conv3d', 1024, num_classes, 1, 1, 1)}
+
+
+# -- re-identification ---------------------------------------------------------------
+
+
+def resnet(depth: int = 50) -> Names:
+    """torchvision's ResNet as a numbered sequence of its children."""
+    return {**conv_norm('base.0', 'base.1', 3, 64, 7, 7),
+            **layers([f'base.{i}' for i in (4, 5, 6, 7)], depth, 2)}
+
+
+def se_resnet(depth: int = 50) -> Names:
+    """Cadene's SE-ResNet under its own names."""
+    return {**conv_norm('base.layer0.conv1', 'base.layer0.bn1', 3, 64, 7, 7),
+            **layers([f'base.layer{i}' for i in (1, 2, 3, 4)], depth, 2, gated=True)}
+
+
+def cosam(prefix: str, channels: int, frames: int, size: tuple[int, int]) -> Names:
+    hidden = 64 if channels <= 256 else 256
+    reduction, summary = f'{prefix}.dim_reduction', f'{prefix}.spatial_mask_summary'
+    return {**conv_norm(f'{reduction}.0', f'{reduction}.1', channels, hidden, 1, 1),
+            f'{reduction}.0.bias': (hidden,),
+            **conv_norm(f'{summary}.0', f'{summary}.1',
+                        (frames - 1) * size[0] * size[1], 64, 1, 1),
+            f'{summary}.0.bias': (64,), **linear(f'{summary}.3', 64, 1, 1, 1),
+            **linear(f'{prefix}.channelwise_attention.0', channels, hidden),
+            **linear(f'{prefix}.channelwise_attention.2', hidden, channels)}
+
+
+def cosegmentation(backbone: str, kind: str, stages: Sequence[int] = (4, 5),
+                   num_pids: int = 625, frames: int = 4, depth: int = 50) -> Names:
+    """Names of one model of the co-segmentation re-ID code.
+
+    The backbone is under ``base``; one list of attention modules has an entry for each
+    place, without parameters where there is none.
+
+    Args:
+        backbone: 'resnet50' or 'se_resnet50'.
+        kind: Aggregation: 'tp', 'ta' or 'rnn'.
+        stages: CNN blocks, numbered from 1 (stem) to 5, that attention follows.
+        num_pids: Rows of the classifier.
+        frames: Of a clip.
+        depth: Of the backbone.
+    """
+    is_se = backbone == 'se_resnet50'
+    names = se_resnet(depth) if is_se else resnet(depth)
+    first = 1 if is_se else 2  # the block that entry 0 of the list stands after
+    for stage in stages:
+        size = (8, 4) if stage == 5 and kind == 'ta' else SIZES[stage - 1]
+        names.update(cosam(f'attention_modules.attention_modules.{stage - first}',
+                           CHANNELS[stage - 1], frames, size))
+    if kind == 'ta':
+        names.update(linear('aggregation.attention_conv', 2048, 256, 8, 4))
+        names.update(linear('aggregation.attention_tconv', 256, 1, 3))
+    if kind == 'rnn':
+        names.update(lstm('aggregation.lstm', 2048, 512, 1))
+    return {**names, **linear('classifier', 512 if kind == 'rnn' else 2048, num_pids)}

@@ -10,8 +10,7 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 
-from tests.reference import reference_names as action_names
-from tests.reference import reid_reference_names as reid_names
+from tests.reference import reference_names as names
 from tests.reference.reference_forward import random_state
 from tests.tool_process import assert_refused
 
@@ -49,7 +48,7 @@ def source(tmp_path_factory):
     """A small-headed I3D as the late-temporal code saves it on two GPUs."""
     path = tmp_path_factory.mktemp('reference') / 'model_best.pth.tar'
     state = random_state(
-        action_names.late_temporal('i3d', 'bert', 'FRMB', num_classes=51))
+        names.late_temporal('i3d', 'bert', 'FRMB', num_classes=51))
     torch.save({'epoch': 4, 'arch': 'rgb_I3D64f_bert2_FRMB',
                 'state_dict': {f'module.{k}': v for k, v in state.items()},
                 'best_prec1': 50.0, 'best_loss': 30, 'optimizer': {}}, path)
@@ -58,7 +57,7 @@ def source(tmp_path_factory):
 
 def write_reid(path, *settings, **more):
     """A checkpoint as the re-ID reference's training saves it."""
-    torch.save({'state_dict': zeros(reid_names.cosegmentation(*settings, **more)),
+    torch.save({'state_dict': zeros(names.cosegmentation(*settings, **more)),
                 'rank1': 'NA', 'epoch': 799}, path)
     return path
 
@@ -107,7 +106,7 @@ class TestActionModels:
 
     def test_settings_of_a_model_without_config(self, run, tmp_path):
         path = tmp_path / 'resnext.pth'
-        torch.save(zeros(action_names.kenshohara(50, num_classes=400)), path)
+        torch.save(zeros(names.kenshohara(50, num_classes=400)), path)
         result = run(path, tmp_path / 'new.pth', '--dry-run')
         assert result.returncode == 0, result.stderr
         assert 'backbone     ResNeXt3D-50' in result.stdout

@@ -15,11 +15,9 @@ Examples:
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Union
 
 from cosam_mm.models.converters import (
     ReferenceModel,
-    ReferenceReID,
     check_destination,
     convert_state_dict,
     read_checkpoint,
@@ -29,8 +27,6 @@ from cosam_mm.models.converters import (
 )
 from cosam_mm.utils.cli import one_line_errors
 from cosam_mm.version import __version__
-
-Model = Union[ReferenceModel, ReferenceReID]
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -76,13 +72,12 @@ def convert(args: argparse.Namespace) -> None:
     print(f'written      {len(state_dict)} tensors to {args.dst}')
 
 
-def report(model: Model, args: argparse.Namespace) -> None:
+def report(model: ReferenceModel, args: argparse.Namespace) -> None:
     """Print what was recognised and where it fits."""
     depth = f'-{model.backbone["depth"]}' if 'depth' in model.backbone else ''
     print(f'source       {model.source.repository}')
     print(f'backbone     {model.backbone["type"]}{depth}')
-    describe = (describe_reid if isinstance(model, ReferenceReID)
-                else describe_recognizer)
+    describe = describe_reid if model.is_reid else describe_recognizer
     for name, value in describe(model).items():
         print(f'{name:12} {value}')
     config = None if args.backbone_only else shipped_config(model)
@@ -98,7 +93,7 @@ def report(model: Model, args: argparse.Namespace) -> None:
 
 def describe_recognizer(model: ReferenceModel) -> dict[str, str]:
     """Lines about an action model, by name."""
-    backbone, head = model.backbone, model.cls_head
+    backbone, head = model.backbone, model.head
     lines = dict(
         modality=f'{model.modality} ({backbone["in_channels"]} channels)',
         reduction=backbone['feature_reduction'] or 'none',
@@ -106,12 +101,12 @@ def describe_recognizer(model: ReferenceModel) -> dict[str, str]:
     return dict(lines, classes=head['num_classes']) if head else lines
 
 
-def describe_reid(model: ReferenceReID) -> dict[str, str]:
+def describe_reid(model: ReferenceModel) -> dict[str, str]:
     """Lines about a re-identification model, by name."""
     lines = dict(
         attention=', '.join(f'COSAM after {step}' for step in model.attention)
         or 'none',
-        aggregation=model.aggregation['type'],
+        aggregation=model.settings['aggregation']['type'],
         stride=f'{model.backbone["last_stride"]} in layer4',
         identities=model.head['num_pids'] if model.head else 'no classifier')
     if not model.attention and lines['aggregation'] == 'TemporalPoolAggregation':
@@ -121,7 +116,7 @@ def describe_reid(model: ReferenceReID) -> dict[str, str]:
     return lines
 
 
-def make_meta(model: Model, checkpoint: Mapping) -> dict:
+def make_meta(model: ReferenceModel, checkpoint: Mapping) -> dict:
     """What the new checkpoint remembers of its origin: plain values only."""
     origin = dict(repository=model.source.repository)
     for key, kind in (('arch', str), ('epoch', int)):

@@ -7,15 +7,9 @@ from cosam_mm.utils.io import (
 )
 
 from .key_renaming import convert_state_dict
-from .reference_models import (
-    ReferenceModel,
-    ReferenceReID,
-    recognise,
-    shipped_config,
-)
+from .reference_models import ReferenceModel, recognise, shipped_config
 
 __all__ = [
-    'ReferenceModel', 'ReferenceReID', 'check_destination', 'convert_state_dict',
-    'read_checkpoint', 'recognise', 'shipped_config', 'unwrap_state_dict',
-    'write_checkpoint'
+    'ReferenceModel', 'check_destination', 'convert_state_dict', 'read_checkpoint',
+    'recognise', 'shipped_config', 'unwrap_state_dict', 'write_checkpoint'
 ]

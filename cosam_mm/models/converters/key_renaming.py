@@ -9,16 +9,17 @@ channels the two differ by the factor sqrt((D - 1) / D), which goes into the sca
 """
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Callable, Optional, Union
+from typing import Callable, Optional
 
 import torch
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
+from cosam_mm.layers import TemporalBERT, TemporalLSTM, TemporalMean
 from cosam_mm.models import backbones
 from cosam_mm.utils.messages import name_some
 
-from .reference_models import ReferenceModel, ReferenceReID, recognise
+from .reference_models import ReferenceModel, recognise
 
 __all__ = ['convert_state_dict']
 
@@ -32,11 +33,10 @@ class Rule:
 
 
 Rules = dict[str, Rule]
-Model = Union[ReferenceModel, ReferenceReID]
 
 
 def convert_state_dict(
-        state_dict: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Model]:
+        state_dict: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], ReferenceModel]:
     """Give a reference's parameters the names and values of our model.
 
     Args:
@@ -51,12 +51,10 @@ def convert_state_dict(
     Raises:
         ValueError: Nothing known has such parameters, or some of them are
             unexpected, missing or of another shape than the recognised model's.
+        ImportError: It has a BERT head, and ``transformers`` is not installed.
     """
     model = recognise(state_dict)
-    if isinstance(model, ReferenceReID):
-        rules = _reid_rules(model)
-    else:
-        rules = {**_backbone_rules(model), **_head_rules(model)}
+    rules = _reid_rules(model) if model.is_reid else _action_rules(model)
     _check(state_dict, rules, model)
     converted = {}
     for source, rule in rules.items():
@@ -78,75 +76,59 @@ def _fold_unbiased_std(scale: Tensor) -> Tensor:
 # -- rules -------------------------------------------------------------------
 
 
-def _backbone_rules(model: ReferenceModel) -> Rules:
-    config = dict(model.backbone)
+_TEMPORAL = dict(BERTHead=TemporalBERT, LSTMHead=TemporalLSTM, MeanHead=TemporalMean)
+# Parts of a temporal encoder's names, ours to theirs, to be replaced in this order.
+_TEMPORAL_NAMES = {
+    'cls_token': 'bert.clsToken',
+    'position_embedding': 'bert.embedding.learnedPosition.pe',
+    'encoder.layer.': 'bert.transformer_blocks.',
+    'attention.self.query': 'attention.linear_layers.0',
+    'attention.self.key': 'attention.linear_layers.1',
+    'attention.self.value': 'attention.linear_layers.2',
+    'attention.output.dense': 'attention.output_linear',
+    'attention.LayerNorm.weight': 'input_sublayer.norm.a_2',
+    'attention.LayerNorm.bias': 'input_sublayer.norm.b_2',
+    'intermediate.LayerNorm.weight': 'output_sublayer.norm.a_2',
+    'intermediate.LayerNorm.bias': 'output_sublayer.norm.b_2',
+    'intermediate.dense': 'feed_forward.w_1',
+    'output.dense': 'feed_forward.w_2',
+}
+
+
+def _action_rules(model: ReferenceModel) -> Rules:
+    config, head = dict(model.backbone), model.head
     with torch.device('meta'):  # shapes only, nothing is allocated
         backbone = getattr(backbones, config.pop('type'))(**config)
-    return {model.source.name(name): Rule(f'backbone.{name}', tuple(tensor.shape))
-            for name, tensor in backbone.state_dict().items()}
-
-
-def _head_rules(model: ReferenceModel) -> Rules:
-    head = model.cls_head
+    rules = {model.source.name(name): Rule(f'backbone.{name}', tuple(tensor.shape))
+             for name, tensor in backbone.state_dict().items()}
     if head is None:
-        return {}
-    temporal_rules = {'BERTHead': _bert_rules, 'LSTMHead': _lstm_rules,
-                      'MeanHead': lambda _: {}}[head['type']]
-    features = head.get('hidden_channels', head['in_channels'])
-    shape = (head['num_classes'], features)
-    change = None
+        return rules
+    settings = {**head, **head.get('temporal', {})}
+    kind, num_classes, _ = (settings.pop(key, None)
+                            for key in ('type', 'num_classes', 'temporal'))
+    with torch.device('meta'):
+        encoder = _TEMPORAL[kind](**settings)
+    for name, tensor in encoder.state_dict().items():
+        theirs = name
+        for ours, other in _TEMPORAL_NAMES.items():
+            theirs = theirs.replace(ours, other)
+        rules[theirs] = Rule(
+            f'cls_head.temporal.{name}', tuple(tensor.shape),
+            _fold_unbiased_std if name.endswith('LayerNorm.weight') else None)
+    shape, change = (num_classes, encoder.out_channels), None
     if model.source.classifier == 'logits.conv3d':  # a 1x1x1 convolution
         shape, change = (*shape, 1, 1, 1), lambda weight: weight.flatten(1)
-    return {**temporal_rules(head), **{
-        f'{model.source.classifier}.weight':
-            Rule('cls_head.fc_cls.weight', shape, change),
-        f'{model.source.classifier}.bias': Rule('cls_head.fc_cls.bias', shape[:1]),
-    }}
+    return {**rules, **_classifier_rules(
+        model.source.classifier, 'cls_head.fc_cls', shape, change)}
 
 
-def _lstm_rules(head: dict) -> Rules:
-    """Names are those of torch on both sides."""
-    lstm = nn.LSTM(head['in_channels'], head['hidden_channels'], head['num_layers'],
-                   device='meta')
-    return {f'lstm.{name}': Rule(f'cls_head.temporal.lstm.{name}', tuple(tensor.shape))
-            for name, tensor in lstm.state_dict().items()}
+def _classifier_rules(theirs: str, ours: str, shape: tuple[int, ...],
+                      change: Optional[Callable] = None) -> Rules:
+    return {f'{theirs}.weight': Rule(f'{ours}.weight', shape, change),
+            f'{theirs}.bias': Rule(f'{ours}.bias', shape[:1])}
 
 
-def _bert_rules(head: dict) -> Rules:
-    channels, ffn = head['in_channels'], head['temporal']['ffn_channels']
-    rules = {
-        'bert.clsToken': Rule('cls_head.temporal.cls_token', (1, 1, channels)),
-        'bert.embedding.learnedPosition.pe':
-            Rule('cls_head.temporal.position_embedding',
-                 (1, head['num_tokens'] + 1, channels)),
-    }
-    linears = (
-        ('attention.linear_layers.0', 'attention.self.query', channels, channels),
-        ('attention.linear_layers.1', 'attention.self.key', channels, channels),
-        ('attention.linear_layers.2', 'attention.self.value', channels, channels),
-        ('attention.output_linear', 'attention.output.dense', channels, channels),
-        ('feed_forward.w_1', 'intermediate.dense', channels, ffn),
-        ('feed_forward.w_2', 'output.dense', ffn, channels),
-    )
-    norms = (('input_sublayer.norm', 'attention.LayerNorm'),
-             ('output_sublayer.norm', 'intermediate.LayerNorm'))
-    for i in range(head['temporal']['num_layers']):
-        theirs = f'bert.transformer_blocks.{i}'
-        ours = f'cls_head.temporal.encoder.layer.{i}'
-        for source, target, inputs, outputs in linears:
-            rules[f'{theirs}.{source}.weight'] = Rule(
-                f'{ours}.{target}.weight', (outputs, inputs))
-            rules[f'{theirs}.{source}.bias'] = Rule(
-                f'{ours}.{target}.bias', (outputs,))
-        for source, target in norms:
-            rules[f'{theirs}.{source}.a_2'] = Rule(
-                f'{ours}.{target}.weight', (channels,), _fold_unbiased_std)
-            rules[f'{theirs}.{source}.b_2'] = Rule(
-                f'{ours}.{target}.bias', (channels,))
-    return rules
-
-
-def _reid_rules(model: ReferenceReID) -> Rules:
+def _reid_rules(model: ReferenceModel) -> Rules:
     """Names of backbone and aggregation come from the modules themselves."""
     rules = {}
     for part, prefix in (('backbone', ''), ('aggregation', 'aggregation.')):
@@ -156,16 +138,16 @@ def _reid_rules(model: ReferenceReID) -> Rules:
             rules[model.source.name(prefix + name)] = Rule(
                 f'{part}.{name}', tuple(tensor.shape))
     if model.head is not None:
-        shape = (model.head['num_pids'], model.head['in_channels'])
-        rules['classifier.weight'] = Rule('head.classifier.weight', shape)
-        rules['classifier.bias'] = Rule('head.classifier.bias', shape[:1])
+        rules.update(_classifier_rules('classifier', 'head.classifier', (
+            model.head['num_pids'], model.head['in_channels'])))
     return rules
 
 
 # -- the check ---------------------------------------------------------------
 
 
-def _check(state_dict: Mapping[str, Tensor], rules: Rules, model: Model) -> None:
+def _check(state_dict: Mapping[str, Tensor], rules: Rules,
+           model: ReferenceModel) -> None:
     """Raise ``ValueError`` unless each parameter has its rule and its shape."""
     unexpected = [name for name in state_dict if name not in rules]
     missing = [name for name in rules if name not in state_dict

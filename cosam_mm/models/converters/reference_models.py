@@ -7,7 +7,7 @@ model no parameter tells: the size of the images, which the COSAM paper's code f
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Optional, Union
+from typing import Optional
 
 from torch import Tensor
 
@@ -16,7 +16,7 @@ from cosam_mm.utils.messages import name_some
 
 from .reference_names import ATTENTION, SOURCES, Source
 
-__all__ = ['ReferenceModel', 'ReferenceReID', 'recognise', 'shipped_config']
+__all__ = ['ReferenceModel', 'recognise', 'shipped_config']
 
 StateDict = Mapping[str, Tensor]
 
@@ -29,45 +29,40 @@ _HEIGHTS = {'stem': 64, 'layer1': 64, 'layer2': 32, 'layer3': 16}
 
 @dataclass(frozen=True)
 class ReferenceModel:
-    """A recognised action checkpoint, as the configs of our model that it fits."""
+    """A recognised checkpoint, as the configs of our model that it fits."""
     source: Source
-    backbone: dict
-    cls_head: Optional[dict]  # None where there is no classifier
+    # Parts of the config of a Recognizer3D (backbone, cls_head) or of a VideoReID
+    # (backbone, aggregation, head). Without a classifier the head is None.
+    settings: dict
+
+    @property
+    def is_reid(self) -> bool:
+        """Whether it is a re-identification model."""
+        return 'aggregation' in self.settings
+
+    @property
+    def backbone(self) -> dict:
+        """The config of the backbone."""
+        return self.settings['backbone']
+
+    @property
+    def head(self) -> Optional[dict]:
+        """The config of the head, None where there is no classifier."""
+        return self.settings['head' if self.is_reid else 'cls_head']
 
     @property
     def modality(self) -> str:
         """``'rgb'`` or ``'flow'``."""
-        return _MODALITIES[self.backbone['in_channels']]
-
-    @property
-    def settings(self) -> dict:
-        """Parts of the config of a ``Recognizer3D``."""
-        return dict(backbone=self.backbone, cls_head=self.cls_head)
-
-
-@dataclass(frozen=True)
-class ReferenceReID:
-    """A recognised re-ID checkpoint, as the configs of our model that it fits."""
-    source: Source
-    backbone: dict
-    aggregation: dict
-    head: Optional[dict]  # None where there is no classifier
-    modality: str = 'rgb'
-
-    @property
-    def settings(self) -> dict:
-        """Parts of the config of a ``VideoReID``."""
-        return dict(backbone=self.backbone, aggregation=self.aggregation,
-                    head=self.head)
+        return _MODALITIES[self.backbone.get('in_channels', 3)]
 
     @property
     def attention(self) -> tuple[str, ...]:
         """Steps of the backbone after which COSAM stands."""
         return tuple(plugin['position'].partition('_')[2]
-                     for plugin in self.backbone['plugins'])
+                     for plugin in self.backbone.get('plugins', ()))
 
 
-def recognise(state_dict: StateDict) -> Union[ReferenceModel, ReferenceReID]:
+def recognise(state_dict: StateDict) -> ReferenceModel:
     """Tell which model of which repository a state dict belongs to.
 
     Only what names and shapes can tell is looked at here; whether every parameter is
@@ -83,8 +78,8 @@ def recognise(state_dict: StateDict) -> Union[ReferenceModel, ReferenceReID]:
     if source.attended:
         return _reid_model(source, state_dict)
     backbone = _backbone_config(source, state_dict)
-    return ReferenceModel(source, backbone,
-                          _head_config(source, backbone, state_dict))
+    return ReferenceModel(source, dict(
+        backbone=backbone, cls_head=_head_config(source, backbone, state_dict)))
 
 
 def _find_source(state_dict: StateDict) -> Source:
@@ -101,18 +96,18 @@ def _find_source(state_dict: StateDict) -> Source:
         f'({len(names)}): {name_some(names, 10)}. Missing: one of {stems}.')
 
 
-def shipped_config(model: Union[ReferenceModel, ReferenceReID]) -> Optional[str]:
+def shipped_config(model: ReferenceModel) -> Optional[str]:
     """Path of the config of just this model, from the root of the repository.
 
     None: other numbers of classes or identities and other sizes than the papers' have
     no config of their own.
     """
-    if isinstance(model, ReferenceReID):
-        return _reid_config(model)
-    backbone, head = model.backbone, model.cls_head
-    if head is None or head['num_classes'] not in _DATASETS:
+    backbone, head = model.backbone, model.head
+    if head is None:
         return None
-    if not _has_paper_sizes(model):
+    if model.is_reid:
+        return _reid_config(model)
+    if head['num_classes'] not in _DATASETS or not _has_paper_sizes(model):
         return None
     name = 'i3d' if backbone['type'] == 'I3D' else f'resnext{backbone["depth"]}'
     name += f'{_HEADS[head["type"]]}_{_DATASETS[head["num_classes"]]}'
@@ -136,8 +131,7 @@ def _backbone_config(source: Source, state_dict: StateDict) -> dict:
 
 def _feature_reduction(source: Source, config: dict,
                        state_dict: StateDict) -> Optional[str]:
-    added = source.name('reduction.')
-    if any(name.startswith(added) for name in state_dict):
+    if _has(state_dict, source.name('reduction.')[:-1]):
         return 'FRAB'
     if config['type'] == 'ResNeXt3D':
         last = ResNeXt3D.arch_settings[config['depth']][-1] - 1
@@ -151,8 +145,7 @@ def _feature_reduction(source: Source, config: dict,
 
 def _head_config(source: Source, backbone: dict,
                  state_dict: StateDict) -> Optional[dict]:
-    is_bert, is_lstm = (any(name.startswith(prefix) for name in state_dict)
-                        for prefix in ('bert.', 'lstm.'))
+    is_bert, is_lstm = (_has(state_dict, prefix) for prefix in ('bert', 'lstm'))
     num_classes = _size(state_dict, f'{source.classifier}.weight', 0)
     if num_classes is None and not (is_bert or is_lstm):
         return None
@@ -191,7 +184,7 @@ def _lstm_settings(state_dict: StateDict) -> dict:
 # -- re-ID models ----------------------------------------------------------------
 
 
-def _reid_model(source: Source, state_dict: StateDict) -> ReferenceReID:
+def _reid_model(source: Source, state_dict: StateDict) -> ReferenceModel:
     aggregation = _aggregation(state_dict)
     last_stride = 2 if aggregation['type'] == 'TemporalAttentionAggregation' else 1
     plugins = [_plugin(source, state_dict, step, last_stride)
@@ -199,8 +192,12 @@ def _reid_model(source: Source, state_dict: StateDict) -> ReferenceReID:
                if _has(state_dict, f'{ATTENTION}.{i}')]
     backbone = dict(type=source.backbone, depth=_nearest_depth(source, state_dict),
                     last_stride=last_stride, plugins=plugins)
-    return ReferenceReID(source, backbone, aggregation,
-                         _identity_head(source, state_dict, aggregation))
+    head, num_pids = None, _size(state_dict, f'{source.classifier}.weight', 0)
+    if num_pids is not None:
+        channels = aggregation.get('hidden_channels', _REID_CHANNELS)
+        head = dict(type='IdentityHead', in_channels=channels, num_pids=num_pids)
+    return ReferenceModel(source, dict(
+        backbone=backbone, aggregation=aggregation, head=head))
 
 
 def _has(state_dict: StateDict, prefix: str) -> bool:
@@ -208,13 +205,14 @@ def _has(state_dict: StateDict, prefix: str) -> bool:
 
 
 def _aggregation(state_dict: StateDict) -> dict:
+    kind, settings = 'TemporalPoolAggregation', {}
     if _has(state_dict, 'aggregation.attention_conv'):
-        return dict(type='TemporalAttentionAggregation', in_channels=_REID_CHANNELS)
-    if _has(state_dict, 'aggregation.lstm'):
-        hidden = _size(state_dict, 'aggregation.lstm.weight_hh_l0', 1, 512)
-        return dict(type='TemporalRNNAggregation', in_channels=_REID_CHANNELS,
-                    hidden_channels=hidden)
-    return dict(type='TemporalPoolAggregation', in_channels=_REID_CHANNELS)
+        kind = 'TemporalAttentionAggregation'
+    elif _has(state_dict, 'aggregation.lstm'):
+        kind = 'TemporalRNNAggregation'
+        settings['hidden_channels'] = _size(
+            state_dict, 'aggregation.lstm.weight_hh_l0', 1, 512)
+    return dict(type=kind, in_channels=_REID_CHANNELS, **settings)
 
 
 def _plugin(source: Source, state_dict: StateDict, step: str,
@@ -227,15 +225,6 @@ def _plugin(source: Source, state_dict: StateDict, step: str,
     cfg = dict(type='COSAM', num_frames=max(others, 1) + 1,
                spatial_size=(height, width))
     return dict(cfg=cfg, position=f'after_{step}')
-
-
-def _identity_head(source: Source, state_dict: StateDict,
-                   aggregation: dict) -> Optional[dict]:
-    num_pids = _size(state_dict, f'{source.classifier}.weight', 0)
-    if num_pids is None:
-        return None
-    channels = aggregation.get('hidden_channels', aggregation['in_channels'])
-    return dict(type='IdentityHead', in_channels=channels, num_pids=num_pids)
 
 
 # -- configs of the package -----------------------------------------------------
@@ -252,25 +241,23 @@ _AGGREGATIONS = {'TemporalPoolAggregation': 'tp', 'TemporalAttentionAggregation'
 _ATTENTION = {(): '', ('layer3', 'layer4'): '_cosam45'}
 
 
-def _reid_config(model: ReferenceReID) -> Optional[str]:
-    backbone, head = model.backbone, model.head
+def _reid_config(model: ReferenceModel) -> Optional[str]:
+    backbone, aggregation = model.backbone, model.settings['aggregation']
     frames = {plugin['cfg']['num_frames'] for plugin in backbone['plugins']}
-    if (head is None or head['num_pids'] not in _REID_DATASETS
-            or backbone['depth'] != 50 or frames - {4}
+    dataset = _REID_DATASETS.get(model.head['num_pids'])
+    if (dataset is None or backbone['depth'] != 50 or frames - {4}
             or model.attention not in _ATTENTION
-            or model.aggregation.get('hidden_channels', 512) != 512):
+            or aggregation.get('hidden_channels', 512) != 512):
         return None
     return (f'configs/reid/{_REID_BACKBONES[backbone["type"]]}'
-            f'{_ATTENTION[model.attention]}_{_AGGREGATIONS[model.aggregation["type"]]}'
-            f'_{_REID_DATASETS[head["num_pids"]]}.py')
+            f'{_ATTENTION[model.attention]}_{_AGGREGATIONS[aggregation["type"]]}'
+            f'_{dataset}.py')
 
 
 def _has_paper_sizes(model: ReferenceModel) -> bool:
-    backbone, head = model.backbone, model.cls_head
-    is_plain = head['type'] == 'MeanHead'
-    if backbone['feature_reduction'] != (None if is_plain else 'FRMB'):
-        return False
-    if backbone.get('depth', 101) != 101:
+    backbone, head = model.backbone, model.head
+    reduction = None if head['type'] == 'MeanHead' else 'FRMB'
+    if backbone['feature_reduction'] != reduction or backbone.get('depth', 101) != 101:
         return False
     if head['type'] == 'LSTMHead':
         return (model.modality == 'rgb' and head['hidden_channels'] == 450
