@@ -18,8 +18,7 @@ from cosam_mm.layers.aggregation import (
 )
 from cosam_mm.layers.cosam_functional import standardize_descriptors
 from cosam_mm.layers.temporal import TemporalBERT, TemporalLSTM, TemporalMean
-from cosam_mm.models.losses import IdentityLoss
-from cosam_mm.models.losses.reid_losses import batch_hard_triplet_loss
+from cosam_mm.models.losses import BatchHardTripletLoss, IdentityLoss
 from cosam_mm.models.reid import IdentityHead
 
 C, SIZE = 8, (3, 2)
@@ -165,7 +164,7 @@ def test_triplet_loss(same, scale, margin, dtype):
     features = torch.rand(4, 6, generator=torch.Generator().manual_seed(same))
     features[:same] = features[0].clone()
     features = (features * scale).to(dtype).requires_grad_()
-    loss = batch_hard_triplet_loss(features, torch.tensor([0, 0, 1, 1]), margin)
+    loss = BatchHardTripletLoss(margin)(features, None, torch.tensor([0, 0, 1, 1]))
     assert torch.isfinite(loss)
     loss.backward()
     assert torch.isfinite(features.grad).all()

@@ -7,7 +7,7 @@ from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from cosam_mm.models.losses.reid_losses import batch_hard_triplet_loss
+from cosam_mm.models.losses import BatchHardTripletLoss
 from cosam_mm.models.reid import IdentityHead, VideoReID
 
 SIZE = (64, 32)
@@ -106,7 +106,7 @@ def test_losses_are_those_of_features_and_scores():
     torch.testing.assert_close(losses['loss_id'], nn.functional.cross_entropy(
         score, labels, label_smoothing=0.1))
     torch.testing.assert_close(losses['loss_triplet'],
-                               batch_hard_triplet_loss(feature, labels, 0.3))
+                               BatchHardTripletLoss(0.3)(feature, None, labels))
     assert losses['top1_acc'] == (score.argmax(1) == labels).float().mean()
 
 

@@ -19,7 +19,7 @@ tokens, which belong to no position: they are left out of the map and come back 
 they were. ``grid`` is (T, H, W) everywhere.
 """
 from collections.abc import Sequence
-from math import isqrt
+from math import isqrt, prod
 from typing import Optional
 
 import torch
@@ -58,28 +58,21 @@ def clip_from_feature(feature: Tensor, layout: str, grid: Sequence[int],
         torch.Size([2, 16, 4, 3, 2])
     """
     _check_layout(feature.shape, layout)
-    frames, height, width = grid
-    if layout == 'clip':
-        return feature
-    if layout == 'clip_last':
-        return feature.permute(0, 4, 1, 2, 3)
-    if layout == 'clip_tokens':
-        _check_tokens(feature.shape, frames * height * width, num_prefix_tokens)
-        positions = feature[:, num_prefix_tokens:]                # (N, T*H*W, C)
-        return positions.transpose(1, 2).unflatten(2, (frames, height, width))
-    if feature.shape[0] % frames:
-        raise ValueError(
-            f'{int(feature.shape[0])} frames in a feature of shape '
-            f'{_sizes(feature.shape)} make up no whole clips of {frames}: set '
-            'input_shape or grid to the frames of a clip.')
-    if layout == 'frame_tokens':
-        _check_tokens(feature.shape, height * width, num_prefix_tokens)
-        positions = feature[:, num_prefix_tokens:]                # (N*T, H*W, C)
-        feature = positions.unflatten(1, (height, width))         # (N*T, H, W, C)
-    clips = feature.unflatten(0, (-1, frames))                 # (N, T, ., ., .)
+    is_frames = layout.startswith('frame')
+    if layout in TOKEN_LAYOUTS:
+        size = grid[1:] if is_frames else grid
+        _check_tokens(feature.shape, prod(size), num_prefix_tokens)
+        feature = feature[:, num_prefix_tokens:].unflatten(1, tuple(size))
+    if is_frames:
+        if feature.shape[0] % grid[0]:
+            raise ValueError(
+                f'{int(feature.shape[0])} frames in a feature of shape '
+                f'{_sizes(feature.shape)} make up no whole clips of {grid[0]}: set '
+                'input_shape or grid to the frames of a clip.')
+        feature = feature.unflatten(0, (-1, grid[0]))          # (N, T, ., ., .)
     if layout == 'frames':
-        return clips.transpose(1, 2)
-    return clips.permute(0, 4, 1, 2, 3)
+        return feature.transpose(1, 2)
+    return feature if layout == 'clip' else feature.permute(0, 4, 1, 2, 3)
 
 
 def feature_from_clip(clip: Tensor, like: Tensor, layout: str,
@@ -103,18 +96,14 @@ def feature_from_clip(clip: Tensor, like: Tensor, layout: str,
         return clip
     if layout == 'frames':
         return clip.transpose(1, 2).flatten(0, 1)
-    clip = clip.permute(0, 2, 3, 4, 1)                         # (N, T, H, W, C)
-    if layout == 'clip_last':
-        return clip
-    if layout == 'clip_tokens':
-        positions = clip.flatten(1, 3)
-    elif layout == 'frames_last':
-        return clip.flatten(0, 1)
-    else:
-        positions = clip.flatten(2, 3).flatten(0, 1)
+    feature = clip.permute(0, 2, 3, 4, 1)                      # (N, T, H, W, C)
+    if layout.startswith('frame'):
+        feature = feature.flatten(0, 1)                        # (N*T, H, W, C)
+    if layout in TOKEN_LAYOUTS:
+        feature = feature.flatten(1, -2)
     if not num_prefix_tokens:
-        return positions
-    return torch.cat([like[:, :num_prefix_tokens], positions], dim=1)
+        return feature
+    return torch.cat([like[:, :num_prefix_tokens], feature], dim=1)
 
 
 def find_grid(shape: Sequence[int], layout: str,
@@ -148,37 +137,28 @@ def find_grid(shape: Sequence[int], layout: str,
             'clip': shape[2:], 'clip_last': shape[1:4],
             'frames': (shape[0], *shape[2:]), 'frames_last': shape[:3]}[layout])
     if num_prefix_tokens < 0:
-        raise ValueError(f'num_prefix_tokens must be at least 0, got '
-                         f'{num_prefix_tokens}.')
+        raise ValueError(
+            f'num_prefix_tokens must be at least 0, got {num_prefix_tokens}.')
     if grid is None:
-        return _square_grid(shape, layout, num_prefix_tokens)
+        positions = int(shape[1]) - num_prefix_tokens
+        side = isqrt(max(positions, 0))
+        if layout == 'frame_tokens' and side > 0 and side * side == positions:
+            return int(shape[0]), side, side
+        raise ValueError(
+            f'The tokens in a feature of shape {_sizes(shape)} with '
+            f'num_prefix_tokens={num_prefix_tokens} do not tell how they stand in '
+            f'{layout!r}: set grid=(T, H, W), and num_prefix_tokens to the number of '
+            'class and register tokens in front.')
     grid = tuple(int(size) for size in grid)
     if len(grid) != 3 or min(grid) < 1:
         raise ValueError(f'grid must be (T, H, W) of at least 1, got {grid}.')
-    frames, height, width = grid
-    if layout == 'clip_tokens':
-        _check_tokens(shape, frames * height * width, num_prefix_tokens)
-    else:
-        _check_tokens(shape, height * width, num_prefix_tokens)
-        if shape[0] != frames:
-            raise ValueError(
-                f'grid={grid} has {frames} frames, and a clip has {shape[0]} in the '
-                f'feature of shape {_sizes(shape)}: set grid=({shape[0]}, {height}, '
-                f'{width}).')
+    is_frames = layout == 'frame_tokens'
+    _check_tokens(shape, prod(grid[is_frames:]), num_prefix_tokens)
+    if is_frames and shape[0] != grid[0]:
+        raise ValueError(
+            f'grid={grid} has {grid[0]} frames, and a clip has {shape[0]} in the '
+            f'feature of shape {_sizes(shape)}: set grid={(shape[0], *grid[1:])}.')
     return grid
-
-
-def _square_grid(shape: Sequence[int], layout: str,
-                 num_prefix_tokens: int) -> tuple[int, int, int]:
-    positions = int(shape[1]) - num_prefix_tokens
-    side = isqrt(max(positions, 0))
-    if layout == 'frame_tokens' and side > 0 and side * side == positions:
-        return int(shape[0]), side, side
-    raise ValueError(
-        f'The tokens in a feature of shape {_sizes(shape)} with '
-        f'num_prefix_tokens={num_prefix_tokens} do not tell how they stand in '
-        f'{layout!r}: set grid=(T, H, W), and num_prefix_tokens to the number of '
-        'class and register tokens in front.')
 
 
 def _check_layout(shape: Sequence[int], layout: str) -> None:

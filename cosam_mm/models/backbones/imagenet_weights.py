@@ -5,8 +5,8 @@ plain addresses in a way that runs whatever code a pickle holds. Here tensors al
 are unpickled, and a file must have the checksum that its name ends in: one of the
 two servers offers no encryption.
 """
-import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Optional
 
@@ -47,26 +47,15 @@ def load_imagenet(filename: str, map_location: Optional[str] = None
     if name not in IMAGENET_WEIGHTS:
         raise ValueError(f'There are no weights {filename!r}; known are '
                          f'{", ".join(_SCHEME + known for known in IMAGENET_WEIGHTS)}.')
-    if get_rank() == 0:
-        _cached(IMAGENET_WEIGHTS[name])
-    barrier()  # the other processes of this machine find the file in the cache
-    return torch.load(_cached(IMAGENET_WEIGHTS[name]), map_location=map_location,
-                      weights_only=True)
-
-
-def _cached(url: str) -> Path:
-    """Path of the file in torch's cache, into which it is downloaded if need be."""
-    path = Path(torch.hub.get_dir(), 'checkpoints', url.rsplit('/', 1)[1])
-    if path.exists():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    checksum = path.stem.rsplit('-', 1)[1]
+    url, folder = IMAGENET_WEIGHTS[name], Path(torch.hub.get_dir(), 'checkpoints')
+    load = partial(torch.hub.load_state_dict_from_url, url, map_location=map_location,
+                   check_hash=True, progress=sys.stderr.isatty(), weights_only=True)
     try:
-        torch.hub.download_url_to_file(url, os.fspath(path), checksum,
-                                       progress=sys.stderr.isatty())
+        weights = load() if get_rank() == 0 else None
+        barrier()  # the other processes of this machine find the file in the cache
+        return load() if weights is None else weights
     except (OSError, RuntimeError) as error:
         raise OSError(
             f'The ImageNet weights could not be had from {url} ({error}). Download '
-            f'the file elsewhere and put it at {path}, or train without it: '
+            f'the file elsewhere and put it into {folder}, or train without it: '
             '--cfg-options model.backbone.init_cfg=None.') from error
-    return path

@@ -85,8 +85,9 @@ def plug_into(backbone: dict, input_shape: Sequence[int],
             'input_shape is that of one clip, (1, C, T, H, W), or of its frames, '
             f'(T, C, H, W); got {input_shape}.')
     default_layout = 'clip' if len(input_shape) == 5 else 'frames'
-    plugins = [_checked_entry({'layout': default_layout, **plugin})
-               for plugin in plugins]
+    plugins = [{'layout': default_layout, **plugin} for plugin in plugins]
+    for plugin in plugins:
+        _check_entry(plugin)
     network = _build_backbone(backbone)
     shapes = _find_shapes(network, input_shape, [p['after'] for p in plugins])
     for point, shape in shapes.items():
@@ -114,7 +115,7 @@ def _build_backbone(cfg: dict) -> nn.Module:
     return network
 
 
-def _checked_entry(plugin: dict) -> dict:
+def _check_entry(plugin: dict) -> None:
     if not {'cfg', 'after'} <= set(plugin) <= set(_KEYS):
         raise ValueError(
             'A plugin has the keys cfg and after, and may have layout, grid and '
@@ -122,7 +123,6 @@ def _checked_entry(plugin: dict) -> dict:
     if plugin['layout'] not in FEATURE_LAYOUTS:
         raise ValueError(f'layout must be one of {", ".join(FEATURE_LAYOUTS)}; got '
                          f'{plugin["layout"]!r} after {plugin["after"]!r}.')
-    return plugin
 
 
 def _find_shapes(network: nn.Module, input_shape: tuple[int, ...],

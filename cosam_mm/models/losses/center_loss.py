@@ -11,44 +11,12 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-__all__ = ['CenterLoss', 'center_loss']
-
-
-def center_loss(features: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
-    """Half the mean squared Euclidean distance to the own center.
-
-    Args:
-        features: (N, D).
-        labels: (N,) in [0, K), of an integer type.
-        centers: (K, D).
-
-    Returns:
-        The loss, a scalar of at least 0; in single precision for 16-bit features.
-
-    Raises:
-        ValueError: The shapes are not as above, or the batch is empty.
-
-    Example:
-        >>> features = torch.tensor([[1., 1.], [5., 3.]])
-        >>> centers = torch.tensor([[0., 0.], [5., 1.]])
-        >>> center_loss(features, torch.tensor([0, 1]), centers)
-        tensor(1.5000)
-    """
-    if (features.dim() != 2 or not len(features) or centers.dim() != 2
-            or labels.shape != features.shape[:1]
-            or centers.shape[1] != features.shape[1]):
-        raise ValueError(
-            'Features (N, D), labels (N,) and centers (K, D) are needed, N at least 1, '
-            f'got {tuple(features.shape)}, {tuple(labels.shape)} and '
-            f'{tuple(centers.shape)}.')
-    single = torch.promote_types(features.dtype, torch.float32)
-    offsets = features.to(single) - centers.to(single)[labels]      # (N, D)
-    return offsets.square().sum(1).mean() / 2
+__all__ = ['CenterLoss']
 
 
 @MODELS.register_module()
 class CenterLoss(nn.Module):
-    """Center loss: see :func:`center_loss`.
+    """Half the mean squared Euclidean distance to the center of the own identity.
 
     The centers learn with the model. Give them a rate of their own, and no decay, by
     ``paramwise_cfg=dict(custom_keys={'losses.center.centers': dict(lr_mult=...,
@@ -61,6 +29,12 @@ class CenterLoss(nn.Module):
 
     Raises:
         ValueError: ``in_channels`` or ``num_pids`` is below 1.
+
+    Example:
+        >>> loss = CenterLoss(in_channels=2, num_pids=2, loss_weight=1.)
+        >>> loss.centers.data = torch.tensor([[0., 0.], [5., 1.]])
+        >>> loss(torch.tensor([[1., 1.], [5., 3.]]), None, torch.tensor([0, 1]))
+        tensor(1.5000, grad_fn=<MulBackward0>)
     """
 
     # Settings that are the model's, see VideoReID.
@@ -76,8 +50,17 @@ class CenterLoss(nn.Module):
         self.centers = nn.Parameter(torch.randn(num_pids, in_channels))
 
     def forward(self, feature: Tensor, score: Tensor, label: Tensor) -> Tensor:
-        """The loss of features (N, in_channels) and labels (N,) in [0, num_pids).
+        """The loss, a scalar, of features (N, in_channels) and labels (N,).
 
-        Scores are not used. ``ValueError`` for features of another size.
+        Labels are integers in [0, num_pids); scores are not used. 16-bit features are
+        compared in single precision. ``ValueError`` for other shapes or no feature.
         """
-        return self.loss_weight * center_loss(feature, label, self.centers)
+        if not len(feature) or label.shape != feature.shape[:1] or (
+                feature.shape[1:] != self.centers.shape[1:]):
+            raise ValueError(
+                f'Features (N, D) of D={self.centers.shape[1]} and labels (N,) are '
+                f'needed, N at least 1, got {tuple(feature.shape)} and '
+                f'{tuple(label.shape)}.')
+        single = torch.promote_types(feature.dtype, torch.float32)
+        offsets = feature.to(single) - self.centers.to(single)[label]    # (N, D)
+        return self.loss_weight * (offsets.square().sum(1).mean() / 2)

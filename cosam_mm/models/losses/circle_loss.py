@@ -16,86 +16,41 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .reid_losses import gather_batch
+from .reid_losses import gather_batch, pairs_of
 
-__all__ = ['CircleLoss', 'circle_loss']
+__all__ = ['CircleLoss']
 
 
-def circle_loss(features: Tensor, labels: Tensor, margin: float = 0.25,
-                scale: float = 64.0) -> Tensor:
+@MODELS.register_module()
+class CircleLoss(nn.Module):
     """Mean over anchors of the formula above.
 
     An anchor is not its own positive. Features that are alone with their identity, or
     whose identity is alone in the batch, are no anchors.
 
     Args:
-        features: (N, D), of any length but 0.
-        labels: (N,) identities, of an integer type.
         margin: m, in (0, 1): s_p should pass 1 - m, and s_n stay below m.
-        scale: g, above 0.
-
-    Returns:
-        The loss, a scalar of at least 0; in single precision for 16-bit features.
-
-    Raises:
-        ValueError: No feature of the batch has both a positive and a negative, a
-            setting is out of range, or the shapes are not as above.
-
-    Example:
-        >>> features = torch.tensor([[1., 0.], [2., 0.], [0., 1.], [0., 2.]])
-        >>> circle_loss(features, torch.tensor([0, 0, 1, 1]), margin=0.25, scale=4)
-        tensor(0.7944)
-    """
-    if not 0 < margin < 1:
-        raise ValueError(f'margin must be between 0 and 1, got {margin}.')
-    if not scale > 0:
-        raise ValueError(f'scale must be above 0, got {scale}.')
-    if features.dim() != 2 or labels.shape != features.shape[:1]:
-        raise ValueError(
-            'Features (N, D) and labels (N,) are needed, got '
-            f'{tuple(features.shape)} and {tuple(labels.shape)}.')
-    same = labels[:, None] == labels[None]                           # (N, N)
-    negative, positive = ~same, same.clone().fill_diagonal_(False)
-    anchors = positive.any(1) & negative.any(1)                      # (N,)
-    if not anchors.any():
-        raise ValueError(
-            f'A batch of {len(labels)} features of {len(labels.unique())} '
-            'identities has no pair to compare: two identities, one of them twice, '
-            'are the least. Sample with PKSampler, num_pids_per_batch >= 2 and '
-            'num_tracklets_per_pid >= 2.')
-    features = F.normalize(
-        features.to(torch.promote_types(features.dtype, torch.float32)), dim=1)
-    similarity = features @ features.T                               # (N, N)
-    # Exponents of all pairs, as if each were positive, and negative.
-    constant = similarity.detach()
-    to_positive = scale * (1 + margin - constant).relu() * (1 - margin - similarity)
-    to_negative = scale * (constant + margin).relu() * (similarity - margin)
-    terms = F.softplus(_log_sum_exp(to_positive, positive)
-                       + _log_sum_exp(to_negative, negative))        # (N,)
-    return terms[anchors].mean()
-
-
-def _log_sum_exp(logits: Tensor, chosen: Tensor) -> Tensor:
-    """Over the chosen entries of each row; finite where a row has none."""
-    lowest = torch.finfo(logits.dtype).min / 4
-    return logits.masked_fill(~chosen, lowest).logsumexp(1)
-
-
-@MODELS.register_module()
-class CircleLoss(nn.Module):
-    """Circle loss of the pairs of a batch: see :func:`circle_loss`.
-
-    Args:
-        margin: In (0, 1).
-        scale: Above 0: the larger, the more the worst pairs outweigh the others.
+        scale: g, above 0: the larger, the more the worst pairs outweigh the others.
         loss_weight: Factor of the loss.
         across_processes: As of :class:`BatchHardTripletLoss`: whether the pairs are
             those of the batches of all processes, which need one size.
+
+    Raises:
+        ValueError: A setting is out of range.
+
+    Example:
+        >>> features = torch.tensor([[1., 0.], [2., 0.], [0., 1.], [0., 2.]])
+        >>> CircleLoss(scale=4.)(features, None, torch.tensor([0, 0, 1, 1]))
+        tensor(0.7944)
     """
 
     def __init__(self, margin: float = 0.25, scale: float = 64.0,
                  loss_weight: float = 1.0, across_processes: bool = True) -> None:
         super().__init__()
+        if not 0 < margin < 1:
+            raise ValueError(f'margin must be between 0 and 1, got {margin}.')
+        if not scale > 0:
+            raise ValueError(f'scale must be above 0, got {scale}.')
         self.margin = margin
         self.scale = scale
         self.loss_weight = loss_weight
@@ -104,10 +59,23 @@ class CircleLoss(nn.Module):
     def forward(self, feature: Tensor, score: Tensor, label: Tensor) -> Tensor:
         """The loss of features (N, D) and identities (N,); scores are not used.
 
-        ``ValueError`` where :func:`circle_loss` raises it.
+        ``ValueError`` where :func:`~.reid_losses.pairs_of` raises it.
         """
-        feature = feature.float()
         if self.across_processes:
             feature, label = gather_batch(feature, label)
-        return self.loss_weight * circle_loss(
-            feature, label, self.margin, self.scale)
+        feature, positive, negative, anchors = pairs_of(feature, label)
+        unit = F.normalize(feature, dim=1)
+        similarity = unit @ unit.T                                   # (N, N)
+        # Exponents of all pairs, as if each were positive, and negative.
+        constant, margin = similarity.detach(), self.margin
+        to_positive = (1 + margin - constant).relu() * (1 - margin - similarity)
+        to_negative = (constant + margin).relu() * (similarity - margin)
+        terms = F.softplus(_log_sum_exp(self.scale * to_positive, positive)
+                           + _log_sum_exp(self.scale * to_negative, negative))  # (N,)
+        return self.loss_weight * terms[anchors].mean()
+
+
+def _log_sum_exp(logits: Tensor, chosen: Tensor) -> Tensor:
+    """Over the chosen entries of each row; finite where a row has none."""
+    lowest = torch.finfo(logits.dtype).min / 4
+    return logits.masked_fill(~chosen, lowest).logsumexp(1)

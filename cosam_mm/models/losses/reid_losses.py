@@ -28,8 +28,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ['BatchHardTripletLoss', 'IdentityLoss', 'batch_hard_triplet_loss',
-           'gather_batch']
+__all__ = ['BatchHardTripletLoss', 'IdentityLoss', 'gather_batch', 'pairs_of']
 
 
 @MODELS.register_module()
@@ -62,68 +61,94 @@ class IdentityLoss(nn.Module):
             score.float(), label, label_smoothing=self.label_smoothing)
 
 
-def _mine_hardest(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows of the anchors, their farthest positives and nearest negatives, (A,) each.
-
-    Among equally distant features any may be chosen.
-    """
-    # Not by matrix products: near features would lose their difference.
-    distances = torch.cdist(features, features,
-                            compute_mode='donot_use_mm_for_euclid_dist')
-    same = labels[:, None] == labels[None]                       # (N, N)
-    negative = ~same
-    positive = same.fill_diagonal_(False)
-    anchors = (positive.any(1) & negative.any(1)).nonzero()[:, 0]
-    farthest = distances.masked_fill(~positive, -1).argmax(1)
-    nearest = distances.masked_fill(~negative, torch.inf).argmin(1)
-    return anchors, farthest[anchors], nearest[anchors]
-
-
-def batch_hard_triplet_loss(features: Tensor, labels: Tensor,
-                            margin: float = 0.3) -> Tensor:
+@MODELS.register_module()
+class BatchHardTripletLoss(nn.Module):
     """Mean over anchors of max(0, d(hardest +) - d(hardest -) + margin).
 
     d is the Euclidean distance, not its square. An anchor is not its own positive.
     Features that are alone with their identity, or whose identity is alone in the
-    batch, are no anchors.
+    batch, are no anchors. Among equally distant features any may be chosen.
+
+    Args:
+        margin: By how much another identity should be farther than one's own, at
+            least 0.
+        loss_weight: Factor of the loss.
+        across_processes: Whether several processes look for the hardest features in
+            the batches of all of them, which makes the loss and its gradient those
+            of one process with the whole batch: see :func:`gather_batch`. They need
+            batches of one size. False: each looks in its own batch.
+
+    Raises:
+        ValueError: The margin is negative.
+
+    Example:
+        >>> features = torch.tensor([[0.], [1.], [3.], [9.]])
+        >>> BatchHardTripletLoss()(features, None, torch.tensor([5, 5, 7, 7]))
+        tensor(1.0750)
+    """
+
+    def __init__(self, margin: float = 0.3, loss_weight: float = 1.0,
+                 across_processes: bool = True) -> None:
+        super().__init__()
+        if margin < 0:
+            raise ValueError(f'margin must be at least 0, got {margin}.')
+        self.margin = margin
+        self.loss_weight = loss_weight
+        self.across_processes = across_processes
+
+    def forward(self, feature: Tensor, score: Tensor, label: Tensor) -> Tensor:
+        """The loss of features (N, D) and identities (N,); scores are not used.
+
+        ``ValueError`` where :func:`pairs_of` raises it.
+        """
+        if self.across_processes:
+            feature, label = gather_batch(feature, label)
+        feature, positive, negative, anchors = pairs_of(feature, label)
+        # Not by matrix products: near features would lose their difference.
+        distances = torch.cdist(feature.detach(), feature.detach(),
+                                compute_mode='donot_use_mm_for_euclid_dist')
+        farthest = distances.masked_fill(~positive, -1).argmax(1)
+        nearest = distances.masked_fill(~negative, torch.inf).argmin(1)
+        # These norms have the gradient 0 where two features are equal.
+        to_positive, to_negative = (
+            torch.linalg.vector_norm(feature - feature[others], dim=1)[anchors]
+            for others in (farthest, nearest))                        # (A,) each
+        return self.loss_weight * F.relu(
+            to_positive - to_negative + self.margin).mean()
+
+
+def pairs_of(features: Tensor, labels: Tensor
+             ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What the losses on pairs compare in a batch.
 
     Args:
         features: (N, D).
         labels: (N,) identities, of an integer type.
-        margin: By how much the negative should be farther, at least 0.
 
     Returns:
-        The loss, a scalar of at least 0; in single precision for 16-bit features.
+        Features in single precision at least, as 16 bits hold neither the square of a
+        large feature nor a small difference; (N, N) bool, pairs of one identity
+        without a feature's own; (N, N) bool, pairs of two; and (N,) bool, the anchors:
+        features with a pair of either kind.
 
     Raises:
-        ValueError: No feature of the batch has both a positive and a negative,
-            the margin is negative, or the shapes are not as above.
-
-    Example:
-        >>> features = torch.tensor([[0.], [1.], [3.], [9.]])
-        >>> batch_hard_triplet_loss(features, torch.tensor([5, 5, 7, 7]))
-        tensor(1.0750)
+        ValueError: The shapes are not as above, or there is no anchor.
     """
-    if margin < 0:
-        raise ValueError(f'margin must be at least 0, got {margin}.')
     if features.dim() != 2 or labels.shape != features.shape[:1]:
         raise ValueError(
             'Features (N, D) and labels (N,) are needed, got '
             f'{tuple(features.shape)} and {tuple(labels.shape)}.')
-    # 16 bits hold neither the square of a large feature nor a small difference.
-    features = features.to(torch.promote_types(features.dtype, torch.float32))
-    anchors, positives, negatives = _mine_hardest(features.detach(), labels)
-    if not len(anchors):
+    same = labels[:, None] == labels[None]                           # (N, N)
+    negative, positive = ~same, same.clone().fill_diagonal_(False)
+    anchors = positive.any(1) & negative.any(1)                      # (N,)
+    if not anchors.any():
         raise ValueError(
             f'A batch of {len(labels)} features of {len(labels.unique())} '
-            'identities has no triplet: two identities, one of them twice, are '
-            'the least. Sample with PKSampler, num_pids_per_batch >= 2 and '
+            'identities has no pairs to compare: two identities, one of them twice, '
+            'are the least. Sample with PKSampler, num_pids_per_batch >= 2 and '
             'num_tracklets_per_pid >= 2.')
-    # These norms have the gradient 0 where two features are equal.
-    to_positive, to_negative = (
-        torch.linalg.vector_norm(features[anchors] - features[others], dim=1)
-        for others in (positives, negatives))                         # (A,) each
-    return F.relu(to_positive - to_negative + margin).mean()
+    single = torch.promote_types(features.dtype, torch.float32)
+    return features.to(single), positive, negative, anchors
 
 
 def gather_batch(feature: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
@@ -145,35 +170,3 @@ def gather_batch(feature: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
     if own.requires_grad:
         own.register_hook(lambda grad: world_size * grad)
     return torch.cat(features), torch.cat(all_gather(label.contiguous()))
-
-
-@MODELS.register_module()
-class BatchHardTripletLoss(nn.Module):
-    """Batch-hard triplet loss: see :func:`batch_hard_triplet_loss`.
-
-    Args:
-        margin: By how much another identity should be farther than one's own.
-        loss_weight: Factor of the loss.
-        across_processes: Whether several processes look for the hardest features in
-            the batches of all of them, which makes the loss and its gradient those
-            of one process with the whole batch: see :func:`gather_batch`. They need
-            batches of one size. False: each looks in its own batch.
-    """
-
-    def __init__(self, margin: float = 0.3, loss_weight: float = 1.0,
-                 across_processes: bool = True) -> None:
-        super().__init__()
-        self.margin = margin
-        self.loss_weight = loss_weight
-        self.across_processes = across_processes
-
-    def forward(self, feature: Tensor, score: Tensor, label: Tensor) -> Tensor:
-        """The loss of features (N, D) and identities (N,); scores are not used.
-
-        ``ValueError`` for a batch without a triplet.
-        """
-        feature = feature.float()
-        if self.across_processes:
-            feature, label = gather_batch(feature, label)
-        return self.loss_weight * batch_hard_triplet_loss(
-            feature, label, self.margin)
