@@ -7,25 +7,23 @@ model take any size meanwhile. Masks of other sizes are compared with those of t
 clip that the model was trained for, at the same positions and moments.
 """
 import argparse
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import copy
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
 import torch
-from mmengine.config import Config
-from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import DefaultScope
+from mmengine.dataset import pseudo_collate
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cosam_mm.apis.action_pipeline import action_pipeline, modality
-from cosam_mm.apis.video_input import describe, open_video
+from cosam_mm.apis.model_loading import dataset_of_tests
 from cosam_mm.layers import COSAM
 from cosam_mm.layers.mask_recording import record_masks
 from cosam_mm.utils.cli import one_line_errors
 from cosam_mm.utils.progress import progress_bar
+from cosam_mm.visualization.mask_recorder import ClipReader
 from cosam_mm.visualization.style import figure_png, new_figure
 
 _SHOWN = 4  # frames of a mask in the plot
@@ -64,14 +62,16 @@ def compare_mask_sizes(model: nn.Module, video: Any, lengths: Sequence[int] = ()
     trained = _clip(model, video, None)
     clips = [trained, *(_clip(model, video, length) for length in lengths)]
     clips += [_resized(trained, scale) for scale in scales]
-    with _any_size(model), torch.no_grad():
-        runs = []
-        for clip in clips:
-            with record_masks(model) as record:
-                model.backbone(clip)
-            runs.append({name: masks.spatial[0].float().cpu()
-                         for name, masks in record.masks().items()
-                         if masks.spatial is not None})
+    model, runs = copy.deepcopy(model), []
+    for module in model.modules():
+        if isinstance(module, COSAM):
+            module.any_size = True
+    for clip in clips:
+        with record_masks(model) as record, torch.no_grad():
+            model.backbone(clip)
+        runs.append({name: masks.spatial[0].float().cpu()
+                     for name, masks in record.masks().items()
+                     if masks.spatial is not None})
     return [SizedMask(name, tuple(clip.shape[2:]), run[name],
                       mask_correlation(run[name], runs[0][name]))
             for name in runs[0] for clip, run in zip(clips, runs)]
@@ -88,11 +88,9 @@ def center_frames(mask: Tensor, num_frames: int) -> Tensor:
         (tensor([1., 2., 3.]), tensor([1.5000, 2.5000]))
     """
     surplus = mask.shape[0] - num_frames
-    start = surplus // 2
-    first = mask[start:start + num_frames]
-    if surplus % 2 == 0:
-        return first
-    return (first + mask[start + 1:start + 1 + num_frames]) / 2
+    first, second = (mask[start:start + num_frames]
+                     for start in (surplus // 2, (surplus + 1) // 2))
+    return (first + second) / 2
 
 
 def mask_correlation(mask: Tensor, trained: Tensor) -> float:
@@ -120,39 +118,17 @@ def _resized(clip: Tensor, scale: float) -> Tensor:
 
 def _clip(model: nn.Module, video: Any, length: Any) -> Tensor:
     """One centre crop of the middle of a video, as the backbone gets it."""
-    config: Config = model.cfg
-    kind, channels = modality(config)
-    steps = action_pipeline(config, 'center')
-    for step in steps if length else ():
-        if isinstance(step, dict) and str(step['type']).endswith('SampleFrames'):
+    config = copy.deepcopy(model.cfg)
+    for step in dataset_of_tests(config).get('pipeline') if length else ():
+        if str(step['type']).endswith('SampleFrames'):
             step['clip_len'] = length
-    scope = config.get('default_scope', 'mmaction')
-    with DefaultScope.overwrite_default_scope(scope):
-        pipeline = Compose(steps)
-    reader = open_video(video, channels)
-    sample = pipeline(dict(
-        video_reader=reader, total_frames=len(reader), avg_fps=reader.get_avg_fps(),
-        start_index=0, modality=kind, label=-1, filename=describe(video)))
-    inputs = model.data_preprocessor(pseudo_collate([sample]))['inputs']
+    samples = ClipReader(config, 1).read(video).samples
+    inputs = model.data_preprocessor(pseudo_collate(list(samples)))['inputs']
     if inputs.dim() != 6:
         raise ValueError(
             'Lengths and sizes are compared for 3-D recognisers, whose backbones take '
             f'clips (N, C, T, H, W); this one gets {tuple(inputs.shape[1:])}.')
     return inputs[0, :1]                                           # (1, C, T, H, W)
-
-
-@contextmanager
-def _any_size(model: nn.Module) -> Iterator[None]:
-    """Let all COSAMs of a model take features of any size."""
-    cosams = [module for module in model.modules() if isinstance(module, COSAM)]
-    before = [cosam.any_size for cosam in cosams]
-    for cosam in cosams:
-        cosam.any_size = True
-    try:
-        yield
-    finally:
-        for cosam, setting in zip(cosams, before):
-            cosam.any_size = setting
 
 
 # -- command -------------------------------------------------------------------

@@ -37,64 +37,39 @@ class MaskAgreement(NamedTuple):
     num_left_out: int   # whose silhouette is empty or full
 
 
-def roc_auc(values: np.ndarray, silhouette: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of each frame, by ranks (Mann and Whitney, 1947).
+def frame_metrics(values: np.ndarray, silhouette: np.ndarray
+                  ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Area under the ROC curve, IoU at the best threshold and at the share, (F,) each.
 
     Args:
         values: (F, P) of the mask at P pixels.
         silhouette: (F, P) bool; of each row some are True and some are not.
 
     Returns:
-        (F,): the share of the pairs of a pixel inside and one outside of which the one
-        inside has the higher value. Equal values count half.
-
-    Raises:
-        ValueError: The shapes differ, a value is not a number, or a silhouette is empty
-            or full.
+        By ranks (Mann and Whitney, 1947), the share of the pairs of a pixel inside and
+        one outside of which the one inside has the higher value; equal values count
+        half. The IoU of the best threshold. The IoU of as many of the highest values as
+        the silhouette has pixels, those equal to the last of them included.
 
     Example:
-        >>> roc_auc(np.array([[.9, .4, .4, .1]]), np.array([[1, 1, 0, 0]], bool))
-        array([0.875])
+        >>> [float(one[0]) for one in frame_metrics(
+        ...     np.array([[.9, .4, .4, .1]]), np.array([[1, 1, 0, 0]], bool))]
+        [0.875, 0.6666666666666666, 0.6666666666666666]
     """
-    inside, outside = _counts(values, silhouette)
-    ranks = rankdata(values, axis=1)
-    won = np.where(silhouette, ranks, 0).sum(1) - inside * (inside + 1) / 2
-    return won / (inside * outside)
-
-
-def best_iou(values: np.ndarray, silhouette: np.ndarray) -> np.ndarray:
-    """Intersection over union at each frame's best threshold.
-
-    Args and errors are those of :func:`roc_auc`.
-
-    Returns:
-        (F,), in (0, 1].
-    """
-    inside, _ = _counts(values, silhouette)
+    inside, size = silhouette.sum(1), values.shape[1]
+    won = np.where(silhouette, rankdata(values, axis=1), 0).sum(1)
+    auc = (won - inside * (inside + 1) / 2) / (inside * (size - inside))
     order = np.argsort(-values, axis=1, kind='stable')
     falling = np.take_along_axis(values, order, 1)
     hits = np.take_along_axis(silhouette, order, 1).cumsum(1)
-    marked = np.arange(1, values.shape[1] + 1)
-    iou = hits / (marked + inside[:, None] - hits)
+    iou = hits / (np.arange(1, size + 1) + inside[:, None] - hits)
     # A threshold takes all pixels of one value or none of them.
     is_last = np.ones(values.shape, bool)
     is_last[:, :-1] = falling[:, 1:] != falling[:, :-1]
-    return np.where(is_last, iou, 0).max(1)
-
-
-def share_iou(values: np.ndarray, silhouette: np.ndarray) -> np.ndarray:
-    """Intersection over union with as many of the highest values as there are pixels in
-    the silhouette; values equal to the last of these are marked, too.
-
-    Args and errors are those of :func:`roc_auc`.
-
-    Returns:
-        (F,), in [0, 1].
-    """
-    inside, _ = _counts(values, silhouette)
-    falling = -np.sort(-values, axis=1)
-    marked = values >= np.take_along_axis(falling, inside[:, None] - 1, 1)
-    return (marked & silhouette).sum(1) / (marked | silhouette).sum(1)
+    at_share = is_last & (np.arange(1, size + 1) >= inside[:, None])
+    first = at_share.argmax(1)[:, None]
+    return (auc, np.where(is_last, iou, 0).max(1),
+            np.take_along_axis(iou, first, 1)[:, 0])
 
 
 def mask_agreement(values: np.ndarray, silhouette: np.ndarray) -> MaskAgreement:
@@ -107,40 +82,21 @@ def mask_agreement(values: np.ndarray, silhouette: np.ndarray) -> MaskAgreement:
     Raises:
         ValueError: The shapes differ, or a value is not a number.
     """
-    _check(values, silhouette)
+    if values.ndim != 2 or values.shape != silhouette.shape or silhouette.dtype != bool:
+        raise ValueError('Values and a bool silhouette must both be (frames, pixels), '
+                         f'got {values.shape} and {silhouette.dtype} of '
+                         f'{silhouette.shape}.')
+    if np.isnan(values).any():
+        raise ValueError(f'{np.isnan(values).sum()} of the {values.size} values of the '
+                         'mask are not a number.')
     counts = silhouette.any(1) & ~silhouette.all(1)
     left_out = int((~counts).sum())
     if not counts.any():
         return MaskAgreement(*[float('nan')] * 4, 0, left_out)
     values, silhouette = values[counts], silhouette[counts]
-    of_frames = (*(metric(values, silhouette) for metric in (
-        roc_auc, best_iou, share_iou)), silhouette.mean(1))
-    return MaskAgreement(*(float(each.mean()) for each in of_frames),
+    means = (*frame_metrics(values, silhouette), silhouette)
+    return MaskAgreement(*(float(each.mean()) for each in means),
                          int(counts.sum()), left_out)
-
-
-def _check(values: np.ndarray, silhouette: np.ndarray) -> None:
-    """Refuse other shapes and types than metrics take, and values that are NaN."""
-    if values.ndim != 2 or values.shape != silhouette.shape:
-        raise ValueError('Values and silhouette must both be (frames, pixels), got '
-                         f'{values.shape} and {silhouette.shape}.')
-    if silhouette.dtype != bool:
-        raise ValueError(f'A silhouette must be of bool, got {silhouette.dtype}.')
-    if np.isnan(values).any():
-        raise ValueError(f'{np.isnan(values).sum()} of the {values.size} values of the '
-                         'mask are not a number.')
-
-
-def _counts(values: np.ndarray, silhouette: np.ndarray
-            ) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels inside and outside of each frame's silhouette, (F,) each."""
-    _check(values, silhouette)
-    inside = silhouette.sum(1)
-    outside = silhouette.shape[1] - inside
-    if not (inside * outside).all():
-        raise ValueError(f'{(inside * outside == 0).sum()} of the {len(inside)} '
-                         'silhouettes are empty or full: leave these frames out.')
-    return inside, outside
 
 
 # -- plot ----------------------------------------------------------------------

@@ -14,25 +14,8 @@ from cosam_mm.utils.messages import one_line
 
 # Of its own data, in bytes: what takes more is a fault.
 _MOST_MEMORY = 6 << 30
-# What the tools import: in memory before they start, so that they start at once.
-PRELOADED = ['cosam_mm', *(f'mmaction.{part}' for part in (
-    'apis', 'datasets', 'evaluation', 'models', 'visualization')),
-    'cosam_mm.datasets.reid', 'cosam_mm.evaluation.metrics.reid_metric',
-    'cosam_mm.engine.hooks']
-
-
-def preloaded_context():
-    """Processes of this context have imported what the tools need."""
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(PRELOADED)
-    return context
-
-
-def redirect_output(log: str) -> None:
-    """Append all that this process writes to a file."""
-    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(handle, stream)
+# In memory before the children start, so that they start at once.
+PRELOADED = ['cosam_mm', 'mmaction.datasets', 'cosam_mm.datasets.reid']
 
 
 class Verdict(NamedTuple):
@@ -59,7 +42,8 @@ class Child:
     def __call__(self, *args: Any) -> Verdict:
         """The verdict on one input; a new process takes over from one that died."""
         if self._process is None:
-            context = preloaded_context()
+            context = multiprocessing.get_context('forkserver')
+            context.set_forkserver_preload(PRELOADED)
             self._connection, theirs = context.Pipe()
             self._process = context.Process(
                 target=_serve, args=(self._function, str(self._log), theirs))
@@ -101,7 +85,9 @@ def _serve(function: str, log: str, connection) -> None:
     """Answer inputs in the child process until the parent is gone."""
     resource.setrlimit(resource.RLIMIT_DATA, (_MOST_MEMORY, _MOST_MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    redirect_output(log)
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(handle, stream)
     module, name = function.split(':')
     call = getattr(importlib.import_module(module), name)
     while True:

@@ -1,20 +1,13 @@
 """Faults that go off within a process, at a moment that chance would hardly meet.
 
-They are set in the process that is to suffer them, before it runs. Their consequences
-are real: its death is a SIGKILL.
+Their consequences are real: the death of a process is a SIGKILL.
 
 A config that imports this module arms the fault of its process: the environment
-variable ``RELIABILITY_FAULT`` names rank, occasion and moment: ``1 2 in a validation``.
+variable ``RELIABILITY_FAULT`` names the rank, 0 of one process alone, the occasion and
+one of :data:`MOMENTS`: ``1 2 in a validation``.
 """
 import os
 import signal
-from typing import NamedTuple
-
-
-class Fault(NamedTuple):
-    """What goes wrong."""
-    moment: str    # one of MOMENTS
-    number: int    # at which occasion, from 1
 
 
 def _die() -> None:
@@ -70,12 +63,7 @@ MOMENTS = {
 }
 
 
-def arm(fault: Fault) -> None:
-    """Let a fault go off in this process."""
-    MOMENTS[fault.moment](fault.number)
-
-
 _rank, _, _fault = os.environ.get('RELIABILITY_FAULT', '').partition(' ')
-if _rank and _rank == os.environ.get('RANK'):
+if _rank == os.environ.get('RANK', '0'):
     _number, _, _moment = _fault.partition(' ')
-    arm(Fault(_moment, int(_number)))
+    MOMENTS[_moment](int(_number))

@@ -14,23 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
-from mmengine.config import Config
-
 from cosam_mm.engine.hooks.checkpoint_files import describe_damage
 
-from .faults import Fault
-from .launched import Launched, run_launched
-from .training import (
-    CONFIGS,
-    LIMIT,
-    Attempt,
-    Interruption,
-    differences_in_weights,
-    disturb,
-    run_tool,
-    start_tool,
-    wait_for_training,
-)
+from .launched import Launched
+from .training import CONFIGS, Attempt, Interruption, differences_in_weights, disturb
 from .trials import Options, Trial
 
 _MOMENTS = ('half a checkpoint written', 'before the rename', 'after the rename',
@@ -51,16 +38,13 @@ def kills(options: Options) -> Iterator[Trial]:
 def _kill(attempt: Attempt) -> Optional[Interruption]:
     if attempt.turn % 2:
         moment = _MOMENTS[attempt.turn // 2 % len(_MOMENTS)]
-        status = run_tool(attempt.argv, attempt.log,
-                          Fault(moment, attempt.rng.randint(1, 4)))
+        run = attempt.start(f'0 {attempt.rng.randint(1, 4)} {moment}')
     else:
-        moment = 'at any time'
-        process = start_tool(attempt.argv, attempt.log)
-        process.join(attempt.rng.uniform(0, attempt.seconds))
-        process.kill()
-        process.join(LIMIT)
-        status = process.exitcode
-    return Interruption(f'SIGKILL {moment}') if status == -signal.SIGKILL else None
+        moment, run = 'at any time', attempt.start()
+        run.wait(attempt.rng.uniform(0, attempt.seconds))
+        run.send(signal.SIGKILL, [run.launcher.pid])
+    return Interruption(f'SIGKILL {moment}') if run.finish() == -signal.SIGKILL \
+        else None
 
 
 def stops(options: Options) -> Iterator[Trial]:
@@ -74,23 +58,22 @@ def stops(options: Options) -> Iterator[Trial]:
 
 def _stop(attempt: Attempt) -> Optional[Interruption]:
     number = (signal.SIGTERM, signal.SIGINT)[attempt.turn % 2]
-    offset, process = attempt.offset, start_tool(attempt.argv, attempt.log)
-    wait_for_training(process, attempt.log, offset)
-    process.join(attempt.rng.uniform(0, attempt.seconds / 2))
+    run = attempt.start()
+    run.wait_for('Epoch(')
+    run.wait(attempt.rng.uniform(0, attempt.seconds / 2))
     for _ in range(2 if number == signal.SIGTERM else 1):
         with contextlib.suppress(ProcessLookupError):  # it has ended
-            os.killpg(process.pid, number)
-        process.join(0.05)
-    process.join(LIMIT)
-    if process.exitcode == 0:
+            os.killpg(run.launcher.pid, number)
+        run.wait(0.05)
+    status = run.finish()
+    if status == 0:
         return None  # it was at its end
-    text = attempt.log.read_bytes()[offset:].decode()
-    stopped, problem = re.search(_STOPPED, text), None
-    if process.exitcode != 128 + number:
-        problem = f'exit status {process.exitcode}, see {attempt.log}'
+    stopped, problem = re.search(_STOPPED, run.text()), None
+    if status != 128 + number:
+        problem = f'exit status {status}, see {attempt.log}'
     elif not stopped or stopped[1] != number.name:
         problem = f'no word of a checkpoint, see {attempt.log}'
-    elif 'Traceback' in text:
+    elif 'Traceback' in run.text():
         problem = f'a traceback, see {attempt.log}'
     return Interruption(number.name, problem)
 
@@ -116,19 +99,18 @@ def refusals(options: Options) -> Iterator[Trial]:
 
 
 def _refuse(attempt: Attempt) -> Optional[Interruption]:
-    is_lifted = attempt.turn % 2 == 0
-    offset = attempt.offset
-    process = start_tool([*attempt.argv, *_NO_WORKERS], attempt.log)
-    wait_for_training(process, attempt.log, offset)
-    process.join(attempt.rng.uniform(0, attempt.seconds / 3))
-    unlimited = resource.RLIM_INFINITY
+    is_lifted, unlimited = attempt.turn % 2 == 0, resource.RLIM_INFINITY
+    run = attempt.start('', *_NO_WORKERS)
+    run.wait_for('Epoch(')
+    run.wait(attempt.rng.uniform(0, attempt.seconds / 3))
     with contextlib.suppress(ProcessLookupError):  # it has ended
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (_LARGEST_FILE, unlimited))
+        resource.prlimit(run.launcher.pid, resource.RLIMIT_FSIZE,
+                         (_LARGEST_FILE, unlimited))
         if is_lifted:
-            process.join(attempt.rng.uniform(0, attempt.seconds / 3))
-            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
-    process.join(LIMIT)
-    status, text = process.exitcode, attempt.log.read_bytes()[offset:].decode()
+            run.wait(attempt.rng.uniform(0, attempt.seconds / 3))
+            resource.prlimit(run.launcher.pid, resource.RLIMIT_FSIZE,
+                             (unlimited, unlimited))
+    status, text = run.finish(), run.text()
     if 'could not be written' not in text:
         return None
     damaged = [path.name for path in attempt.work_dir.glob('*.pth')
@@ -162,37 +144,19 @@ def processes(options: Options) -> Iterator[Trial]:
     after the same iteration with one checkpoint. No process may be left.
     """
     for folder, interrupt in (('killed', _kill_one), ('stopped', _stop_both)):
-        yield from disturb(
-            replace(options, folder=options.folder / folder), interrupt,
-            run=lambda argv, log: run_launched(
-                'dist_train.sh', _script_arguments(argv), log))
-
-
-def _script_arguments(argv: list[str]) -> list[str]:
-    """Arguments of dist_train.sh in place of those of the tool."""
-    config, *rest = argv[1:]
-    armed = Path(config).with_suffix('.armed.py')
-    if not armed.exists():
-        imports = [*Config.fromfile(config).custom_imports['imports'],
-                   'projects.fault_injection.faults']
-        armed.write_text(f'_base_ = [{config!r}]\n'
-                         f'custom_imports = dict(imports={imports!r})\n')
-    return [str(armed), '2', *rest, 'train_dataloader.batch_size=2',
-            *(['train_dataloader.sampler.num_pids_per_batch=1']
-              if Path(config).stem == 'reid' else [])]
+        yield from disturb(replace(options, folder=options.folder / folder), interrupt,
+                           tool='tools/dist_train.sh')
 
 
 def _kill_one(attempt: Attempt) -> Optional[Interruption]:
-    arguments = _script_arguments(attempt.argv)
     rank, moment = attempt.rng.randrange(2), 'at any time'
     if attempt.turn % 2:
         moment = _MOMENTS_OF_TWO[attempt.turn // 2 % len(_MOMENTS_OF_TWO)]
         rank = 0 if moment in _BY_THE_FIRST else rank
-        pair = Launched('dist_train.sh', arguments, attempt.log,
-                        f'{rank} {attempt.rng.randint(1, 4)} {moment}')
+        pair = attempt.start(f'{rank} {attempt.rng.randint(1, 4)} {moment}')
         pair.wait_for('Signal 9 (SIGKILL)')
     else:
-        pair = Launched('dist_train.sh', arguments, attempt.log)
+        pair = attempt.start()
         pid = pair.wait_for_rank(rank)
         pair.wait(attempt.rng.uniform(0, attempt.seconds))
         pair.send(signal.SIGKILL, [pid])
@@ -200,7 +164,7 @@ def _kill_one(attempt: Attempt) -> Optional[Interruption]:
 
 
 def _stop_both(attempt: Attempt) -> Optional[Interruption]:
-    pair = Launched('dist_train.sh', _script_arguments(attempt.argv), attempt.log)
+    pair = attempt.start()
     pair.wait_for('Epoch(train)')
     pair.wait(attempt.rng.uniform(0, attempt.seconds / 4))
     fault = ('SIGTERM to the launcher', 'SIGKILL of the launcher',
@@ -209,7 +173,7 @@ def _stop_both(attempt: Attempt) -> Optional[Interruption]:
     pair.send(signal.SIGKILL if 'KILL' in fault else signal.SIGTERM, whom)
     found = _outcome(fault, pair, _STOPPED.replace(r'(\w+)', 'SIGTERM'))
     # The last checkpoint may have been there when it was told to stop.
-    last = f'epoch_{CONFIGS[Path(attempt.argv[1]).stem][2]["epochs"]}.pth'
+    last = f'epoch_{CONFIGS[Path(attempt.arguments[0]).stem][2]["epochs"]}.pth'
     is_at_its_end = (attempt.work_dir / last).exists()
     return None if found and found.problem and is_at_its_end else found
 

@@ -1,4 +1,4 @@
-"""Two processes of a training or a test, started by the launcher as a user does."""
+"""Tools of the checkout, started as a user does, with a fault in a process or none."""
 import contextlib
 import os
 import signal
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
-from .training import LIMIT, REPO
-
+REPO = Path(__file__).resolve().parents[2]
+LIMIT = 300  # seconds, after which a tool counts as hung
 _MARK = 'RELIABILITY_RUN'
 
 
@@ -36,31 +36,34 @@ def _parent(pid: int) -> Optional[int]:
 
 
 class Launched:
-    """A run of ``tools/dist_train.sh`` or ``dist_test.sh`` with two processes.
+    """A tool in a group of processes of its own.
 
     Args:
-        script: Its name.
-        arguments: Of the script, the number of processes among them.
+        tool: Its path in the checkout: a Python file, or ``tools/dist_train.sh`` and
+            ``tools/dist_test.sh``, whose launcher starts several.
+        arguments: Of the tool, the number of processes among them.
         log: Its output is appended here.
         fault: Goes off in one of the processes, if the config imports
             :mod:`projects.fault_injection.faults`, which describes its form.
     """
 
-    def __init__(self, script: str, arguments: Sequence, log: Path,
+    def __init__(self, tool: str, arguments: Sequence, log: Path,
                  fault: str = '') -> None:
         self._mark = uuid.uuid4().hex
         with socket.socket() as server:
             server.bind(('127.0.0.1', 0))
             port = server.getsockname()[1]
+        # Small models gain nothing from more threads.
         environment = dict(
             os.environ, OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='', PORT=str(port),
             PYTHON=sys.executable, PYTHONPATH=str(REPO), RELIABILITY_FAULT=fault,
             **{_MARK: self._mark})
         self._offset = log.stat().st_size if log.exists() else 0
         self.log = log
+        program = 'bash' if tool.endswith('.sh') else sys.executable
         with open(log, 'ab') as file:
             self.launcher = subprocess.Popen(
-                ['bash', str(REPO / 'tools' / script), *map(str, arguments)],
+                [program, str(REPO / tool), *map(str, arguments)],
                 stdout=file, stderr=file, stdin=subprocess.DEVNULL, cwd=log.parent,
                 env=environment, start_new_session=True)
 
@@ -120,10 +123,16 @@ class Launched:
         self.launcher.wait()
         return None
 
+    def finish(self) -> int:
+        """Wait for the end of all processes; the exit status, negative for a signal."""
+        if self.wait_for_all(LIMIT) is None:
+            raise RuntimeError(f'{self.launcher.args[1]} took more than {LIMIT} s, see '
+                               f'{self.log}')
+        return self.launcher.returncode
 
-def run_launched(script: str, arguments: Sequence, log: Path) -> int:
-    """Run a script to its end; its exit status."""
-    run = Launched(script, arguments, log)
-    if run.wait_for_all(LIMIT) is None:
-        raise RuntimeError(f'{script} took more than {LIMIT} s, see {log}')
-    return run.launcher.returncode
+
+def run_tool(tool: str, arguments: Sequence, log: Path) -> None:
+    """Run a tool to its end; RuntimeError if it fails."""
+    status = Launched(tool, arguments, log).finish()
+    if status:
+        raise RuntimeError(f'{tool} ended with status {status}, see {log}')

@@ -4,32 +4,23 @@ The undisturbed training loads its data in its own process; the others in none, 
 two workers. What both leave must be the same to the bit: weights, optimiser,
 schedules, mean of the weights, best score, log of every iteration, list of files.
 """
-import multiprocessing
 import os
 import random
-import re
-import runpy
-import signal
-import sys
 import time
-import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional
 
 import torch
 
-from .children import preloaded_context, redirect_output
-from .faults import Fault, arm
+from .launched import REPO, Launched, run_tool
 from .trials import Options, Trial
-
-REPO = Path(__file__).resolve().parents[2]
-LIMIT = 300  # seconds, after which a training counts as hung
 
 # All that a training may have to remember: momenta, a schedule by iterations and one
 # by validations, gradients over several batches and epochs, a mean of the weights,
 # dropout, random crops.
 _COMMON = """
+custom_imports = dict(imports=['cosam_mm', 'projects.fault_injection.faults'])
 train_cfg = dict(max_epochs={epochs}, val_interval=2)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.5, begin=0, end=9, by_epoch=False),
@@ -79,82 +70,15 @@ class Result(NamedTuple):
 
 
 def _prepare(family: str, folder: Path) -> list[str]:
-    """Generate data and write a config; the arguments of tools/train.py."""
+    """Generate data and write a config; what tools/train.py is told."""
     folder.mkdir(parents=True, exist_ok=True)
     text, base, settings = CONFIGS[family]
     config = folder / f'{family}.py'
     config.write_text((text + _COMMON).format(
         base=str(REPO / 'configs' / base), **settings))
-    status = run_tool(['tools/prepare_data.py', *_DATA[family], '--out',
-                       str(folder / 'data')], folder / 'data.log')
-    if status:
-        raise RuntimeError(f'generating the data failed, see {folder / "data.log"}')
-    return ['tools/train.py', str(config), '--data-root', str(folder / 'data'),
-            '--seed', '3']
-
-
-def start_tool(argv: Sequence[str], log: Path,
-               fault: Optional[Fault] = None) -> multiprocessing.Process:
-    """Run a tool of the checkout in a process that has imported all it needs.
-
-    Args:
-        argv: The tool and its arguments.
-        log: Its output is appended here.
-        fault: What goes wrong in it.
-    """
-    process = preloaded_context().Process(
-        target=_become, args=(list(argv), str(log), fault))
-    process.start()
-    return process
-
-
-def run_tool(argv: Sequence[str], log: Path,
-             fault: Optional[Fault] = None) -> int:
-    """Run a tool to its end; its exit status, negative after a signal."""
-    process = start_tool(argv, log, fault)
-    process.join(LIMIT)
-    if process.exitcode is None:
-        process.kill()
-        process.join()
-        raise RuntimeError(f'{argv[0]} took more than {LIMIT} s, see {log}')
-    return process.exitcode
-
-
-def wait_for_training(process: multiprocessing.Process, log: Path,
-                      offset: int = 0) -> None:
-    """Wait until a started training has logged an iteration or a validation, or ended.
-
-    ``offset`` tells where in the log this process's part begins, in bytes.
-    """
-    end = time.monotonic() + LIMIT
-    while process.exitcode is None and time.monotonic() < end:
-        if log.exists() and re.search(rb'Epoch\((train|val)\)',
-                                      log.read_bytes()[offset:]):
-            return
-        process.join(0.02)
-
-
-def _become(argv: list[str], log: str, fault: Optional[Fault]) -> None:
-    """Turn this process into a tool."""
-    os.setpgid(0, 0)  # a group with its workers, as a shell makes
-    redirect_output(log)
-    os.chdir(REPO)
-    sys.argv = [str(REPO / argv[0]), *argv[1:]]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    status = 0
-    try:
-        if fault is not None:
-            arm(fault)
-        runpy.run_path(sys.argv[0], run_name='__main__')
-    except SystemExit as error:
-        status = error.code or 0
-    except BaseException:
-        traceback.print_exc()
-        status = 1
-    multiprocessing.util._exit_function()  # ends the workers of data loaders
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    run_tool('tools/prepare_data.py', [*_DATA[family], '--out', folder / 'data'],
+             folder / 'data.log')
+    return [str(config), '--data-root', str(folder / 'data'), '--seed', '3']
 
 
 # -- results -------------------------------------------------------------------------
@@ -209,7 +133,7 @@ def _leaves(value: Any, path: str = '') -> Iterator[tuple[str, Any]]:
         return
     yield path, type(value).__name__  # also where it is empty
     for key, each in items:
-        if key not in _PASSING:
+        if str(key).rpartition('/')[2] not in _PASSING:  # train/time, too
             yield from _leaves(each, f'{path}/{key}')
 
 
@@ -230,18 +154,18 @@ def _is_same(one: Any, other: Any) -> bool:
 
 
 class Attempt(NamedTuple):
-    """A process that is to be disturbed."""
-    argv: list[str]       # what to run
+    """A training that is to be disturbed."""
+    tool: str             # tools/train.py, or dist_train.sh for two processes
+    arguments: list[str]
     seconds: float        # about how long it would run from the beginning
     work_dir: Path
     log: Path             # where its output goes
     turn: int             # number of the disturbance, from 0
     rng: random.Random
 
-    @property
-    def offset(self) -> int:
-        """Length of the log, in bytes."""
-        return self.log.stat().st_size if self.log.exists() else 0
+    def start(self, fault: str = '', *options: str) -> Launched:
+        """Start it, with a fault and further settings."""
+        return Launched(self.tool, [*self.arguments, *options], self.log, fault)
 
 
 class Interruption(NamedTuple):
@@ -253,8 +177,7 @@ class Interruption(NamedTuple):
 def disturb(options: Options,
             interrupt: Callable[[Attempt], Optional[Interruption]],
             compare: Callable[[Result, Result], list[str]] = differences,
-            per_training: int = 5,
-            run: Callable[[list[str], Path], int] = run_tool) -> Iterator[Trial]:
+            per_training: int = 5, tool: str = 'tools/train.py') -> Iterator[Trial]:
     """Disturb trainings of each family, ``options.count`` times, and compare.
 
     Args:
@@ -262,14 +185,14 @@ def disturb(options: Options,
         interrupt: Runs a process and disturbs it; None if it ended before that.
         compare: Says what differs between two results.
         per_training: How often one training is disturbed at most.
-        run: Runs tools/train.py undisturbed, with output to a log; its exit status.
+        tool: Trains.
     """
     for family in options.families:
         folder = options.folder / family
-        argv = _prepare(family, folder)
+        given = _prepare(family, folder)
         undisturbed, start = folder / 'undisturbed', time.monotonic()
-        if run(_arguments(argv, undisturbed, 0), undisturbed.with_suffix('.log')):
-            raise RuntimeError(f'the training failed, see {undisturbed}.log')
+        run_tool(tool, _arguments(given, tool, undisturbed, 0),
+                 undisturbed.with_suffix('.log'))
         seconds, expected = time.monotonic() - start, read_result(undisturbed)
         rng = random.Random(f'{options.seed} {family}')
         count = number = 0
@@ -280,13 +203,14 @@ def disturb(options: Options,
             done: list[Interruption] = []
             while len(done) < min(per_training, options.count - count):
                 found = interrupt(Attempt(
-                    _arguments(argv, work_dir, rng.randrange(3)), seconds, work_dir,
-                    log, count + len(done), rng))
+                    tool, _arguments(given, tool, work_dir, rng.randrange(3)), seconds,
+                    work_dir, log, count + len(done), rng))
                 if found is None:
                     break  # the training is at its end
                 done.append(found)
             count += len(done)
-            if run(_arguments(argv, work_dir, rng.randrange(3)), log):
+            if Launched(tool, _arguments(given, tool, work_dir, rng.randrange(3)),
+                        log).finish():
                 problems = [f'the training could not be resumed, see {log}']
             else:
                 problems = compare(read_result(work_dir), expected) + [
@@ -299,7 +223,14 @@ def disturb(options: Options,
                                    f'disturbed, see {log}')
 
 
-def _arguments(argv: list[str], work_dir: Path, workers: int) -> list[str]:
-    return [*argv, '--work-dir', str(work_dir), '--resume', '--cfg-options',
-            f'train_dataloader.num_workers={workers}',
-            f'train_dataloader.persistent_workers={workers > 1}']
+def _arguments(given: list[str], tool: str, work_dir: Path, workers: int) -> list[str]:
+    """Of the tool: two processes share the batch of one."""
+    config, *rest = given
+    rest += ['--work-dir', str(work_dir), '--resume', '--cfg-options',
+             f'train_dataloader.num_workers={workers}',
+             f'train_dataloader.persistent_workers={workers > 1}']
+    if tool.endswith('.py'):
+        return [config, *rest]
+    return [config, '2', *rest, 'train_dataloader.batch_size=2',
+            *(['train_dataloader.sampler.num_pids_per_batch=1']
+              if Path(config).stem == 'reid' else [])]

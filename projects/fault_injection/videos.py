@@ -21,7 +21,7 @@ from pathlib import Path
 
 from .broken_files import break_bytes
 from .children import Verdict, child_of
-from .training import REPO, run_tool
+from .launched import REPO, Launched, run_tool
 from .trials import Options, Trial
 
 _SUFFIXES = ('.avi', '.mp4', '.mkv', '.webm')
@@ -56,10 +56,8 @@ def videos(options: Options) -> Iterator[Trial]:
 def _generate(folder: Path) -> list[Path]:
     """Clips of several codecs and containers."""
     root = folder / 'synthetic'
-    status = run_tool(['tools/prepare_data.py', 'demo', '--out', str(root),
-                       '--num-videos-per-class', '4'], folder / 'synthetic.log')
-    if status:
-        raise RuntimeError(f'generating clips failed, see {folder / "synthetic.log"}')
+    run_tool('tools/prepare_data.py', ['demo', '--out', root, '--num-videos-per-class',
+                                       '4'], folder / 'synthetic.log')
     clips_made = sorted((root / 'videos').rglob('*.avi'))
     recoded = folder / 'recoded'
     recoded.mkdir(exist_ok=True)
@@ -260,8 +258,9 @@ def _train(options: Options, clips: list[Path]) -> Iterator[Trial]:
         (root / f'demo_{subset}_split_1_videos.txt').write_text('\n'.join(lines) + '\n')
     config, log = root / 'config.py', root / 'training.log'
     config.write_text(_SMALL.format(base=str(REPO / _CONFIG)))
-    status = run_tool(['tools/train.py', str(config), '--data-root', str(root),
-                       '--work-dir', str(root / 'run'), '--no-validate'], log)
+    status = Launched('tools/train.py', [
+        config, '--data-root', root, '--work-dir', root / 'run', '--no-validate'],
+        log).finish()
     listed = _listed(root / 'run') if status == 0 else Counter()
     unreadable = _unreadable(made, log)
     for path, (fault, seed) in made.items():

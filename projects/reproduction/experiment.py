@@ -141,6 +141,10 @@ def load_synthetic(path: Path) -> dict[str, Experiment]:
         runs.update({f'{run}_{name}{level}': dict(
             like=run, training=run, synthetic=dict(test={name: float(level)}))
             for run in group['runs'] for name in group['names'] for level in (0, 1)})
+    for group in content.get('masks', ()):
+        runs.update({f'{run}_masks': dict(
+            like=run, training=run, task='masks', test=group.get('test', ()))
+            for run in group['runs']})
     experiments = {}
     for name in runs:
         try:

@@ -81,8 +81,8 @@ def _on_paper_data(table: Table, measured: Mapping[str, Record]) -> tuple:
         for metric in table.metrics:
             cells += _paper_cells(row, metric, record, _digits(table, metric))
         rows.append((*cells, _num_seeds(record)))
-    origin = table.numbers_from.rstrip('.')
-    notes = (table.note, origin and f"The paper's numbers: {origin}.",
+    origin = f"The paper's numbers: {table.numbers_from}."
+    notes = (table.note, origin if any(row.paper for row in table.rows) else '',
              _explain(table, measured), 'Differences are measured - paper.')
     return header, rows, len(texts), notes
 

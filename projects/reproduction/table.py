@@ -2,11 +2,10 @@
 
 ``tables/<name>.yml`` holds one each::
 
-    name: iccv3                       # as the file
     title: COSAM after different blocks
-    source: Subramaniam et al., ICCV 2019, Table 3
-    numbers_from: ...                 # where the paper's numbers were read, if any were
-    task: reid                        # or action, cost, masks
+    source: Subramaniam et al., ICCV 2019, Table 3    # default: synthetic data
+    numbers_from: ...                 # where the paper's numbers were read
+    task: reid                        # the default, or action, cost, masks
     metrics: [mAP, R1]                # columns
     note: ...                         # optional; {missing} tells that numbers are
     baseline: resnet50_tp_mars        # optional: a row's run, or its demo
@@ -18,8 +17,16 @@
       part: cosam_layer3              # optional: of masks, the map that the row is of
       paper: {mAP: 0.0}               # optional: only what is at hand
       demo: resnet14_cosam4_tp_demo   # optional: the counterpart on synthetic data
+    - group: COSAM_4,5                # rows of several maps and layers
+      demo: resnet14_cosam45_tp_demo_masks
+      maps: {COSAM: cosam, Grad-CAM: grad_cam}
+      layers: [3, 4]
+    - group: as in training           # rows of several demos by label, and of their
+      demos: {none: resnet14_tp_demo}         # tests on other data
+      difficulties: [clutter, occlusion]
 """
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
@@ -34,6 +41,8 @@ _MISSING = (
     'The numbers that are missing were not on hand when this file was written, nor was '
     'the order of the numbered tables: the content is one of those that the paper '
     'reports, the number that it bears there may be another one.')
+_NUMBERS_FROM = ('README.md and configs/reid/README.md of this project, which quote '
+                 'the papers')
 _FILE_ENDING = re.compile(r'\.(py|ya?ml|json|csv|txt)$')
 
 
@@ -98,11 +107,11 @@ class Table:
     """A table of a paper, as in its file; what is optional there is '' here."""
     name: str
     title: str
-    source: str
-    task: str
     metrics: tuple[str, ...]
     rows: tuple[Row, ...]
-    numbers_from: str = ''
+    task: str = 'reid'
+    source: str = 'Synthetic data of this project'
+    numbers_from: str = _NUMBERS_FROM
     note: str = ''
     baseline: str = ''
 
@@ -137,44 +146,47 @@ def load_table(path: Path) -> Table:
     """
     content = read_yaml(path)
     try:
-        rows = tuple(_row(row, number) for number, row
-                     in enumerate(content.pop('rows', []), start=1))
+        rows = tuple(Row(**{**row, 'test': tuple(row.get('test', ()))})
+                     for entry in content.pop('rows', []) for row in _expand(**entry))
         metrics = tuple(content.pop('metrics', ()))
         content['note'] = content.get('note', '').replace('{missing}', _MISSING)
-        table = Table(rows=rows, metrics=metrics, **{
+        table = Table(path.stem, metrics=metrics, rows=rows, **{
             key: value.strip() for key, value in content.items()})
-        _check(table, path.stem)
+        _check(table)
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f'{path}: {error}') from error
     return table
 
 
-def _row(content: dict, number: int) -> Row:
-    """A row of a file; the message of an error names it."""
-    try:
-        row = Row(**{**content, 'test': tuple(content.get('test', ()))})
-    except (TypeError, AttributeError) as error:
-        raise ValueError(f'row {number}: {error}') from error
-    if not (row.run or row.demo):
-        raise ValueError(f'row {number} ({row.label}) needs a run on the data of the '
-                         'paper, a demo on synthetic data, or both')
-    return row
+def _expand(maps: Optional[dict] = None, layers: Sequence[int] = (),
+            demos: Optional[dict] = None, difficulties: Sequence[str] = (),
+            **row) -> Iterator[dict]:
+    """The rows that an entry stands for."""
+    if maps:
+        for label, part in maps.items():
+            for layer in layers:
+                of_layer = f', layer {layer}' if len(layers) > 1 else ''
+                yield dict(row, label=label + of_layer, part=f'{part}_layer{layer}')
+    elif demos:
+        tests = [(row['group'], ''), *((f'{name} {level}', f'_{name}{level}')
+                                       for name in difficulties for level in (0, 1))]
+        for group, suffix in tests:
+            for label, demo in demos.items():
+                yield dict(row, group=group, label=label, demo=demo + suffix)
+    else:
+        yield row
 
 
-def _check(table: Table, stem: str) -> None:
-    """Refuse a table that contradicts itself or its file."""
-    if table.name != stem:
-        raise ValueError(f'the name must be that of the file, got {table.name!r}')
+def _check(table: Table) -> None:
+    """Refuse a table that contradicts itself."""
     if table.task not in TASKS:
         raise ValueError(f'the task must be one of {TASKS}, got {table.task!r}')
     if not table.rows or not table.metrics:
         raise ValueError('a table needs rows and metrics')
     for row in table.rows:
         unknown = sorted(set(row.paper).difference(table.metrics))
-        if unknown:
-            raise ValueError(f'row {row.label!r} has numbers of the paper for '
-                             f'{unknown}, the metrics are {list(table.metrics)}')
+        if unknown or not (row.run or row.demo):
+            raise ValueError(f'row {row.label!r} needs a run or a demo, and numbers of '
+                             f'the paper for {list(table.metrics)}, got {unknown}')
     if table.baseline and table.baseline_row is None:
         raise ValueError(f'the baseline {table.baseline!r} is the run of no row')
-    if not table.numbers_from and any(row.paper for row in table.rows):
-        raise ValueError("numbers_from must name the source of the paper's numbers")

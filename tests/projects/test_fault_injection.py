@@ -28,7 +28,7 @@ def result(value=1., files=('epoch_1.pth',), best=0.5, name='a'):
     return Result(list(files), dict(
         meta=dict(epoch=1, iter=4), state_dict=dict(weight=torch.tensor([value])),
         optimizer={}, param_schedulers=[], ema_state_dict={},
-        message_hub=dict(runtime_info=dict(
+        message_hub=dict(log_scalars={'train/time': name}, runtime_info=dict(
             best_score=best, best_ckpt=f'/{name}/best.pth', cfg=name))))
 
 

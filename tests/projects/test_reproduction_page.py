@@ -22,8 +22,8 @@ ROWS = (
     Row('none', 'base', demo='small', paper={'mAP': 70, 'R1': 80.25}),
     Row('COSAM_4', 'cosam4', 'with COSAM', demo='small4', paper={'mAP': 71.5}),
     Row('re-ranked', 'cosam4', 'with COSAM', ('--rerank',)))
-TABLE = Table('t1', 'COSAM | positions', 'A paper, Table 1', 'reid', ('mAP', 'R1'),
-              ROWS, 'its page', 'Two *notes*.', 'base')
+TABLE = Table('t1', 'COSAM | positions', ('mAP', 'R1'), ROWS, 'reid',
+              'A paper, Table 1', 'its page', 'Two *notes*.', 'base')
 
 
 def make_record(run, maps, data='demo', **options):

@@ -22,10 +22,8 @@ from projects.reproduction.running import prepare_run
 
 REPO = Path(__file__).resolve().parents[2]
 TABLE = """
-name: small
 title: Small models
 source: none
-task: reid
 metrics: [mAP]
 baseline: plain
 rows:

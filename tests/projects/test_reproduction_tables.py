@@ -19,7 +19,7 @@ from projects.reproduction.table import load_table
 REPO = Path(__file__).resolve().parents[2]
 CONFIG_DIR = REPO / 'configs'
 TABLE_DIR = REPO / 'projects/reproduction/tables'
-TABLES = {path.stem: yaml.safe_load(path.read_text(encoding='utf-8'))
+TABLES = {path.stem: load_table(path)
           for path in sorted(TABLE_DIR.glob('*.yml')) if path.stem != 'synthetic'}
 SYNTHETIC = load_synthetic(TABLE_DIR / 'synthetic.yml')
 
@@ -44,9 +44,9 @@ BEST = {
 
 
 def rows_with(*keys):
-    """(table, row) of the rows that have some keys."""
-    return [(table, row) for table in TABLES.values() for row in table['rows']
-            if set(keys) <= set(row)]
+    """(table, row) of the rows that have something."""
+    return [(table, row) for table in TABLES.values() for row in table.rows
+            if all(getattr(row, key) for key in keys)]
 
 
 @cache
@@ -56,15 +56,15 @@ def read_config(path):
 
 def config_file(table, row):
     """The config of a row's training."""
-    found = [path for folder in FOLDERS[table['task']]
-             if (path := CONFIG_DIR / folder / f'{row["run"]}.py').is_file()]
-    assert len(found) == 1, f'{row["run"]}: {found}'
+    found = [path for folder in FOLDERS[table.task]
+             if (path := CONFIG_DIR / folder / f'{row.run}.py').is_file()]
+    assert len(found) == 1, f'{row.run}: {found}'
     return found[0]
 
 
 def paper_of(name):
     """Run to the paper's numbers, of the rows that have some."""
-    return {row['run']: row['paper'] for row in TABLES[name]['rows'] if 'paper' in row}
+    return {row.run: row.paper for row in TABLES[name].rows if row.paper}
 
 
 @pytest.fixture(scope='module')
@@ -82,7 +82,7 @@ def tool():
 
 @pytest.mark.parametrize('name', TABLES)
 def test_tables_are_read_and_their_rows_told_apart(name):
-    table = load_table(TABLE_DIR / f'{name}.yml')
+    table = TABLES[name]
     assert all(METRICS[table.task].fullmatch(metric) for metric in table.metrics)
     assert all(row.demo in SYNTHETIC for row in table.rows if row.demo)
     for key in (lambda row: row.full_label,
@@ -114,13 +114,7 @@ def steps_of_an_epoch(experiment, cfg):
 
 
 def test_titles_are_unique():
-    assert len({table['title'] for table in TABLES.values()}) == len(TABLES)
-
-
-def test_readme_lists_every_table():
-    text = (TABLE_DIR.parent / 'README.md').read_text(encoding='utf-8')
-    listed = re.findall(r'^\| `(\w+)\.yml` \|', text, flags=re.MULTILINE)
-    assert sorted(listed) == sorted(TABLES)
+    assert len({table.title for table in TABLES.values()}) == len(TABLES)
 
 
 # -- what the rows run -----------------------------------------------------------
@@ -132,9 +126,9 @@ def test_rows_run_with_the_tools(name, tool, monkeypatch):
     monkeypatch.chdir(REPO)
     monkeypatch.setenv('LOCAL_RANK', '0')
     table = TABLES[name]
-    for row in (row for row in table['rows'] if 'run' in row):
+    for row in (row for row in table.rows if row.run):
         path = config_file(table, row)
-        arguments = row.get('test', [])
+        arguments = row.test
         monkeypatch.setattr(sys, 'argv', ['test.py', str(path), 'x.pth', *arguments])
         args = tool.parse_args()
         assert args.checkpoint == ['x.pth'], 'an argument was taken for a checkpoint'
@@ -147,10 +141,10 @@ def test_rows_run_with_the_tools(name, tool, monkeypatch):
             assert dataset != other
         if args.cfg_options:
             assert set(args.cfg_options) <= set(flat(read_config(path)))
-        if table['task'] == 'reid':
-            by_attribute = any('_' in metric for metric in table['metrics'])
+        if table.task == 'reid':
+            by_attribute = any('_' in metric for metric in table.metrics)
             assert by_attribute is bool(args.attributes)
-        if table['task'] == 'cost':
+        if table.task == 'cost':
             assert set(arguments[:1]) <= {'--cfg-options'}
 
 
@@ -165,10 +159,10 @@ def flat(settings, prefix=''):
 def test_counterparts_on_synthetic_data_are_the_same_but_for_size():
     """Attention, aggregation and variant of the names agree."""
     for _, row in rows_with('run', 'demo'):
-        assert DEMO.fullmatch(row['demo'])
-        run = re.sub(r'^(se_)?resnet50_|^(resnext101|i3d)_', '', row['run'])
+        assert DEMO.fullmatch(row.demo)
+        run = re.sub(r'^(se_)?resnet50_|^(resnext101|i3d)_', '', row.run)
         run = re.sub('_(mars|dukemtmc|ilids|hmdb51|ucf101)', '', run)
-        demo = re.sub('^(resnet14|resnext14)_', '', row['demo']).replace('_demo', '')
+        demo = re.sub('^(resnet14|resnext14)_', '', row.demo).replace('_demo', '')
         assert demo == run
 
 
@@ -177,16 +171,16 @@ def test_counterparts_on_synthetic_data_are_the_same_but_for_size():
 
 def test_numbers_of_the_paper_are_possible():
     for table, row in rows_with('paper'):
-        most = float('inf') if table['task'] == 'cost' else 100
-        assert row['paper']
+        most = float('inf') if table.task == 'cost' else 100
+        assert row.paper
         assert all(type(number) in (int, float) and 0 < number <= most
-                   for number in row['paper'].values())
+                   for number in row.paper.values())
 
 
 def test_best_rows():
-    found = {(row['run'], '--rerank' in row.get('test', ())): row['paper']
-             for name in ('iccv5', 'iccv6', 'iccv7') for row in TABLES[name]['rows']
-             if 'paper' in row}
+    found = {(row.run, '--rerank' in row.test): row.paper
+             for name in ('iccv5', 'iccv6', 'iccv7') for row in TABLES[name].rows
+             if row.paper}
     assert found == BEST
 
 
@@ -230,18 +224,16 @@ def test_costs_of_action_models_are_close_to_those_counted_here():
 # -- tables that are wrong ---------------------------------------------------------
 
 
-GOOD = dict(name='t', title='A', source='B', task='reid', metrics=['mAP'],
-            rows=[dict(label='x', run='y')])
+GOOD = dict(title='A', metrics=['mAP'], rows=[dict(label='x', run='y')])
 
 
 @pytest.mark.parametrize(('change', 'word'), [
-    (dict(name='other'), 'other'), (dict(task='sing'), 'sing'), (dict(rows=[]), 'rows'),
+    (dict(task='sing'), 'sing'), (dict(rows=[]), 'rows'),
     (dict(metrics=[]), 'metrics'), (dict(colour='red'), 'colour'),
     (dict(title=3), 't.yml'),
-    (dict(baseline='z'), "'z'"), (dict(rows=[dict(label='x')]), 'row 1'),
-    (dict(rows=[dict(label='x', run='y', wrong=1)]), 'row 1.*wrong'),
-    (dict(rows=[dict(label='x', run='y', paper=dict(R1=3))]), 'R1'),
-    (dict(rows=[dict(label='x', run='y', paper=dict(mAP=3))]), 'numbers_from')])
+    (dict(baseline='z'), "'z'"), (dict(rows=[dict(label='x')]), "row 'x'"),
+    (dict(rows=[dict(label='x', run='y', wrong=1)]), 'wrong'),
+    (dict(rows=[dict(label='x', run='y', paper=dict(R1=3))]), 'R1')])
 def test_wrong_table(tmp_path, change, word):
     path = tmp_path / 't.yml'
     path.write_text(yaml.safe_dump(GOOD))
@@ -249,6 +241,21 @@ def test_wrong_table(tmp_path, change, word):
     path.write_text(yaml.safe_dump({**GOOD, **change}))
     with pytest.raises(ValueError, match=word):
         load_table(path)
+
+
+def test_entries_that_stand_for_several_rows(tmp_path):
+    path = tmp_path / 't.yml'
+    path.write_text(yaml.safe_dump({**GOOD, 'rows': [
+        dict(group='g', demo='d', maps=dict(A='a', B='b'), layers=[1, 4]),
+        dict(group='g', demos=dict(none='x', some='y'), difficulties=['fog'])]}))
+    found = load_table(path).rows
+    assert [(row.label, row.part, row.demo) for row in found[:4]] == [
+        ('A, layer 1', 'a_layer1', 'd'), ('A, layer 4', 'a_layer4', 'd'),
+        ('B, layer 1', 'b_layer1', 'd'), ('B, layer 4', 'b_layer4', 'd')]
+    assert [(row.group, row.label, row.demo) for row in found[4:]] == [
+        ('g', 'none', 'x'), ('g', 'some', 'y'), ('fog 0', 'none', 'x_fog0'),
+        ('fog 0', 'some', 'y_fog0'), ('fog 1', 'none', 'x_fog1'),
+        ('fog 1', 'some', 'y_fog1')]
 
 
 def test_file_that_is_no_table(tmp_path):

@@ -40,9 +40,9 @@ def assert_ended(run):
 def test_one_is_killed_in_a_test(armed, trained, demo_root, tmp_path):
     """The second one, at its second batch; both have a worker."""
     run = Launched(
-        'dist_test.sh', [armed, trained / 'epoch_2.pth', 2, '--data-root', demo_root,
-                         '--dump', 'scores.npz', '--cfg-options',
-                         'test_dataloader.batch_size=1'],
+        'tools/dist_test.sh',
+        [armed, trained / 'epoch_2.pth', 2, '--data-root', demo_root, '--dump',
+         'scores.npz', '--cfg-options', 'test_dataloader.batch_size=1'],
         tmp_path / 'log', fault='1 2 in a test')
     text = assert_ended(run)
     assert 'rank      : 1' in text
@@ -56,14 +56,14 @@ def test_killed_in_a_validation_then_stopped_then_trained_to_the_end(
         armed, demo_root, tmp_path):
     arguments = [armed, 2, '--data-root', demo_root, '--seed', 0, '--work-dir', 'run',
                  '--resume', '--cfg-options', 'train_cfg.max_epochs=30']
-    run = Launched('dist_train.sh', arguments, tmp_path / 'log',
+    run = Launched('tools/dist_train.sh', arguments, tmp_path / 'log',
                    fault='1 1 in a validation')
     text = assert_ended(run)
     assert 'Signal 9 (SIGKILL) received' in text
     assert (tmp_path / 'run' / 'epoch_1.pth').exists()
 
     # All at once are told, as clusters do; the launcher tells the two again.
-    run = Launched('dist_train.sh', arguments, tmp_path / 'log')
+    run = Launched('tools/dist_train.sh', arguments, tmp_path / 'log')
     assert run.wait_for('Epoch(train)')
     run.send(signal.SIGTERM, run.members())
     text = assert_ended(run)
@@ -73,7 +73,7 @@ def test_killed_in_a_validation_then_stopped_then_trained_to_the_end(
     stopped = max((tmp_path / 'run').glob('[ei]*.pth'), key=os.path.getmtime)
 
     arguments[-1] = 'train_cfg.max_epochs=3'
-    run = Launched('dist_train.sh', arguments, tmp_path / 'log')
+    run = Launched('tools/dist_train.sh', arguments, tmp_path / 'log')
     assert run.wait_for_all(BOUND) is not None
     assert run.launcher.returncode == 0, run.text()
     assert f'The training goes on from {stopped}.' in run.text()
