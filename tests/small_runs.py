@@ -4,6 +4,7 @@ from itertools import count
 from pathlib import Path
 
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 _NUMBERS = count()
 
@@ -15,11 +16,22 @@ def unique_name() -> str:
 
 def loader_of(dataset, batch_size=2, workers=0, sampler='DefaultSampler',
               shuffle=False) -> dict:
-    """Config of a loader."""
+    """Config of a loader. Workers end with each epoch: garbage waits 5 s for each."""
     return dict(dataset=dataset, batch_size=batch_size, num_workers=workers,
-                persistent_workers=workers > 0,
                 sampler=dict(type=sampler, shuffle=shuffle),
                 collate_fn=dict(type='pseudo_collate'))
+
+
+def small_runner(work_dir, model, loader, epochs=1, hooks=(), **options) -> Runner:
+    """A runner of few epochs, in a scope and under a name of its own."""
+    settings = dict(
+        model=model, work_dir=str(work_dir), train_dataloader=loader,
+        train_cfg=dict(by_epoch=True, max_epochs=epochs), custom_hooks=list(hooks),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.)), default_scope='mmengine',
+        experiment_name=unique_name(), visualizer=dict(
+            type='Visualizer', name=unique_name(),
+            vis_backends=[dict(type='FaultTolerantVisBackend')]))
+    return Runner(**{**settings, **options})
 
 
 def log_of(runner, level) -> str:

@@ -9,14 +9,13 @@ import torch
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
-from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch.utils.data import Dataset
 
 from cosam_mm.engine.hooks import NaNLossHook
 from cosam_mm.engine.hooks.nan_loss_hook import sample_names
 from cosam_mm.utils.cli import is_user_mistake
-from tests.small_runs import Do, loader_of, log_of, unique_name
+from tests.small_runs import Do, loader_of, log_of, small_runner
 
 pytestmark = pytest.mark.usefixtures('clean_up_runs')
 
@@ -91,17 +90,14 @@ class ScalingWrapper(OptimWrapper):
 
 
 def make_runner(work_dir, values, model=None, epochs=1, counts=1, hook=None,
-                wrapper=(), resume=False, wrapping=(), **options):
+                wrapper=(), wrapping=(), **options):
     hooks = [] if hook is None else [dict(type='NaNLossHook', **hook)]
-    return Runner(
-        model=model or Model(), work_dir=str(work_dir), resume=resume,
-        train_dataloader=loader_of(Clips(values), batch_size=1),
-        train_cfg=dict(by_epoch=True, max_epochs=epochs),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=LR),
-                           accumulative_counts=counts, **dict(wrapper)),
+    return small_runner(
+        work_dir, model or Model(), loader_of(Clips(values), batch_size=1), epochs,
+        hooks, optim_wrapper=dict(optimizer=dict(type='SGD', lr=LR),
+                                  accumulative_counts=counts, **dict(wrapper)),
         default_hooks=dict(checkpoint=dict(
             type='SafeCheckpointHook', interval=1, max_keep_ckpts=2)),
-        custom_hooks=hooks, experiment_name=unique_name(), default_scope='mmengine',
         cfg=dict(custom_hooks=hooks, **dict(wrapping)), **options)
 
 
@@ -196,31 +192,20 @@ def test_more_than_the_limit_stops(tmp_path):
 
 class TestWeights:
 
-    def test_an_update_that_breaks_them_is_not_saved(self, tmp_path):
-        runner = make_runner(tmp_path, [1., 0.], epochs=3, model=BrokenGradient(),
-                             hook={})
-        (tmp_path / 'last_checkpoint').write_text('epoch_9.pth\n')
-        with pytest.raises(RuntimeError, match=r'iteration 2: weight.*epoch_9\.pth'):
-            runner.train()
-        assert math.isnan(weight(runner))
-        assert list(contents(tmp_path)) == []
-        assert not list(tmp_path.glob('.*partial'))
-
-    @pytest.mark.parametrize('choice', ['stop', 'skip'])
-    def test_they_are_found_by_the_next_loss_too(self, tmp_path, choice):
+    def test_they_are_found_by_the_next_loss_too(self, tmp_path):
         runner = make_runner(tmp_path, [0., 1., 2.], model=BrokenGradient(),
-                             hook=dict(on_bad_loss=choice))
-        with pytest.raises(RuntimeError, match='iteration 1: weight') as failure:
+                             hook=dict(on_bad_loss='skip'))
+        with pytest.raises(RuntimeError, match='iteration 1: weight'):
             runner.train()
-        assert is_user_mistake(failure.value)
 
-    def test_a_resumed_training_starts_from_the_good_one(self, tmp_path):
+    def test_broken_ones_are_not_saved_and_good_ones_resumed(self, tmp_path):
         make_runner(tmp_path, GOOD, epochs=1, hook={}).train()
         good = contents(tmp_path)
-        with pytest.raises(RuntimeError, match='NaN or infinite'):
+        with pytest.raises(RuntimeError, match=r'iteration 8: weight.*epoch_1\.pth'):
             make_runner(tmp_path, [*GOOD[:3], 0.], epochs=2, model=BrokenGradient(),
                         hook={}, resume=True).train()
         assert contents(tmp_path) == good
+        assert not list(tmp_path.glob('.*partial'))
         runner = make_runner(tmp_path, GOOD, epochs=2, hook={}, resume=True)
         runner.train()
         assert weight(runner) == pytest.approx(after(GOOD * 2))
@@ -259,15 +244,6 @@ def test_gradients_that_a_scaler_finds_infinite_are_its_own_affair(tmp_path):
     (dict(inputs=[1]), []), ([1, 2], []), (None, [])])
 def test_names_of_samples(batch, names):
     assert sample_names(batch) == names
-
-
-@pytest.mark.parametrize(('names', 'said'), [
-    ([str(number) for number in range(66)], "'63' and 2 more"), ([], 'no names')])
-def test_names_in_messages(tmp_path, monkeypatch, names, said):
-    monkeypatch.setattr(
-        'cosam_mm.engine.hooks.nan_loss_hook.sample_names', lambda batch: names)
-    with pytest.raises(RuntimeError, match=said):
-        make_runner(tmp_path, [math.nan], hook={}).train()
 
 
 @pytest.mark.parametrize(('settings', 'message'), [

@@ -10,25 +10,16 @@ from torch import nn
 from cosam_mm.engine.hooks import performance_hooks
 
 
-def test_channels_last_hook():
-    hook = HOOKS.build(dict(type='ChannelsLastHook'))
-    model = nn.Sequential(nn.Conv3d(4, 4, 3))
-    HOOKS.build(dict(type='ChannelsLastHook', devices=['cuda'])).before_train(
+@pytest.mark.parametrize(('devices', 'is_wrapped', 'changes'), [
+    (['cpu'], False, True), (['cuda'], False, False), (['cpu'], True, False)])
+def test_channels_last_hook(monkeypatch, devices, is_wrapped, changes):
+    """A wrapper has recorded the layout of its weights: it is left alone."""
+    monkeypatch.setattr(performance_hooks, 'is_model_wrapper', lambda _: is_wrapped)
+    model = nn.Conv3d(4, 4, 3)
+    HOOKS.build(dict(type='ChannelsLastHook', devices=devices)).before_train(
         SimpleNamespace(model=model))
-    assert model[0].weight.is_contiguous()
-    hook.before_train(SimpleNamespace(model=model))
-    assert model[0].weight.is_contiguous(memory_format=torch.channels_last_3d)
-    assert not model[0].weight.is_contiguous()
-
-
-def test_channels_last_hook_leaves_a_wrapped_model_alone(monkeypatch):
-    """The wrapper has recorded the layout of its weights."""
-    monkeypatch.setattr(
-        'cosam_mm.engine.hooks.performance_hooks.is_model_wrapper', lambda _: True)
-    model = nn.Sequential(nn.Conv3d(4, 4, 3))
-    HOOKS.build(dict(type='ChannelsLastHook')).before_train(
-        SimpleNamespace(model=model))
-    assert model[0].weight.is_contiguous()
+    assert model.weight.is_contiguous() is not changes
+    assert model.weight.is_contiguous(memory_format=torch.channels_last_3d) is changes
 
 
 # -- memory -----------------------------------------------------------------------
@@ -58,16 +49,9 @@ def test_pages_are_found_once(nest, tmp_path):
     assert kept < given_back / 5
 
 
-def test_other_allocators_are_left_alone(monkeypatch):
+def test_hook_says_where_it_can_do_nothing(monkeypatch):
     monkeypatch.setattr(platform, 'libc_ver', lambda: ('', ''))
-    assert performance_hooks.keep_freed_memory() is False
-
-
-@pytest.mark.parametrize('can', [True, False])
-def test_hook_says_where_it_can_do_nothing(monkeypatch, can):
-    monkeypatch.setattr(
-        'cosam_mm.engine.hooks.performance_hooks.keep_freed_memory', lambda: can)
     said = []
     HOOKS.build(dict(type='MallocTuningHook')).before_run(
         SimpleNamespace(logger=SimpleNamespace(warning=said.append)))
-    assert ['glibc' in line for line in said] == [True] * (not can)
+    assert ['glibc' in line for line in said] == [True]

@@ -2,7 +2,7 @@
 
 Two real processes; the second one is sent SIGTERM in the middle of an epoch. What each
 has in its batch norm then differs, and what it has added up of a step over several
-batches, and decides what the epoch ends with.
+batches, and decides what the epoch ends with. One layer is used by the second alone.
 """
 import pytest
 import torch
@@ -12,11 +12,12 @@ import os, signal, sys
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
+from mmengine.runner import Runner
 from cosam_mm.engine.runner.distributed import (
     connect_cpu_processes, disconnect_cpu_processes)
 from cosam_mm.engine.runner.stop_signals import TrainingStopped
 from tests.engine import test_checkpoint_hook as small
-from tests.engine.test_checkpoint_hook import Do, Runner, make_runner
+from tests.engine.test_checkpoint_hook import Do, make_runner
 
 connect_cpu_processes(Config(dict(launcher='pytorch')))
 rank = dist.get_rank()
@@ -29,9 +30,14 @@ class Model(small.Model):
         self.norm = torch.nn.BatchNorm1d(4)
         self.mix = torch.nn.Sequential(  # many numbers, to be rounded in many ways
             torch.nn.Linear(4, 99), torch.nn.Tanh(), torch.nn.Linear(99, 4))
+        weight = self.mix[0].weight  # its gradient is laid out like it
+        weight.data = weight.data.t().contiguous().t()
+        self.rare = torch.nn.PReLU()
 
     def forward(self, inputs, mode='tensor'):
         inputs = self.mix(self.norm(torch.stack(inputs)))
+        if rank == 1:
+            inputs = self.rare(inputs)
         return super().forward(list(inputs), mode)
 
 
@@ -46,7 +52,8 @@ Runner.setup_env = lambda self, _: self.__dict__.update(
     _timestamp='now', _distributed=True, _rank=rank, _world_size=2)
 wrap = Runner.wrap_model
 Runner.wrap_model = lambda self, _, model: wrap(self, dict(
-    type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False), model)
+    type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False,
+    find_unused_parameters=True), model)
 for name, stops, resume in (('calm', 0, 0), ('stopped', 1, 0), ('stopped', 0, 1)):
     runner = make_runner(name, resume=bool(resume), scores=(1, 3, 2), counts=COUNTS,
                          hooks=[dict(type='SyncBuffersHook'),
@@ -56,6 +63,11 @@ for name, stops, resume in (('calm', 0, 0), ('stopped', 1, 0), ('stopped', 0, 1)
         assert not stops
     except TrainingStopped:
         assert stops
+        if rank == 0:
+            kept = torch.load('stopped/iter_5.pth', weights_only=True).get(
+                'gradients_of_processes', [])
+            assert ['rare.weight' in one for one in kept] == [False, True][:len(kept)]
+            assert len(kept) == (2 if COUNTS > 1 else 0)
     with open(f'iters_{rank}', 'a') as file:
         print(runner.iter, file=file)
 disconnect_cpu_processes()

@@ -50,31 +50,21 @@ def connected(monkeypatch):
     monkeypatch.setattr(dist, 'is_initialized', lambda: True)
 
 
-def test_ddp_gets_no_device(connected):
-    cfg = Config(dict(launcher='pytorch', find_unused_parameters=True,
-                      model_wrapper_cfg=dict(bucket_cap_mb=1)))
-    connect_cpu_processes(cfg)
-    assert cfg.model_wrapper_cfg == dict(
-        type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None,
-        find_unused_parameters=True, bucket_cap_mb=1)
-
-
-def test_fsdp_gets_the_cpu(connected):
-    cfg = Config(dict(launcher='pytorch', strategy=dict(
-        type='FSDPStrategy', model_wrapper=dict(use_orig_params=True))))
-    connect_cpu_processes(cfg)
-    assert 'model_wrapper_cfg' not in cfg
-    assert cfg.strategy.model_wrapper == dict(
-        type='MMFullyShardedDataParallel', use_orig_params=True, device_id='cpu')
-
-
-@pytest.mark.parametrize('given', [
-    dict(launcher='pytorch', strategy=dict(type='DeepSpeedStrategy')),
-    dict(launcher='none'), dict(launcher='slurm')])
-def test_other_strategies_and_launchers_stay(connected, given):
+@pytest.mark.parametrize(('given', 'changed'), [
+    (dict(find_unused_parameters=True, model_wrapper_cfg=dict(bucket_cap_mb=1)),
+     dict(model_wrapper_cfg=dict(
+         type='MMDistributedDataParallel', broadcast_buffers=False, device_ids=None,
+         find_unused_parameters=True, bucket_cap_mb=1))),
+    (dict(strategy=dict(type='FSDPStrategy', model_wrapper=dict(limit_all_gathers=1))),
+     dict(strategy=dict(type='FSDPStrategy', model_wrapper=dict(
+         type='MMFullyShardedDataParallel', limit_all_gathers=1, device_id='cpu')))),
+    (dict(strategy=dict(type='DeepSpeedStrategy')), {}),
+    (dict(launcher='none'), {}), (dict(launcher='slurm'), {})])
+def test_the_model_is_wrapped_for_a_cpu(connected, given, changed):
+    given = dict(dict(launcher='pytorch'), **given)
     cfg = Config(dict(given))
     connect_cpu_processes(cfg)
-    assert cfg.to_dict() == given
+    assert cfg.to_dict() == dict(given, **changed)
 
 
 def test_nothing_is_done_with_gpus(monkeypatch):

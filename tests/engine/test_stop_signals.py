@@ -6,10 +6,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from cosam_mm.engine.runner.stop_signals import (
-    StopSignals,
-    shield_workers,
-)
+from cosam_mm.engine.runner.stop_signals import StopSignals, shield_workers
 
 pytestmark = pytest.mark.usefixtures('clean_up_runs')
 
@@ -26,19 +23,15 @@ def stop():
     signals.restore()
 
 
-def test_handlers_are_restored(stop):
-    assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
-    stop.restore()
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
-
-
-def test_terms_are_as_one(stop):
+def test_terms_are_as_one_until_handlers_are_restored(stop):
     assert stop.agreed() is None
     for _ in range(3):
         os.kill(os.getpid(), signal.SIGTERM)
     assert stop.agreed() == stop.received == signal.SIGTERM
     assert stop.said == ['SIGTERM']
+    stop.restore()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
 def test_second_interrupt_is_at_once(stop):
