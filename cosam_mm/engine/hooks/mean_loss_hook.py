@@ -3,7 +3,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_reduce_dict, get_world_size
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
@@ -25,12 +25,8 @@ class MeanLossHook(Hook):
                          data_batch: Optional[Sequence] = None,
                          outputs: Optional[dict] = None) -> None:
         """Replace the tensors among ``outputs``, which have one element each."""
-        if get_world_size() == 1 or not outputs:
-            return
-        names = sorted(name for name, value in outputs.items()
-                       if isinstance(value, torch.Tensor))
-        if not names:
-            return
-        means = torch.stack([outputs[name].detach().float().mean() for name in names])
-        all_reduce(means, op='mean')
-        outputs.update(zip(names, means))
+        losses = {name: value.detach() for name, value in (outputs or {}).items()
+                  if isinstance(value, torch.Tensor)}
+        if losses and get_world_size() > 1:
+            all_reduce_dict(losses, op='mean')
+            outputs.update(losses)

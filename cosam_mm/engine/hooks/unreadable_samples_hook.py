@@ -74,7 +74,7 @@ class _Phase:
 
     def __init__(self) -> None:
         self.samples: dict[str, str] = {}  # that could not be read: name -> reason
-        self.frames: set[str] = set()  # that another one replaced
+        self.frames: dict[str, str] = {}  # that another one replaced
         self.num_replaced = 0  # how often another sample replaced one
         self.num_doubled = 0  # how often it was in the batch already
         self._waiting: list[UnreadableSample] = []
@@ -101,14 +101,10 @@ class _Phase:
             self.num_replaced += num_replaced
             self.num_doubled += num_doubled
             for note in notes:
-                is_frame = note.outcome == REPLACED
-                if note.name in (self.frames if is_frame else self.samples):
-                    continue
-                new.append(note)
-                if is_frame:
-                    self.frames.add(note.name)
-                else:
-                    self.samples[note.name] = note.reason
+                known = self.frames if note.outcome == REPLACED else self.samples
+                if note.name not in known:
+                    known[note.name] = note.reason
+                    new.append(note)
         return new
 
 
