@@ -46,8 +46,6 @@ def test_one_line_and_status_two(capsys):
     assert lines[0].startswith('error: --split')
 
 
-@pytest.mark.parametrize(('error', 'statement'), [
-    (ValueError, "int('x')"), (KeyboardInterrupt, 'raise KeyboardInterrupt')])
-def test_bugs_pass_through(error, statement):
-    with pytest.raises(error), one_line_errors():
-        failing(statement)()
+def test_bugs_pass_through():
+    with pytest.raises(ValueError), one_line_errors():
+        failing("int('x')")()

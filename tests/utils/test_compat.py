@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.logging import HistoryBuffer, MessageHub
+from mmengine.logging import HistoryBuffer
 from mmengine.registry import Registry
 
 from cosam_mm.utils import compat
@@ -24,6 +24,7 @@ def test_import_needs_torch_and_mmengine_only(run_python):
                     raise ModuleNotFoundError(name)
         sys.meta_path.insert(0, Refuse())
         import cosam_mm
+        from cosam_mm import TrackletEncoder
         from mmengine.registry import DATASETS, METRICS, MODELS, TRANSFORMS
         for registry, name in ((MODELS, 'COSAM'), (MODELS, 'I3D'), (DATASETS, 'MARS'),
                                (METRICS, 'ReIDMetric'), (TRANSFORMS, 'ResizeFrames')):
@@ -41,13 +42,15 @@ def test_mmaction_imports_and_has_our_parts(run_python):
         print('mmaction.models' in sys.modules)
         import mmaction.models, mmaction.datasets, mmaction.evaluation
         from mmaction.models.localizers import DRN
-        from mmaction.registry import DATASETS, METRICS, MODELS, TRANSFORMS
+        from mmaction import registry
         from mmaction.utils.dependency import WITH_MULTIMODAL
-        print([name for registry, name in (
-            (MODELS, 'BERTHead'), (MODELS, 'LSTMHead'), (MODELS, 'MeanHead'),
-            (MODELS, 'COSAM'), (DATASETS, 'ActionVideoDataset'),
-            (TRANSFORMS, 'SafeDecordInit'), (METRICS, 'ActionMetric'))
-            if registry.get(name) is None])
+        print([name for kind, names in (
+            ('MODELS', 'BERTHead LSTMHead MeanHead COSAM'),
+            ('DATASETS', 'ActionFrameDataset ActionVideoDataset'),
+            ('TRANSFORMS', 'ClipRandAugment FlowFlip FlowTenCrop SafeDecordDecode '
+                           'SafeDecordInit SafeRawFrameDecode'),
+            ('METRICS', 'ActionMetric DumpScores')) for name in names.split()
+            if getattr(registry, kind).get(name) is None])
         print(int(transformers.__version__.split('.')[0]) < 5 or not WITH_MULTIMODAL)
         try:
             DRN()
@@ -112,9 +115,8 @@ def test_multimodal_switch_follows_what_is_installed(
 def test_mmpretrain_imports_and_finds_our_parts(run_python):
     pytest.importorskip('mmpretrain')
     status, out, err = run_python('''
-        import cosam_mm, mmpretrain.registry
+        import cosam_mm, mmpretrain.registry, transformers
         import mmpretrain.models, mmpretrain.datasets, mmpretrain.evaluation
-        import transformers
         from mmpretrain.registry import MODELS
         from mmpretrain.utils.dependency import WITH_MULTIMODAL
         assert int(transformers.__version__.split('.')[0]) < 5 or not WITH_MULTIMODAL
@@ -157,6 +159,9 @@ def test_declared_operators_take_shapes_and_do_no_work(run_python):
             describe()
         except RuntimeError as error:
             print('nms does not exist' in str(error))
+        complete = SimpleNamespace(_has_ops=lambda: True)
+        compat._declare_torchvision_operators(complete)
+        assert not hasattr(complete, '_declared_operators')
         extension = SimpleNamespace(_has_ops=lambda: False)
         compat._declare_torchvision_operators(extension)
         describe()
@@ -166,13 +171,6 @@ def test_declared_operators_take_shapes_and_do_no_work(run_python):
             print('refused')
     ''')
     assert (status, out.split()) == (0, ['True', 'refused']), err
-
-
-def test_a_complete_torchvision_is_left_alone():
-    extension = type(sys)('extension')
-    extension._has_ops = lambda: True
-    compat._declare_torchvision_operators(extension)
-    assert not hasattr(extension, '_declared_operators')
 
 
 def test_old_names_of_modules_say_the_new_ones():
@@ -223,20 +221,6 @@ def test_on_import_runs_once_after_the_module(tmp_path, monkeypatch):
     assert late_module_for_test.__spec__.loader is late_module_for_test.__loader__
     compat.on_import('late_module_for_test', lambda m: seen.append('at once'))
     assert seen == [3, 'at once']
-
-
-def test_mmengine_checkpoint_loads_with_weights_only(tmp_path):
-    hub = MessageHub.get_instance('test_compat')
-    for value in (0.5, 1, 2.25):
-        hub.update_scalar('train/loss', value)
-    hub.update_info('epoch', 3)
-    torch.save(dict(message_hub=hub.state_dict(), meta=dict(epoch=3)),
-               tmp_path / 'a.pth')
-    loaded = torch.load(tmp_path / 'a.pth', weights_only=True)
-    buffer = loaded['message_hub']['log_scalars']['train/loss']
-    assert isinstance(buffer, HistoryBuffer)
-    assert buffer.mean() == pytest.approx(1.25)
-    assert loaded['message_hub']['runtime_info']['epoch'] == 3
 
 
 class _Walker:

@@ -7,7 +7,6 @@ import os
 import pickle
 import threading
 from collections import OrderedDict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,18 +58,12 @@ def test_a_whole_pickled_model_is_refused(tmp_path):
 @pytest.mark.parametrize('mmap', [True, False])
 @pytest.mark.parametrize('zipped', [True, False])
 def test_a_training_checkpoint_is_read(tmp_path, zipped, mmap):
-    model = torch.nn.Linear(2, 2)
-    optimizer = torch.optim.AdamW(model.parameters())
-    model(torch.ones(1, 2)).sum().backward()
-    optimizer.step()
-    torch.save({'state_dict': model.state_dict(), 'best_loss': 0.25,
-                'optimizer': optimizer.state_dict()}, tmp_path / 'a.pth.tar',
+    weight = torch.rand(2, 2)
+    torch.save(dict(state_dict=dict(weight=weight), best_loss=0.25), tmp_path / 'a.tar',
                _use_new_zipfile_serialization=zipped)
-    before = torch.serialization.get_safe_globals()
-    checkpoint = read_checkpoint(tmp_path / 'a.pth.tar', mmap=mmap)
-    assert set(torch.serialization.get_safe_globals()) == set(before)
+    checkpoint = read_checkpoint(tmp_path / 'a.tar', mmap=mmap)
     assert checkpoint['best_loss'] == 0.25
-    assert torch.equal(checkpoint['state_dict']['weight'], model.weight)
+    assert torch.equal(checkpoint['state_dict']['weight'], weight)
 
 
 @pytest.mark.parametrize('core', ['core', '_core'])
@@ -113,7 +106,7 @@ def test_only_regular_files_have_a_size(tmp_path, make, what):
 
 
 def test_size_and_hash(tmp_path):
-    content = os.urandom(3 << 20)
+    content = os.urandom(3 << 20)  # of more than one block
     (tmp_path / 'x').write_bytes(content)
     assert regular_size(tmp_path / 'x') == 3 << 20
     assert sha256_of_file(tmp_path / 'x') == hashlib.sha256(content).hexdigest()
@@ -124,20 +117,15 @@ def test_size_and_hash(tmp_path):
 # -- the state dict inside ---------------------------------------------------
 
 
-@pytest.mark.parametrize('checkpoint', [
-    {'a.weight': torch.ones(1)},
-    OrderedDict({'module.a.weight': torch.ones(1)}),
-    {'state_dict': {'a.weight': torch.ones(1)}, 'epoch': 1},
-    {'state_dict': OrderedDict({'module.a.weight': torch.ones(1)}), 'arch': 'x'},
-    {'state_dict': {'a.weight': torch.nn.Parameter(torch.ones(1))}},
-])
-def test_the_state_dict_is_found(checkpoint):
-    assert list(unwrap_state_dict(checkpoint)) == ['a.weight']
-
-
-def test_a_module_of_that_name_keeps_it():
-    state = {'module.a': torch.ones(1), 'b': torch.ones(1)}
-    assert list(unwrap_state_dict(state)) == ['module.a', 'b']
+@pytest.mark.parametrize(('checkpoint', 'names'), [
+    ({'a.weight': torch.ones(1)}, ['a.weight']),
+    (OrderedDict({'module.a.weight': torch.ones(1)}), ['a.weight']),
+    ({'state_dict': {'a.weight': torch.nn.Parameter(torch.ones(1))}, 'epoch': 1},
+     ['a.weight']),
+    ({'state_dict': {'module.a': torch.ones(1)}, 'arch': 'x'}, ['a']),
+    ({'module.a': torch.ones(1), 'b': torch.ones(1)}, ['module.a', 'b'])])
+def test_the_state_dict_is_found(checkpoint, names):
+    assert list(unwrap_state_dict(checkpoint)) == names
 
 
 @pytest.mark.parametrize(('checkpoint', 'message'), [
@@ -205,13 +193,11 @@ def test_arrays_of_objects_and_other_files_are_refused(tmp_path):
     path = tmp_path / 'a.npz'
     with pytest.raises(FileNotFoundError, match='score file'):
         read_arrays(path, 'score file')
-    for content in (b'', b'no archive', b'PK\x03\x04'):
+    np.savez(path, a=np.array([{}], dtype=object))
+    for content in (path.read_bytes(), b'', b'no archive', b'PK\x03\x04'):
         path.write_bytes(content)
         with pytest.raises(ValueError, match='score file'):
             read_arrays(path, 'score file')
-    np.savez(path, a=np.array([{}], dtype=object))
-    with pytest.raises(ValueError, match='score file'):
-        read_arrays(path, 'score file')
 
 
 def test_a_checkpoint_is_replaced_on_request_only(tmp_path):
@@ -227,12 +213,8 @@ def test_a_checkpoint_is_replaced_on_request_only(tmp_path):
     assert os.listdir(path.parent) == ['c.pth']
     with pytest.raises(FileExistsError, match='folder'):
         write_checkpoint(path.parent, {}, overwrite=True)
-
-
-def test_a_checkpoint_does_not_depend_on_its_name(tmp_path):
-    for name in 'ab':
-        write_checkpoint(tmp_path / name, {'weight': torch.ones(2)})
-    assert Path(tmp_path, 'a').read_bytes() == Path(tmp_path, 'b').read_bytes()
+    write_checkpoint(tmp_path / 'other name', {'epoch': 2})
+    assert path.read_bytes() == (tmp_path / 'other name').read_bytes()
 
 
 # -- what mmengine loads within loading_weights_only ----------------------------------
@@ -249,7 +231,7 @@ def served(folder):
     """The address of a server of a folder's files."""
     handler = functools.partial(Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
         thread.start()
         try:
             yield f'http://127.0.0.1:{server.server_address[1]}'
@@ -324,8 +306,5 @@ def test_what_is_no_checkpoint_is_named(tmp_path, name, kind):
     (tmp_path / 'text.pth').write_text('404: not found')
     with pytest.raises(kind, match=name), loading_weights_only():
         CheckpointLoader.load_checkpoint(str(tmp_path / name))
-
-
-def test_other_errors_stay():
-    with pytest.raises(KeyError), loading_weights_only():
+    with pytest.raises(KeyError), loading_weights_only():  # others stay
         dict()['a']

@@ -4,12 +4,12 @@ import re
 import pytest
 
 from cosam_mm.utils.progress import progress_bar
-from tests.terminal import run_on_terminal
-from tests.tool_process import REPO
+from tests.terminal import run_tool_on_terminal
 
 REMAINING = r'{what}: +\d+%\|[^|]*\| +\d+/{total} \[\d\d:\d\d<\d\d:\d\d, '
 SLOW = """
-import sys, time
+import os, time
+os.environ['RANK'] = {rank!r}
 from cosam_mm.utils.progress import progress_bar
 for number in progress_bar(range(4), 'frames', 'clip', leave={leave}):
     time.sleep({pause})
@@ -27,14 +27,13 @@ def shows(what, total, text):
 
 
 @pytest.fixture
-def show(tmp_path):
+def show(bare_nest, tmp_path):
     """Runs the script on a terminal."""
 
-    def show(leave=True, pause=0.12, **environment):
+    def show(leave=True, pause=0.12, rank='0'):
         path = tmp_path / 'slow.py'
-        path.write_text(SLOW.format(leave=leave, pause=pause))
-        status, shown = run_on_terminal(path, cwd=tmp_path, PYTHONPATH=str(REPO),
-                                        **environment)
+        path.write_text(SLOW.format(leave=leave, pause=pause, rank=rank))
+        status, shown = run_tool_on_terminal(bare_nest, path, cwd=tmp_path)
         assert status == 0, shown
         return shown
     return show
@@ -42,7 +41,7 @@ def show(tmp_path):
 
 @pytest.mark.parametrize('rank', ['0', '1'])
 def test_the_first_process_shows_a_bar_on_a_terminal(show, rank):
-    shown = show(RANK=rank)
+    shown = show(rank=rank)
     assert shows('frames', 4, shown) == ('4/4' in shown) == (rank == '0')
     assert 'off' not in shown
     assert 'nothing' not in shown
@@ -50,7 +49,8 @@ def test_the_first_process_shows_a_bar_on_a_terminal(show, rank):
 
 
 def test_nothing_in_a_pipe(bare_nest, tmp_path):
-    done = bare_nest.run_code(SLOW.format(leave=True, pause=0.01), tmp_path)
+    code = SLOW.format(leave=True, pause=0.01, rank='0')
+    done = bare_nest.run_code(code, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, 'done\n', '')
 
 
