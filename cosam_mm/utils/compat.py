@@ -33,6 +33,7 @@ mmaction2 1.2.0                  heads, data sets, transforms and metrics of thi
                                  package in its registries
 ===============================  ====================================================
 """
+import copy
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -160,27 +161,19 @@ def register_renamed(registry: 'Registry', old_name: str, new_class: type) -> No
 # -- callbacks after an import -----------------------------------------------
 
 
-class _HookedLoader(importlib.abc.Loader):
-    """Runs the callbacks of a module once its own loader has executed it."""
+def _hooked(loader, callbacks: list[Callable[[ModuleType], None]]):
+    """A copy of a loader that runs callbacks once it has executed a module."""
+    loader = copy.copy(loader)
+    execute = loader.exec_module
 
-    def __init__(self, loader, callbacks: list[Callable[[ModuleType], None]]):
-        self._loader = loader
-        self._callbacks = callbacks
-
-    def create_module(self, spec):
-        return self._loader.create_module(spec)
-
-    def __getattr__(self, name: str):
-        if name == '_loader':
-            raise AttributeError(name)
-        return getattr(self._loader, name)
-
-    def exec_module(self, module: ModuleType) -> None:
-        # Whoever inspects the module later finds the loader it came from.
-        module.__spec__.loader = module.__loader__ = self._loader
-        self._loader.exec_module(module)
-        for callback in self._callbacks:
+    def exec_module(module: ModuleType) -> None:
+        del loader.exec_module  # whoever inspects the module finds a plain loader
+        execute(module)
+        for callback in callbacks:
             callback(module)
+
+    loader.exec_module = exec_module
+    return loader
 
 
 class _HookFinder(importlib.abc.MetaPathFinder):
@@ -201,7 +194,7 @@ class _HookFinder(importlib.abc.MetaPathFinder):
                 continue
             spec = finder.find_spec(fullname, path, target)
             if spec is not None and spec.loader is not None:
-                spec.loader = _HookedLoader(spec.loader, callbacks)
+                spec.loader = _hooked(spec.loader, callbacks)
                 return spec
         return None
 
