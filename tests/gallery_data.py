@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 
 SIZE = (32, 16)
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -35,16 +35,18 @@ def reid_config(**backbone) -> Config:
 
 
 def build_model(config: Config, seed: int = 0):
-    """The model with random weights, in evaluation mode."""
+    """The model of any config with random weights, in evaluation mode."""
     torch.manual_seed(seed)
-    return MODELS.build(config.model).eval()
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        return MODELS.build(config.model).eval()
 
 
-def write_checkpoint(path, config: Config, seed: int = 0, **changes) -> str:
+def write_checkpoint(path, config: Config, seed: int = 0, model=None, meta=(),
+                     **changes) -> str:
     """A checkpoint as training writes it; parameters of None are left out."""
-    state = dict(build_model(config, seed).state_dict(), **changes)
+    state = dict((model or build_model(config, seed)).state_dict(), **changes)
     state = {name: value for name, value in state.items() if value is not None}
-    torch.save(dict(state_dict=state, meta=dict(cfg=config.pretty_text)), path)
+    torch.save(dict(state_dict=state, meta=dict(meta, cfg=config.pretty_text)), path)
     return str(path)
 
 

@@ -31,7 +31,6 @@ __all__ = ['ENGINES', 'FLAT', 'Gallery', 'IndexReport', 'TrackletFiles',
            'find_tracklet_folders', 'index_folder']
 
 ENGINES = ('auto', 'exact', 'faiss')
-_ROWS = 4096  # copied at a time, so that no third copy of a large gallery arises
 # Arrays of a gallery file: kinds of their dtype, and how many dimensions.
 _ARRAYS = dict(feature=('f', 2), tracklet_id=('U', 1), state=('u', 1),
                weights_sha256=('U', 0), recipe=('U', 0), checkpoint=('U', 0),
@@ -268,30 +267,21 @@ class _GalleryBuilder:
         self.path = path
         self.tracklets = tracklets
         self.encoder = encoder
-        self.feature: Optional[np.ndarray] = None
-        self.is_done = np.zeros(len(tracklets), bool)
-
-    def _reserve(self, length: int) -> None:
-        if self.feature is None:
-            self.feature = np.empty((len(self.tracklets), length), np.float32)
+        self.features: dict[int, np.ndarray] = {}  # of what is done, by its number
 
     def keep(self, old: Gallery) -> None:
         """Take over the tracklets whose images have not changed."""
-        known = {key: row for row, key in enumerate(
-            zip(old.tracklet_id.tolist(), old.state.tolist()))}
-        pairs = [(number, known[tracklet.tracklet_id, tracklet.state])
-                 for number, tracklet in enumerate(self.tracklets)
-                 if (tracklet.tracklet_id, tracklet.state) in known]
-        self._reserve(old.feature.shape[1])
-        for start in range(0, len(pairs), _ROWS):
-            numbers, rows = np.array(pairs[start:start + _ROWS]).T
-            self.feature[numbers] = old.feature[rows]
-            self.is_done[numbers] = True
+        known = dict(zip(zip(old.tracklet_id.tolist(), old.state.tolist()),
+                         old.feature))
+        for number, tracklet in enumerate(self.tracklets):
+            if (tracklet.tracklet_id, tracklet.state) in known:
+                self.features[number] = known[tracklet.tracklet_id, tracklet.state]
 
     def compute(self, batch_size: int, num_workers: int, save_every: float
                 ) -> list[str]:
         """Fill in what is missing; returns the tracklets that cannot be read."""
-        numbers = np.flatnonzero(~self.is_done).tolist()
+        numbers = [number for number in range(len(self.tracklets))
+                   if number not in self.features]
         if not numbers:
             return []
         features = self.encoder.encode_each(
@@ -305,8 +295,7 @@ class _GalleryBuilder:
                 if feature is None:
                     skipped.append(self.tracklets[number].tracklet_id)
                 else:
-                    self._reserve(len(feature))
-                    self.feature[number], self.is_done[number] = feature, True
+                    self.features[number] = feature
                 waiting -= 1
                 if time.monotonic() - saved >= pause:
                     start = time.monotonic()
@@ -320,12 +309,12 @@ class _GalleryBuilder:
 
     def save(self, num_waiting: int = 0) -> None:
         """Write what is done, if anything is."""
-        if not self.is_done.any():
+        if not self.features:
             return
-        done = [self.tracklets[number] for number in np.flatnonzero(self.is_done)]
-        encoder, whole = self.encoder, self.is_done.all()
+        encoder, numbers = self.encoder, sorted(self.features)
+        done = [self.tracklets[number] for number in numbers]
         Gallery(
-            feature=self.feature if whole else self.feature[self.is_done],
+            feature=np.array([self.features[number] for number in numbers], np.float32),
             tracklet_id=np.array([tracklet.tracklet_id for tracklet in done]),
             state=np.array([tracklet.state for tracklet in done], np.uint64),
             weights_sha256=encoder.weights, recipe=encoder.recipe,
@@ -364,20 +353,19 @@ def index_folder(encoder: TrackletEncoder, folder: str, path: str,
         old.check_fit(encoder, path)
         builder.keep(old)
         before = set(old.tracklet_id.tolist())
-        is_current = builder.is_done.all() and not old.num_waiting and (
-            len(old), old.distance) == (len(tracklets), encoder.default_distance)
-        del old
-    num_kept = int(builder.is_done.sum())
+        is_current = (len(builder.features) == len(old) == len(tracklets)
+                      and not old.num_waiting
+                      and old.distance == encoder.default_distance)
+    num_kept = len(builder.features)
     skipped = builder.compute(batch_size, num_workers, save_every)
-    if not builder.is_done.any():
+    if not builder.features:
         raise ValueError(
             f'None of {len(tracklets)} tracklets below {folder} has a readable image, '
             'so nothing can be indexed.')
     if not is_current:
         builder.save()
     readable = {tracklet.tracklet_id for tracklet in tracklets}.difference(skipped)
-    return IndexReport(int(builder.is_done.sum()), num_kept, len(before - readable),
-                       skipped)
+    return IndexReport(len(builder.features), num_kept, len(before - readable), skipped)
 
 
 def _check_destination(path: str) -> str:

@@ -1,4 +1,8 @@
-"""A gallery from real image files: folders, features, index, search."""
+"""A gallery from real image files: folders, features, index, search.
+
+tests/tools/test_search_gallery_tool.py has what a user sees: other weights, Ctrl-C,
+names that are no text.
+"""
 import contextlib
 import dataclasses
 import os
@@ -49,13 +53,13 @@ def spoil(*parts):
 
 
 @contextlib.contextmanager
-def counted_runs(encoder, stop_at=None, error=KeyboardInterrupt):
+def counted_runs(encoder, stop_at=None):
     """A list that grows by each tracklet in the model; can stop in the middle."""
     runs = []
 
     def look(module, inputs, output):
         if len(runs) == stop_at:
-            raise error
+            raise KeyboardInterrupt
         runs.append(output)
 
     handle = encoder.model.register_forward_hook(look)
@@ -166,10 +170,8 @@ class TestIndex:
         index_folder(encoder, folder, str(tmp_path / 'fresh.npz'))
         assert_same_gallery(path, tmp_path / 'fresh.npz')
 
-    @pytest.mark.parametrize('error', [KeyboardInterrupt, OverflowError('a bug')])
-    def test_interrupted(self, encoder, folder, path, tmp_path, error):
-        with counted_runs(encoder, 3, error), \
-                pytest.raises((KeyboardInterrupt, OverflowError)):
+    def test_interrupted(self, encoder, folder, path, tmp_path):
+        with counted_runs(encoder, 3), pytest.raises(KeyboardInterrupt):
             index_folder(encoder, folder, path, batch_size=1)
         gallery = Gallery.read(path)
         assert (len(gallery), gallery.num_waiting) == (3, 3)
@@ -181,17 +183,12 @@ class TestIndex:
         index_folder(encoder, folder, str(tmp_path / 'fresh.npz'), batch_size=1)
         assert_same_gallery(path, tmp_path / 'fresh.npz')
 
-    def test_saved_from_time_to_time(self, encoder, folder, path):
-        waiting = []
-
-        def look(module, inputs, output):
-            if os.path.exists(path):
-                waiting.append(Gallery.read(path).num_waiting)
-
-        handle = encoder.model.register_forward_hook(look)
+    def test_saved_from_time_to_time(self, encoder, folder, path, monkeypatch):
+        saved, write = [], Gallery.write
+        monkeypatch.setattr(Gallery, 'write', lambda self, path: (
+            saved.append(self.num_waiting), write(self, path)))
         index_folder(encoder, folder, path, batch_size=1, save_every=0)
-        handle.remove()
-        assert (waiting[0], Gallery.read(path).num_waiting) == (5, 0)
+        assert (saved[0], saved[-1], Gallery.read(path).num_waiting) == (5, 0, 0)
 
     def test_without_results_nothing_is_written(self, encoder, path, tmp_path):
         write_tracklet(tmp_path / 'root' / 't', 1, 0)
@@ -201,16 +198,6 @@ class TestIndex:
         with pytest.raises(ValueError, match='readable'):
             index_folder(encoder, str(tmp_path / 'root'), path)
         assert not os.path.exists(path)
-
-    def test_other_weights(self, encoder, folder, path, tmp_path):
-        index_folder(encoder, folder, path)
-        other = TrackletEncoder(
-            write_checkpoint(tmp_path / 'other.pth', reid_config(), seed=1))
-        with pytest.raises(ValueError, match=(
-                f'm.pth.*{encoder.weights[:12]}.*other.pth.*{other.weights[:12]}')):
-            index_folder(other, folder, path)
-        assert index_folder(other, folder, path, overwrite=True) == (6, 0, 0, [])
-        Gallery.read(path).check_fit(other, path)
 
     def test_same_weights_in_other_settings(self, encoder, indexed, tmp_path):
         config = reid_config(last_stride=2)
@@ -261,23 +248,10 @@ class TestFile:
         with pytest.raises(FileNotFoundError, match='no.npz'):
             Gallery.read('no.npz')
 
-    def test_names_that_are_no_text(self, encoder, tmp_path, path):
-        name = os.fsdecode(b'caf\xe9')
-        write_tracklet(tmp_path / 'root' / name, 2, 0)
-        index_folder(encoder, str(tmp_path / 'root'), path)
-        assert Gallery.read(path).tracklet_id.tolist() == [name]
-        assert len(Gallery.read(path).content_sha256) == 64
-
-    def test_sha256_of_the_content(self, indexed):
+    def test_sha256_changes_with_the_images(self, indexed):
         gallery = Gallery.read(indexed[0])
-        names = gallery.tracklet_id.copy()
-        names[0] = 'x'
-        different = [{}, dict(weights_sha256='a'), dict(recipe='{}'),
-                     dict(state=gallery.state + np.uint64(1)), dict(tracklet_id=names)]
-        found = [dataclasses.replace(gallery, **changes).content_sha256
-                 for changes in [*different, dict(distance='cosine')]]
-        assert len(set(found)) == 5
-        assert found[-1] == found[0]
+        other = dataclasses.replace(gallery, state=gallery.state + np.uint64(1))
+        assert gallery.content_sha256 != other.content_sha256
 
 
 class TestSearch:
