@@ -37,7 +37,7 @@ def reid_config(**backbone) -> Config:
 def build_model(config: Config, seed: int = 0):
     """The model of any config with random weights, in evaluation mode."""
     torch.manual_seed(seed)
-    with DefaultScope.overwrite_default_scope(config.default_scope):
+    with DefaultScope.overwrite_default_scope(config.get('default_scope')):
         return MODELS.build(config.model).eval()
 
 

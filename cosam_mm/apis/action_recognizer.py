@@ -1,7 +1,7 @@
 """Recognise actions: a trained recogniser of MMAction2 and videos to class names."""
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import Any, NamedTuple, Optional, Union
 
@@ -187,12 +187,9 @@ class ActionRecognizer:
         if self._is_to_be_fast:
             make_fast(self.model, batch)
             self._is_to_be_fast = False
-        with ExitStack() as stack:
-            stack.enter_context(torch.no_grad())
-            seen = stack.enter_context(_classifier_inputs(self.model)) \
-                if return_feature else None
-            record = stack.enter_context(record_masks(self.model)) \
-                if return_masks else None
+        looking = _classifier_inputs(self.model) if return_feature else nullcontext()
+        recording = record_masks(self.model) if return_masks else nullcontext()
+        with torch.no_grad(), looking as seen, recording as record:
             results = self.model.test_step(batch)
         features = [None] * count
         if return_feature:

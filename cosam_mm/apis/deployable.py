@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from cosam_mm import __version__
 from cosam_mm.models.reid import VideoReID
 from cosam_mm.utils.config import input_shape
-from cosam_mm.utils.messages import name_some
 
 from .model_loading import (
     PathLike,
@@ -27,7 +26,7 @@ from .model_loading import (
     weights_sha256,
 )
 
-__all__ = ['DeployableModel', 'contract_lines', 'load_deployable']
+__all__ = ['DeployableModel', 'load_deployable']
 
 _PIXELS = 'NCTHW'  # axes of uint8 clips in this package
 _AXES = dict(N='clips', C='channels', T='frames', H='height', W='width')
@@ -38,30 +37,6 @@ _VIEWS = {  # by average_clips of the head
             'softmax each, then average the probabilities.',
     None: 'Logits of one view: softmax gives probabilities.',
 }
-
-
-def contract_lines(contract: dict) -> list[str]:
-    """The contract for people: a few lines of text."""
-    given, made = contract['input'], contract['output']
-    norm = given['normalization']
-    where = 'inside of the file' if norm['inside'] else 'BEFORE the file, by you'
-    shapes = [', '.join(map(str, part['shape'])) for part in (given, made)]
-    lines = [
-        f'model          {contract["model"]} of {contract["checkpoint"]!r}',
-        f'input          {given["name"]}: {given["dtype"]} ({shapes[0]})',
-        f'               {given["axes"]}; {given["channel_order"]}',
-        f'normalisation  {where}: {norm["formula"]},',
-        f'               mean {norm["mean"]}, std {norm["std"]}',
-        f'               {norm["advice"]}',
-        f'output         {made["name"]}: {made["dtype"]} ({shapes[1]})',
-        f'               {made["meaning"]}',
-    ]
-    if 'class_names' in contract:
-        names = contract['class_names']
-        listed = 'the checkpoint does not name them' if names is None \
-            else f'{len(names)}: {name_some(map(repr, names))}'
-        lines.append(f'classes        {listed}')
-    return lines
 
 
 class DeployableModel(nn.Module):

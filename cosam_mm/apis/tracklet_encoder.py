@@ -7,7 +7,7 @@ The encoder states both, so that features can be refused that do not compare.
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any, Optional, Union
 
@@ -329,10 +329,8 @@ class TrackletEncoder:
             _ = self.weights  # fingerprint of the weights as trained
             make_fast(self.model, batch)
             self._is_to_be_fast = False
-        with ExitStack() as stack:
-            stack.enter_context(torch.no_grad())
-            record = stack.enter_context(record_masks(self.model)) \
-                if return_masks else None
+        recording = record_masks(self.model) if return_masks else nullcontext()
+        with torch.no_grad(), recording as record:
             samples = self.model.test_step(batch)
         features = torch.stack([sample.feature for sample in samples])
         masks = split_masks(record.masks(), counts) if return_masks \

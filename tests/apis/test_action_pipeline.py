@@ -1,10 +1,8 @@
 """Test pipelines of configs, entered with frames."""
-import numpy as np
 import pytest
 from mmengine.config import Config
 
 from cosam_mm.apis.action_pipeline import action_pipeline, modality, take_frames
-from cosam_mm.apis.video_input import MemoryReader
 
 
 def kinds(config, views='test'):
@@ -56,26 +54,14 @@ def test_one_view_of_several_clips():
     assert action_pipeline(config_of(*steps))[0] == sample
 
 
-def test_modality():
+def test_modality_and_other_pipelines():
     assert modality(config_of()) == ('RGB', 3)
     assert modality(config_of(modality='Flow')) == ('Flow', 2)
     with pytest.raises(ValueError, match='Pose'):
         modality(config_of(modality='Pose'))
-
-
-def test_other_pipelines():
     for config in (Config(dict(model=dict(type='Recognizer3D'))), config_of(),
                    config_of('UniformSampleFrames', 'PoseDecode')):
         with pytest.raises(ValueError, match='SafeDecordDecode'):
             action_pipeline(config)
     with pytest.raises(ValueError, match='ten'):
         action_pipeline(config_of('DecordDecode'), 'ten')
-
-
-def test_frames_are_taken_by_number():
-    frames = np.arange(4 * 6 * 8 * 3, dtype=np.uint8).reshape(4, 6, 8, 3)
-    results = take_frames(dict(video_reader=MemoryReader(list(frames)),
-                               frame_inds=np.array([[3, 1], [0, 3]]), label=7))
-    np.testing.assert_array_equal(np.stack(results['imgs']), frames[[3, 1, 0, 3]])
-    assert results['img_shape'] == results['original_shape'] == (6, 8)
-    assert (results['label'], 'video_reader' in results) == (7, False)

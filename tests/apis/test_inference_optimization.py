@@ -12,7 +12,6 @@ from mmengine.registry import HOOKS, MODELS, init_default_scope
 from mmengine.structures import BaseDataElement
 from torch import nn
 
-from cosam_mm.apis import inference_optimization as fast
 from cosam_mm.apis.inference_optimization import (
     FoldingError,
     fold_batch_norms,
@@ -151,6 +150,8 @@ def test_action_model(recognizer, bfloat16, caplog):
     samples = model.test_step(copy.deepcopy(data))
     again = result_difference(samples, exact)
     assert again == found
+    with pytest.raises(ValueError, match='feature'):
+        result_difference([SimpleNamespace()], [SimpleNamespace()])
     assert found.error < (2**-5 if bfloat16 else 1e-4)
     assert (found.error > 1e-4) == bfloat16
     assert (found.decisions, found.changed) == (2, 0)
@@ -194,23 +195,6 @@ def test_folding_that_changes_results_is_refused():
         make_fast(learned(Peeks()), dict(inputs=torch.rand(2, 3, 4, 4)))
 
 
-def test_difference():
-    def sample(**values):
-        return SimpleNamespace(**{k: torch.tensor(v) for k, v in values.items()})
-
-    found = result_difference(
-        [sample(pred_score=[0., 4.]), sample(pred_score=[1.5, 1.])],
-        [sample(pred_score=[0., 4.]), sample(pred_score=[1., 1.25])])
-    assert found == (0.125, 2, 1)
-    with pytest.raises(ValueError, match='feature'):
-        result_difference([SimpleNamespace()], [SimpleNamespace()])
-
-
-def test_bfloat16_where_the_device_has_it():
-    assert not fast.has_fast_bfloat16(torch.device('meta'))
-    assert fast.has_fast_bfloat16(torch.device('cpu')) in (True, False)
-
-
 def test_fast_inference_leaves_averages_of_weights_out():
     cfg = Config(dict(custom_hooks=[
         dict(type='EMAHook', momentum=0.1), dict(type='MeanLossHook')]))
@@ -218,6 +202,3 @@ def test_fast_inference_leaves_averages_of_weights_out():
     assert [hook.type for hook in cfg.custom_hooks] == [
         'MeanLossHook', 'FastInferenceHook']
     HOOKS.build(cfg.custom_hooks[1])
-    cfg = Config(dict())
-    use_fast_inference(cfg)
-    assert cfg.custom_hooks == [dict(type='FastInferenceHook')]

@@ -13,10 +13,12 @@ def by_name(cfg, shape=None):
     return {point.name: point for point in list_insertion_points(cfg, shape)}
 
 
-@pytest.mark.parametrize('backbone', [BACKBONE, PLUGGED])
-def test_points_of_a_backbone(backbone):
-    points = by_name(Config(dict(model=dict(backbone=backbone))), (4, 3, 64, 32))
-    assert points['layer3'].shape == (4, 128, 4, 2)
+@pytest.mark.parametrize(('backbone', 'shape', 'expected'), [
+    (BACKBONE, (4, 3, 64, 32), (4, 128, 4, 2)), (PLUGGED, None, (4, 128, 2, 1))])
+def test_points_of_a_backbone(backbone, shape, expected):
+    """The shape of a plugged backbone is its own."""
+    points = by_name(Config(dict(model=dict(backbone=backbone))), shape)
+    assert points['layer3'].shape == expected
     assert points['layer3'].layouts == ('frames', 'frames_last')
     assert (points['layer3'].kind, points['layer3.0'].kind) == ('Sequential',
                                                                 'Bottleneck')
@@ -24,11 +26,6 @@ def test_points_of_a_backbone(backbone):
     assert points['layer1.0.relu'].shape is None
     assert 'norm' in points['bn1'].reason
     assert not any(name.startswith('plugins') for name in points)
-
-
-def test_shape_of_a_plugged_backbone_is_its_own():
-    points = by_name(Config(dict(model=dict(backbone=PLUGGED))))
-    assert points['layer3'].shape == (4, 128, 2, 1)
 
 
 @pytest.mark.parametrize(('name', 'shape'), [

@@ -1,4 +1,5 @@
 """Features of tracklets from folders, files and memory, against the model itself."""
+import copy
 import os
 import pathlib
 import shutil
@@ -12,6 +13,7 @@ from mmengine.runner import Runner
 from PIL import Image
 
 from cosam_mm import TrackletEncoder
+from cosam_mm.apis.tracklet_encoder import configured_distance
 from cosam_mm.evaluation.metrics.reid_metric import load_features
 from cosam_mm.utils.config import dump_scores
 from tests.gallery_data import (
@@ -151,10 +153,6 @@ class TestMemory:
         for one, feature in zip(batch, features):
             assert_close(feature, encoder.encode(one))
 
-    def test_frames_that_only_repeat_change_nothing(self, encoder, frames):
-        for one, other in ((frames[:1], frames[:1] * 4), (frames[:4], frames[:4] * 3)):
-            assert_close(encoder.encode(one), encoder.encode(other))
-
     def test_frames_of_different_sizes_are_resized(self, encoder, frames):
         larger = [cv2.resize(frame, (7 + 16 * k, 40)) for k, frame in enumerate(frames)]
         resized = [cv2.resize(frame, SIZE[::-1]) for frame in larger]
@@ -177,18 +175,6 @@ class TestMasks:
                 assert channel.shape == (clips, channels)
                 torch.testing.assert_close(spatial, alone[name].spatial)
                 torch.testing.assert_close(channel, alone[name].channel)
-
-    def test_masks_are_those_that_weigh_the_features(self, attentive, folders):
-        seen = []
-        cosam = attentive.model.backbone.plugins['after_layer4'][0]
-        handle = cosam.register_forward_hook(
-            lambda _, args, output: seen.append((args[0], output)))
-        _, masks = attentive.encode(folders[1], return_masks=True)
-        handle.remove()
-        ((x, y),) = seen                                           # (4, C, 2, 1)
-        spatial, channel = masks['backbone.plugins.after_layer4.0']
-        expected = x * spatial[0][:, None] * (1 + channel[0][None, :, None, None])
-        torch.testing.assert_close(y, expected)
 
     def test_model_without_cosam(self, encoder, folders):
         with pytest.raises(ValueError, match='COSAM'):
@@ -213,17 +199,16 @@ class TestDistance:
         with pytest.raises(ValueError, match='agree'):
             encoder.distance(a, b[:, :5])
 
-    def test_default_is_that_of_the_config(self, tmp_path):
-        for evaluator, distance in (
-                (dict(type='ReIDMetric', distance='cosine'), 'cosine'),
-                ([dict(type='A'), dict(type='B', distance='cosine')], 'cosine'),
-                (dict(type='ReIDMetric'), 'euclidean'), (None, 'euclidean')):
-            config = reid_config()
-            config.test_evaluator = evaluator
-            encoder = TrackletEncoder(write_checkpoint(tmp_path / 'm.pth', config))
-            assert encoder.default_distance == distance
-            scaled = encoder.distance(np.ones(4), 2 * np.ones(4))
-            assert scaled == (0 if distance == 'cosine' else 2)
+    @pytest.mark.parametrize(('evaluator', 'distance'), [
+        (dict(type='ReIDMetric', distance='cosine'), 'cosine'),
+        ([dict(type='A'), dict(type='B', distance='cosine')], 'cosine'),
+        (dict(type='ReIDMetric'), 'euclidean'), (None, 'euclidean')])
+    def test_default_is_that_of_the_config(self, encoder, evaluator, distance):
+        assert configured_distance(Config(dict(test_evaluator=evaluator))) == distance
+        encoder = copy.copy(encoder)
+        encoder.default_distance = distance
+        scaled = encoder.distance(np.ones(4), 2 * np.ones(4))
+        assert scaled == (0 if distance == 'cosine' else 2)
 
 
 class TestEvaluation:
@@ -270,31 +255,22 @@ class TestCheckpoint:
         assert other.recipe == encoder.recipe
 
     def test_config_given_beside_a_bare_checkpoint(self, encoder, tmp_path):
+        torch.save(build_model(reid_config()).state_dict(), tmp_path / 'bare.pth')
+        other = TrackletEncoder(tmp_path / 'bare.pth', reid_config())
+        assert other.weights == encoder.weights
+
+    @pytest.mark.parametrize(('changes', 'device', 'word'), [
+        ({'model.type': 'MyModel'}, 'cpu', 'MyModel'),
+        ({'model.type': 'FrameResNet'}, 'cpu', 'FrameResNet.*VideoReID'),
+        ({'model.backbone.type': 'MyNet'}, 'cpu', 'MyNet.*custom_imports'),
+        ({'model.backbone.depth': 50}, 'cpu', 'm.pth'), ({}, 'toaster', 'toaster'),
+        ({'test_dataloader': None}, 'cpu', 'PackTrackletInputs'),
+        ({'model': None}, 'cpu', 'None')])
+    def test_settings_that_do_not_fit(self, checkpoint, changes, device, word):
         config = reid_config()
-        path = str(tmp_path / 'bare.pth')
-        torch.save(build_model(config).state_dict(), path)
-        (tmp_path / 'my config.py').write_text(config.pretty_text)
-        for given in (config, str(tmp_path / 'my config.py')):
-            assert TrackletEncoder(path, given).weights == encoder.weights
-
-    def test_settings_that_do_not_fit(self, checkpoint):
-        def load(path=checkpoint, device='cpu', **model):
-            config = reid_config()
-            config.model.update(model)
-            TrackletEncoder(path, config, device)
-
-        backbone = reid_config().model.backbone
-        for wrong, message in (
-                (lambda: load(type='MyModel'), 'MyModel'),
-                (lambda: load(type='FrameResNet'), 'FrameResNet.*VideoReID'),
-                (lambda: load(backbone=dict(type='MyNet')), 'MyNet.*custom_imports'),
-                (lambda: load(backbone=dict(backbone, depth=50)), 'm.pth'),
-                (lambda: load(device='toaster'), 'toaster'),
-                (lambda: TrackletEncoder(checkpoint, Config(dict(
-                    model=reid_config().model))), 'PackTrackletInputs'),
-                (lambda: TrackletEncoder(checkpoint, Config({})), 'None')):
-            with pytest.raises(ValueError, match=message):
-                wrong()
+        config.merge_from_dict(changes)
+        with pytest.raises(ValueError, match=word):
+            TrackletEncoder(checkpoint, config, device)
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
     def test_gpu_agrees(self, encoder, checkpoint, folders):

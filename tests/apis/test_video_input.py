@@ -13,9 +13,11 @@ RGB = np.random.default_rng(0).integers(0, 256, (3, 6, 8, 3), dtype=np.uint8)
 
 
 def write_images(folder, frames=RGB):
-    for number, frame in enumerate(frames):
-        cv2.imwrite(str(folder / f'img{number}.png'), frame[..., ::-1])
-    return [str(folder / f'img{number}.png') for number in range(len(frames))]
+    """Named 9, 10, 11: their order is natural."""
+    paths = [str(folder / f'{9 + number}.png') for number in range(len(frames))]
+    for path, frame in zip(paths, frames):
+        cv2.imwrite(path, frame[..., ::-1])
+    return paths
 
 
 def assert_same(frames, expected=RGB):
@@ -30,11 +32,6 @@ class TestFrames:
                       paths, list(map(pathlib.Path, paths)), tmp_path, str(tmp_path),
                       [paths[0], Image.fromarray(RGB[1]), RGB[2]]):
             assert_same(read_frames(video))
-
-    def test_images_of_a_folder_in_natural_order(self, tmp_path):
-        for number in range(3):
-            cv2.imwrite(str(tmp_path / f'{9 + number}.png'), RGB[number][..., ::-1])
-        assert_same(read_frames(tmp_path))
 
     def test_grey_becomes_rgb(self, tmp_path):
         """Of files, and of PIL images of 8 bits."""
@@ -78,7 +75,7 @@ class TestFrames:
             read_frames(tmp_path)
         paths = write_images(tmp_path)
         pathlib.Path(paths[1]).write_bytes(b'no image')
-        with pytest.raises(ValueError, match='img1.png'):
+        with pytest.raises(ValueError, match='10.png'):
             read_frames(tmp_path)
         with pytest.raises(FileNotFoundError, match='none'):
             read_frames(tmp_path / 'none')
@@ -103,13 +100,11 @@ class TestReader:
         assert [*map(number_of, reader.get_batch([3, 11, 3]))] == [3, 11, 3]
         assert reader.get_avg_fps() == 25
 
-    @pytest.mark.parametrize('kind', ['empty', 'text', 'headless'])
+    @pytest.mark.parametrize('kind', ['empty', 'headless'])
     def test_broken_video(self, tmp_path, kind):
         path = make_unreadable(tmp_path, kind)
         with pytest.raises(ValueError, match=r'\(1\).mp4'):
             open_video(path)
-
-    def test_no_video(self):
         with pytest.raises(FileNotFoundError, match='nowhere.mp4'):
             open_video('nowhere.mp4')
 

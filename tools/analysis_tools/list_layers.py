@@ -7,6 +7,7 @@ from mmengine.registry import init_default_scope
 import cosam_mm  # noqa: F401
 from cosam_mm.apis.insertion_points import list_insertion_points
 from cosam_mm.utils.cli import existing_file, one_line_errors, positive_int
+from cosam_mm.utils.messages import table_lines
 
 
 def parse_args():
@@ -35,13 +36,11 @@ def main():
             cfg.merge_from_dict(args.cfg_options)
         init_default_scope(cfg.get('default_scope', 'mmaction'))
         points = list_insertion_points(cfg, args.shape)
-    rows = [('after', 'module', 'output of one clip', 'layout')]
-    rows += [(point.name, point.kind, str(point.shape or point.reason),
-              ', '.join(point.layouts)) for point in points
-             if point.name.count('.') < args.depth and (args.all or point.layouts)]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows:
-        print('  '.join(map(str.ljust, row, widths)).rstrip())
+    rows = [(point.name, point.kind, point.shape or point.reason,
+             ', '.join(point.layouts)) for point in points
+            if point.name.count('.') < args.depth and (args.all or point.layouts)]
+    print('\n'.join(table_lines(('after', 'module', 'output of one clip', 'layout'),
+                                rows)))
 
 
 if __name__ == '__main__':

@@ -22,7 +22,7 @@ import argparse
 from pathlib import Path
 
 import cosam_mm  # noqa: F401
-from cosam_mm.apis.deployable import contract_lines, load_deployable
+from cosam_mm.apis.deployable import load_deployable
 from cosam_mm.apis.export import FORMATS, check_exportable, export_model
 from cosam_mm.apis.model_loading import find_trained
 from cosam_mm.utils.cli import (
@@ -31,6 +31,7 @@ from cosam_mm.utils.cli import (
     non_negative_float,
     one_line_errors,
 )
+from cosam_mm.utils.messages import name_some
 
 
 def parse_args():
@@ -80,6 +81,30 @@ def parse_args():
                          'name the file without suffix')
         args.out = args.out.with_suffix('')
     return args
+
+
+def contract_lines(contract: dict) -> list[str]:
+    """The contract for people: a few lines of text."""
+    given, made = contract['input'], contract['output']
+    norm = given['normalization']
+    where = 'inside of the file' if norm['inside'] else 'BEFORE the file, by you'
+    shapes = [', '.join(map(str, part['shape'])) for part in (given, made)]
+    lines = [
+        f'model          {contract["model"]} of {contract["checkpoint"]!r}',
+        f'input          {given["name"]}: {given["dtype"]} ({shapes[0]})',
+        f'               {given["axes"]}; {given["channel_order"]}',
+        f'normalisation  {where}: {norm["formula"]},',
+        f'               mean {norm["mean"]}, std {norm["std"]}',
+        f'               {norm["advice"]}',
+        f'output         {made["name"]}: {made["dtype"]} ({shapes[1]})',
+        f'               {made["meaning"]}',
+    ]
+    if 'class_names' in contract:
+        names = contract['class_names']
+        listed = 'the checkpoint does not name them' if names is None \
+            else f'{len(names)}: {name_some(map(repr, names))}'
+        lines.append(f'classes        {listed}')
+    return lines
 
 
 def main():
