@@ -86,6 +86,12 @@ class ToolNest:
         argv = [str(REPO / tool), *map(str, arguments)]
         return self._run([argv], cwd, [{}], terminal=terminal)[0]
 
+    def ok(self, tool, *arguments, cwd, **options) -> subprocess.CompletedProcess:
+        """Run a tool that has to end with status 0."""
+        done = self.run(tool, *arguments, cwd=cwd, **options)
+        assert done.returncode == 0, done.stderr
+        return done
+
     def run_code(self, code: str, folder: Path) -> subprocess.CompletedProcess:
         """Run the text of a script."""
         path = folder / 'code.py'

@@ -120,7 +120,7 @@ def annotate(
         return None
     preparation.link_videos(videos_dir, out_dir)
     preparation.write_classes(out_dir, lists)
-    counts = preparation.write_video_lists(out_dir, lists, located.found)
+    counts = preparation.write_lists(out_dir, lists, located.found)
     report_counts(lists, counts, 'videos')
     return located.found
 
@@ -140,7 +140,7 @@ def annotate_frames(lists: preparation.SplitLists,
                        'videos cannot be read, no list of frames was written; get '
                        'them again'):
         return False
-    counts = preparation.write_rawframe_lists(
+    counts = preparation.write_lists(
         args.out, lists, found, result.num_frames)
     report_counts(lists, counts, 'rawframes')
     return True

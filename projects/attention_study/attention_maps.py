@@ -200,12 +200,10 @@ def _check_kinds(model: nn.Module, kinds: Sequence[str],
         if kind not in MAPS:
             raise ValueError(f'A map must be one of {", ".join(MAPS)}, got {kind!r}.')
         if kind not in offered:
-            missing = {'cosam': 'holds no COSAM with a spatial mask',
-                       'nonlocal': 'holds no NonLocal2d or NonLocal3d'}
-            reason = missing.get(kind, 'holds no attention to look at the features of: '
-                                 'name layers')
+            missing = {'cosam': 'COSAM with a spatial mask',
+                       'nonlocal': 'NonLocal2d or NonLocal3d'}
             raise ValueError(f'There is no map {kind!r}: this {type(model).__name__} '
-                             f'{reason}.')
+                             f'has no {missing.get(kind, "attention: name layers")}.')
 
 
 def _run(model: nn.Module, batch: Mapping, features: Mapping[str, list[Tensor]],

@@ -25,12 +25,14 @@ from cosam_mm.layers import COSAM
 from cosam_mm.utils.cli import one_line_errors
 from cosam_mm.utils.progress import progress_bar
 
+from ..text_table import text_table
 from .cosam_naive import NaiveCOSAM
 from .measurement import (
     Summary,
     count_multiply_adds,
     describe_environment,
     peak_extra_bytes,
+    ratio_to_baseline,
     summarize,
     time_alternately,
 )
@@ -171,18 +173,22 @@ def compare_attention(shape: Shape = PAPER_SHAPE,
     x = shape.features(batch, device)
     runnable = [one for one in contenders if one.least_bytes(batch) <= memory_limit]
     bar = partial(progress_bar, show=progress)
-    forward, training = (time_alternately(
+    passes = dict(forward=_forward, training=_train)
+    times = {kind: time_alternately(
         {one.name: call(one.module, x) for one in runnable}, seconds, device=device,
-        track=partial(bar, what=f'time, {what}', unit='round'))
-        for call, what in ((_forward, 'forward'), (_train, 'forward and backward')))
+        track=partial(bar, what=f'time, {kind}', unit='round'))
+        for kind, call in passes.items()}
+    ratios = {kind: ratio_to_baseline(own, 'cosam none') for kind, own in times.items()}
     rows = []
     for one in bar(contenders, 'multiply-adds and memory', 'block'):
-        row = _cost(one, shape, x, one in runnable)
-        if one in runnable:
-            row.update(_measured(one, x, forward, training, device))
-        else:
+        row = _counted(one, shape, x, one in runnable)
+        if one not in runnable:
             row['note'] = (f'not run: it would take over '
                            f'{one.least_bytes(batch) / 2**30:.1f} GiB')
+        for kind, call in passes.items() if one in runnable else ():
+            row[f'{kind}_seconds'] = summarize(times[kind][one.name])
+            row[f'{kind}_ratio'] = ratios[kind][one.name]
+            row[f'{kind}_bytes'] = peak_extra_bytes(call(one.module, x), device)
         rows.append(AttentionCost(one.block, one.sub_sampling, **row))
     return rows
 
@@ -268,34 +274,19 @@ def _train(module: nn.Module, x: Tensor) -> Callable[[], None]:
     return call
 
 
-def _cost(one: _Contender, shape: Shape, x: Tensor, is_run: bool) -> dict:
+def _counted(one: _Contender, shape: Shape, x: Tensor, is_run: bool) -> dict:
     """Parameters, multiply-adds and the papers' numbers."""
     meta = torch.empty_like(x, device='meta')      # shapes without storage
-    of_layers, module, features = one.module, one.module, x
-    if one.block == 'cosam':
-        of_layers = shape.cosam(naive=True)
-    of_layers = copy.deepcopy(of_layers).to('meta')
-    if not is_run:
-        module, features = copy.deepcopy(module).to('meta'), meta
+    of_layers = copy.deepcopy(shape.cosam(naive=True) if one.block == 'cosam'
+                              else one.module).to('meta')
+    module, features = (one.module, x) if is_run else (
+        copy.deepcopy(one.module).to('meta'), meta)
     is_papers = shape == PAPER_SHAPE and x.shape[0] == 1
     return dict(
         parameters=sum(p.numel() for p in one.module.parameters()),
         layer_multiply_adds=count_multiply_adds(_forward(of_layers, meta)).layers,
         multiply_adds=count_multiply_adds(_forward(module, features)).total,
         paper=PAPER[one.block] if is_papers else None)
-
-
-def _measured(one: _Contender, x: Tensor, forward: dict, training: dict,
-             device: str) -> dict:
-    """What was measured of a block that was run."""
-    found = {}
-    for kind, times, call in (('forward', forward, _forward),
-                              ('training', training, _train)):
-        found[f'{kind}_seconds'] = summarize(times[one.name])
-        found[f'{kind}_ratio'] = summarize(own / cosam for own, cosam in zip(
-            times[one.name], times['cosam none']))
-        found[f'{kind}_bytes'] = peak_extra_bytes(call(one.module, x), device)
-    return found
 
 
 # -- command -------------------------------------------------------------------
@@ -369,19 +360,6 @@ def cells(row, flops):
             number(row.forward_bytes, 2**20, 1), number(row.training_bytes, 2**20, 1))
 
 
-def print_table(lines, markdown):
-    """Print aligned columns, the first two to the left."""
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    for index, line in enumerate(lines):
-        padded = [cell.ljust(width) if column < 2 else cell.rjust(width)
-                  for column, (cell, width) in enumerate(zip(line, widths))]
-        print(f'| {" | ".join(padded)} |' if markdown else '  '.join(padded).rstrip())
-        if markdown and index == 0:
-            rules = ['-' * w if column < 2 else '-' * (w - 1) + ':'
-                     for column, w in enumerate(widths)]
-            print(f'| {" | ".join(rules)} |')
-
-
 def main(arguments=None):
     """The command."""
     args = parse_args(arguments)
@@ -395,7 +373,7 @@ def main(arguments=None):
             args.seconds, limit, progress=True)
     environment = describe_environment(args.device)
     flops = 1 if args.multiply_adds else 2
-    print_table([TITLES, *(cells(row, flops) for row in rows)], args.markdown)
+    print(text_table([TITLES, *(cells(row, flops) for row in rows)], 2, args.markdown))
     print(LEGEND.format(shape=shape, batch=args.batch, **environment,
                         counts=('one', 'two')[flops - 1]))
     if any(row.paper for row in rows):

@@ -26,6 +26,8 @@ from cosam_mm.utils.progress import progress_bar
 from cosam_mm.visualization.mask_recorder import ClipReader
 from cosam_mm.visualization.style import figure_png, new_figure
 
+from ..text_table import text_table
+
 _SHOWN = 4  # frames of a mask in the plot
 
 
@@ -193,20 +195,17 @@ def main(arguments=None):
             args.lengths = [trained // 2, trained * 3 // 2, trained * 2]
         found = [compare_mask_sizes(model, video, args.lengths, args.scales)
                  for video in progress_bar(args.videos, 'masks', 'video')]
-    module = None
-    for same in zip(*found):
-        if same[0].module != module:
-            module = same[0].module
-            print(f'\n{module}, {len(found)} video(s)')
-            print(f'{"clip (T x H x W)":>18} {"mask":>11} {"correlation":>12} '
-                  f'{"mean":>7} {"min":>7} {"max":>7}')
-        clip, size = (' x '.join(map(str, s))
-                      for s in (same[0].clip, same[0].mask.shape))
-        correlation = mean(row.correlation for row in same)
-        numbers = [mean(read(row.mask).item() for row in same)
-                   for read in (Tensor.mean, Tensor.min, Tensor.max)]
-        print(f'{clip:>18} {size:>11} {correlation:12.3f} '
-              + ' '.join(f'{number:7.3f}' for number in numbers))
+    for name in dict.fromkeys(row.module for row in found[0]):
+        lines = [('clip (T x H x W)', 'mask', 'correlation', 'mean', 'min', 'max')]
+        for same in zip(*found):
+            if same[0].module == name:
+                sizes = (same[0].clip, same[0].mask.shape)
+                numbers = [mean(row.correlation for row in same),
+                           *(mean(read(row.mask).item() for row in same)
+                             for read in (Tensor.mean, Tensor.min, Tensor.max))]
+                lines.append((*(' x '.join(map(str, size)) for size in sizes),
+                              *(f'{number:.3f}' for number in numbers)))
+        print(f'\n{name}, {len(found)} video(s)\n{text_table(lines, 0)}')
     plot(found[0], args.out)
     print(f'plot: {args.out}')
 

@@ -25,7 +25,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import NamedTuple, Optional
 
 import numpy as np
 from mmengine.config import Config, DictAction
@@ -61,6 +61,7 @@ from cosam_mm.visualization.mask_overlay import layer_titles
 from cosam_mm.visualization.mask_recorder import ClipReader, padded_view
 from cosam_mm.visualization.style import figure_png
 
+from ..text_table import text_table
 from .attention_maps import MAPS, AttentionMap, offered_maps, record_attention
 from .mask_agreement import (
     AgreementPoint,
@@ -219,25 +220,6 @@ def average_positions(values: np.ndarray, grid: tuple[int, int],
     return (sums / np.maximum(pixels, 1)).reshape(grid)
 
 
-def choose_evenly(videos: Sequence[Any], count: int) -> list[Any]:
-    """So many of them, spread evenly; all, where there are no more.
-
-    >>> choose_evenly('abcdefgh', 2)
-    ['c', 'g']
-    """
-    if count >= len(videos):
-        return list(videos)
-    return [videos[k] for k in evenly_spaced_indices(len(videos), count).tolist()]
-
-
-def epoch_of(checkpoint: str) -> Optional[int]:
-    """The epoch after which a checkpoint was written; None where it does not tell."""
-    content = read_checkpoint(checkpoint)
-    meta = content.get('meta') if isinstance(content, dict) else None
-    epoch = (meta or {}).get('epoch')
-    return epoch if isinstance(epoch, int) else None
-
-
 # -- command -------------------------------------------------------------------
 
 TITLES = ('weights', 'epoch', 'map', 'layer', 'grid', 'AUC', '+-', 'coarse',
@@ -287,7 +269,9 @@ def parse_args(argv: Optional[Sequence[str]] = None):
 
 def weights(args, config):
     """Yields (name, epoch, model), before training first."""
-    epochs = [epoch_of(checkpoint) for checkpoint in args.checkpoints]
+    contents = map(read_checkpoint, args.checkpoints)
+    epochs = [(content.get('meta') or {}).get('epoch')
+              if isinstance(content, dict) else None for content in contents]
     if args.plot and None in epochs:
         raise ValueError(f'{args.checkpoints[epochs.index(None)]} does not tell its '
                          'epoch, which --plot needs: leave that out.')
@@ -307,11 +291,7 @@ def print_table(states):
             state['weights'], '-' if state['epoch'] is None else str(state['epoch']),
             row['map'], short[row['place']] or '-', ' x '.join(map(str, row['grid'])),
             *(f'{row[name]:.3f}' for name in _NUMBERS)) for row in state['rows']]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    for line in lines:
-        print('  '.join(cell.ljust(width) if column < 5 else cell.rjust(width)
-                        for column, (cell, width) in enumerate(zip(line, widths)))
-              .rstrip())
+    print(text_table(lines, 5))
     row = states[0]['rows'][0]
     print(f'\n{row["num_videos"]} videos, {row["num_frames"]} frames; left out: '
           f'{row["num_frames_left_out"]} whose silhouette is empty or full')
@@ -344,7 +324,9 @@ def main(argv: Optional[Sequence[str]] = None):
             config.merge_from_dict(args.cfg_options)
         loader = config.get('test_dataloader') or config.get('val_dataloader') or {}
         split = (loader.get('dataset') or {}).get('split') or 1
-        videos = choose_evenly(synthetic_test_videos(args.data_root, split), args.num)
+        videos = synthetic_test_videos(args.data_root, split)
+        videos = [videos[k] for k in evenly_spaced_indices(
+            len(videos), min(args.num, len(videos))).tolist()]
         if args.seed is None:
             args.seed = read_trained_model(args.checkpoints[0], config).seed \
                 if args.checkpoints else seed_of_training(config)

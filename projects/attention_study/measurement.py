@@ -130,8 +130,8 @@ def time_alternately(contenders: Mapping[str, Call],
         seconds: About how long all rounds take: 7 to 101 of them.
         rounds: Number of rounds, in place of ``seconds``.
         warmup: Calls of each contender beforehand, at least 1.
-        device: Where the contenders compute. On CUDA devices events are timed.
-        clock: Gives the time in seconds, on the CPU. Default: ``time.perf_counter``.
+        device: Where the contenders compute. A CUDA device is waited for.
+        clock: Gives the time in seconds. Default: ``time.perf_counter``.
         track: Goes over the rounds and shows how far they are.
 
     Returns:
@@ -171,25 +171,19 @@ def _turn(names: list[str], index: int) -> list[str]:
 
 def _stopwatch(device: torch.device, clock: Callable[[], float]):
     """A function that gives the seconds of so many calls."""
+    def wait() -> None:
+        if device.type == 'cuda':
+            torch.cuda.synchronize(device)
 
-    def on_cpu(call: Call, repeats: int) -> float:
+    def measure(call: Call, repeats: int) -> float:
+        wait()
         start = clock()
         for _ in range(repeats):
             call()
+        wait()
         return clock() - start
 
-    def on_cuda(call: Call, repeats: int) -> float:
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        torch.cuda.synchronize(device)
-        with torch.cuda.device(device):
-            start.record()
-            for _ in range(repeats):
-                call()
-            end.record()
-        torch.cuda.synchronize(device)
-        return start.elapsed_time(end) / 1e3
-
-    return on_cuda if device.type == 'cuda' else on_cpu
+    return measure
 
 
 @contextmanager

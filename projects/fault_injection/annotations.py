@@ -19,7 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 from .broken_files import break_bytes, break_lines
-from .children import Verdict, child_of
+from .children import Child, Verdict
 from .trials import Options, Trial
 
 _LIMIT = 60.
@@ -34,8 +34,8 @@ _REFUSALS = (ValueError, FileNotFoundError, FileExistsError)
 def annotations(options: Options) -> Iterator[Trial]:
     """Break ``options.count`` files in each family."""
     options.folder.mkdir(parents=True, exist_ok=True)
-    with child_of(f'{__name__}:judge', options.folder / 'annotations.log',
-                  _LIMIT) as child:
+    log = options.folder / 'annotations.log'
+    with contextlib.closing(Child(f'{__name__}:judge', log, _LIMIT)) as child:
         for family in options.families:
             for seed in range(options.seed, options.seed + options.count):
                 folder = options.folder / family / str(seed)
@@ -200,7 +200,7 @@ def _prepare(parser: str, folder: Path) -> Iterator[str]:
     located = preparation.locate_clips(
         lists, preparation.index_videos(folder / 'videos'))
     preparation.write_classes(out, lists)
-    preparation.write_video_lists(out, lists, located.found)
+    preparation.write_lists(out, lists, located.found)
     preparation.link_videos(folder / 'videos', out)
     for subset in ('train', 'val'):
         yield from _check_clips(out / 'videos', type='ActionVideoDataset',

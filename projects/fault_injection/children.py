@@ -5,8 +5,6 @@ import os
 import resource
 import signal
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
@@ -69,16 +67,6 @@ class Child:
             self._process.join()
             self._connection.close()
             self._process = None
-
-
-@contextmanager
-def child_of(function: str, log: Path, limit: float) -> Iterator[Child]:
-    """A :class:`Child` that is ended at the end of the block."""
-    child = Child(function, log, limit)
-    try:
-        yield child
-    finally:
-        child.close()
 
 
 def _serve(function: str, log: str, connection) -> None:

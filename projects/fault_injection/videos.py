@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from .broken_files import break_bytes
-from .children import Verdict, child_of
+from .children import Child, Verdict
 from .launched import REPO, Launched, run_tool
 from .trials import Options, Trial
 
@@ -138,7 +138,8 @@ def _read(options: Options, family: str, clips: list[Path]) -> Iterator[Trial]:
     """Break clips one by one and judge what the readers make of each."""
     folder = options.folder / family
     folder.mkdir(exist_ok=True)
-    with child_of(f'{__name__}:judge', options.folder / 'videos.log', _LIMIT) as child:
+    log = options.folder / 'videos.log'
+    with contextlib.closing(Child(f'{__name__}:judge', log, _LIMIT)) as child:
         for seed in range(options.seed, options.seed + options.count if clips else 0):
             fault, path = _mutant(folder, clips, seed)
             outcome, problem = child(str(path), str(options.folder / 'synthetic'))
@@ -285,7 +286,7 @@ def _listed(work_dir: Path) -> Counter:
 
 def _unreadable(paths: Iterable[Path], log: Path) -> set[Path]:
     """Files that do not give the clip that the training asked for, asked again here."""
-    with child_of(f'{__name__}:give_frames', log, _LIMIT) as child:
+    with contextlib.closing(Child(f'{__name__}:give_frames', log, _LIMIT)) as child:
         return {path for path in paths if child(str(path)).outcome != 'read'}
 
 

@@ -28,7 +28,7 @@ from cosam_mm.datasets.preparation import (
     locate_clips,
     parse_hmdb51_splits,
     write_classes,
-    write_video_lists,
+    write_lists,
 )
 from cosam_mm.datasets.synthetic.action_dataset_files import generate_action_dataset
 from cosam_mm.datasets.synthetic.motion_clip import ClutterConfig
@@ -148,37 +148,34 @@ def load_synthetic(path: Path) -> dict[str, Experiment]:
     experiments = {}
     for name in runs:
         try:
-            entry = dict(dict(training=name), **_resolve(name, runs, ()))
+            entry = dict(dict(training=name), **_resolve(name, runs))
             experiments[name] = Experiment(name, **entry)
             if entry['task'] not in TASKS or not entry['synthetic']:
                 raise ValueError(f'it needs synthetic data and a task among {TASKS}')
-            _check_start(name, runs, ())
+            _check_start(name, runs)
+        except RecursionError:
+            raise ValueError(f'{path}: experiment {name!r} is in a circle') from None
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise ValueError(f'{path}: experiment {name!r}: {error}') from error
     return experiments
 
 
-def _resolve(name: str, runs: dict, above: tuple) -> dict:
+def _check_start(name: str, runs: dict) -> None:
+    """Follow a training's starts to one that has none."""
+    if start := _resolve(name, runs).get('start'):
+        _check_start(start, runs)
+
+
+def _resolve(name: str, runs: dict) -> dict:
     """An entry with all that it is like."""
-    if name in above or name not in runs:
-        raise ValueError(f'{" is like ".join((*above, name))}, which is '
-                         f'{"a circle" if name in above else "missing"}')
+    if name not in runs:
+        raise ValueError(f'the experiment {name!r} is missing')
     own = dict(runs[name] or {})
-    entry = _resolve(own.pop('like'), runs, (*above, name)) if 'like' in own else {}
+    entry = _resolve(own.pop('like'), runs) if 'like' in own else {}
     for key in ('options', 'synthetic'):
         if key in own:
             own[key] = {**entry.get(key, {}), **(own[key] or {})}
     return {**entry, **own}
-
-
-def _check_start(name: str, runs: dict, above: tuple) -> None:
-    """Follow a training's starts to one that has none."""
-    start = _resolve(name, runs, ()).get('start') if name in runs else None
-    if name in above or name not in runs:
-        raise ValueError(f'{" starts with ".join((*above, name))}, which is '
-                         f'{"a circle" if name in above else "missing"}')
-    if start:
-        _check_start(start, runs, (*above, name))
 
 
 def generate_data(options: dict, folder: Path) -> Path:
@@ -220,5 +217,5 @@ def _generate_clips(folder: Path, clutter: float = 0.5, occlusion: float = 0.0,
     lists = parse_hmdb51_splits(out / 'splits', name='demo')
     located = locate_clips(lists, index_videos(out / 'videos'))
     write_classes(out, lists)
-    write_video_lists(out, lists, located.found)
+    write_lists(out, lists, located.found)
     return out

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
+from ..text_table import text_table
 from .bootstrap import paired_difference
 from .plots import Plot
 from .record import Record
@@ -233,13 +234,9 @@ def _explain(table: Table, measured: Mapping[str, Record]) -> str:
 def as_text(presented: Presented) -> str:
     """For a terminal: aligned columns."""
     lines = [presented.header, *presented.rows]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    shown = ['  '.join(f'{cell:{"<" if number < presented.num_texts else ">"}{width}}'
-                       for number, (cell, width) in enumerate(zip(line, widths))
-                       ).rstrip() for line in lines]
-    shown.insert(1, '  '.join('-' * width for width in widths))
     notes = ['', *presented.notes] if presented.notes else []
-    return '\n'.join([presented.title, '', *shown, *notes]) + '\n'
+    return '\n'.join([presented.title, '', text_table(lines, presented.num_texts),
+                      *notes]) + '\n'
 
 
 def as_markdown(presented: Presented) -> str:

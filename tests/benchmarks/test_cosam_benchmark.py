@@ -1,17 +1,11 @@
-"""The benchmark of COSAM runs, and its file has the keys that the README documents."""
-import json
-import sys
-
+"""What the benchmark of COSAM measures: a step, its floor, time by operation."""
 import pytest
 import torch
 from torch import nn
 
 from benchmarks.profiling import time_by_operation
-from benchmarks.suite.cosam import PARTS, floor_step, training_step
+from benchmarks.suite.cosam import floor_step, training_step
 from projects.attention_study.measurement import peak_extra_bytes
-from tests.tool_process import run_fresh
-
-KEYS = {'part', 'name', 'unit', 'summary', 'target', 'details', 'note', 'verdict'}
 
 
 def test_step_leaves_no_gradients():
@@ -60,35 +54,3 @@ def test_time_by_operation_splits_the_passes():
     assert ('backward', 'aten::mm') in shares
     assert ('backward', 'aten::exp') not in shares
     assert list(shares.values()) == sorted(shares.values(), reverse=True)
-
-
-def test_quick_run(repo, tmp_path):
-    path = tmp_path / 'cosam.json'
-    parts = [part for part in PARTS if part != 'formats']
-    done = run_fresh(sys.executable, '-m', 'benchmarks', 'cosam', '--quick',
-                     '--parts', *parts, '--json', path, cwd=repo)
-    assert done.returncode == 0, done.stderr
-    assert '--quick: shapes are shrunk' in done.stdout
-    written = json.loads(path.read_text())
-    assert set(written) == {'benchmark', 'quick', 'environment', 'metrics'}
-    assert written['quick'] is True
-    assert {one['part'] for one in written['metrics']} == set(parts)
-    compared = {one['name'].split(', ')[0]
-                for one in written['metrics'] if one['part'] == 'limit'}
-    assert compared == {'COSAM / its 1x1 convolution', 'floor / its 1x1 convolution',
-                        'COSAM / floor'}
-    for one in written['metrics']:
-        assert set(one) == KEYS
-        assert one['verdict'] == 'no target'
-        assert set(one['summary']) == {'median', 'lower', 'upper', 'count'}
-
-
-@pytest.mark.slow
-def test_quick_run_of_formats(repo, tmp_path):
-    """Compiles, which takes a minute."""
-    path = tmp_path / 'cosam.json'
-    done = run_fresh(sys.executable, '-m', 'benchmarks', 'cosam', '--quick', '--parts',
-                     'formats', '--json', path, cwd=repo)
-    assert done.returncode == 0, done.stderr
-    metrics = json.loads(path.read_text())['metrics']
-    assert {one['unit'] for one in metrics} == {'times', 'error'}

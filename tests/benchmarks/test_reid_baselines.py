@@ -11,7 +11,6 @@ from benchmarks.reid_baselines import (
 )
 from benchmarks.suite import start_up
 from benchmarks.suite.reid_evaluation import (
-    PARTS,
     cost_alone,
     make_features,
     matrix_then_loop,
@@ -20,7 +19,6 @@ from benchmarks.suite.reid_evaluation import (
 )
 from cosam_mm.evaluation.functional.reranking import rerank_blocks
 from cosam_mm.evaluation.functional.retrieval import retrieval_metrics
-from tests.tool_process import run_fresh
 
 
 def rerank_distance(*arguments):
@@ -91,12 +89,3 @@ def test_cost_alone_counts_memory():
 def test_a_failing_import_is_reported():
     with pytest.raises(RuntimeError, match='no_such'):
         start_up.import_seconds('import no_such')
-
-
-def test_quick_runs(repo):
-    done = run_fresh(sys.executable, '-m', 'benchmarks', 'reid_evaluation', '--quick',
-                     '--parts', 'rank', 'rerank', 'rank_large', cwd=repo)
-    assert done.returncode == 0, done.stderr
-    for part in ('rank', 'rerank', 'rank_large'):
-        assert part in PARTS
-        assert f'\n{part}\n' in done.stdout

@@ -134,12 +134,6 @@ class TestItems:
         assert len(build(root, ann_file='mine.txt')) == 1
         assert len(build(root, ann_file=str(root / 'mine.txt'))) == 1
 
-    def test_indices_and_lazy_init(self, root):
-        assert len(build(root, indices=2)) == 2
-        dataset = build(root, lazy_init=True)
-        assert dataset.metainfo['classes'] == ('brush hair', 'wave', 'run')
-        assert len(dataset) == 3
-
     def test_list_with_byte_order_mark_and_dos_lines(self, root):
         (root / 'dos.txt').write_bytes(
             b'\xef\xbb\xbfwave/plain.avi 1\r\nrun/r.avi   2 \r\n')

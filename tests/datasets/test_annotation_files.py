@@ -7,8 +7,7 @@ from cosam_mm.datasets.preparation.annotation_files import (
     read_annotations,
     read_class_names,
     write_classes,
-    write_rawframe_lists,
-    write_video_lists,
+    write_lists,
 )
 from cosam_mm.datasets.preparation.official_splits import ListedClip, SplitLists
 
@@ -18,7 +17,7 @@ LISTS = SplitLists(
 
 
 def test_video_lists_hold_real_names_in_the_order_of_the_list(tmp_path):
-    counts = write_video_lists(
+    counts = write_lists(
         tmp_path, LISTS, {A: 'wave/a (1).mp4', B: 'wave/b (1).avi'})
 
     assert counts == {(1, 'train'): 2, (1, 'val'): 0}
@@ -31,7 +30,7 @@ def test_video_lists_hold_real_names_in_the_order_of_the_list(tmp_path):
 def test_rawframe_lists_leave_out_what_has_no_frames(tmp_path):
     found = {A: 'wave/a (1).mp4', B: 'wave/b (1).avi', C: 'wave/c (1).avi'}
 
-    counts = write_rawframe_lists(
+    counts = write_lists(
         tmp_path, LISTS, found, {'wave/a (1).mp4': 7, 'wave/c (1).avi': 80})
 
     assert counts == {(1, 'train'): 1, (1, 'val'): 1}

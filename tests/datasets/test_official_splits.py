@@ -109,7 +109,7 @@ def test_ucf101_labels_follow_the_index_from_zero(tmp_path):
 @pytest.mark.parametrize(('name', 'text', 'message'), [
     ('classInd', '1 YoYo\n3 Archery\n',
      r"classInd\.txt, line 2: '3 Archery': expected index 2 and a class name"),
-    ('classInd', 'YoYo\n', r"line 1: 'YoYo': expected index 1"),
+    ('classInd', 'YoYo\n', r"line 1: 'YoYo': expected an index"),
     ('classInd', '1 YoYo\n2 yoyo\n', r'line 2: .*each class once'),
     ('classInd', '', r'classInd\.txt names no class'),
     ('trainlist02', 'YoYo/v.avi\n',

@@ -2,7 +2,6 @@
 import gzip
 import logging
 import os
-import shutil
 from collections import defaultdict
 
 import cv2
@@ -162,14 +161,6 @@ class TestItems:
         path.unlink()
         assert seen(build(root)) == TRAIN
 
-    def test_lazy(self, root):
-        dataset = build(root, lazy_init=True)
-        assert 'num_pids' not in dataset.metainfo
-        dataset.full_init()
-        assert dataset.metainfo['num_pids'] == 3
-        MARS(str(root / 'nowhere'), lazy_init=True)
-
-
 class TestImageCheck:
 
     @pytest.fixture
@@ -188,14 +179,6 @@ class TestImageCheck:
         assert f'mars train: {expected}' in line
         assert '0003C1T0001F001.jpg' in line
         assert ('0008C1T0003F002.jpg' in line) == (check_images is True)
-
-    def test_images_that_are_not_needed(self, root, log):
-        """Those of junk, and all of them where nothing is looked at."""
-        shutil.rmtree(root / 'bbox_test/00-1')
-        shutil.rmtree(root / 'bbox_train')
-        assert len(build(root, 'gallery', check_images=True)) == 3
-        assert len(build(root, check_images=False)) == 5
-        assert not log(logging.WARNING)
 
     @pytest.mark.parametrize('options', [{}, dict(check_images=True)])
     def test_no_image_or_no_folder(self, root, options):

@@ -4,7 +4,6 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.registry import DATA_SAMPLERS
@@ -117,14 +116,6 @@ class TestSeeds:
         assert first != second
         assert list(PKSampler(dataset, 8, seed=2)) == second
         assert list(PKSampler(dataset, 8, seed=3)) != first
-
-    def test_own_generator_for_each_of_two_epochs_at_once(self, dataset):
-        mine = PKSampler(dataset, 8, seed=1)
-        expected = list(mine)
-        torch.manual_seed(123)
-        state = torch.get_rng_state()
-        assert list(zip(mine, mine)) == list(zip(expected, expected))
-        assert torch.equal(torch.get_rng_state(), state)
 
     def test_all_tracklets_and_partners_come_some_time(self, dataset):
         mine = PKSampler(dataset, 8, seed=0)

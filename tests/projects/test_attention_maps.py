@@ -15,7 +15,6 @@ from projects.attention_study.attention_maps import (
     attention_modules,
     centre_prior,
     decision_score,
-    grad_cam,
     offered_maps,
     record_attention,
 )
@@ -119,15 +118,6 @@ def test_model_is_left_as_it_was(tracklet):
     assert not any(module._forward_hooks or module._forward_pre_hooks
                    for module in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())
-
-
-def test_frozen_weights_do_not_stop_gradients(tracklet):
-    model = cosam_model()
-    expected = record_attention(model, tracklet, 3, ['grad_cam'])
-    model.requires_grad_(False)
-    found = record_attention(model, tracklet, 3, ['grad_cam'])
-    torch.testing.assert_close(found['grad_cam', COSAMS[1]],
-                               expected['grad_cam', COSAMS[1]])
 
 
 def test_output_of_a_named_layer(tracklet):
@@ -267,16 +257,6 @@ def test_a_layer_that_decides_nothing(tracklet):
 
 
 # -- maps of features --------------------------------------------------------------
-
-
-def test_grad_cam_of_a_pooled_linear_score_is_its_class_activation_map():
-    """Selvaraju et al., section 3.1: there alpha is the class's weight, over Z."""
-    features = torch.randn(1, 6, 2, 3, 4, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(6, dtype=torch.float64)
-    score = features.mean((2, 3, 4))[0] @ weight
-    gradients, = torch.autograd.grad(score, features)
-    cam = torch.einsum('k,mkthw->mthw', weight, features) / (2 * 3 * 4)
-    torch.testing.assert_close(grad_cam(features, gradients), cam.relu())
 
 
 def test_centre():

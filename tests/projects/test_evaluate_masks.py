@@ -16,7 +16,6 @@ from cosam_mm.datasets.synthetic.action_dataset_files import generate_action_dat
 from cosam_mm.datasets.synthetic.ground_truth import synthetic_test_videos
 from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
 from cosam_mm.layers.mask_recording import record_masks
-from projects.attention_study import evaluate_masks as module
 from projects.attention_study.attention_maps import AttentionMap, centre_prior
 from projects.attention_study.evaluate_masks import (
     MapAgreement,
@@ -159,25 +158,6 @@ def test_clips_are_seen_through_the_centre_crop(action_config, action_root):
             np.mean(centre), abs=1e-3)  # rounding splits some ties
 
 
-def test_masks_that_are_silhouettes(reid_config, reid_videos, monkeypatch):
-    """A map of the silhouette at full resolution agrees wholly, whatever the clips."""
-    truth = iter([video.generate().silhouette for video in reid_videos])
-
-    def record(model, batch, num_clips, kinds, layers):
-        frames = torch.from_numpy(next(truth)).float()
-        spare = 4 * num_clips - len(frames)
-        padded = torch.cat([frames, torch.zeros(spare, *frames.shape[1:])])
-        return {AttentionMap('cosam', 'x'): padded.unflatten(0, (num_clips, 4))}
-
-    monkeypatch.setattr(module, 'record_attention', record)
-    row, = evaluate_masks(untrained_model(reid_config, device='cpu'), reid_videos)
-    found = row.as_dict()
-    assert [found[f'{name}_mean'] for name in ('auc', 'best_iou', 'share_iou')] == [
-        1, 1, 1]
-    assert found['auc_deviation'] == 0
-    assert found['coarse_silhouette_auc'] == 1  # as fine as the frames
-
-
 def test_metrics_over_videos():
     videos = [MaskAgreement(.5, .2, .1, .3, 4, 0), MaskAgreement(.8, .4, .2, .3, 5, 1),
               MaskAgreement(*[math.nan] * 4, 0, 6)]
@@ -263,16 +243,6 @@ def test_untrained_model_and_checkpoint(reid_config, reid_file, reid_root, tmp_p
     assert [row[4] for row in rows[6:]] == [
         f'{row["auc_mean"]:.3f}' for row in after['rows'][:-1]]
     assert plot.stat().st_size > 1000
-
-
-def test_maps_of_an_action_model(repo, action_root, tmp_path, capsys):
-    main([str(repo / 'configs/resnext14_cosam_bert_demo.py'), '--untrained',
-          '--data-root', str(action_root), '--num', '1', '--maps', 'cosam', 'centre',
-          '--out', str(tmp_path / 'masks.json')])
-    state, = json.loads((tmp_path / 'masks.json').read_text())['states']
-    assert [(row['map'], row['grid']) for row in state['rows']] == [
-        ('cosam', [4, 4, 4]), ('centre', [1, 56, 56])]
-    assert 'feature_energy' not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(('arguments', 'word'), [

@@ -5,7 +5,6 @@ import random
 import signal
 import sys
 import time
-from importlib import import_module
 from types import SimpleNamespace
 
 import pytest
@@ -93,13 +92,6 @@ def test_command(run_command, tmp_path):
         status, streams = run_command('made_up', *wrong)
         assert status == 2
         assert word in streams.err.splitlines()[-1]
-
-
-def test_every_loop_has_its_function():
-    assert command.LOOPS['annotations'][1] == tuple(annotations.LAYOUTS)
-    for name, (module, *_) in command.LOOPS.items():
-        assert callable(getattr(import_module(f'projects.fault_injection.{module}'),
-                                name))
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from projects.reproduction.plots import Panel, plot_difficulty, result_plots
+from projects.reproduction.plots import result_plots
 from projects.reproduction.presentation import (
     as_markdown,
     as_text,
@@ -133,18 +133,6 @@ def test_difficulty():
     assert line.get_ydata().tolist() == [56, 55, 57]
     assert axes.get_title(loc='left') + axes.get_title() == 'clutter'
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ['none']
-
-
-def test_difficulty_of_several_models():
-    panels = [Panel('a', (0, 1), {'x': np.array([[1., 2.]]), 'y': np.eye(2)}),
-              Panel('b', (0, .5), {'y': np.ones((3, 2))}),
-              Panel('c', (0, 1), {'z': np.ones((1, 2))})]
-    figure = plot_difficulty(panels, 'mAP')
-    assert len(figure.axes) == 3
-    colours = [axes.containers[-1].lines[0].get_color() for axes in figure.axes]
-    assert colours[0] == colours[1] != colours[2]
-    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert labels == ['x', 'y', 'z']
 
 
 def test_masks():

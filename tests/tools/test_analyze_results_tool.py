@@ -40,8 +40,7 @@ def rows_below(printed, title):
 
 
 def test_one_result(nest, files):
-    done = nest.run(TOOL, 'plain.npz', cwd=files)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok(TOOL, 'plain.npz', cwd=files)
     assert done.stdout.startswith('plain.npz: 4 clips of 2 classes\n  top1 0.7500  '
                                   'mean1 0.7500  cross_entropy 0.5108\n')
     assert rows_below(done.stdout, 'Most confused pairs') == [
@@ -57,10 +56,9 @@ def test_one_result(nest, files):
 def test_comparison_with_frames(nest, files):
     root = write_data_root(files / 'data', 'demo', 2)
     (root / 'names.txt').write_text('walk\nrun\x1b[31m\n')
-    done = nest.run(TOOL, 'plain.npz', '--compare', 'cosam.npz', '--data-root', 'data',
-                    '--classes', 'data/names.txt', '--out', 'plots', '--topk', '3',
-                    cwd=files)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok(TOOL, 'plain.npz', '--compare', 'cosam.npz', '--data-root', 'data',
+                   '--classes', 'data/names.txt', '--out', 'plots', '--topk', '3',
+                   cwd=files)
     assert written(files / 'plots') == sorted(
         [*PLOTS, *COMPARED, *STRIPS, 'changed_clips.png'])
     assert rows_below(done.stdout, 'Clip by clip')[:2] == [
@@ -83,8 +81,7 @@ def test_config_tells_where_the_clips_are(nest, files, demo_root, tiny_config):
                       f'test_dataloader = dict(dataset=dict(data_root='
                       f'{str(demo_root)!r}))\n')
     (demo_root / 'videos' / f'{IDS[1]}.avi').stat()  # it is there
-    done = nest.run(TOOL, 'eight.npz', '--config', 'config.py', cwd=files)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok(TOOL, 'eight.npz', '--config', 'config.py', cwd=files)
     assert set(STRIPS) <= set(written(files / 'eight_analysis'))
     assert rows_below(done.stdout, 'Most confused pairs')[0][:2] == [
         'class 0', 'class 1']

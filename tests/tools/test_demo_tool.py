@@ -22,9 +22,8 @@ def video(demo_root):
 def expected(nest, trained, tiny_config, demo_root, tmp_path_factory):
     """(name, per cent) of each class, computed from the scores of a test."""
     cwd = tmp_path_factory.mktemp('scores')
-    done = nest.run('tools/test.py', tiny_config, trained / 'epoch_2.pth',
-                    '--data-root', demo_root, '--dump', 'scores.npz', cwd=cwd)
-    assert done.returncode == 0, done.stderr
+    nest.ok('tools/test.py', tiny_config, trained / 'epoch_2.pth',
+            '--data-root', demo_root, '--dump', 'scores.npz', cwd=cwd)
     scores = load_scores(cwd / 'scores.npz')
     score = scores['score'][scores['sample_id'].tolist().index(CLIP)].astype(float)
     names = (demo_root / 'demo_classes.txt').read_text().splitlines()
@@ -49,45 +48,34 @@ def test_checkpoint_alone(nest, trained, video, expected, tmp_path):
     """The data root in the checkpoint's config is not looked at."""
     shutil.copy(trained / 'epoch_2.pth', tmp_path / 'model.pth')
     shutil.copy(video, tmp_path / 'my video (1).avi')
-    done = nest.run(TOOL, 'model.pth', 'my video (1).avi', '--topk', 3, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok(TOOL, 'model.pth', 'my video (1).avi', '--topk', 3, cwd=tmp_path)
     assert done.stdout.startswith('my video (1).avi\n')
     assert_same(done.stdout, expected[:3])
 
 
 def test_config_and_checkpoint(nest, trained, tiny_config, video, expected, tmp_path):
-    done = nest.run(TOOL, tiny_config, video, '--checkpoint', trained / 'epoch_2.pth',
-                    cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok(TOOL, tiny_config, video, '--checkpoint', trained / 'epoch_2.pth',
+                   cwd=tmp_path)
     assert f'checkpoint {trained / "epoch_2.pth"}\n' in done.stdout
     assert_same(done.stdout, expected[:5])
 
 
 def test_fast(nest, trained, video, expected, tmp_path):
-    done = nest.run(TOOL, trained / 'epoch_2.pth', video, video, '--fast', '--topk', 1,
-                    cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok(TOOL, trained / 'epoch_2.pth', video, video, '--fast', '--topk', 1,
+                   cwd=tmp_path)
     first, second = read(done.stdout)
     assert first == second
     assert first[1] == pytest.approx(expected[0][1], abs=1)
 
 
 def test_config_alone_finds_the_work_dir(nest, training, tiny_config, video, tmp_path):
-    done = nest.run(TOOL, tiny_config, video, video, '--topk', 99, cwd=training[1])
-    assert done.returncode == 0, done.stderr
+    done = nest.ok(TOOL, tiny_config, video, video, '--topk', 99, cwd=training[1])
     assert re.match(r'checkpoint work_dirs/tiny/split1/best_acc_top1_epoch_\d.pth\n',
                     done.stdout)
     found = read(done.stdout)
     assert found[:8] == found[8:]  # of both videos; there are 8 classes
     assert sum(share for _, share in found[:8]) == pytest.approx(100, abs=0.1)
     assert_refused(nest.run(TOOL, tiny_config, video, cwd=tmp_path), '--checkpoint')
-
-
-def test_real_video_that_only_opencv_reads(nest, trained, real_data_dir, tmp_path):
-    (video,) = (real_data_dir / 'broken').glob('*.mp4')
-    done = nest.run(TOOL, trained / 'epoch_2.pth', video, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert len(read(done.stdout)) == 5
 
 
 def test_config_in_a_checkpoint_is_not_executed(nest, trained, video, tmp_path):
@@ -98,16 +86,3 @@ def test_config_in_a_checkpoint_is_not_executed(nest, trained, video, tmp_path):
     torch.save(checkpoint, tmp_path / 'bad.pth')
     assert_refused(nest.run(TOOL, 'bad.pth', video, cwd=tmp_path), f'Line {number} ')
     assert not (tmp_path / 'harm').exists()
-
-
-@pytest.mark.parametrize(('arguments', 'word'), [
-    (['no.pth', 'x.avi'], 'no.pth'),
-    (['{checkpoint}', 'x.avi', '--checkpoint', 'y.pth'], '--checkpoint'),
-    (['{checkpoint}'], 'video'),
-    (['{checkpoint}', 'x.avi', '--views', 'ten'], 'ten'),
-    (['{checkpoint}', 'x.avi', '--topk', '0'], '--topk'),
-    (['{checkpoint}', 'no.avi'], 'no.avi')])
-def test_wrong_arguments(nest, trained, tmp_path, arguments, word):
-    checkpoint = trained / 'epoch_2.pth'
-    assert_refused(nest.run(TOOL, *(checkpoint if part == '{checkpoint}' else part
-                                    for part in arguments), cwd=tmp_path), word)

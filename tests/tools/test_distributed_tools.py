@@ -120,9 +120,8 @@ def action_config(tmp_path_factory):
 def alone(nest, action_config, demo_root, tmp_path_factory):
     """Work dir of one process: four clips, two steps an epoch."""
     cwd = tmp_path_factory.mktemp('alone')
-    done = nest.run('tools/train.py', action_config, '--data-root', demo_root,
-                    '--seed', 0, cwd=cwd)
-    assert done.returncode == 0, done.stderr
+    nest.ok('tools/train.py', action_config, '--data-root', demo_root,
+            '--seed', 0, cwd=cwd)
     return cwd / 'work_dirs' / 'action'
 
 
@@ -150,9 +149,8 @@ def reid(nest, tmp_path_factory):
     config = write_config(cwd / 'reid.py', REID, 'reid/resnet14_tp_demo.py')
     root = generate_reid_dataset(
         cwd / 'data', 8, 5, num_cameras=2, num_distractors=1, progress=False)
-    done = nest.run('tools/train.py', config, '--data-root', root, '--seed', 0,
-                    '--work-dir', 'one', cwd=cwd)
-    assert done.returncode == 0, done.stderr
+    nest.ok('tools/train.py', config, '--data-root', root, '--seed', 0,
+            '--work-dir', 'one', cwd=cwd)
     return cwd, config, root
 
 
@@ -180,9 +178,8 @@ def test_fsdp_trains_as_one_process_does(
     work_dir = tmp_path / 'work_dirs' / 'action'
     assert_same_training(work_dir, alone, num_steps=4)
     # Its checkpoint is that of one process.
-    done = nest.run('tools/test.py', action_config, work_dir / 'epoch_2.pth',
-                    '--data-root', demo_root, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok('tools/test.py', action_config, work_dir / 'epoch_2.pth',
+                   '--data-root', demo_root, cwd=tmp_path)
     metrics = curves(work_dir)[1][0]
     assert f'acc/cross_entropy: {metrics["acc/cross_entropy"]:.4f}' in done.stdout
 
@@ -216,9 +213,8 @@ def test_two_processes_test_as_one_does(
     options = ('--data-root', root, '--cfg-options',
                'test_dataloader.dataset.ann_file=five.txt',
                'test_dataloader.batch_size=2')
-    done = nest.run('tools/test.py', *arguments, '--work-dir', 'w1', '--dump', '1.npz',
-                    *options, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok('tools/test.py', *arguments, '--work-dir', 'w1', '--dump', '1.npz',
+                   *options, cwd=tmp_path)
     one = load_scores(tmp_path / '1.npz')
     assert one['unreadable'].tolist() == [False, False, False, True, False]
     expected = metrics_of(done.stdout)
@@ -240,9 +236,8 @@ def test_two_processes_test_reid_as_one_does(nest, reid):
     for path in folder.glob(f'{first.split("F")[0]}*'):  # all frames of a tracklet
         path.write_bytes(b'no image')
     arguments = (config, cwd / 'one' / 'epoch_2.pth')
-    done = nest.run('tools/test.py', *arguments, '--work-dir', 'w1', '--dump', '1.npz',
-                    '--data-root', root, cwd=cwd)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok('tools/test.py', *arguments, '--work-dir', 'w1', '--dump', '1.npz',
+                   '--data-root', root, cwd=cwd)
     expected = metrics_of(done.stdout)
     one = load_features(cwd / '1.npz')
     assert len(one['tracklet_id']) % 2 == 1

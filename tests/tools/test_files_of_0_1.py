@@ -53,8 +53,7 @@ def numbers(pattern, log):
 @pytest.mark.parametrize('name', ['action', 'reid'])
 def test_checkpoint_is_tested(nest, files, folder, name):
     pattern, metric, _ = LOGGED[name]
-    done = nest.run('tools/test.py', f'{name}.py', files / f'{name}.pth', cwd=folder)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok('tools/test.py', f'{name}.py', files / f'{name}.pth', cwd=folder)
     assert numbers(pattern, done.stdout)[-1:] == pytest.approx(metric, abs=1e-3)
 
 
@@ -62,10 +61,9 @@ def test_checkpoint_is_tested(nest, files, folder, name):
 def test_training_is_resumed(nest, files, folder, name):
     *_, losses = LOGGED[name]
     shutil.copy(files / f'{name}.pth', folder)
-    done = nest.run('tools/train.py', f'{name}.py', '--resume', f'{name}.pth',
-                    '--work-dir', f'run_{name}', '--cfg-options',
-                    'train_cfg.max_epochs=2', cwd=folder)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok('tools/train.py', f'{name}.py', '--resume', f'{name}.pth',
+                   '--work-dir', f'run_{name}', '--cfg-options',
+                   'train_cfg.max_epochs=2', cwd=folder)
     assert numbers(r'Epoch\(train\).* loss: (\S+)', done.stdout) == pytest.approx(
         losses, rel=1e-3)
 

@@ -44,9 +44,8 @@ def rows(printed):
 
 
 def test_mean_of_probabilities(nest, files):
-    done = nest.run('tools/fuse_scores.py', 'rgb.npz', 'flow.npz', '--out',
-                    'new/fused.npz', cwd=files)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok('tools/fuse_scores.py', 'rgb.npz', 'flow.npz', '--out',
+                   'new/fused.npz', cwd=files)
     expected = (softmax(RGB) + softmax(FLOW)) / 2
     assert (top1(RGB), top1(FLOW), top1(expected)) == (0.5, 0.75, 0.75)
     printed = rows(done.stdout)
@@ -64,9 +63,8 @@ def test_mean_of_probabilities(nest, files):
 def test_weights_and_a_long_name(nest, files):
     name = 'scores of the network that looks at colours.npz'
     (files / 'rgb.npz').rename(files / name)
-    done = nest.run('tools/fuse_scores.py', name, 'flow.npz', '--weights', 3, 1,
-                    '--topk', 1, 2, '--out', 'out.npz', cwd=files)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok('tools/fuse_scores.py', name, 'flow.npz', '--weights', 3, 1,
+                   '--topk', 1, 2, '--out', 'out.npz', cwd=files)
     expected = 0.75 * softmax(RGB) + 0.25 * softmax(FLOW)
     assert top1(expected) == 0.5  # and 0.75 the other way round
     assert top1(0.25 * softmax(RGB) + 0.75 * softmax(FLOW)) == 0.75
@@ -78,9 +76,8 @@ def test_weights_and_a_long_name(nest, files):
 
 
 def test_raw_scores(nest, files):
-    done = nest.run('tools/fuse_scores.py', 'rgb.npz', 'flow.npz', '--raw', '--out',
-                    'raw.npz', cwd=files)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok('tools/fuse_scores.py', 'rgb.npz', 'flow.npz', '--raw', '--out',
+                   'raw.npz', cwd=files)
     raw = load_scores(files / 'raw.npz')
     np.testing.assert_allclose(raw['score'], (RGB + FLOW) / 2)
     assert raw['score_type'] == 'logit'
@@ -93,9 +90,8 @@ def test_raw_scores(nest, files):
 
 def test_clips_unreadable_in_one_stream_are_left_out(nest, files):
     write(files / 'flow.npz', FLOW, unreadable=np.array([False, False, False, True]))
-    done = nest.run('tools/fuse_scores.py', 'rgb.npz', 'flow.npz', '--out', 'out.npz',
-                    cwd=files)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok('tools/fuse_scores.py', 'rgb.npz', 'flow.npz', '--out', 'out.npz',
+                   cwd=files)
     assert rows(done.stdout)['rgb.npz'][1] == '0.6667'
     assert '1 of 4 clips could not be read in some stream' in done.stdout
     assert load_scores(files / 'out.npz')['unreadable'].tolist() == [

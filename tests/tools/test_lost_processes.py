@@ -1,7 +1,5 @@
 """Two processes of a tool, one of which is killed: what is left, said and resumed."""
 import json
-import os
-import signal
 import sys
 from pathlib import Path
 
@@ -49,35 +47,6 @@ def test_one_is_killed_in_a_test(armed, trained, demo_root, tmp_path):
     assert 'Signal 9 (SIGKILL) received' in text
     assert 'acc/top1: ' not in text
     assert not (tmp_path / 'scores.npz').exists()
-
-
-@pytest.mark.slow
-def test_killed_in_a_validation_then_stopped_then_trained_to_the_end(
-        armed, demo_root, tmp_path):
-    arguments = [armed, 2, '--data-root', demo_root, '--seed', 0, '--work-dir', 'run',
-                 '--resume', '--cfg-options', 'train_cfg.max_epochs=30']
-    run = Launched('tools/dist_train.sh', arguments, tmp_path / 'log',
-                   fault='1 1 in a validation')
-    text = assert_ended(run)
-    assert 'Signal 9 (SIGKILL) received' in text
-    assert (tmp_path / 'run' / 'epoch_1.pth').exists()
-
-    # All at once are told, as clusters do; the launcher tells the two again.
-    run = Launched('tools/dist_train.sh', arguments, tmp_path / 'log')
-    assert run.wait_for('Epoch(train)')
-    run.send(signal.SIGTERM, run.members())
-    text = assert_ended(run)
-    assert text.count('Stopped by SIGTERM after iteration') == 1
-    assert 'epoch_1.pth' in text
-    assert 'which is done first' in text  # the validation
-    stopped = max((tmp_path / 'run').glob('[ei]*.pth'), key=os.path.getmtime)
-
-    arguments[-1] = 'train_cfg.max_epochs=3'
-    run = Launched('tools/dist_train.sh', arguments, tmp_path / 'log')
-    assert run.wait_for_all(BOUND) is not None
-    assert run.launcher.returncode == 0, run.text()
-    assert f'The training goes on from {stopped}.' in run.text()
-    assert (tmp_path / 'run' / 'epoch_3.pth').exists()
 
 
 @pytest.mark.slow

@@ -11,8 +11,7 @@ TOOL = 'tools/visualizations/plot_curves.py'
 
 
 def test_table_and_plot(nest, trained, tmp_path):
-    done = nest.run(TOOL, trained, '--out', 'new/c.png', cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok(TOOL, trained, '--out', 'new/c.png', cwd=tmp_path)
     head, row, last = done.stdout.splitlines()
     assert head.split() == ['training', 'trained', 'best', 'at', 'last', 'loss', 'in',
                             'iterations']
@@ -26,9 +25,8 @@ def test_table_and_plot(nest, trained, tmp_path):
 def test_several_with_names_and_keys(nest, tmp_path):
     for name in ('x/run', 'y/run'):
         write_log(tmp_path / name, '20260101_000000', [*epochs(1, 2), '{"step'], end='')
-    done = nest.run(TOOL, 'x/run', 'y/run', '--names', 'with $', 'plain', '--keys',
-                    'acc/top1', 'loss', '--smooth', 0, '--out', 'c.svg', cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok(TOOL, 'x/run', 'y/run', '--names', 'with $', 'plain', '--keys',
+                   'acc/top1', 'loss', '--smooth', 0, '--out', 'c.svg', cwd=tmp_path)
     lines = done.stdout.splitlines()
     assert lines[0].startswith('left out: ')
     assert lines[0].endswith('scalars.json, line 9: it is cut off')
@@ -37,8 +35,7 @@ def test_several_with_names_and_keys(nest, tmp_path):
     svg = (tmp_path / 'c.svg').read_text()
     for text in ('with $: 2.0 % at 2', 'plain: 2.0 % at 2', 'acc/top1', 'loss'):
         assert text in svg
-    done = nest.run(TOOL, 'x/run', 'y/run', cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok(TOOL, 'x/run', 'y/run', cwd=tmp_path)
     assert 'x/run/20260101_000000/vis_data  2 epochs' in done.stdout
 
 

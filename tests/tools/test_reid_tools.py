@@ -125,8 +125,7 @@ def config(repo, tmp_path_factory):
 def reid_training(nest, config, root, tmp_path_factory):
     """(log, work dir) of a finished training."""
     cwd = tmp_path_factory.mktemp('training')
-    done = nest.run('tools/train.py', config, '--data-root', root, '--seed', 0, cwd=cwd)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok('tools/train.py', config, '--data-root', root, '--seed', 0, cwd=cwd)
     return done.stdout, cwd / 'work_dirs' / 'small'
 
 
@@ -159,11 +158,10 @@ def tested(test, tmp_path):
 def everything(nest, config, checkpoint, root, tmp_path_factory):
     """(log, JSON metrics, features) of a test with all that there is to ask for."""
     cwd = tmp_path_factory.mktemp('everything')
-    done = nest.run(
+    done = nest.ok(
         'tools/test.py', config, checkpoint, '--data-root', root, '--rerank',
         '--attributes', root / 'info' / 'attributes.csv', '--dump', 'new/features.npz',
         '--work-dir', 'out', cwd=cwd)
-    assert done.returncode == 0, done.stderr
     return (done.stdout, written_metrics(cwd / 'out'),
             load_features(cwd / 'new' / 'features.npz'))
 
@@ -190,9 +188,8 @@ def test_resume(nest, config, reid_training, root, tmp_path):
     (tmp_path / 'run').mkdir()
     shutil.copy(work_dir / 'epoch_1.pth', tmp_path / 'run')
     (tmp_path / 'run/last_checkpoint').write_text(str(tmp_path / 'run/epoch_1.pth'))
-    done = nest.run('tools/train.py', config, '--data-root', root, '--work-dir', 'run',
-                    '--resume', cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok('tools/train.py', config, '--data-root', root, '--work-dir', 'run',
+                   '--resume', cwd=tmp_path)
     assert 'resumed epoch: 1, iter: 1' in done.stdout
     assert learning_rates(done.stdout) == learning_rates(straight)[1:]
     ours, theirs = (torch.load(folder / 'epoch_2.pth', weights_only=True)
@@ -319,10 +316,9 @@ def ilids(nest, config, tmp_path_factory):
             {'ls_set': np.stack([rng.permutation(8) + 1 for _ in range(3)])})
     own = folder / 'three.py'
     own.write_text(ILIDS.format(base=str(config)))
-    done = nest.run(
+    nest.ok(
         'tools/train.py', own, '--data-root', folder, '--split', 1, '--seed', 0,
         '--no-validate', '--cfg-options', 'train_cfg.max_epochs=1', cwd=folder)
-    assert done.returncode == 0, done.stderr
     work_dir = folder / 'work_dirs' / 'three'
     one = torch.load(work_dir / 'split1' / 'epoch_1.pth', weights_only=True)
     assert one['meta']['dataset_meta']['split'] == 1
@@ -339,11 +335,10 @@ def ilids(nest, config, tmp_path_factory):
 
 def test_mean_of_all_splits(nest, ilids, tmp_path):
     folder, config = ilids
-    done = nest.run(
+    done = nest.ok(
         'tools/test.py', config, 'work_dirs/three/split{split}/epoch_1.pth',
         '--all-splits', '--data-root', folder, '--dump', 'features/{split}.npz',
         '--work-dir', 'results', cwd=folder)
-    assert done.returncode == 0, done.stderr
     table = loadmat(
         folder / 'train-test people splits/train_test_splits_ilidsvid.mat')['ls_set']
     each = []

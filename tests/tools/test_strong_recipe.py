@@ -20,9 +20,8 @@ def strong_config(repo, tmp_path_factory):
 def trained_strong(nest, strong_config, demo_root, tmp_path_factory):
     """(log, work dir) of two epochs."""
     work_dir = tmp_path_factory.mktemp('strong') / 'straight'
-    done = nest.run('tools/train.py', strong_config, '--data-root', demo_root,
-                    '--seed', 0, '--work-dir', work_dir, cwd=work_dir.parent)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok('tools/train.py', strong_config, '--data-root', demo_root,
+                   '--seed', 0, '--work-dir', work_dir, cwd=work_dir.parent)
     return done.stdout, work_dir
 
 
@@ -55,10 +54,9 @@ def test_the_training_log_has_no_accuracy_of_blends(trained_strong):
 
 def test_a_resumed_training_goes_on_bit_for_bit(
         nest, strong_config, demo_root, trained_strong, tmp_path):
-    done = nest.run('tools/train.py', strong_config, '--data-root', demo_root,
-                    '--work-dir', tmp_path / 'resumed', '--resume',
-                    trained_strong[1] / 'epoch_1.pth', cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok('tools/train.py', strong_config, '--data-root', demo_root,
+                   '--work-dir', tmp_path / 'resumed', '--resume',
+                   trained_strong[1] / 'epoch_1.pth', cwd=tmp_path)
     assert 'resumed epoch: 1, iter: 2' in done.stdout
     ours, theirs = (read_result(path) for path in (
         tmp_path / 'resumed', trained_strong[1]))
@@ -75,9 +73,8 @@ def test_the_average_is_tested(nest, strong_config, demo_root, trained_strong, t
                                options):
     """With the figures of its validation, though nothing is averaged here."""
     log, work_dir = trained_strong
-    done = nest.run('tools/test.py', strong_config, work_dir / 'epoch_2.pth',
-                    '--data-root', demo_root, *options, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok('tools/test.py', strong_config, work_dir / 'epoch_2.pth',
+                   '--data-root', demo_root, *options, cwd=tmp_path)
     tested = [float(figure) for figure in figures(done.stdout)]
     validated = [float(figure) for figure in figures(log)]
     assert tested == pytest.approx(validated, rel=0, abs=2e-2 if options else 1e-4)

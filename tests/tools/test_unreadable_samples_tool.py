@@ -42,8 +42,7 @@ def test_action(nest, tiny_config, tmp_path):
     expected = {f'{outcome}\t{path}\tthe file is empty'
                 for outcome in ('skipped', 'blank') for path in bad}
     for _ in range(2):  # the second time there is nothing left to do but to validate
-        done = nest.run(*arguments, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        done = nest.ok(*arguments, cwd=tmp_path)
         lines = listed_samples(tmp_path / 'run')
         assert set(lines) == expected
         assert len(lines) == len(expected)
@@ -61,9 +60,8 @@ def test_too_many(nest, tiny_config, tmp_path):
                     r'so far, more than max_share=0.05 allows: [45] x the file is',
                     line)
     setting = re.search(r'custom_hooks\.\d+\.max_share=0\.5', line)[0]
-    done = nest.run('tools/train.py', tiny_config, '--data-root', tmp_path / 'data',
-                    '--work-dir', 'run', *ACTION, setting, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok('tools/train.py', tiny_config, '--data-root', tmp_path / 'data',
+                   '--work-dir', 'run', *ACTION, setting, cwd=tmp_path)
 
 
 @pytest.fixture(scope='module')
@@ -85,9 +83,8 @@ def test_reid(nest, repo, persons, tmp_path):
     config = tmp_path / 'config.py'
     config.write_text(REID.format(
         base=str(repo / 'configs/reid/resnet14_cosam45_tp_demo.py')))
-    done = nest.run('tools/train.py', config, '--data-root', persons, '--work-dir',
-                    'run', cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    nest.ok('tools/train.py', config, '--data-root', persons, '--work-dir',
+            'run', cwd=tmp_path)
     found = [line.split('\t') for line in listed_samples(tmp_path / 'run')]
     outcomes = {outcome: [name for kind, name, _ in found if kind == outcome]
                 for outcome, _, _ in found}

@@ -14,8 +14,7 @@ from .annotation_files import (
     link_videos,
     write_classes,
     write_lines,
-    write_rawframe_lists,
-    write_video_lists,
+    write_lists,
 )
 from .frame_extraction import (
     DEFAULT_SHORT_SIDE,
@@ -47,5 +46,5 @@ __all__ = [
     'OfficialCounts', 'SplitLists', 'annotation_path', 'check_counts',
     'default_num_workers', 'extract_frames', 'index_videos', 'link_videos',
     'locate_clips', 'parse_hmdb51_splits', 'parse_ucf101_splits', 'write_classes',
-    'write_lines', 'write_rawframe_lists', 'write_video_lists',
+    'write_lines', 'write_lists',
 ]

@@ -17,11 +17,11 @@ from typing import NamedTuple, Optional, Union
 
 from cosam_mm.utils.io import write_text
 
-from .official_splits import ListedClip, SplitLists
+from .official_splits import ListedClip, SplitLists, numbered_lines
 
 __all__ = ['Entry', 'annotation_path', 'clip_folder', 'link_videos',
            'read_annotations', 'read_class_names', 'write_classes', 'write_lines',
-           'write_rawframe_lists', 'write_video_lists']
+           'write_lists']
 
 PathLike = Union[str, Path]
 # (split, subset) -> number of clips.
@@ -88,7 +88,7 @@ def read_annotations(ann_file: str, num_classes: int,
     """
     entries, known = [], {}
     labels = {name.casefold(): label for label, name in enumerate(classes)}
-    for number, line in _numbered_lines(ann_file):
+    for number, line in numbered_lines(ann_file):
         try:
             entry = _parse_line(line, num_classes, with_frames, labels)
             label, first = known.setdefault(entry.path, (entry.label, number))
@@ -102,23 +102,13 @@ def read_annotations(ann_file: str, num_classes: int,
     return entries
 
 
-def _numbered_lines(file: PathLike) -> list[tuple[int, str]]:
-    """Lines with text, stripped, with their numbers from 1."""
-    try:
-        text = Path(file).read_text(encoding='utf-8-sig')
-    except UnicodeDecodeError as error:
-        raise ValueError(f'{file} is not UTF-8 text: {error}') from None
-    return [(number, line.strip())
-            for number, line in enumerate(text.split('\n'), 1) if line.strip()]
-
-
 def read_class_names(file: str, num_classes: int) -> tuple[str, ...]:
     """Read class names, one a line: so many, and all different.
 
     Raises:
         ValueError: They are not, or the file is not UTF-8 text.
     """
-    names = tuple(line for _, line in _numbered_lines(file))
+    names = tuple(line for _, line in numbered_lines(file))
     if len(names) != num_classes:
         raise ValueError(
             f'{file} names {len(names)} classes, but num_classes is {num_classes}. '
@@ -168,41 +158,26 @@ def write_classes(data_root: PathLike, lists: SplitLists) -> Path:
     return path
 
 
-def write_video_lists(data_root: PathLike, lists: SplitLists,
-                      found: Mapping[ListedClip, str]) -> ListCounts:
-    """Writes the annotation of every list for videos.
+def write_lists(data_root: PathLike, lists: SplitLists,
+                found: Mapping[ListedClip, str],
+                num_frames: Optional[Mapping[str, int]] = None) -> ListCounts:
+    """Writes the annotation of every list, for videos or for extracted frames.
 
     Args:
         data_root: Where to write.
         lists: Parsed split files.
         found: Clip -> path below `videos`; clips that are not in it are left out.
+        num_frames: For frames: path of a video -> its number of frames; videos that
+            are not in it are left out.
 
     Returns:
         Lines written, by (split, subset).
     """
-    lines = {clip: f'{path} {clip.label}' for clip, path in found.items()}
-    return _write_lists(data_root, lists, lines, 'videos')
-
-
-def write_rawframe_lists(data_root: PathLike, lists: SplitLists,
-                         found: Mapping[ListedClip, str],
-                         num_frames: Mapping[str, int]) -> ListCounts:
-    """Writes the annotation of every list for extracted frames.
-
-    Args:
-        data_root, lists, found: As for `write_video_lists`.
-        num_frames: Path of a video -> its number of frames; videos that are not in
-            it are left out.
-
-    """
-    lines = {clip: f'{clip_folder(path)} {num_frames[path]} {clip.label}'
-             for clip, path in found.items() if path in num_frames}
-    return _write_lists(data_root, lists, lines, 'rawframes')
-
-
-def _write_lists(data_root: PathLike, lists: SplitLists,
-                 lines: Mapping[ListedClip, str], kind: str) -> ListCounts:
-    counts = {}
+    lines = {clip: f'{path} {clip.label}' if num_frames is None else
+             f'{clip_folder(path)} {num_frames[path]} {clip.label}'
+             for clip, path in found.items()
+             if num_frames is None or path in num_frames}
+    kind, counts = 'videos' if num_frames is None else 'rawframes', {}
     for (split, subset), clips in lists.clips.items():
         present = [lines[clip] for clip in clips if clip in lines]
         write_lines(annotation_path(data_root, lists.name, split, subset, kind),

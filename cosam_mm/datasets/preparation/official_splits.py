@@ -14,6 +14,7 @@ Copies of these data sets differ from their lists in the case of folder names
 are forgiven when clips are matched with files; annotations then hold the real name.
 """
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Optional, Union
@@ -50,18 +51,12 @@ class ListedClip(NamedTuple):
 
 @dataclass(frozen=True)
 class SplitLists:
-    """All lists of one data set.
+    """All lists of one data set."""
 
-    Attributes:
-        name: Stem of the annotation files: 'hmdb51', 'ucf101', 'demo'.
-        classes: Class names; the position is the label.
-        clips: (split, subset) -> clips, in the order of the files.
-        unused: Clips that some split lists for neither training nor testing.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    clips: dict[tuple[int, str], list[ListedClip]]
+    name: str                  # stem of annotation files: 'hmdb51', 'ucf101', 'demo'
+    classes: tuple[str, ...]   # names; the position is the label
+    clips: dict[tuple[int, str], list[ListedClip]]  # (split, subset), in files' order
+    # Clips that some split lists for neither training nor testing.
     unused: frozenset[ListedClip] = frozenset()
 
     def used_clips(self) -> list[ListedClip]:
@@ -70,8 +65,7 @@ class SplitLists:
             clip.label, clip.folder, clip.file_name))
 
 
-@dataclass(frozen=True)
-class OfficialCounts:
+class OfficialCounts(NamedTuple):
     """What a complete set of split files holds: `clips[split]` = (train, val)."""
 
     num_classes: int
@@ -170,17 +164,26 @@ def check_counts(lists: SplitLists, official: OfficialCounts) -> None:
                     f'split {split}, expected {count}: {_AGAIN}')
 
 
+def numbered_lines(path: PathLike) -> list[tuple[int, str]]:
+    """Lines with text, stripped, with their numbers from 1.
+
+    Raises:
+        ValueError: The file is not UTF-8 text.
+    """
+    try:
+        text = Path(path).read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path} is not UTF-8 text: {error}') from None
+    return [(number, line.strip())
+            for number, line in enumerate(text.split('\n'), 1) if line.strip()]
+
+
 def _read_lines(path: Path, what: str = 'clip') -> list[tuple[int, str]]:
-    """Lines with text, stripped, with their numbers from 1; at least one."""
+    """Numbered lines of an official file, at least one."""
     if not path.is_file():
         raise FileNotFoundError(
             f'{path} is not there: the lists are incomplete, {_AGAIN}')
-    try:
-        text = path.read_text(encoding='utf-8-sig')
-    except UnicodeDecodeError as error:
-        raise ValueError(f'{path} is not a UTF-8 text file: {error}') from None
-    lines = [(number, line.strip())
-             for number, line in enumerate(text.split('\n'), start=1) if line.strip()]
+    lines = numbered_lines(path)
     if not lines:
         raise ValueError(f'{path} names no {what}: {_AGAIN}')
     return lines
@@ -199,51 +202,48 @@ def _check_new(seen: dict, key: object, path: Path, number: int, line: str) -> N
     seen[key] = f'{path.name}, line {number}'
 
 
-def _parse_hmdb51_file(
-    path: Path, folder: str, label: int
-) -> list[tuple[ListedClip, int]]:
-    entries, seen = [], {}
-    for number, line in _read_lines(path):
-        match = _HMDB51_LINE.fullmatch(line)
+def _matched(path: Path, pattern: re.Pattern, expected: str, what: str = 'clip'
+             ) -> Iterator[tuple[re.Match, int, str]]:
+    """Each line's match, its number and the line."""
+    for number, line in _read_lines(path, what):
+        match = pattern.fullmatch(line)
         if match is None:
-            raise _malformed(
-                path, number, line,
-                "a file name and 0, 1 or 2, as in 'clip_name.avi 1' "
-                '(0 unused, 1 training, 2 test)')
+            raise _malformed(path, number, line, expected)
+        yield match, number, line
+
+
+def _parse_hmdb51_file(path: Path, folder: str, label: int
+                       ) -> Iterator[tuple[ListedClip, int]]:
+    seen = {}
+    for match, number, line in _matched(
+            path, _HMDB51_LINE, "a file name and 0, 1 or 2, as in 'clip_name.avi 1' "
+            '(0 unused, 1 training, 2 test)'):
         _check_new(seen, match['file'], path, number, line)
-        entries.append((ListedClip(folder, match['file'], label), int(match['use'])))
-    return entries
+        yield ListedClip(folder, match['file'], label), int(match['use'])
 
 
 def _parse_class_index(path: Path) -> tuple[str, ...]:
     classes = []
-    for number, line in _read_lines(path, 'class'):
-        match = _UCF101_CLASS.fullmatch(line)
-        if match is None or int(match['index']) != len(classes) + 1:
-            raise _malformed(
-                path, number, line,
-                f"index {len(classes) + 1} and a class name, as in "
-                f"'{len(classes) + 1} ApplyEyeMakeup'")
+    for match, number, line in _matched(
+            path, _UCF101_CLASS, "an index and a class name, as in '1 ApplyEyeMakeup'",
+            'class'):
+        if int(match['index']) != len(classes) + 1:
+            raise _malformed(path, number, line,
+                             f'index {len(classes) + 1} and a class name')
         if match['folder'].casefold() in map(str.casefold, classes):
             raise _malformed(path, number, line, 'each class once')
         classes.append(match['folder'])
     return tuple(classes)
 
 
-def _parse_ucf101_file(
-    path: Path, pattern: re.Pattern, classes: tuple[str, ...], seen: dict
-) -> list[ListedClip]:
+def _parse_ucf101_file(path: Path, pattern: re.Pattern, classes: tuple[str, ...],
+                       seen: dict) -> list[ListedClip]:
     labels = {class_name.casefold(): k for k, class_name in enumerate(classes)}
-    has_index = 'index' in pattern.groupindex
+    has_index, clips = 'index' in pattern.groupindex, []
     example = 'Archery/v_Archery_g01_c01.avi' + (' 3' if has_index else '')
-    clips = []
-    for number, line in _read_lines(path):
-        match = pattern.fullmatch(line)
-        if match is None:
-            raise _malformed(
-                path, number, line,
-                f"class/file{' and class index' if has_index else ''}, "
-                f"as in '{example}'")
+    for match, number, line in _matched(
+            path, pattern, f"class/file{' and class index' if has_index else ''}, "
+            f"as in '{example}'"):
         label = labels.get(match['folder'].casefold())
         if label is None:
             raise _malformed(path, number, line, 'a class that classInd.txt names')
@@ -260,20 +260,12 @@ def _parse_ucf101_file(
 # -- videos on disk ----------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class LocatedClips:
-    """What of the lists is on disk.
+class LocatedClips(NamedTuple):
+    """What of the lists is on disk."""
 
-    Attributes:
-        found: Clip -> its real path below the video folder.
-        missing: Clips of which no file is there.
-        num_unlisted: Videos on disk that no list names, the unused ones included
-            in the lists.
-    """
-
-    found: dict[ListedClip, str]
-    missing: list[ListedClip]
-    num_unlisted: int
+    found: dict[ListedClip, str]   # clip -> its real path below the video folder
+    missing: list[ListedClip]      # clips of which no file is there
+    num_unlisted: int              # videos that no list names, unused ones included
 
 
 def index_videos(videos_dir: PathLike) -> VideoIndex:

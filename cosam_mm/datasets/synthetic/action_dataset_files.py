@@ -4,7 +4,6 @@
     OUT/splits/<class>_test_split{1,2,3}.txt       lines 'name.avi 1 ' or '... 2 '
     OUT/demo.json                                  parameters, marks a finished set
 """
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from operator import index
@@ -85,30 +84,24 @@ def _write_video(path: Path, frames: np.ndarray) -> None:
                       'is the disk full, or the folder read-only?')
 
 
-def _write_class(folder: Path, motion: str, parameters: dict,
-                 report: Callable[[], object]) -> None:
-    """Write the clips and the split lists of one class; report each clip."""
-    seed, num_clips = parameters['seed'], parameters['clips_per_class']
-    names = [clip_name(motion, clip, seed) for clip in range(num_clips)]
-    (folder / 'videos' / motion).mkdir(parents=True)
-    for clip, name in enumerate(names):
-        _write_video(folder / 'videos' / motion / name,
-                     dataset_clip(motion, clip, parameters).frames)
-        report()
-    for split, subsets in enumerate(split_subsets(seed, motion, num_clips), start=1):
-        lines = [f'{name} {subset} \n' for name, subset in zip(names, subsets)]
-        path = folder / 'splits' / f'{motion}_test_split{split}.txt'
-        path.write_text(''.join(lines), encoding='utf-8')
-
-
 def _write_action_dataset(folder: Path, parameters: dict, progress: bool) -> None:
     """Write all but the marker into an empty folder."""
+    seed, num_clips = parameters['seed'], parameters['clips_per_class']
     (folder / 'splits').mkdir()
-    total = len(MOTIONS) * parameters['clips_per_class']
     with progress_bar(what='generating clips', unit='clip', show=progress,
-                      total=total) as bar:
+                      total=len(MOTIONS) * num_clips) as bar:
         for motion in MOTIONS:
-            _write_class(folder, motion, parameters, bar.update)
+            (folder / 'videos' / motion).mkdir(parents=True)
+            names = [clip_name(motion, clip, seed) for clip in range(num_clips)]
+            for clip, name in enumerate(names):
+                _write_video(folder / 'videos' / motion / name,
+                             dataset_clip(motion, clip, parameters).frames)
+                bar.update()
+            subsets = split_subsets(seed, motion, num_clips)
+            for split, own in enumerate(subsets, start=1):
+                path = folder / 'splits' / f'{motion}_test_split{split}.txt'
+                path.write_text(''.join(f'{name} {subset} \n' for name, subset
+                                        in zip(names, own)), encoding='utf-8')
 
 
 def generate_action_dataset(out_dir, clips_per_class: int = 60, seed: int = 0,

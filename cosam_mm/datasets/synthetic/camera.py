@@ -103,7 +103,7 @@ def develop(frames: np.ndarray, camera: Camera, rng: np.random.Generator,
 
 def _tone(rng: np.random.Generator) -> np.ndarray:
     """The colour of a wall or of the ground, (3,)."""
-    return _TONES[rng.integers(len(_TONES))] + rng.uniform(-14, 14, 3)
+    return rng.choice(_TONES) + rng.uniform(-14, 14, 3)
 
 
 def _vivid(rng: np.random.Generator) -> tuple:

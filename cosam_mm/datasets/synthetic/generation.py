@@ -109,11 +109,10 @@ def _is_finished(marker: Path, parameters: dict, kind: str,
                              f'{marker.name}); {_ADVICE}')
         return False
     written = json.loads(marker.read_text(encoding='utf-8'))
-    if written != parameters:
-        differing = ', '.join(
-            f'{key} {written.get(key)!r} instead of {parameters.get(key)!r}'
-            for key in {**parameters, **written}
-            if written.get(key) != parameters.get(key))
+    differing = ', '.join(
+        f'{key} {written.get(key)!r} instead of {parameters.get(key)!r}'
+        for key in {**parameters, **written} if written.get(key) != parameters.get(key))
+    if differing:
         raise ValueError(f'{folder} holds a {kind} with other parameters '
                          f'({differing}); {_ADVICE}')
     missing = [path for path in expected if not path.is_file()]

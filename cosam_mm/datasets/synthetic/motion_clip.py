@@ -21,8 +21,8 @@ import numpy as np
 from .generation import SegmentedFrames, check_share, cloud_tile, smooth_noise
 from .sprites import blend, make_sprite, render_occluder, render_sprite
 
-__all__ = ['DEFAULT_CLUTTER', 'MOTIONS', 'ClutterConfig', 'distractor_range',
-           'generate_clip', 'generate_poses', 'target_range']
+__all__ = ['DEFAULT_CLUTTER', 'MOTIONS', 'ClutterConfig', 'generate_clip',
+           'generate_poses', 'target_range']
 
 _MIN_SIDE = 32
 # Lengths are shares of the frame's height; a turn is two pi.
@@ -62,23 +62,27 @@ class _PoseRange(NamedTuple):
     wobble: tuple  # amplitude of the small swaying added to every coordinate
 
 
+def _pose_range(size: tuple, radius: float, **limits) -> _PoseRange:
+    """Limits around the middle of a frame, and around a radius in frame heights."""
+    width, height = size
+    return _PoseRange((width / 2, height / 2, 0, np.log(radius * height)), **limits)
+
+
 def target_range(size: tuple) -> _PoseRange:
     """Limits of the target's poses on frames of ``size`` (width, height)."""
-    width, height = size
-    return _PoseRange(
-        middle=(width / 2, height / 2, 0, np.log(_TARGET_RADIUS * height)),
-        spread=(0.07 * height, 0.05 * height, np.pi, 0.08),
+    height = size[1]
+    return _pose_range(
+        size, _TARGET_RADIUS, spread=(0.07 * height, 0.05 * height, np.pi, 0.08),
         travel=((0.4 * height, 0.6 * height), (0.4 * height, 0.6 * height),
                 (0.8 * np.pi, 1.8 * np.pi), (np.log(1.9), np.log(2.6))),
         wobble=(0.012 * height, 0.012 * height, 0.05, 0.025))
 
 
-def distractor_range(size: tuple) -> _PoseRange:
-    """Limits of a distractor's poses on frames of ``size`` (width, height)."""
+def _distractor_range(size: tuple) -> _PoseRange:
+    """Limits of a distractor's poses."""
     width, height = size
-    return _PoseRange(
-        middle=(width / 2, height / 2, 0, np.log(_DISTRACTOR_RADIUS * height)),
-        spread=(0.45 * width, 0.45 * height, np.pi, 0.1),
+    return _pose_range(
+        size, _DISTRACTOR_RADIUS, spread=(0.45 * width, 0.45 * height, np.pi, 0.1),
         travel=((0.4 * height, 0.8 * height), (0.4 * height, 0.8 * height),
                 (0.8 * np.pi, 2 * np.pi), (np.log(1.3), np.log(1.6))),
         wobble=(0.02 * height, 0.02 * height, 0.2, 0.03))
@@ -88,9 +92,8 @@ def _backdrop_range(size: tuple, drift: float) -> _PoseRange:
     """Limits of the poses of a shape that drifts behind everything."""
     width, height = size
     shift = (0, drift * height)
-    return _PoseRange(
-        middle=(width / 2, height / 2, 0, np.log(_BACKDROP_RADIUS * height)),
-        spread=(0.5 * width, 0.5 * height, np.pi, 0.4),
+    return _pose_range(
+        size, _BACKDROP_RADIUS, spread=(0.5 * width, 0.5 * height, np.pi, 0.4),
         travel=(shift, shift, (0, drift), (0, 0)),
         wobble=(0.02 * height, 0.02 * height, 0.05, 0.03))
 
@@ -253,7 +256,7 @@ def generate_clip(motion: str, rng: np.random.Generator, num_frames: int = 40,
     for _ in range(clutter.num_backdrop_shapes):
         _add_object(rng, frames, _backdrop_range(size, clutter.drift), 0.35)
     for _ in range(clutter.num_distractors):
-        _add_object(rng, frames, distractor_range(size), 1.0)
+        _add_object(rng, frames, _distractor_range(size), 1.0)
     # Larger than its usual size: shrinking looks better than enlarging.
     radius = 1.25 * _TARGET_RADIUS * size[1]
     sprite = make_sprite(rng, radius, colours, rim)

@@ -81,20 +81,15 @@ class Person:
 
 def _tint(rng: np.random.Generator, palette: np.ndarray, spread: float = 8) -> tuple:
     """A colour of a palette, slightly off."""
-    colour = palette[rng.integers(len(palette))] + rng.uniform(-spread, spread, 3)
+    colour = rng.choice(palette) + rng.uniform(-spread, spread, 3)
     return tuple(np.clip(colour, 10, 245).round(1).tolist())
-
-
-def _choice(rng: np.random.Generator, names: tuple) -> str:
-    """One of the names, each as likely."""
-    return names[rng.integers(len(names))]
 
 
 def _clothes_colours(rng: np.random.Generator,
                      wardrobe_rng: np.random.Generator) -> dict:
     """Main colours of the wardrobe, and a second one that differs from the first."""
     upper = int(wardrobe_rng.integers(len(_CLOTHS)))
-    lower = _LOWERS[wardrobe_rng.integers(len(_LOWERS))]
+    lower = wardrobe_rng.choice(_LOWERS)
     contrast = np.abs(_CLOTHS - _CLOTHS[upper]).sum(axis=1)
     second = rng.choice(np.flatnonzero(contrast > 150))
     return {
@@ -136,10 +131,10 @@ def generate_person(rng: np.random.Generator,
         taper=float(rng.uniform(0.72, 1.02)),
         skin=_tint(rng, _SKINS), hair=_tint(rng, _HAIRS), shoes=_tint(rng, _SHOES),
         hair_style=str(rng.choice(HAIR_STYLES, p=(0.45, 0.3, 0.13, 0.12))),
-        pattern=_choice(rng, PATTERNS), long_sleeves=bool(rng.random() < 0.6),
+        pattern=str(rng.choice(PATTERNS)), long_sleeves=bool(rng.random() < 0.6),
         contrast_sleeves=bool(rng.random() < 0.25), coat=bool(rng.random() < 0.22),
         lower_kind=str(rng.choice(LOWER_KINDS, p=(0.45, 0.2, 0.2, 0.15))),
         stride=float(rng.uniform(0.36, 0.52)), arm_swing=float(rng.uniform(0.25, 0.6)),
         lean=float(rng.uniform(-0.02, 0.12)), cadence=float(rng.uniform(0.85, 1.15)),
-        side=int(rng.choice((-1, 1))), hat_kind=_choice(rng, HAT_KINDS),
-        handbag_kind=_choice(rng, HANDBAG_KINDS))
+        side=int(rng.choice((-1, 1))), hat_kind=str(rng.choice(HAT_KINDS)),
+        handbag_kind=str(rng.choice(HANDBAG_KINDS)))

@@ -172,11 +172,10 @@ def _write_index(info: Path, subset: str, keys: list, names: list) -> None:
 def _write_attributes(path: Path, parameters: dict) -> None:
     """Write what each identity carries."""
     num_pids = parameters['num_train_pids'] + parameters['num_test_pids']
-    rows = [('pid', *ATTRIBUTES)]
-    for pid in range(1, num_pids + 1):
-        person = dataset_person(
-            parameters['seed'], pid, parameters['difficulty']['accessories'])
-        rows.append((pid, *person.attributes.values()))
+    accessories = parameters['difficulty']['accessories']
+    rows = [('pid', *ATTRIBUTES), *(
+        (pid, *dataset_person(parameters['seed'], pid, accessories).attributes.values())
+        for pid in range(1, num_pids + 1))]
     path.write_text(''.join(','.join(map(str, row)) + '\n' for row in rows))
 
 
@@ -209,19 +208,16 @@ def _expected_files(out_dir: Path, plan: _ReIDPlan) -> Iterator[Path]:
 
 def _check(parameters: dict) -> None:
     """Raise a ValueError for numbers out of range."""
-    smallest = dict(num_train_pids=1, num_test_pids=1, num_cameras=2, seed=0,
-                    num_distractors=0, num_junk=0)
-    for name, low in smallest.items():
-        if parameters[name] < low:
-            raise ValueError(
-                f'{name} is {parameters[name]}; allowed: {low} and above')
     num_pids = parameters['num_train_pids'] + parameters['num_test_pids']
-    for name, value, most in (
-            ('num_cameras', parameters['num_cameras'], _MAX_CAMERAS),
-            ('num_train_pids + num_test_pids', num_pids, _MAX_PIDS)):
-        if value > most:
-            raise ValueError(
-                f"{name} is {value}; MARS's file names have room for {most}")
+    for name, least, most in (
+            ('num_train_pids', 1, None), ('num_test_pids', 1, None), ('seed', 0, None),
+            ('num_distractors', 0, None), ('num_junk', 0, None),
+            ('num_cameras', 2, _MAX_CAMERAS),
+            ('num_train_pids + num_test_pids', 2, _MAX_PIDS)):
+        value = parameters.get(name, num_pids)
+        if value < least or value > (most or value):
+            raise ValueError(f'{name} is {value}; allowed: {least} and above' + (
+                f", and MARS's file names have room for {most}" if most else ''))
 
 
 def generate_reid_dataset(out_dir, num_train_pids: int = 60, num_test_pids: int = 60,
