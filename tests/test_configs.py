@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from mmaction.registry import DATASETS, MODELS
-from mmaction.structures import ActionDataSample
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.optim import build_optim_wrapper
@@ -104,6 +103,12 @@ def shrink(cfg):
     return cfg
 
 
+def groups_of(model, wrapper):
+    """Parameter -> its group in the optimiser."""
+    groups = build_optim_wrapper(model, wrapper).param_groups
+    return {parameter: group for group in groups for parameter in group['params']}
+
+
 def shrink_ours(model):
     backbone, head = model.backbone, model.cls_head
     frames, size = (4, 4) if backbone.type == 'ResNeXt3D' else (4, 1)
@@ -115,6 +120,14 @@ def shrink_ours(model):
         head.temporal = dict(head.get('temporal', {}), num_heads=4, ffn_channels=64)
     for plugin in backbone.get('plugins', ()):
         plugin.cfg.update(num_frames=frames, spatial_size=(size, size))
+
+
+def step_of_training(model, batch, wrapper):
+    """Losses of a step, and the names of the parameters that it has not moved."""
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    losses = model.train().train_step(batch, build_optim_wrapper(model, wrapper))
+    return losses, [name for name, p in model.named_parameters()
+                    if torch.equal(p, before[name])]
 
 
 def plain_type(cfg):
@@ -135,23 +148,6 @@ def shrink_mmaction(model):
     backbone.update(narrow)
     if head.type == 'BERTHead':
         head.temporal = dict(num_heads=4, ffn_channels=64)
-
-
-def test_there_is_a_config_for_every_combination():
-    expected = {f'{backbone}{head}_{data}.py'
-                for backbone in ('resnext101', 'i3d') for data in ('hmdb51', 'ucf101')
-                for head in ('', '_lstm', '_bert', '_cosam_lstm', '_cosam_bert')}
-    expected |= {f'{backbone}{head}_{data}_flow.py'
-                 for backbone in ('resnext101', 'i3d') for data in ('hmdb51', 'ucf101')
-                 for head in ('', '_bert')}
-    expected |= set(PLUGGED)
-    expected |= {f'resnext101{cosam}_bert_{data}_strong.py'
-                 for cosam in ('', '_cosam') for data in ('hmdb51', 'ucf101')}
-    expected |= {f'resnext14{cosam}{head}_demo{recipe}.py'
-                 for cosam in ('', '_cosam') for head, recipe in
-                 (('', ''), ('_lstm', ''), ('_bert', ''), ('_bert', '_strong'))}
-    assert expected <= set(CONFIGS)
-    assert len(expected) == 54
 
 
 @pytest.mark.parametrize('name', OURS)
@@ -213,16 +209,6 @@ def test_plugged_config_is_its_twin_and_cosam(name):
     assert cfg.to_dict() == twin.to_dict()
 
 
-@pytest.mark.parametrize(('name', 'shape'), [
-    ('r2plus1d34_cosam_bert', (256, 8, 14, 14)), ('tsn_r50_cosam', (1024, 8, 14, 14))])
-def test_full_size_plugins_know_their_shape(name, shape):
-    """Built on the meta device, where nothing is computed."""
-    cfg = load(f'{name}_hmdb51.py')
-    with torch.device('meta'):
-        (cosam,) = MODELS.build(cfg.model).backbone.plugins['layer3']
-    assert (cosam.in_channels, cosam.num_frames, *cosam.spatial_size) == shape
-
-
 @pytest.mark.parametrize('name', [
     n for n in [*OURS, *PLUGGED] if 'demo' not in n and n not in STRONG
     and not n.startswith(tuple(TOKENS))])
@@ -255,15 +241,11 @@ def test_config_trains_and_predicts(name, data_roots):
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     # Batch norms see one position of two clips at the end, so the two must differ.
     batch = pseudo_collate([dataset[0], dataset[1]])
-    before = {k: v.clone() for k, v in model.named_parameters()}
-    wrapper = build_optim_wrapper(model, dict(cfg.optim_wrapper,
-                                              accumulative_counts=1))
-    losses = model.train().train_step(batch, wrapper)
+    losses, still = step_of_training(model, batch, dict(cfg.optim_wrapper,
+                                                        accumulative_counts=1))
     assert torch.isfinite(losses['loss'])
-    changed = [k for k, v in model.named_parameters() if not torch.equal(v, before[k])]
     # Keys' biases move a softmax by nothing.
-    still = {k for k in before if k not in changed and 'key.bias' not in k}
-    assert not still
+    assert all('key.bias' in name for name in still)
 
     if 'ucf101' in name:  # which differs in nothing but names and classes
         return
@@ -299,10 +281,9 @@ def test_recipe_of_transformers(name):
         ('LinearLR', 0, 5), ('CosineAnnealingLR', 5, 50)]
     assert cfg.param_scheduler[1].T_max == 45
     model = MODELS.build(cfg.model)
-    groups = build_optim_wrapper(model, wrapper).param_groups
-    by_parameter = {id(p): group for group in groups for p in group['params']}
+    by_parameter = groups_of(model, wrapper)
     for parameter_name, parameter in model.named_parameters():
-        group = by_parameter[id(parameter)]
+        group = by_parameter[parameter]
         theirs = parameter_name.startswith('backbone.') and 'plugins' not in \
             parameter_name
         assert group['lr'] == pytest.approx(1e-4 if theirs else 1e-3), parameter_name
@@ -331,12 +312,11 @@ def test_strong_recipe(name):
     assert steps[-3:] == ['ClipRandAugment', 'FormatShape', 'PackActionInputs']
 
     model = MODELS.build(cfg.model)
-    groups = build_optim_wrapper(model, cfg.optim_wrapper).param_groups
-    by_parameter = {id(p): group for group in groups for p in group['params']}
+    by_parameter = groups_of(model, cfg.optim_wrapper)
     for module_name, module in model.named_modules():
         is_norm = 'Norm' in type(module).__name__
         for key, parameter in module.named_parameters(recurse=False):
-            decay = by_parameter[id(parameter)]['weight_decay']
+            decay = by_parameter[parameter]['weight_decay']
             expected = 0 if is_norm or key == 'bias' else 0.05
             assert decay == expected, (module_name, key)
 
@@ -361,27 +341,6 @@ def test_strong_config_differs_from_its_twin_in_the_recipe_alone(name):
         assert not set(rand_augment.operations) & set(GEOMETRIC)
     else:
         assert 'operations' not in rand_augment
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('name', [n for n in PLUGGED if n.startswith(tuple(TOKENS))])
-def test_transformers_of_full_size_train(name):
-    """One clip, one step."""
-    torch.manual_seed(0)
-    cfg = load(name)
-    model = MODELS.build(cfg.model)
-    model.init_weights()
-    wrapper = build_optim_wrapper(model, dict(cfg.optim_wrapper, accumulative_counts=1))
-    before = {k: v.clone() for k, v in model.named_parameters()}
-    clip = torch.randint(0, 256, (1, *input_shape(cfg)), dtype=torch.uint8)
-    sample = ActionDataSample().set_gt_label(3)
-    loss = model.train().train_step(
-        dict(inputs=[clip], data_samples=[sample]), wrapper)['loss']
-    assert 0 < loss < 10
-    changed = {k for k, v in model.named_parameters() if not torch.equal(v, before[k])}
-    assert 'backbone.patch_embed.projection.bias' in changed or \
-        'backbone.patch_embed.proj.bias' in changed
-    assert any('plugins' in k for k in changed) is ('_cosam' in name)
 
 
 @pytest.mark.parametrize('name', [n for n in OURS if 'ucf101' in n])

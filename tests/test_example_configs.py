@@ -20,8 +20,9 @@ EXAMPLES = sorted((CONFIG_DIR / 'examples').glob('*.py'))
 SIZE = 64
 
 
-def shrink(cfg, tmp_path):
-    """The same config for small images and one epoch, in one process."""
+def shrink(name, tmp_path):
+    """An example for small images and one epoch, in one process."""
+    cfg = Config.fromfile(CONFIG_DIR / 'examples' / f'{name}.py')
     cfg.work_dir = str(tmp_path / 'work')
     backbone = cfg.model.backbone
     backbone.input_shape = (*backbone.input_shape[:2], SIZE, SIZE)
@@ -65,6 +66,9 @@ def plugin_parameters(model):
 
 @pytest.mark.parametrize('path', EXAMPLES, ids=lambda path: path.stem)
 def test_example_is_short_and_complete(path):
+    """Each is trained below."""
+    assert path.stem in ('mmdet_fcos_r50_cosam_frames', 'timm_regnety_cosam_hmdb51',
+                         'mmpretrain_seresnet50_cosam_frames')
     assert len(path.read_text(encoding='utf-8').splitlines()) <= 15
     cfg = Config.fromfile(path)
     for key in ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator',
@@ -76,16 +80,9 @@ def test_example_is_short_and_complete(path):
     assert cfg.get('clip_len', frames) == frames
 
 
-def test_every_example_is_trained_below():
-    assert [path.stem for path in EXAMPLES] == [
-        'mmdet_fcos_r50_cosam_frames', 'mmpretrain_seresnet50_cosam_frames',
-        'timm_regnety_cosam_hmdb51']
-
-
 def test_mmpretrain_example_trains(tmp_path):
     pytest.importorskip('mmpretrain')
-    cfg = shrink(Config.fromfile(
-        CONFIG_DIR / 'examples' / 'mmpretrain_seresnet50_cosam_frames.py'), tmp_path)
+    cfg = shrink('mmpretrain_seresnet50_cosam_frames', tmp_path)
     cfg.model.backbone.backbone.update(stem_channels=8, base_channels=8)
     cfg.model.head.in_channels = 256
     use_frames(cfg, write_frames(tmp_path / 'frames', 16, cfg.clip_len, SIZE),
@@ -99,8 +96,7 @@ def test_mmpretrain_example_trains(tmp_path):
 def test_timm_example_trains(tmp_path):
     pytest.importorskip('timm')
     pytest.importorskip('mmaction')
-    cfg = shrink(Config.fromfile(
-        CONFIG_DIR / 'examples' / 'timm_regnety_cosam_hmdb51.py'), tmp_path)
+    cfg = shrink('timm_regnety_cosam_hmdb51', tmp_path)
     cfg.model.backbone.backbone.update(type='timm.regnety_002', pretrained=False)
     cfg.model.cls_head.in_channels = 368
     set_data_root(cfg, write_data_root(tmp_path / 'data', 'hmdb51', 51, num_clips=2))
@@ -108,8 +104,7 @@ def test_timm_example_trains(tmp_path):
         loader.batch_size = 2
         loader.dataset.indices = 4
     cfg.optim_wrapper.accumulative_counts = 1
-    cfg.default_hooks.checkpoint = None
-    cfg.visualizer = None
+    cfg.default_hooks.checkpoint = cfg.visualizer = None
     runner, moved = train(cfg)
     assert plugin_parameters(runner.model) <= moved
 
@@ -153,8 +148,7 @@ def train_mmdet_example(root, work_dir):
     """What :func:`test_mmdet_example_trains` runs."""
     import cosam_mm  # noqa: F401
     import_mmdet_without_compiled_operators()
-    cfg = shrink(Config.fromfile(
-        CONFIG_DIR / 'examples' / 'mmdet_fcos_r50_cosam_frames.py'), Path(work_dir))
+    cfg = shrink('mmdet_fcos_r50_cosam_frames', Path(work_dir))
     backbone = cfg.model.backbone.backbone
     backbone.update(depth=18, base_channels=8)
     cfg.model.neck.update(in_channels=[16, 32, 64], out_channels=32)

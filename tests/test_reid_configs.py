@@ -1,5 +1,4 @@
 """Every re-ID config: names, sizes of the paper, full-size shapes, a training step."""
-import itertools
 import re
 import warnings
 from functools import cache
@@ -18,6 +17,7 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 import cosam_mm.datasets.reid  # noqa: F401  (what custom_imports of the configs does)
+from tests.test_configs import groups_of, step_of_training
 
 CONFIG_DIR = Path(__file__).resolve().parents[1] / 'configs'
 REID_DIR = CONFIG_DIR / 'reid'
@@ -35,11 +35,6 @@ AGGREGATIONS = dict(tp='TemporalPoolAggregation', ta='TemporalAttentionAggregati
 ATTENTION = {'cosam': 'COSAM', 'nonlocal': 'ClipAdapter'}
 DATASETS = dict(mars=('MARS', 625), dukemtmc=('DukeMTMCVideoReID', 702),
                 ilids=('ILIDSVID', 150), demo=('MARS', 60))
-ABLATIONS = [
-    *(f'cosam{blocks}_tp_mars' for blocks in ('2', '3', '4', '5', '34', '35', '345')),
-    *(f'cosam45_tp_mars_{v}' for v in ('t2', 't8', 'random', 'spatial', 'channel')),
-    'nonlocal45_tp_mars']
-
 # At 150 identities: millions of parameters, billions of operations for 4 frames.
 PAPER = {
     'resnet50_cosam45_tp_mars': (26.22, 17.24),
@@ -87,23 +82,6 @@ def frames_of(cfg):
 
 
 # -- names and recipe --------------------------------------------------------
-
-
-def test_there_is_a_config_for_every_combination():
-    expected = {f'{backbone}{cosam}_{kind}_{data}' for backbone, cosam, kind, data
-                in itertools.product(('resnet50', 'se_resnet50'), ('', '_cosam45'),
-                                     AGGREGATIONS, ('mars', 'dukemtmc', 'ilids'))}
-    assert len(expected) == 36
-    expected |= {f'{backbone}_{ablation}' for backbone in ('resnet50', 'se_resnet50')
-                 for ablation in ABLATIONS}
-    expected |= {'resnet14_tp_demo', 'resnet14_cosam45_tp_demo'}
-    expected |= {f'{backbone}{cosam}_tp_{data}_strong' for cosam in ('', '_cosam45')
-                 for backbone, data in (('resnet50_ibn', 'mars'),
-                                        ('resnet50_ibn', 'dukemtmc'),
-                                        ('resnet50_ibn', 'ilids'),
-                                        ('resnet14', 'demo'))}
-    expected |= {'clip_vitb16_mars', 'clip_vitb16_cosam_mars'}
-    assert set(CONFIGS) == expected
 
 
 @pytest.mark.parametrize('name', CNN)
@@ -190,10 +168,8 @@ def test_recipe_of_the_strong_configs(name):
 def test_centers_learn_at_ten_times_the_rate_without_decay(name):
     cfg = load(name) if 'demo' in name else shrink(load(name))
     model = MODELS.build(cfg.model)
-    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     lr = 4e-3 if 'demo' in name else 3.5e-4
-    for group in wrapper.param_groups:
-        (parameter,) = group['params']
+    for parameter, group in groups_of(model, cfg.optim_wrapper).items():
         centers = parameter is model.losses['center'].centers
         assert group['lr'] == pytest.approx(10 * lr if centers else lr)
         if parameter.requires_grad:
@@ -253,27 +229,15 @@ def test_recipe_of_clip(name):
     needs(name)
     cfg = shrink(load(name))
     model = MODELS.build(cfg.model)
-    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    by_parameter = {id(p): g for g in wrapper.param_groups for p in g['params']}
+    by_parameter = groups_of(model, cfg.optim_wrapper)
     for parameter_name, parameter in model.named_parameters():
         rate = 5e-6 if '.vision_model.' in parameter_name else 1e-4
-        assert by_parameter[id(parameter)]['lr'] == pytest.approx(rate), parameter_name
+        assert by_parameter[parameter]['lr'] == pytest.approx(rate), parameter_name
     assert (cfg.train_cfg.max_epochs, cfg.optim_wrapper.optimizer.weight_decay) \
         == (160, 1e-4)
     warm_up, falls = cfg.param_scheduler
     assert (warm_up.type, warm_up.end, falls.type, falls.milestones) \
         == ('LinearLR', 16, 'MultiStepLR', [80, 130])
-
-
-def test_runtime_is_that_of_all_other_configs_but_for_the_scope():
-    ours, theirs = (Config.fromfile(CONFIG_DIR / f'_base_/{name}.py').to_dict()
-                    for name in ('reid_runtime', 'default_runtime'))
-    differ = {key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key)}
-    assert differ - {'custom_imports'} == {
-        'default_scope', 'default_hooks', 'visualizer'}
-    hooks = {key for key in ours['default_hooks']
-             if ours['default_hooks'][key] != theirs['default_hooks'][key]}
-    assert hooks == {'checkpoint'}
 
 
 # -- sizes -------------------------------------------------------------------
@@ -289,20 +253,6 @@ def test_the_full_size_model_takes_the_clips_of_its_pipeline(name):
     model = build_hollow(cfg).eval()
     clips = torch.empty(1, 1, 3, frames_of(cfg), *size, device='meta')
     assert model(clips).shape == (1, model.aggregation.out_channels)
-
-
-@pytest.mark.parametrize('name', PAPER)
-def test_parameters_of_the_paper(name):
-    """To a hundredth of a million: the paper cuts 26.2295 to 26.22.
-
-    mmcv gives no biases to convolutions before batch norms; the non-local blocks of
-    the paper have these 3,072.
-    """
-    needs(name)
-    cfg = load(name)
-    cfg.model.head.num_pids = 150
-    parameters = sum(p.numel() for p in build_hollow(cfg).parameters())
-    assert parameters / 1e6 == pytest.approx(PAPER[name][0], abs=0.01)
 
 
 def count_operations(model, clips):
@@ -336,10 +286,21 @@ def count_operations(model, clips):
     return counts
 
 
+def parameters_in_millions(name):
+    cfg = load(name)
+    cfg.model.head.num_pids = 150
+    return sum(p.numel() for p in build_hollow(cfg).parameters()) / 1e6
+
+
 @pytest.mark.parametrize('name', PAPER)
-def test_operations_of_the_paper(name):
-    """The paper counts one a multiply-add in the backbone and two in the attention."""
+def test_parameters_and_operations_of_the_paper(name):
+    """The paper counts one a multiply-add in the backbone and two in the attention.
+
+    To a hundredth of a million: the paper cuts 26.2295 to 26.22. mmcv gives no biases
+    to convolutions before batch norms; the paper's non-local blocks have these 3,072.
+    """
     needs(name)
+    assert parameters_in_millions(name) == pytest.approx(PAPER[name][0], abs=0.01)
     counts = count_operations(build_hollow(load(name)),
                               torch.empty(1, 1, 3, 4, 256, 128, device='meta'))
     total = counts['backbone'] + 2 * counts['plugins']
@@ -387,14 +348,11 @@ def test_config_trains_and_predicts(name):
     model.init_weights()
     images = torch.randint(0, 256, (4, 1, 3, frames_of(cfg), 64, 32), dtype=torch.uint8)
     samples = [BaseDataElement(metainfo=dict(label=label)) for label in (0, 0, 1, 1)]
-    before = {k: v.clone() for k, v in model.named_parameters()}
-    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
-    losses = model.train().train_step(
-        dict(inputs=list(images), data_samples=samples), wrapper)
+    losses, still = step_of_training(
+        model, dict(inputs=list(images), data_samples=samples), cfg.optim_wrapper)
     assert set(losses) == {'loss', 'loss_id', 'loss_triplet', 'top1_acc'} | (
         {'loss_center'} if name in STRONG else set())
     assert torch.isfinite(losses['loss'])
-    still = [k for k, v in model.named_parameters() if torch.equal(v, before[k])]
     # A non-local block starts as nothing but a zero scale after it; biases of keys
     # move a softmax by nothing; a neck has no shift.
     assert all('.module.' in k or 'k_proj.bias' in k or k == 'neck.norm.bias'
@@ -458,34 +416,13 @@ def readme_rows():
 @pytest.mark.parametrize('name', readme_rows())
 def test_parameters_of_the_readme(name):
     needs(name)
-    cfg = load(name)
-    cfg.model.head.num_pids = 150
-    parameters = sum(p.numel() for p in build_hollow(cfg).parameters())
-    assert round(parameters / 1e6, 2) == readme_rows()[name][0]
+    assert round(parameters_in_millions(name), 2) == readme_rows()[name][0]
 
 
 def count_attention(inputs, outputs):
     """Each query meets each key, and each value: (M, heads, tokens, C / heads)."""
     frames, heads, tokens, channels = inputs[0].type().sizes()
     return 2 * frames * heads * tokens**2 * channels
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('name', CLIP)
-def test_clip_of_full_size_trains(name):
-    """Four tracklets of one clip each, one step."""
-    needs(name)
-    torch.manual_seed(0)
-    model = MODELS.build(load(name).model)
-    wrapper = build_optim_wrapper(model, load(name).optim_wrapper)
-    inputs = torch.randint(0, 256, (4, 1, 3, 4, 256, 128), dtype=torch.uint8)
-    samples = [BaseDataElement(metainfo=dict(label=label)) for label in (0, 0, 1, 1)]
-    before = {k: v.clone() for k, v in model.named_parameters()}
-    loss = model.train().train_step(
-        dict(inputs=list(inputs), data_samples=samples), wrapper)['loss']
-    assert 0 < loss < 20
-    still = [k for k, v in model.named_parameters() if torch.equal(v, before[k])]
-    assert all('k_proj.bias' in k for k in still)
 
 
 @pytest.mark.slow
