@@ -229,6 +229,10 @@ def test_recipe_of_the_paper(name):
     assert flip == dict(type='FlowFlip' if 'flow' in name else 'Flip', flip_ratio=0.5)
 
 
+def test_every_config_is_trained_below():
+    assert sorted([*OURS, *PLUGGED]) == CONFIGS
+
+
 @pytest.mark.parametrize('name', [*OURS, *PLUGGED])
 def test_config_trains_and_predicts(name, data_roots):
     torch.manual_seed(0)

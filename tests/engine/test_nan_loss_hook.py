@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from mmengine.structures import BaseDataElement
@@ -15,7 +14,7 @@ from torch.utils.data import Dataset
 from cosam_mm.engine.hooks import NaNLossHook
 from cosam_mm.engine.hooks.nan_loss_hook import sample_names
 from cosam_mm.utils.cli import is_user_mistake
-from tests.small_runs import Do, loader_of, log_of, small_runner
+from tests.small_runs import Do, Model, loader_of, log_of, small_runner
 
 pytestmark = pytest.mark.usefixtures('clean_up_runs')
 
@@ -23,16 +22,12 @@ LR = 0.1
 GOOD = [1., 2., 3., 4.]
 
 
-class Model(BaseModel):
-    """loss = mean of w * x, so that dloss/dw is the mean of x."""
+class Masked(Model):
+    """With a buffer as of attention masks."""
 
     def __init__(self):
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.tensor(1.))
-        self.register_buffer('limit', torch.tensor(-math.inf))  # as of attention masks
-
-    def forward(self, inputs, data_samples, mode='tensor'):
-        return dict(loss=(self.weight * torch.stack(inputs)).mean())
+        self.register_buffer('limit', torch.tensor(-math.inf))
 
 
 class Normalized(Model):
@@ -213,7 +208,7 @@ class TestWeights:
     @pytest.mark.parametrize(('value', 'is_refused'), [
         (-math.inf, False), (math.nan, True)])
     def test_buffers_may_be_infinite(self, tmp_path, value, is_refused):
-        model = Model()
+        model = Masked()
         model.limit.fill_(value)
         runner = make_runner(tmp_path, GOOD, model=model, hook={})
         if is_refused:

@@ -24,8 +24,7 @@ from cosam_mm.engine.hooks.unreadable_samples_hook import (
     listed_samples,
 )
 from cosam_mm.utils.cli import is_user_mistake
-from tests.engine.test_nan_loss_hook import Model
-from tests.small_runs import loader_of, log_of, small_runner
+from tests.small_runs import Model, loader_of, log_of, small_runner
 
 pytestmark = pytest.mark.usefixtures('clean_up_runs')
 
