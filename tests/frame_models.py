@@ -65,3 +65,14 @@ def assert_step_moves(model, data, part=''):
         assert torch.isfinite(losses['loss'])
 
     assert_moves(model, step, part)
+
+
+def assert_lacks_plugins_only(net, bare):
+    """Of the weights of the bare backbone, which it takes; what nothing of it has."""
+    order = [name for name in net.state_dict() if not name.startswith('plugins.')]
+    assert order == [name for name in bare if name in order]
+    missing, unexpected = net.load_state_dict(bare, strict=False)
+    assert missing
+    assert all(key.startswith('plugins.') for key in missing)
+    assert all(torch.equal(net.state_dict()[key], bare[key]) for key in order)
+    return unexpected

@@ -11,6 +11,8 @@ import torch
 from mmengine.registry import MODELS
 from torch import nn
 
+from tests.frame_models import assert_lacks_plugins_only
+
 GRID = (4, 4, 2)
 CHANNELS = 16
 BACKBONES = {
@@ -162,9 +164,7 @@ def test_the_class_token_passes_the_plugin_by(kind):
 def test_cosam_that_masks_nothing_changes_nothing(kind):
     net, without = plugged(kind, dict(type='COSAM')), bare(kind)
     without.eval()  # Swin's does not return itself
-    missing, unexpected = net.load_state_dict(without.state_dict(), strict=False)
-    assert all(name.startswith('plugins.') for name in missing)
-    assert (bool(missing), unexpected) == (True, [])
+    assert not assert_lacks_plugins_only(net, without.state_dict())
     clips = clips_for(kind)
     with torch.no_grad():
         expected = without(clips)
@@ -211,14 +211,3 @@ def test_checkpointing_changes_no_gradient_and_runs_cosam_once(kind):
         return  # it computes the hooks of a layer again, too
     for net in (plain, saving):
         assert plugin_of(net).reduction[1].num_batches_tracked == 1
-
-
-@ALL
-def test_a_grid_that_does_not_fit_is_refused(kind):
-    spec = BACKBONES[kind]
-    point = {**spec['point'], 'grid': (4, 3, 2)}
-    with pytest.raises(ValueError, match='grid'):
-        MODELS.build(dict(
-            type='PluggedBackbone', backbone=spec['backbone'],
-            input_shape=spec['input_shape'],
-            plugins=[dict(cfg=dict(type='COSAM'), **point)]))
