@@ -19,7 +19,6 @@ from cosam_mm.evaluation.functional.confusion import (
     predict_labels,
     true_class_losses,
 )
-from cosam_mm.evaluation.functional.score_fusion import top_k_accuracy
 
 NAN, INF = math.nan, math.inf
 # (label, prediction) of clips of four classes; -1 is no prediction.
@@ -39,13 +38,6 @@ class TestOneClip:
     def test_prediction(self, score, expected):
         assert predict_labels([score]).tolist() == [expected]
         assert predict_labels([score]).dtype == np.int64
-
-    @given(st.lists(st.lists(st.sampled_from([0., 1., 2., NAN]), min_size=3,
-                             max_size=3), min_size=1, max_size=20), st.data())
-    def test_right_clips_are_those_of_top_1(self, score, data):
-        label = np.array([data.draw(st.integers(0, 2)) for _ in score])
-        share = np.mean(predict_labels(score) == label)
-        assert share == top_k_accuracy(score, label, [1])[1]
 
     def test_probabilities(self):
         score = [[0, math.log(3)], [NAN, 0], [INF, 0], [1000, 1000]]
@@ -102,6 +94,7 @@ class TestPairs:
     @given(CLIPS)
     def test_all_pairs(self, clips):
         found = most_confused_pairs(*columns(clips), topk=100)
+        assert most_confused_pairs(*columns(clips), topk=2) == found[:2]
         wrong = {(t, p) for t, p in clips if t != p and p != -1}
         assert {pair[:2] for pair in found} == wrong
         for pair in found:
@@ -117,11 +110,6 @@ class TestPairs:
         predicted = [1, 0, 0, 1, 3, 2]
         found = [pair[:3] for pair in most_confused_pairs(label, predicted)]
         assert found == [(1, 0, 1), (3, 2, 1), (0, 1, .5), (2, 1, .5), (2, 3, .5)]
-
-    def test_no_more_than_asked_for(self):
-        assert len(most_confused_pairs([0, 1, 2], [1, 2, 0], 2)) == 2
-        assert most_confused_pairs([0, 1], [0, 1]) == []
-
 
 class TestOrder:
 

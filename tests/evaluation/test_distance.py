@@ -31,13 +31,6 @@ class TestAllDistances:
         tensors = torch.from_numpy(q).requires_grad_(), torch.from_numpy(g)
         np.testing.assert_array_equal(pairwise_distances(*tensors, distance), found)
 
-    def test_equal_vectors_have_distance_zero(self, rng, distance):
-        # A large common offset, as features after a ReLU have it.
-        x = (rng.normal(size=(40, 2048)) + 30).astype(np.float32)
-        found = pairwise_distances(x, x, distance)
-        assert (np.diag(found) == 0).all()
-        assert (found[~np.eye(40, dtype=bool)] > 0).all()
-
     def test_small_differences_beside_large_norms(self, rng, distance):
         # |q| is about 1800, |q - g| about 0.05: float32 products would give noise.
         g = (rng.normal(size=(6, 1024)) + 40).astype(np.float32)
@@ -47,14 +40,6 @@ class TestAllDistances:
             np.testing.assert_allclose(
                 pairwise_distances(q.astype(dtype), g.astype(dtype), distance),
                 expected, rtol=2e-3)
-
-    @pytest.mark.parametrize('scale', [1e-12, 1e12])
-    def test_scale(self, rng, distance, scale):
-        q, g = (rng.normal(size=(n, 4)).astype(np.float32) for n in (3, 5))
-        power = dict(euclidean=1, squared_euclidean=2, cosine=0)[distance]
-        np.testing.assert_allclose(
-            pairwise_distances(q * np.float32(scale), g * np.float32(scale), distance),
-            pairwise_distances(q, g, distance) * scale**power, rtol=1e-5)
 
     def test_blocks_are_the_rows(self, rng, distance):
         q, g = rng.normal(size=(11, 3)), rng.normal(size=(7, 3))
@@ -128,8 +113,3 @@ def test_cosine_of_special_vectors():
     np.testing.assert_array_equal(
         pairwise_distances(x, x, 'cosine'),
         [[0, 0, 2, 1], [0, 0, 2, 1], [2, 2, 0, 1], [1, 1, 1, 1]])
-
-
-def test_unknown_distance():
-    with pytest.raises(ValueError, match='manhattan'):
-        distance_blocks([[1.]], [[1.]], 'manhattan')

@@ -21,6 +21,7 @@ from cosam_mm.evaluation.metrics.reid_metric import (
     read_attributes,
     save_features,
 )
+from cosam_mm.evaluation.reid_features import ARRAYS
 from tests.reference.naive_retrieval import (
     naive_distances,
     naive_rerank,
@@ -270,6 +271,12 @@ class TestFeatureFiles:
 
     def test_round_trip_without_pickle(self, features, tmp_path):
         path = str(tmp_path / 'new folder' / 'a.npz')
+        few = {key: features[key] for key in ARRAYS if key != 'unreadable'}
+        save_features(path, {**few, 'feature': features['feature'].astype(float)})
+        read = load_features(path)
+        assert (read['feature'].dtype, read['dataset'], read['split']) == (
+            np.float32, '', '')
+        assert not read['unreadable'].any()
         save_features(path, features)
         with np.load(path, allow_pickle=False) as file:
             assert all(file[key].dtype != object for key in file.files)
@@ -277,20 +284,8 @@ class TestFeatureFiles:
         assert set(read) == set(features)
         for key in features:
             np.testing.assert_array_equal(read[key], features[key])
-        assert read['feature'].dtype == np.float32
         assert evaluate_features(read) == evaluate_features(features)
         assert os.listdir(tmp_path / 'new folder') == ['a.npz']
-
-    def test_optional_keys(self, features, tmp_path):
-        path = str(tmp_path / 'a.npz')
-        for key in ('unreadable', 'dataset', 'protocol', 'split', 'clip_sampling'):
-            del features[key]
-        features['feature'] = features['feature'].astype(np.float64)
-        save_features(path, features)
-        read = load_features(path)
-        assert read['feature'].dtype == np.float32
-        assert not read['unreadable'].any()
-        assert (read['dataset'], read['split']) == ('', '')
 
     def test_mistakes_in_writing(self, features, tmp_path):
         with pytest.raises(ValueError, match='a.pkl'):
@@ -354,14 +349,23 @@ class TestReIDMetric:
         evaluate(metric, make_samples(features, **sample), meta)
         assert {key: getattr(metric.result, key) for key in expected} == expected
 
-    def test_feature_file(self, features, tmp_path):
+    @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+    def test_feature_file_and_half_precision(self, features, tmp_path, log, dtype):
         path = str(tmp_path / 'a.npz')
+        features['unreadable'][[8, 9]] = True
+        samples = make_samples(features)
+        for sample in samples:
+            sample.feature = sample.feature.to(dtype)
+        rounded = torch.from_numpy(features['feature']).to(dtype).float().numpy()
         metric = ReIDMetric(feature_file=path, clip_sampling='all clips of 4')
-        evaluate(metric, make_samples(features))
+        found = evaluate(metric, samples)
         read = load_features(path)
-        for key in features:
-            np.testing.assert_array_equal(read[key], features[key])
+        for key, values in {**features, 'feature': rounded}.items():
+            np.testing.assert_array_equal(read[key], values)
         assert evaluate_features(read) == metric.result
+        assert found['reid/num_unreadable'] == 2
+        for part in ('2 tracklets', "'tracklet 8', 'tracklet 9'"):
+            assert part in log()
 
     def test_feature_file_survives_bad_features(self, features, tmp_path):
         path = str(tmp_path / 'a.npz')
@@ -379,22 +383,6 @@ class TestReIDMetric:
         assert found['reid/hat_num_valid_queries'] == 2
         assert '4 queries are not in the attribute table' in log()
 
-    def test_unreadable(self, features, log):
-        features['unreadable'][[8, 9]] = True
-        found = evaluate(ReIDMetric(), make_samples(features))
-        assert found['reid/num_unreadable'] == 2
-        for part in ('2 tracklets', "'tracklet 8', 'tracklet 9'"):
-            assert part in log()
-
-    @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-    def test_half_precision(self, features, dtype):
-        samples = make_samples(features)
-        for sample in samples:
-            sample.feature = sample.feature.to(dtype)
-        rounded = torch.from_numpy(features['feature']).to(dtype).float().numpy()
-        assert evaluate(ReIDMetric(), samples)['reid/mAP'] == evaluate_features(
-            {**features, 'feature': rounded}).metrics['mAP']
-
     @pytest.mark.parametrize(('key', 'value', 'word'), [
         ('feature', None, 'feature'), ('pid', None, 'pid'), ('camid', None, 'camid'),
         ('subset', None, 'subset'), ('feature', torch.zeros(3, 4), '3, 4'),
@@ -404,8 +392,6 @@ class TestReIDMetric:
         samples[4][key] = value
         with pytest.raises(ValueError, match=word):
             evaluate(ReIDMetric(), samples)
-
-    def test_no_tracklet(self):
         with pytest.raises(ValueError, match='no tracklet'):
             ReIDMetric().compute_metrics([])
 

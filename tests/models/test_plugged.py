@@ -458,6 +458,11 @@ def test_initialisation_leaves_plugins_alone(name):
     assert list(net.state_dict()) == order
     if name != 'ours':                     # which draws its weights when it is built
         assert not same(weights(net), backbone)
+    # Unless their own cfg says how.
+    init = dict(type='Constant', layer='Linear', val=0.5)
+    net = plugged(name, [dict(cfg=dict(type='COSAM', init_cfg=init), after='layer3')])
+    net.init_weights()
+    assert (net.plugins['layer3'][0].channel_attention[0].weight == 0.5).all()
 
 
 @pytest.mark.parametrize(('name', 'how'), [

@@ -1,52 +1,25 @@
 """BNNeck: who sees which side of it, what it learns, and that all features agree."""
 import torch
 from mmengine.optim import OptimWrapper
-from mmengine.structures import BaseDataElement
 from torch import nn
 
 from cosam_mm.apis.inference_optimization import make_fast
 from cosam_mm.models.losses import CenterLoss
-from cosam_mm.models.reid import BNNeck, VideoReID
-
-SIZE = (64, 32)
-LABELS = (0, 0, 1, 1)
+from cosam_mm.models.reid import BNNeck
+from tests.models import test_reid_model as plain
+from tests.models.test_reid_model import batch, floats, sample
 
 
 def build(**changes):
-    torch.manual_seed(0)
-    model = VideoReID(**{**dict(
+    model = plain.build(**{**dict(
         backbone=dict(type='FrameResNet', depth=14, base_channels=8, ibn='a'),
-        aggregation=dict(type='TemporalPoolAggregation'),
         neck=dict(type='BNNeck'),
         head=dict(type='IdentityHead', num_pids=3, bias=False)), **changes})
     # Statistics and scales that nothing else has by chance.
-    if model.neck is not None:
-        nn.init.uniform_(model.neck.norm.weight, 0.5, 2)
-        model.neck.norm.running_mean.uniform_(-1, 1)
-        model.neck.norm.running_var.uniform_(0.5, 2)
+    nn.init.uniform_(model.neck.norm.weight, 0.5, 2)
+    model.neck.norm.running_mean.uniform_(-1, 1)
+    model.neck.norm.running_var.uniform_(0.5, 2)
     return model
-
-
-def tracklets(*counts):
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randn(count, 3, 2, *SIZE, generator=generator) for count in counts]
-
-
-def backbone_maps(model, clips):
-    """(M, 3, T, H, W) to (M, C, T, H', W')."""
-    maps = model.backbone(clips.transpose(1, 2).flatten(0, 1))
-    return maps.unflatten(0, (len(clips), -1)).transpose(1, 2)
-
-
-def samples():
-    return [BaseDataElement(metainfo=dict(label=label)) for label in LABELS]
-
-
-def train_batch():
-    generator = torch.Generator().manual_seed(1)
-    images = torch.randint(0, 256, (4, 1, 3, 2, *SIZE), dtype=torch.uint8,
-                           generator=generator)
-    return dict(inputs=list(images), data_samples=samples())
 
 
 # -- the norm ----------------------------------------------------------------
@@ -74,7 +47,7 @@ def test_losses_see_what_enters_it_and_scores_come_of_what_leaves_it():
         lambda _, inputs, out: seen.update(before=inputs[0], after=out))
     model.losses['triplet'].register_forward_pre_hook(
         lambda _, args: seen.update(feature=args[0], score=args[1]))
-    model(torch.stack(tracklets(2, 2, 2, 2)), samples(), 'loss')
+    model(torch.stack(floats(2, 2, 2, 2)), [sample(k // 2) for k in range(4)], 'loss')
     assert seen['feature'] is seen['before']
     assert seen['before'].shape == (4, 256)
     torch.testing.assert_close(seen['score'],
@@ -84,10 +57,11 @@ def test_losses_see_what_enters_it_and_scores_come_of_what_leaves_it():
 def test_every_feature_of_retrieval_is_behind_it():
     """Of tracklets, of single clips, and predicted; with and without a head."""
     model = build().eval()
-    given = tracklets(1, 3)
+    given = floats(1, 3)
     with torch.no_grad():
         before = torch.stack([
-            model.aggregation(backbone_maps(model, clips)).mean(0) for clips in given])
+            model.backbone(clips.transpose(1, 2).flatten(0, 1)).mean((0, 2, 3))
+            for clips in given])
         norm = model.neck.norm
         expected = (before - norm.running_mean) / (
             norm.running_var + norm.eps).sqrt() * norm.weight
@@ -103,7 +77,7 @@ def test_fast_inference_gives_the_same():
     """Norms of IBN and of the neck stand behind no convolution, and stay."""
     model = build().eval()
     model.backbone.layer1[0].bn1.IN.weight.data.uniform_(0.5, 2)
-    difference = make_fast(model, train_batch(), bfloat16=False)
+    difference = make_fast(model, batch(0, 0, 1, 1), bfloat16=False)
     assert difference.error < 1e-4
     assert isinstance(model.neck.norm, nn.BatchNorm1d)
     assert isinstance(model.backbone.layer1[0].bn1.BN, nn.BatchNorm2d)
@@ -120,7 +94,7 @@ def test_a_step_moves_all_but_its_bias_and_the_scores_have_none():
     assert model.losses['center'].centers.shape == (3, 256)
     before = {k: v.clone() for k, v in model.named_parameters()}
     wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
-    losses = model.train().train_step(train_batch(), wrapper)
+    losses = model.train().train_step(batch(0, 0, 1, 1), wrapper)
     assert set(losses) == {'loss', 'loss_id', 'loss_triplet', 'loss_center',
                            'loss_circle', 'top1_acc'}
     still = {k for k, v in model.named_parameters() if torch.equal(v, before[k])}
