@@ -36,8 +36,12 @@ TEXTS = ('dataset', 'protocol', 'split', 'clip_sampling')
 # -- features ----------------------------------------------------------------
 
 
-def _typed(features: Mapping) -> dict:
-    """Features with every key, each array of its type where it can be converted."""
+def complete_features(features: Mapping) -> dict:
+    """Features with every key, each array of its type, that fit each other.
+
+    Raises:
+        ValueError: A key is missing or unknown, or an array does not fit.
+    """
     required = [key for key in ARRAYS if key != 'unreadable']
     missing = [key for key in required if key not in features]
     unknown = sorted(set(features).difference(ARRAYS, TEXTS))
@@ -52,18 +56,8 @@ def _typed(features: Mapping) -> dict:
     unreadable = features.get('unreadable')
     out['unreadable'] = (np.zeros(len(out['feature']), bool) if unreadable is None
                          else np.asarray(unreadable))
-    texts = {key: features.get(key) for key in TEXTS}
-    out.update({key: '' if text is None else str(text) for key, text in texts.items()})
-    return out
-
-
-def complete_features(features: Mapping) -> dict:
-    """Features with every key, each array of its type, that fit each other.
-
-    Raises:
-        ValueError: A key is missing or unknown, or an array does not fit.
-    """
-    out = _typed(features)
+    for key in TEXTS:
+        out[key] = '' if features.get(key) is None else str(features[key])
     shape = out['feature'].shape
     if len(shape) != 2 or 0 in shape:
         raise ValueError(f"'feature' has shape {shape}; expected (number of "

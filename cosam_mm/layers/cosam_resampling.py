@@ -71,13 +71,13 @@ def linear_filter(old: int, new: int, start: int = 0, stop: Optional[int] = None
                 [0.2500, 0.7500],
                 [0.0000, 1.0000]])
     """
-    dtype = torch.float32 if like is None else torch.promote_types(
-        like.dtype, torch.float32)
-    device = None if like is None else like.device
+    like = torch.empty(0) if like is None else like
+    kind = dict(dtype=torch.promote_types(like.dtype, torch.float32),
+                device=like.device)
     stop = new if stop is None else stop
     step = old / new                                           # old cells a new one
-    centers = (torch.arange(start, stop, dtype=dtype, device=device) + 0.5) * step
-    cells = torch.arange(old, dtype=dtype, device=device) + 0.5
+    centers = (torch.arange(start, stop, **kind) + 0.5) * step
+    cells = torch.arange(old, **kind) + 0.5
     reach = torch.sym_max(old, new) / new                      # a cell at least
     weights = (reach - (centers[:, None] - cells).abs()).clamp(min=0)
     return weights / weights.sum(1, keepdim=True)

@@ -18,7 +18,7 @@ place of memory. With given references the template is known beforehand, so the 
 pass falls away; so does the second with the spatial mask alone.
 """
 from collections.abc import Iterable, Iterator
-from typing import Callable, Optional, Union
+from typing import Optional, Union
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +28,6 @@ from .cosam_functional import apply_masks, average_positions, evenly_spaced_indi
 __all__ = ['stream_cosam']
 
 Chunk = Union[Tensor, tuple[Tensor, Optional[Tensor], Optional[Tensor]]]
-# Descriptors (N, D, t, P) of the next frames in order -> their templates (t, N, K, D).
-Templates = Callable[[Tensor], Tensor]
 
 
 def stream_cosam(cosam: nn.Module, chunks: Iterable[Tensor], num_frames: int,
@@ -79,11 +77,6 @@ class _Reader:
                 'give the number of frames of the whole clip, and chunks that are the '
                 'same in each pass.')
 
-    def slot_weights(self, start: int, stop: int) -> Tensor:
-        """Summary weights (K, stop - start, P) of some slots of the whole clip."""
-        size = (self.num_frames - 1, *self.like[2:])
-        return self.cosam.summary_weight(size, (start, stop)).flatten(2)
-
     def _check(self, chunk: Tensor) -> None:
         """Raise a ValueError for a chunk that does not fit module or other chunks."""
         if chunk.dim() != 5 or not chunk.shape[2]:
@@ -103,57 +96,41 @@ class _Reader:
 @torch.no_grad()
 def _outputs(cosam: nn.Module, chunks: _Reader, return_masks: bool) -> Iterator[Chunk]:
     """Passes 1 to 3."""
-    new_templates = _vote(cosam, chunks) if cosam.with_spatial else None
-
-    def attended() -> Iterator[tuple[Tensor, Tensor, Optional[Tensor]]]:
-        templates = new_templates() if new_templates else None
-        for chunk in chunks:
-            clips = chunk.flatten(3)                              # (N, C, t, P)
-            yield chunk, clips, _spatial_mask(cosam, clips, templates)
-
+    template = _first_template(cosam, chunks) if cosam.with_spatial else None
     channel_mask = None
     if cosam.with_channel:
         total = 0
-        for _, clips, spatial_mask in attended():
+        for clips, spatial_mask in _attended(cosam, chunks, template):
             pooled = average_positions(apply_masks(clips, spatial_mask, None))
             votes = cosam.channel_attention(pooled)               # (N, t, C)
             total = total + votes.double().sum(1)
         channel_mask = (total / chunks.num_frames).to(votes.dtype)  # (N, C)
-    for chunk, clips, spatial_mask in attended():
-        out = apply_masks(clips, spatial_mask, channel_mask).reshape(chunk.shape)
-        if not return_masks:
-            yield out
-            continue
+    for clips, spatial_mask in _attended(cosam, chunks, template):
+        size = chunks.like[2:]
+        out = apply_masks(clips, spatial_mask, channel_mask).unflatten(3, size)
         if spatial_mask is not None:
-            spatial_mask = spatial_mask.unflatten(2, chunk.shape[3:])
-        yield out, spatial_mask, channel_mask
+            spatial_mask = spatial_mask.unflatten(2, size)
+        yield (out, spatial_mask, channel_mask) if return_masks else out
 
 
-def _spatial_mask(cosam: nn.Module, clips: Tensor,
-                  templates: Optional[Templates]) -> Optional[Tensor]:
-    """(N, t, P) of the next frames, which their templates are made for."""
-    if templates is None:
-        return None
-    descriptors = cosam.describe(clips)                           # (N, D, t, P)
-    of_frames = templates(descriptors).to(descriptors.dtype)      # (t, N, K, D)
-    maps = torch.einsum('tnkd,ndtp->nktp', of_frames, descriptors)
-    maps = maps / descriptors.shape[1]
-    return cosam.mask_from_summary(maps + cosam.summary[0].bias[:, None, None])
-
-
-def _vote(cosam: nn.Module, chunks: _Reader) -> Callable[[], Templates]:
-    """Pass 1. What it returns gives the templates from frame 0 on, at each call."""
-    if cosam.num_references is None:
-        first = _first_template(cosam, chunks)
-        return lambda: _running_templates(chunks, first)
-    references = chunks.references
-    if references is None:
-        references = _chosen_frames(cosam, chunks)
-    voters = cosam.describe(references.flatten(3))                # (N, D, S, Q)
-    weight = cosam.summary_weight(tuple(references.shape[2:])).flatten(1)
-    template = torch.einsum('kv,ndv->nkd', weight, voters.flatten(2))
-    return lambda: lambda descriptors: template.expand(
-        descriptors.shape[2], *template.shape)
+def _first_template(cosam: nn.Module, chunks: _Reader) -> Tensor:
+    """Pass 1: frame 0's, (N, K, D) in float64; with references, that of all frames."""
+    if cosam.num_references is not None:
+        references = chunks.references
+        if references is None:
+            references = _chosen_frames(cosam, chunks)
+        voters = cosam.describe(references.flatten(3))            # (N, D, S, Q)
+        weight = cosam.summary_weight(tuple(references.shape[2:])).flatten(2)
+        return torch.einsum('ksq,ndsq->nkd', weight, voters).double()
+    total, seen = 0, 0
+    for chunk in chunks:
+        voters = cosam.describe(chunk.flatten(3))                 # (N, D, t, P)
+        if seen == 0:
+            voters = voters[:, :, 1:]
+        weight = _slot_weights(cosam, chunks, seen, chunk.shape[2])
+        total = total + torch.einsum('ksp,ndsp->nkd', weight, voters).double()
+        seen += chunk.shape[2]
+    return total
 
 
 def _chosen_frames(cosam: nn.Module, chunks: _Reader) -> Tensor:
@@ -168,35 +145,37 @@ def _chosen_frames(cosam: nn.Module, chunks: _Reader) -> Tensor:
     return torch.stack([chosen[frame] for frame in wanted], dim=2)
 
 
-def _first_template(cosam: nn.Module, chunks: _Reader) -> Tensor:
-    """Frame 0's, (N, K, D) in float64: frame m of the others has slot m - 1."""
-    total, seen = 0, 0
+def _slot_weights(cosam: nn.Module, chunks: _Reader, seen: int, t: int) -> Tensor:
+    """Summary weights (K, s, P) of the slots that t frames have, after ``seen``.
+
+    Frame m has slot m - 1, in frame 0's template and from frame m - 1 to m.
+    """
+    size = (chunks.num_frames - 1, *chunks.like[2:])
+    return cosam.summary_weight(size, (max(seen - 1, 0), seen + t - 1)).flatten(2)
+
+
+def _attended(cosam: nn.Module, chunks: _Reader, template: Optional[Tensor]
+              ) -> Iterator[tuple[Tensor, Optional[Tensor]]]:
+    """Each chunk as (N, C, t, P) with its spatial mask (N, t, P); a pass."""
+    last, seen = None, 0                                          # (N, D, 1, P)
     for chunk in chunks:
-        t = chunk.shape[2]
-        voters = cosam.describe(chunk.flatten(3))                 # (N, D, t, P)
-        if seen == 0:
-            voters = voters[:, :, 1:]
-        weight = chunks.slot_weights(max(seen - 1, 0), seen + t - 1)
-        total = total + torch.einsum('ksp,ndsp->nkd', weight, voters).double()
-        seen += t
-    return total
-
-
-def _running_templates(chunks: _Reader, first: Tensor) -> Templates:
-    """Templates of the frames in order, each from the one before."""
-    template, last, seen = first, None, 0                 # (N, K, D), (N, D, 1, P)
-
-    def templates_of(descriptors: Tensor) -> Tensor:
-        nonlocal template, last, seen
-        t = descriptors.shape[2]
-        weight = chunks.slot_weights(max(seen - 1, 0), seen + t - 1)
-        row = descriptors if last is None else torch.cat([last, descriptors], dim=2)
-        steps = row[:, :, :-1] - row[:, :, 1:]                    # (N, D, s, P)
-        moves = torch.einsum('ksp,ndsp->snkd', weight, steps).double()
-        templates = torch.cat([template[None], moves]).cumsum(0)
-        template = templates[-1].clone()
-        last = descriptors[:, :, -1:].clone()                     # not all of a chunk
-        seen += t
-        return templates[-t:]                                     # (t, N, K, D)
-
-    return templates_of
+        clips, t = chunk.flatten(3), chunk.shape[2]
+        if template is None:
+            yield clips, None
+            continue
+        descriptors = cosam.describe(clips)                       # (N, D, t, P)
+        if cosam.num_references is None:
+            weight = _slot_weights(cosam, chunks, seen, t)
+            row = descriptors if last is None else torch.cat([last, descriptors], 2)
+            steps = row[:, :, :-1] - row[:, :, 1:]                # (N, D, s, P)
+            moves = torch.einsum('ksp,ndsp->snkd', weight, steps).double()
+            templates = torch.cat([template[None], moves]).cumsum(0)[-t:]
+            template = templates[-1].clone()
+            last = descriptors[:, :, -1:].clone()                 # not all of a chunk
+            seen += t
+        else:
+            templates = template.expand(t, *template.shape)       # (t, N, K, D)
+        maps = torch.einsum('tnkd,ndtp->nktp', templates.to(descriptors.dtype),
+                            descriptors) / descriptors.shape[1]
+        yield clips, cosam.mask_from_summary(
+            maps + cosam.summary[0].bias[:, None, None])

@@ -4,6 +4,7 @@ The modules between a user and a COSAM deep in a backbone do not return masks. S
 hooks are put on each COSAM: one asks it for its masks, the other keeps them and passes
 on the output alone. The model computes what it always does, once.
 """
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple, Optional
@@ -27,17 +28,14 @@ class MaskRecord:
     """The masks of a model's COSAMs in all forward passes so far."""
 
     def __init__(self) -> None:
-        self._passes: dict[str, list[ModuleMasks]] = {}
-
-    def add(self, name: str, masks: ModuleMasks) -> None:
-        """Append one forward pass of the module ``name``."""
-        self._passes.setdefault(name, []).append(masks)
+        # Of each forward pass, by the module's name.
+        self.passes: dict[str, list[ModuleMasks]] = defaultdict(list)
 
     def masks(self) -> dict[str, ModuleMasks]:
         """Masks by the module's name, the clips of all passes in a row."""
         return {name: ModuleMasks(*(None if masks[0] is None else torch.cat(masks)
                                     for masks in zip(*passes)))
-                for name, passes in self._passes.items()}
+                for name, passes in self.passes.items()}
 
 
 def split_masks(masks: Mapping[str, ModuleMasks],
@@ -106,7 +104,7 @@ def _hook(module: COSAM, name: str, record: MaskRecord):
         return args, {**kwargs, 'return_masks': True}
 
     def keep(_, args, output):
-        record.add(name, ModuleMasks(*(
+        record.passes[name].append(ModuleMasks(*(
             None if mask is None else mask.detach() for mask in output[1:])))
         return output if is_asked.pop() else output[0]
 

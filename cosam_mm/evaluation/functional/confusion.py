@@ -4,6 +4,7 @@ The rules are those of :mod:`.score_fusion`: of classes with equal scores the lo
 is predicted, and a clip with a NaN among its scores has no prediction, which is wrong.
 ``rows`` are numbers of clips, from 0.
 """
+from collections import defaultdict
 from typing import NamedTuple
 
 import numpy as np
@@ -24,10 +25,6 @@ def predict_labels(score: np.ndarray) -> np.ndarray:
     """(N,) int64 of scores (N, K): the class of the highest one, of equals the lower.
 
     It is :data:`NO_PREDICTION` where a score is NaN.
-
-    Example:
-        >>> predict_labels([[1, 3, 3], [0, float('nan'), 2]]).tolist()
-        [1, -1]
     """
     score = np.asarray(score)
     is_nan = np.isnan(score).any(axis=1)
@@ -60,10 +57,6 @@ def true_class_losses(score: np.ndarray, label: np.ndarray,
 
     Returns:
         (N,) float64 in nats, NaN where a score is not finite.
-
-    Example:
-        >>> true_class_losses([[1000., 0.]], [1]).tolist()
-        [1000.0]
     """
     score = np.asarray(score, dtype=np.float64)
     own = np.take_along_axis(score, np.asarray(label)[:, None], axis=1)[:, 0]
@@ -93,10 +86,6 @@ def confusion_matrix(label: np.ndarray, predicted: np.ndarray,
 
     Raises:
         ValueError: A class is outside of its range.
-
-    Example:
-        >>> confusion_matrix([0, 0, 1], [0, 1, 1], 2).tolist()
-        [[1, 1], [0, 1]]
     """
     label, predicted = np.asarray(label), np.asarray(predicted)
     for what, values, least in (('label', label, 0),
@@ -104,10 +93,8 @@ def confusion_matrix(label: np.ndarray, predicted: np.ndarray,
         wrong = values[(values < least) | (values >= num_classes)]
         if len(wrong):
             raise ValueError(f'A {what} of {wrong[0]} is outside [0, {num_classes}).')
-    has_one = predicted != NO_PREDICTION
-    matrix = np.zeros((num_classes, num_classes), dtype=np.int64)
-    np.add.at(matrix, (label[has_one], predicted[has_one]), 1)
-    return matrix
+    pairs = (label * num_classes + predicted)[predicted != NO_PREDICTION]
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, -1)
 
 
 class ClassAccuracy(NamedTuple):
@@ -127,10 +114,6 @@ def class_accuracy(label: np.ndarray, predicted: np.ndarray,
     """Right clips and all clips of each class; arguments of :func:`confusion_matrix`.
 
     A clip without a prediction is a wrong one.
-
-    Example:
-        >>> class_accuracy([0, 0, 1], [0, 1, 1], 3).share.tolist()
-        [0.5, 1.0, nan]
     """
     label, predicted = np.asarray(label), np.asarray(predicted)
     return ClassAccuracy(
@@ -157,18 +140,13 @@ def most_confused_pairs(label: np.ndarray, predicted: np.ndarray,
         label: (N,) integers >= 0.
         predicted: (N,) of the same, or :data:`NO_PREDICTION`, which is left out.
         topk: At most so many pairs.
-
-    Example:
-        >>> most_confused_pairs([0, 0, 0, 1], [1, 1, 0, 0])[0]
-        ConfusedPair(true=0, predicted=1, share=0.6666666666666666, rows=(0, 1))
     """
     label, predicted = np.asarray(label), np.asarray(predicted)
-    rows_of: dict[tuple[int, int], list[int]] = {}
+    rows_of: dict[tuple[int, int], list[int]] = defaultdict(list)
     for row in np.flatnonzero((label != predicted) & (predicted != NO_PREDICTION)):
-        rows_of.setdefault((int(label[row]), int(predicted[row])), []).append(int(row))
-    pairs = [ConfusedPair(true, other, len(rows) / int((label == true).sum()),
-                          tuple(rows))
-             for (true, other), rows in rows_of.items()]
+        rows_of[int(label[row]), int(predicted[row])].append(int(row))
+    pairs = [ConfusedPair(*pair, len(rows) / int((label == pair[0]).sum()), tuple(rows))
+             for pair, rows in rows_of.items()]
     return sorted(pairs, key=lambda pair: (
         -len(pair.rows), -pair.share, pair.true, pair.predicted))[:topk]
 
@@ -219,9 +197,9 @@ def confused_order(matrix: np.ndarray) -> np.ndarray:
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     distance = 1 - (share + share.T) / 2
     np.fill_diagonal(distance, 0)
-    condensed = squareform(distance, checks=False)
-    return leaves_list(linkage(condensed, 'average', optimal_ordering=True)) \
-        .astype(np.int64)
+    joined = linkage(squareform(distance, checks=False), 'average',
+                     optimal_ordering=True)
+    return leaves_list(joined).astype(np.int64)
 
 
 # -- two results -------------------------------------------------------------
@@ -265,11 +243,6 @@ def compare_clips(first_is_right: np.ndarray,
 
     Raises:
         ValueError: The shapes differ.
-
-    Example:
-        >>> outcome = compare_clips([True, True, False], [True, False, True])
-        >>> outcome.only_second.tolist(), outcome.p_value
-        ([2], 1.0)
     """
     first, second = np.asarray(first_is_right), np.asarray(second_is_right)
     if first.shape != second.shape:

@@ -50,9 +50,8 @@ def feature_array(features: Features) -> np.ndarray:
     features = np.asarray(features)
     if features.dtype.kind not in 'fiu':
         raise ValueError(f'Features must be real numbers, got {features.dtype}.')
-    if features.dtype in (np.float32, np.float64):
-        return features
-    return features.astype(np.float32 if features.dtype == np.float16 else np.float64)
+    is_single = features.dtype in (np.float16, np.float32)
+    return features.astype(np.float32 if is_single else np.float64, copy=False)
 
 
 def slices(count: int, step: int) -> Iterator[slice]:
@@ -191,11 +190,6 @@ def distance_blocks(q_features: Features, g_features: Features,
     Raises:
         ValueError: Shapes do not fit, a row is not finite, distance is another, or the
             squares would overflow. This call raises it, not the first iteration.
-
-    Example:
-        >>> blocks = distance_blocks([[0.], [3.]], [[4.], [0.]], max_block_bytes=1)
-        >>> [(rows.start, block.tolist()) for rows, block in blocks]
-        [(0, [[4.0, 0.0]]), (1, [[1.0, 3.0]])]
     """
     q, g, dtype = check_pair(q_features, g_features, distance)
     step = max_block_bytes // (dtype.itemsize * max(len(g.values), 1))

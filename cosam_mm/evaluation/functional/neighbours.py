@@ -53,8 +53,7 @@ class _Points:
 
     def __init__(self, q: Rows, g: Rows, distance: str) -> None:
         self._q, self._g, self._is_cosine = q, g, distance == 'cosine'
-        self._mean = np.zeros(g.values.shape[1]) if self._is_cosine else \
-            g.values.mean(axis=0, dtype=np.float64)
+        self._mean = 0 if self._is_cosine else g.values.mean(0, dtype=np.float64)
         self._scale = 1.
         norms = np.linalg.norm(self._mean) + np.sqrt(max(
             side.squared_norm.max(initial=0) for side in (q, g)))
@@ -77,10 +76,9 @@ class _Points:
         dtype = np.result_type(self._dtype, side.values.dtype)
         if self._is_cosine:
             norm = np.sqrt(side.squared_norm[rows, None])
-            vectors = side.values[rows] / np.where(norm > 0, norm, 1).astype(dtype)
-        else:
-            vectors = side.values[rows] - self._mean.astype(dtype)
-            vectors /= dtype.type(self._scale)
+            return side.values[rows] / np.where(norm > 0, norm, 1).astype(dtype)
+        vectors = side.values[rows] - self._mean.astype(dtype)
+        vectors /= dtype.type(self._scale)
         return vectors
 
     def _norms(self, side: Rows) -> np.ndarray:
@@ -235,11 +233,6 @@ def nearest_among(q_features: Features, g_features: Features,
 
     Raises:
         ValueError: As for :func:`nearest`, or the candidates have another shape.
-
-    Example:
-        >>> found = nearest_among([[0.]], [[3.], [-1.], [1.]], [[2, -1]], 2)
-        >>> found.index.tolist(), found.distance.tolist()
-        ([[2, -1]], [[1.0, inf]])
     """
     check_counts(k=k)
     q, g, dtype = check_pair(q_features, g_features, distance)

@@ -126,22 +126,14 @@ class _PairCounter:
 
 
 def coarser(histogram: PairHistogram, num_bins: int = 60) -> PairHistogram:
-    """At most so many bins, over the distances that occur; no count is lost.
-
-    Example:
-        >>> fine = PairHistogram(np.arange(7.), np.array([0, 1, 2, 0, 0, 0]),
-        ...                      np.array([0, 0, 0, 4, 5, 0]))
-        >>> [values.tolist() for values in coarser(fine, 2)]
-        [[1.0, 3.0, 5.0], [3, 0], [0, 9]]
-    """
+    """At most so many bins, over the distances that occur; no count is lost."""
     filled = np.flatnonzero(histogram.same + histogram.different)
     first, last = (filled[0], filled[-1]) if len(filled) else (0, 0)
     step = -(-(last + 1 - first) // num_bins)
     starts = np.arange(first, last + 1, step)
-    stop = starts[-1] + step
-    edges = np.append(histogram.edges[starts], 0.)
+    stop = starts[-1] + step  # may lie past the last fine bin
     width = histogram.edges[1] - histogram.edges[0]
-    edges[-1] = histogram.edges[0] + stop * width  # may lie past the last fine bin
+    edges = np.append(histogram.edges[starts], histogram.edges[0] + stop * width)
     return PairHistogram(edges, *(np.add.reduceat(counts[:stop], starts)
                                   for counts in histogram[1:]))
 
@@ -151,12 +143,6 @@ def separation(histogram: PairHistogram) -> Separation:
 
     Raises:
         ValueError: There are no pairs of one kind.
-
-    Example:
-        >>> found = separation(PairHistogram(np.arange(4.), np.array([3, 1, 0]),
-        ...                                  np.array([0, 1, 4])))
-        >>> found.threshold, found.same_beyond, found.different_within, found.nearer
-        (2.0, 0.0, 0.2, 0.975)
     """
     edges, same, different = histogram
     if not same.any() or not different.any():
@@ -220,14 +206,6 @@ def extreme_queries(ranks: QueryRanks, count: int) -> ExtremeQueries:
         ranks: Of all queries.
         count: Of each kind; fewer where not twice as many queries have a match. One
             query alone is the best.
-
-    Example:
-        >>> from cosam_mm.evaluation.functional.retrieval import rank_distances
-        >>> ranks = rank_distances([[1, 2], [2, 1], [1, 2]], [7, 7, 9], [7, 8],
-        ...                        [1, 1, 1], [2, 2])
-        >>> best, worst = extreme_queries(ranks, 4)
-        >>> best.tolist(), worst.tolist()
-        ([0], [1])
     """
     valid = np.flatnonzero(ranks.valid)
     precision, wanted = ranks.average_precision[valid], -ranks.num_matches[valid]

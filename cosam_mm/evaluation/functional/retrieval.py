@@ -71,9 +71,8 @@ class _Ids(NamedTuple):
     g_camids: np.ndarray
 
 
-def _check_ids(q_pids: Sequence[int], g_pids: Sequence[int], q_camids: Sequence[int],
-               g_camids: Sequence[int]) -> _Ids:
-    ids = _Ids(*map(np.asarray, (q_pids, g_pids, q_camids, g_camids)))
+def _check_ids(*values: Sequence[int]) -> _Ids:
+    ids = _Ids(*map(np.asarray, values))
     for name, values in ids._asdict().items():
         if values.ndim != 1 or values.dtype.kind not in 'iu' or not len(values):
             raise ValueError(
@@ -197,12 +196,6 @@ def retrieval_metrics(ranks: QueryRanks, max_rank: int = 20,
     Raises:
         ValueError: No selected query has a match, max_rank is below 1, or the selection
             does not fit.
-
-    Example:
-        >>> ranks = rank_distances([[.1, .2], [.3, .9]], [7, 8], [7, 8], [1, 1], [2, 2])
-        >>> metrics = retrieval_metrics(ranks, max_rank=2)
-        >>> metrics.cmc.tolist(), metrics.mean_ap
-        ([0.5, 1.0], 0.75)
     """
     check_counts(max_rank=max_rank)
     valid = ranks.valid

@@ -16,12 +16,7 @@ __all__ = ['align_by_id', 'class_probabilities', 'fuse_scores', 'top_k_accuracy'
 
 
 def class_probabilities(score: np.ndarray) -> np.ndarray:
-    """Softmax (..., K) float64 of scores (..., K), safe for large ones.
-
-    Example:
-        >>> class_probabilities([[1000., 1000.]])
-        array([[0.5, 0.5]])
-    """
+    """Softmax (..., K) float64 of scores (..., K), safe for large ones."""
     score = np.asarray(score, dtype=np.float64)
     exp = np.exp(score - score.max(axis=-1, keepdims=True))
     return exp / exp.sum(axis=-1, keepdims=True)
@@ -30,12 +25,12 @@ def class_probabilities(score: np.ndarray) -> np.ndarray:
 def _check_scores(scores: Sequence[np.ndarray]) -> None:
     if not scores:
         raise ValueError('There is nothing to fuse: the list of scores is empty.')
-    shape = scores[0].shape
     for i, score in enumerate(scores):
-        if score.ndim != 2 or score.shape != shape:
+        if score.ndim != 2 or score.shape != scores[0].shape:
             raise ValueError(
-                f'Score array {i} has shape {score.shape}, array 0 has {shape}: all '
-                'must be (number of clips, number of classes) of the same clips.')
+                f'Score array {i} has shape {score.shape}, array 0 '
+                f'{scores[0].shape}: all must be (number of clips, number of classes) '
+                'of the same clips.')
         rows = np.flatnonzero(~np.isfinite(score).all(axis=1))
         if len(rows):
             raise ValueError(
@@ -43,15 +38,11 @@ def _check_scores(scores: Sequence[np.ndarray]) -> None:
 
 
 def _check_weights(weights: Optional[Sequence[float]], count: int) -> np.ndarray:
-    if weights is None:
-        return np.full(count, 1 / count)
-    values = np.asarray(weights, dtype=np.float64)
-    if values.shape != (count,):
-        raise ValueError(
-            f'{count} score arrays need {count} weights, got {list(weights)}.')
-    if not np.isfinite(values).all() or (values < 0).any() or values.sum() == 0:
-        raise ValueError('Weights must be finite, none below zero and one above it, '
-                         f'got {list(weights)}.')
+    values = np.asarray([1.] * count if weights is None else weights, dtype=np.float64)
+    if values.shape != (count,) or not np.isfinite(values).all() or (
+            (values < 0).any() or values.sum() == 0):
+        raise ValueError(f'{count} score arrays need {count} weights, finite, none '
+                         f'below zero and one above it, got {list(weights)}.')
     return values / values.sum()
 
 
@@ -72,10 +63,6 @@ def fuse_scores(scores: Sequence[np.ndarray],
 
     Raises:
         ValueError: Shapes differ, a score is not finite, or weights do not fit.
-
-    Example:
-        >>> fuse_scores([[[0., 4.]], [[2., 0.]]], softmax=False)
-        array([[1., 2.]])
     """
     scores = [np.asarray(score, dtype=np.float64) for score in scores]
     _check_scores(scores)
