@@ -2,6 +2,7 @@
 
     cosam           the spatial mask of a COSAM
     nonlocal        what each position of an MMCV non-local block adds to all others
+                    (Wang et al., Non-local Neural Networks, CVPR 2018)
     grad_cam        Grad-CAM of the model's own decision
     feature_energy  mean squared features
     centre          a Gaussian in the middle, the same for every model
@@ -103,7 +104,7 @@ def record_attention(model: nn.Module, batch: Mapping, num_clips: int,
             if both.spatial is not None},
         'nonlocal': {name: x[:, 0] for name, x in sums.items()},
         'grad_cam': {name: grad_cam(clips[name], x) for name, x in slopes.items()},
-        'feature_energy': {name: feature_energy(x) for name, x in clips.items()},
+        'feature_energy': {name: x.square().mean(1) for name, x in clips.items()},
         'centre': {'': centre}}
     return {AttentionMap(kind, module): values.detach()[:num_clips].float().cpu()
             for kind in kinds for module, values in found[kind].items()}
@@ -136,11 +137,6 @@ def decision_score(model: nn.Module, inputs: Any) -> Tensor:
 # -- maps of features ----------------------------------------------------------
 
 
-def feature_energy(features: Tensor) -> Tensor:
-    """Mean squared activation over the channels: (M, C, T, H, W) to (M, T, H, W)."""
-    return features.square().mean(1)
-
-
 def grad_cam(features: Tensor, gradients: Tensor) -> Tensor:
     """Grad-CAM (Selvaraju et al., ICCV 2017, equations 1 and 2) of clips.
 
@@ -156,21 +152,6 @@ def grad_cam(features: Tensor, gradients: Tensor) -> Tensor:
     """
     weights = gradients.mean((2, 3, 4), keepdim=True)           # (M, C, 1, 1, 1)
     return (weights * features).sum(1).relu()                   # (M, T, H, W)
-
-
-def attention_received(weights: Tensor, grid: Sequence[int]) -> Tensor:
-    """What each position of a non-local block adds to all others.
-
-    Wang et al., *Non-local Neural Networks*, CVPR 2018.
-
-    Args:
-        weights: (N, Q, K): how far each of Q positions listens to each of K.
-        grid: Sizes of the K positions, as (T, H, W).
-
-    Returns:
-        (N, \\*grid): sums over the listening positions.
-    """
-    return weights.sum(1).unflatten(1, tuple(grid))
 
 
 def centre_prior(height: int, width: int, spread: float = 0.25) -> Tensor:
@@ -287,7 +268,8 @@ def _record_non_local(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
             with torch.no_grad():
                 weights = getattr(module, module.mode)(
                     theta.flatten(2).transpose(1, 2), phi.flatten(2))
-            found[name].append(attention_received(weights, phi.shape[2:])[:, None])
+            # What each position adds to all others: sums over those that listen.
+            found[name].append(weights.sum(1).unflatten(1, phi.shape[2:])[:, None])
         return keep
 
     with ExitStack() as hooks:

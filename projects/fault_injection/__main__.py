@@ -1,16 +1,18 @@
 """``python -m projects.fault_injection [NAME]``: list the loops, or run one."""
 import argparse
 import importlib
+import json
 import os
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from cosam_mm.utils.cli import positive_int
 from projects.attention_study.measurement import describe_environment
 
-from .trials import Options, save, summarize
+from .trials import Options, summarize
 
 _TRAININGS = ('action', 'reid')
 # Name -> module, families, and what it injects. The module has a function of that name
@@ -81,7 +83,12 @@ def main():
     print('\n' + '\n'.join(summarize(trials)))
     print(f'done in {time.perf_counter() - start:.0f} s', file=sys.stderr)
     if args.json:
-        save(args.json, args.loop, options, trials, describe_environment('cpu'))
+        args.json.write_text(json.dumps({
+            'loop': args.loop, 'count': args.count, 'seed': args.seed,
+            'environment': describe_environment('cpu'), 'tried': len(trials),
+            'lost': sum(trial.problem is not None for trial in trials),
+            'trials': [asdict(trial) for trial in trials]}, indent=2) + '\n',
+            encoding='utf-8')
     if any(trial.problem for trial in trials):
         sys.exit(1)
 

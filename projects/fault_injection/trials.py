@@ -1,7 +1,6 @@
 """What a loop is told, what it reports, and the summary of its trials."""
-import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
@@ -43,14 +42,3 @@ def summarize(trials: list[Trial]) -> list[str]:
     return [*(line(name, count, lost[name]) for name, count in sorted(tried.items())),
             *(f'{name:<{width}}  {count:4}' for name, count in
               sorted(outcomes.items())), line('all', len(trials), sum(lost.values()))]
-
-
-def save(path: Path, name: str, options: Options, trials: list[Trial],
-         environment: dict) -> None:
-    """Write all trials of the loop ``name`` as JSON."""
-    path.write_text(json.dumps({
-        'loop': name, 'count': options.count, 'seed': options.seed,
-        'environment': environment, 'tried': len(trials),
-        'lost': sum(trial.problem is not None for trial in trials),
-        'trials': [asdict(trial) for trial in trials]}, indent=2) + '\n',
-        encoding='utf-8')

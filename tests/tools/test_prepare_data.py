@@ -11,7 +11,6 @@ import pytest
 from cosam_mm.datasets import preparation
 from cosam_mm.datasets.preparation import OfficialCounts
 from cosam_mm.datasets.synthetic.motion_clip import ClutterConfig
-from cosam_mm.datasets.synthetic.walking_tracklet import Difficulty
 
 NAMES = ('w (1) [x]&b!;#+@-.avi', 'w2.avi', 'w3.avi')
 
@@ -252,7 +251,8 @@ def test_wrong_arguments(tool, args, capsys, tmp_path, monkeypatch):
 def test_demo(tool, tmp_path, capsys):
     for _ in range(2):
         assert tool(*['demo', '--out', str(tmp_path), '--num-videos-per-class',
-                          '3', '--seed', '5']) == 0
+                          '3', '--seed', '5', '--clutter', '1', '--occlusion',
+                      '0.75']) == 0
 
     classes = (tmp_path / 'demo_classes.txt').read_text().splitlines()
     assert len(classes) >= 8
@@ -265,14 +265,21 @@ def test_demo(tool, tmp_path, capsys):
         assert path.startswith(f'{classes[int(label)]}/')
         assert (tmp_path / 'videos' / path).is_file()
     assert '--split 1' in capsys.readouterr().out
+    written = json.loads((tmp_path / 'demo.json').read_text())
+    assert written['clutter'] == asdict(ClutterConfig(6, 8, 1.0, 0.8))
+    assert written['occlusion'] == 0.75
 
 
 def test_reid_demo(tool, tmp_path, capsys, repo):
     out = tmp_path / 'my people'
+    settings = dict(clutter=1.0, occlusion=0.0, accessories=0.25, misalignment=0.75)
+    difficulty = [word for key, value in settings.items()
+                  for word in (f'--{key}', value)]
     for _ in range(2):
-        assert tool(*['reid-demo', '--out', str(out), '--num-pids', '3',
-                          '--num-cameras', '2', '--size', '48', '24', '--seed', '2']
-                         ) == 0
+        assert tool('reid-demo', '--out', out, '--num-pids', 3, '--num-cameras', 2,
+                    '--size', 48, 24, '--seed', 2, *difficulty) == 0
+    written = json.loads((out / 'reid_demo.json').read_text())
+    assert written['difficulty'] == settings
 
     assert os.listdir(out / 'bbox_train') == ['0001']
     assert {'0002', '0003'} < set(os.listdir(out / 'bbox_test'))
@@ -287,28 +294,6 @@ def test_reid_demo(tool, tmp_path, capsys, repo):
 
     assert tool('reid-demo', '--out', out) == 2
     assert 'other param' in capsys.readouterr().err
-
-
-def test_demo_of_a_difficulty(tool, tmp_path):
-    for name, options in (('plain', ['--clutter', '0.5', '--occlusion', '0']),
-                          ('hard', ['--clutter', '1', '--occlusion', '0.75'])):
-        assert tool(*['demo', '--out', str(tmp_path / name),
-                          '--num-videos-per-class', '3', *options]) == 0
-    plain, hard = (json.loads((tmp_path / name / 'demo.json').read_text())
-                   for name in ('plain', 'hard'))
-    assert plain.pop('clutter') == asdict(ClutterConfig())
-    assert hard.pop('clutter') == asdict(ClutterConfig(6, 8, 1.0, 0.8))
-    assert hard.pop('occlusion') == 0.75
-    assert plain == hard
-
-
-def test_reid_demo_of_a_difficulty(tool, tmp_path):
-    settings = dict(clutter=1.0, occlusion=0.0, accessories=0.25, misalignment=0.75)
-    assert tool('reid-demo', '--out', tmp_path, '--num-pids', 2, '--num-cameras', 2,
-                '--size', 32, 16, *(word for key, value in settings.items()
-                                    for word in (f'--{key}', value))) == 0
-    written = json.loads((tmp_path / 'reid_demo.json').read_text())
-    assert written['difficulty'] == settings != asdict(Difficulty())
 
 
 def test_tracklets_are_cut_out(tool, tmp_path, capsys):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cosam_mm.evaluation.metrics.action_metric import load_scores
-from tests.tool_process import assert_refused, run_fresh
+from tests.tool_process import assert_refused
 
 METRICS = ('acc/top1', 'acc/top3', 'acc/mean1', 'acc/cross_entropy')
 
@@ -34,12 +34,11 @@ def logged_metrics(log):
 
 
 @pytest.fixture(scope='module')
-def tested(repo, trained, tiny_config, demo_root, tmp_path_factory):
+def tested(nest, trained, tiny_config, demo_root, tmp_path_factory):
     """(process, folder) of a test by config and best checkpoint."""
     cwd = tmp_path_factory.mktemp('test')
-    done = run_fresh(repo / 'tools' / 'test.py', tiny_config, trained / 'epoch_2.pth',
-                     '--data-root', demo_root, '--dump', 'out/scores.npz', cwd=cwd)
-    assert done.returncode == 0, done.stderr
+    done = nest.ok('tools/test.py', tiny_config, trained / 'epoch_2.pth', '--data-root',
+                   demo_root, '--dump', 'out/scores.npz', cwd=cwd)
     return done, cwd
 
 

@@ -6,7 +6,7 @@ from PIL import Image
 from cosam_mm.evaluation.metrics.reid_metric import save_features
 from tests.gallery_data import reid_config, write_checkpoint
 from tests.ranking_data import small_config, small_features, write_tracklets
-from tests.tool_process import assert_refused, run_fresh
+from tests.tool_process import assert_refused
 
 TOOL = 'tools/visualizations/visualize_ranks.py'
 
@@ -22,20 +22,14 @@ def folder(tmp_path_factory):
     return folder
 
 
-def texts(done):
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def colours(path):
     return {tuple(colour) for colour in np.unique(
         np.asarray(Image.open(path)).reshape(-1, 3), axis=0)}
 
 
-def test_as_a_user_starts_it(repo, folder):
-    """Config and data are found beside the feature file."""
-    done = run_fresh(repo / TOOL, 'f.npz', cwd=folder)
-    out = texts(done)
+def test_config_and_data_are_found_beside_the_feature_file(nest, folder):
+    done = nest.ok(TOOL, 'f.npz', cwd=folder)
+    out = done.stdout
     assert '|' not in done.stderr  # no bar where no terminal looks on
     for name in ('cmc', 'distances', 'best', 'worst'):
         assert f'f_ranks/{name}.png\n' in out
@@ -51,9 +45,10 @@ def test_chosen_queries_of_a_named_config(nest, folder, tmp_path):
     config = tmp_path / 'config.py'
     small_config(folder / 'data', test_evaluator=dict(
         type='ReIDMetric', distance='cosine')).dump(config)
-    out = texts(nest.run(
+    out = nest.ok(
         TOOL, folder / 'f.npz', '--config', config, '--query', 'query/3/1/a',
-        'query/1/1/a', '--topk', 1, '--rerank', '--out', tmp_path / 'o', cwd=tmp_path))
+        'query/1/1/a', '--topk', 1, '--rerank', '--out', tmp_path / 'o',
+        cwd=tmp_path).stdout
     assert 'the cosine distance of ' in out
     assert 'query query/3/1/a, camera 1. No positive match' in out
     assert not (tmp_path / 'o' / 'best.png').exists()
@@ -65,9 +60,9 @@ def test_masks(nest, folder, tmp_path):
     cosam = dict(type='COSAM', num_frames=4, spatial_size=(2, 1))
     checkpoint = write_checkpoint(tmp_path / 'm.pth', reid_config(
         plugins=[dict(cfg=cosam, position='after_layer3')]))
-    out = texts(nest.run(
+    out = nest.ok(
         TOOL, folder / 'f.npz', '--data-root', folder / 'data', '--masks', checkpoint,
-        '--num', 1, '--frames', 2, '--out', tmp_path / 'o', cwd=tmp_path))
+        '--num', 1, '--frames', 2, '--out', tmp_path / 'o', cwd=tmp_path).stdout
     assert 'best.png' in out
     assert (0, 250, 0) not in colours(tmp_path / 'o' / 'best.png')
     assert_refused(nest.run(
@@ -80,10 +75,10 @@ def test_no_positive_match_and_images_of_other_data(nest, folder, tmp_path):
     names = np.array([f'../data/{k}' for k in range(7)])
     save_features(str(tmp_path / 'g.npz'), small_features(tracklet_id=names))
     where = ('--config', folder / 'run' / 'config.py', '--data-root', folder / 'data')
-    out = texts(nest.run(TOOL, 'f.npz', *where, cwd=tmp_path))
+    out = nest.ok(TOOL, 'f.npz', *where, cwd=tmp_path).stdout
     assert 'no CMC and no AP' in out
     assert out.endswith('no query for best.png\nno query for worst.png\n')
-    out = texts(nest.run(TOOL, 'g.npz', *where, cwd=tmp_path))
+    out = nest.ok(TOOL, 'g.npz', *where, cwd=tmp_path).stdout
     assert '2 queries have no image' in out
 
 
