@@ -41,15 +41,9 @@ class NaiveCOSAM(COSAM):
         Raises:
             ValueError: They are not of the shape this module was built for.
         """
-        built_for = (self.in_channels, self.num_frames, *self.spatial_size)
+        self.check_features(x, None, None)
         frames = x.transpose(1, 2).flatten(0, 1) if x.dim() == 5 else x
-        clips = frames.shape[0] // self.num_frames
-        seen = (frames.shape[1], x.shape[2] if x.dim() == 5 else self.num_frames,
-                *frames.shape[2:])
-        if seen != built_for or clips * self.num_frames != frames.shape[0]:
-            raise ValueError(
-                'NaiveCOSAM was built for features (N, C, T, H, W) or (N*T, C, H, W) '
-                f'with (C, T, H, W) = {built_for}, got {tuple(x.shape)}.')
+        clips = len(frames) // self.num_frames
         y = frames                                              # (N*T, C, H, W)
         if self.with_spatial:
             volume = self._cost_volume(self.reduction(frames))  # (N*T, (T-1)*P, H, W)

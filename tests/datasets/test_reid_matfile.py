@@ -52,8 +52,9 @@ def test_refused(tmp_path, value, match):
 
 @pytest.mark.parametrize('data', [
     b'', b'hello', b'MATLAB 7.3 MAT-file'.ljust(124) + b'\x00\x02IM' + bytes(400),
-    b'MATLAB 5.0 MAT-file'.ljust(124) + b'\x00\x01IM' + bytes(range(256)) * 4],
-    ids=['empty', 'text', 'hdf5', 'garbage'])
+    b'MATLAB 5.0 MAT-file'.ljust(124) + b'\x00\x01IM' + bytes(range(256)) * 4,
+    b'MATLAB 5.0 MAT-file'.ljust(124) + b'\x00\x01IM\x01\0\0\0\x08\0\0\0' + bytes(8)],
+    ids=['empty', 'text', 'hdf5', 'garbage', 'bytes'])
 def test_no_mat_file(tmp_path, data):
     path = tmp_path / 'a.mat'
     path.write_bytes(data)

@@ -50,5 +50,5 @@ def test_is_registered():
 @pytest.mark.parametrize('shape', [(2, 12, 4, 4, 2), (2, 11, 3, 4, 2), (4, 12, 4, 2),
                                    (2, 12, 3, 2, 4), (12, 4, 2)])
 def test_other_shapes_are_refused(shape):
-    with pytest.raises(ValueError, match=r'\(12, 3, 4, 2\)'):
+    with pytest.raises(ValueError, match='COSAM|num_frames'):
         NaiveCOSAM(**SIZES)(torch.zeros(shape))

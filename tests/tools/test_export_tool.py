@@ -78,14 +78,15 @@ def test_checkpoint_alone(exported):
         assert {key: sidecar[key] for key in contract} == contract
 
 
+@pytest.mark.usefixtures('onnx_packages')
 def test_above_the_tolerance_nothing_is_left(nest, trained, tmp_path):
     shutil.copy(trained / 'epoch_2.pth', tmp_path / 'model.pth')
-    (tmp_path / 'model.pt2').write_text('an older file')
+    (tmp_path / 'model.onnx').write_text('an older file')
     done = nest.run(TOOL, 'model.pth', '--tolerance', '1e-12', '--overwrite',
-                    '--format', 'program', cwd=tmp_path)
-    assert_refused(done, 'model.pt2', 'tolerance')
-    assert names_in(tmp_path) == {'model.pth', 'model.pt2'}
-    assert (tmp_path / 'model.pt2').read_text() == 'an older file'
+                    cwd=tmp_path)
+    assert_refused(done, 'model.onnx', 'tolerance')
+    assert names_in(tmp_path) == {'model.pth', 'model.onnx'}
+    assert (tmp_path / 'model.onnx').read_text() == 'an older file'
 
 
 def test_config_and_checkpoint(nest, trained, tiny_config, tmp_path):
