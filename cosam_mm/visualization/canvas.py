@@ -9,11 +9,11 @@ from pathlib import Path
 import cv2
 import matplotlib
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from .style import INK, LINES, MASK_COLOURS
 
-__all__ = ['Canvas', 'colour_map', 'fit_image', 'fit_size', 'shorten', 'text_width',
-           'wrap']
+__all__ = ['Canvas', 'colour_map', 'fit_image', 'fit_size', 'shorten', 'text_width']
 
 _NOTE, _OUTLINE = '#6b7382', '#e8eaef'
 
@@ -21,7 +21,6 @@ _NOTE, _OUTLINE = '#6b7382', '#e8eaef'
 @lru_cache(maxsize=32)
 def _font(size: int, bold: bool):
     """Matplotlib's font, which is always installed and goes beyond ASCII."""
-    from PIL import ImageFont
     name = 'DejaVuSans-Bold.ttf' if bold else 'DejaVuSans.ttf'
     return ImageFont.truetype(
         str(Path(matplotlib.get_data_path()) / 'fonts' / 'ttf' / name), size)
@@ -43,18 +42,6 @@ def shorten(text: str, width: int, size: int, bold: bool = False) -> str:
         if text_width(short, size, bold) <= width:
             return short
     return '…'
-
-
-def wrap(text: str, width: int, size: int) -> list[str]:
-    """Break text between words into lines of at most ``width`` pixels."""
-    lines: list[str] = []
-    for word in text.split():
-        longer = f'{lines[-1]} {word}' if lines else word
-        if lines and text_width(longer, size) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(shorten(word, width, size))
-    return lines
 
 
 def colour_map(values: np.ndarray, value_range: tuple[float, float]) -> np.ndarray:
@@ -82,15 +69,14 @@ def fit_size(size: tuple[int, int], limit: tuple[int, int]) -> tuple[int, int]:
 def fit_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """An image (H, W, 3) resized to (height, width)."""
     is_smaller = size[0] < image.shape[0]
-    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if is_smaller
-                      else cv2.INTER_CUBIC)
+    return cv2.resize(image, size[::-1],
+                      interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_CUBIC)
 
 
 class Canvas:
     """A white image to compose on; positions and sizes are in pixels."""
 
     def __init__(self, height: int, width: int) -> None:
-        from PIL import Image, ImageDraw
         self._image = Image.new('RGB', (width, height), 'white')
         self._draw = ImageDraw.Draw(self._image)
 
@@ -100,12 +86,11 @@ class Canvas:
 
     def paste(self, image: np.ndarray, x: int, y: int) -> None:
         """Paste an image (h, w, 3) with its upper left corner at (x, y)."""
-        from PIL import Image
         self._image.paste(Image.fromarray(image), (x, y))
 
     def fill(self, x: int, y: int, size: tuple[int, int], colour: str) -> None:
         """Fill a rectangle of (height, width) with its upper left corner at (x, y)."""
-        self._draw.rectangle((x, y, x + size[1] - 1, y + size[0] - 1), fill=colour)
+        self._image.paste(colour, (x, y, x + size[1], y + size[0]))
 
     def text(self, x: int, y: int, text: str, size: int = 13, bold: bool = False,
              colour: str = INK, anchor: str = 'la') -> None:
@@ -124,13 +109,11 @@ class Canvas:
 
         The box is (left, top, right, bottom) as fractions of that image, clipped to it.
         """
-        height, width = size
-        left, right = sorted(min(max(side, 0), 1) for side in box[::2])
-        top, bottom = sorted(min(max(side, 0), 1) for side in box[1::2])
-        self._draw.rectangle(
-            (x + round(left * width), y + round(top * height),
-             x + round(right * width) - 1, y + round(bottom * height) - 1),
-            outline=_OUTLINE)
+        left, right = (x + round(side * size[1]) for side in sorted(
+            np.clip(box[::2], 0, 1)))
+        top, bottom = (y + round(side * size[0]) for side in sorted(
+            np.clip(box[1::2], 0, 1)))
+        self._draw.rectangle((left, top, right - 1, bottom - 1), outline=_OUTLINE)
 
     def colour_bar(self, box: tuple[int, int, int, int],
                    value_range: tuple[float, float], size: int = 12) -> None:
@@ -140,17 +123,16 @@ class Canvas:
         numbers at the right, a wide one its high end at the right and numbers below.
         """
         left, top, width, height = box
-        upright = height > width
-        ramp = np.linspace(1, 0, height)[:, None] if upright \
-            else np.linspace(0, 1, width)[None]
+        ramp = np.linspace(0, 1, max(width, height))
+        if height > width:
+            ramp, beside = ramp[::-1, None], left + width + 5
+            ends = (beside, top + height, 'ld'), (beside, top, 'la')
+        else:
+            below = top + height + 4
+            ends = (left, below, 'la'), (left + width, below, 'ra')
         self.paste(colour_map(np.broadcast_to(ramp, (height, width)), (0, 1)),
                    left, top)
         self._draw.rectangle((left - 1, top - 1, left + width, top + height),
                              outline=LINES)
-        low, high = (f'{value:.2f}' for value in value_range)
-        if upright:
-            self.note(left + width + 5, top, high, size, 'la')
-            self.note(left + width + 5, top + height, low, size, 'ld')
-        else:
-            self.note(left, top + height + 4, low, size, 'la')
-            self.note(left + width, top + height + 4, high, size, 'ra')
+        for value, (x, y, anchor) in zip(value_range, ends):
+            self.note(x, y, f'{value:.2f}', size, anchor)

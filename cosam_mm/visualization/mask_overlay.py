@@ -5,12 +5,13 @@ is dimmed. Masks that are compared share one range of colours, which the colour 
 explain. The range of each layer stands beside its name.
 """
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Optional
 
 import numpy as np
 
-from .canvas import Canvas, colour_map, fit_image, fit_size, shorten, text_width, wrap
+from .canvas import Canvas, colour_map, fit_image, fit_size, shorten, text_width
 from .mask_maps import WHOLE_FRAME, Box, MaskedClip, mask_at_pixels, seen_pixels
 
 __all__ = ['RANGES', 'MaskLayer', 'choose_layers', 'layer_titles', 'mask_grid',
@@ -94,10 +95,9 @@ def _colour_ranges(layers: Sequence[MaskLayer], ranges: str) -> dict[str, Range]
         raise ValueError(f'ranges must be one of {RANGES}, got {ranges!r}.')
     colours = {}
     for title in dict.fromkeys(layer.title for layer in layers):
-        masks = [layer.masks for layer in layers
-                 if ranges == 'common' or layer.title == title]
-        colours[title] = (float(min(one.min() for one in masks)),
-                          float(max(one.max() for one in masks)))
+        masks = np.concatenate([layer.masks.ravel() for layer in layers
+                                if ranges == 'common' or layer.title == title])
+        colours[title] = float(masks.min()), float(masks.max())
     return colours
 
 
@@ -200,11 +200,16 @@ def mask_grid(clip: MaskedClip, wanted: Optional[Sequence[str]] = None, *,
     x0 = _MARGIN + min(labels, 260) + 12
     x = [x0 + column * (tiles.width + _GAP) for column in range(len(shown) + 1)]
     width = max(x[-1] + 64, 480)
-    notes = wrap(_note(clip, layers, ranges), width - 2 * _MARGIN, 12)
-    y0 = _MARGIN + (26 if clip.name else 0) + _LINE * len(notes) + _LINE + 4
+    note = _note(clip, layers, ranges)
+    letters = (width - 2 * _MARGIN) * len(note) // text_width(note, 12)
+    notes = textwrap.wrap(note, letters)
+    y0 = _MARGIN + 26 * bool(clip.name) + _LINE * len(notes) + _LINE + 4
     pitch = max(tiles.height, 3 * _LINE) + _GAP
     canvas = Canvas(y0 + (1 + len(layers)) * pitch + _MARGIN, width)
-    _write_head(canvas, width - 2 * _MARGIN, clip.name, notes)
+    canvas.text(_MARGIN, _MARGIN, shorten(clip.name, width - 2 * _MARGIN, 16, True), 16,
+                True)
+    for line, text in enumerate(reversed(notes), 2):
+        canvas.note(_MARGIN, y0 - 4 - line * _LINE, text)
     canvas.note(x0 - 12, y0 - _LINE + 2, 'frame', anchor='ra')
     for left, index in zip(x, shown):
         canvas.note(left + tiles.width // 2, y0 - _LINE + 2, f'{clip.numbers[index]}',
@@ -230,29 +235,14 @@ def _note(clip: MaskedClip, layers: Sequence[MaskLayer], ranges: str) -> str:
             f'{unseen}')
 
 
-def _write_head(canvas: Canvas, width: int, title: str, notes: Sequence[str]) -> None:
-    """The title of a grid and the lines below it."""
-    y = _MARGIN
-    if title:
-        canvas.text(_MARGIN, y, shorten(title, width, 16, True), 16, True)
-        y += 26
-    for line in notes:
-        canvas.note(_MARGIN, y, line)
-        y += _LINE
-
-
 def _write_label(canvas: Canvas, y: int, height: int, layer: MaskLayer,
                  width: int) -> None:
     """Name, state and range of a layer, in the middle of its row."""
-    lines = [(layer.title, True), (layer.state, False), (layer.span, False)]
-    lines = [(shorten(text, width, 13, bold), bold) for text, bold in lines if text]
+    lines = [text for text in (layer.title, layer.state, layer.span) if text]
     y += (height - _LINE * len(lines)) // 2
-    for text, bold in lines:
-        if bold:
-            canvas.text(_MARGIN, y, text, 13, True)
-        else:
-            canvas.note(_MARGIN, y, text, 13)
-        y += _LINE
+    canvas.text(_MARGIN, y, shorten(layer.title, width, 13, True), 13, True)
+    for number, text in enumerate(lines[1:], 1):
+        canvas.note(_MARGIN, y + number * _LINE, shorten(text, width, 13), 13)
 
 
 # -- a video ---------------------------------------------------------------------
@@ -268,13 +258,7 @@ def mask_video(clip: MaskedClip, wanted: Optional[Sequence[str]] = None, *,
     :func:`mask_grid`.
     """
     layers = _checked_layers(clip, wanted)
-    return _video_images(clip, layers, _colour_ranges(layers, ranges),
-                         _Tiles(clip, side, alpha))
-
-
-def _video_images(clip: MaskedClip, layers: Sequence[MaskLayer],
-                  colours: Mapping[str, Range], tiles: _Tiles) -> Iterator[np.ndarray]:
-    """A canvas with all words, onto which the tiles of each frame are pasted."""
+    colours, tiles = _colour_ranges(layers, ranges), _Tiles(clip, side, alpha)
     titles = list(colours)
     states = list(dict.fromkeys(layer.state for layer in layers))
     column = max(tiles.width, 112)
@@ -284,6 +268,7 @@ def _video_images(clip: MaskedClip, layers: Sequence[MaskLayer],
     y = [y0 + caption + number * (tiles.height + caption + _GAP)
          for number in range(len(states))]
     bar = y[-1] + tiles.height + 8
+    # A canvas with all words, onto which the tiles of each frame are pasted.
     canvas = Canvas(bar + 10 + 22 + _MARGIN // 2, x[-1] + column + _MARGIN)
     canvas.text(_MARGIN, _MARGIN - 2,
                 shorten(clip.name, x[-1] + column - _MARGIN, 15, True), 15, True)

@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from cosam_mm.utils.io import writing
 
@@ -84,12 +85,10 @@ def figure_svg(figure: Figure) -> str:
     """
     text = _save(figure, format='svg', transparent=True,
                  metadata={'Date': None, 'Creator': None}).decode()
-    text = text[text.index('<svg'):]
     text = text.replace(INK, 'currentColor').replace(LINES, 'var(--lines)')
     # Without a size in points, the plot shrinks with the page.
-    for size in ('width', 'height'):
-        text = re.sub(rf'^(<svg[^>]*?) {size}="[^"]*"', r'\1', text, count=1)
-    return text
+    head, text = text[text.index('<svg'):].split('>', 1)
+    return re.sub(' (width|height)="[^"]*"', '', head) + '>' + text
 
 
 def _save(figure: Figure, **options: Any) -> bytes:
@@ -114,9 +113,7 @@ def encode_image(image: np.ndarray, kind: str = 'jpg', quality: int = 85) -> byt
 
     The quality is from 1 to 100; PNG has none.
     """
-    from PIL import Image
-
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, 'JPEG' if kind == 'jpg' else kind.upper(),
-                                **{} if kind == 'png' else {'quality': quality})
+    Image.fromarray(image).save(buffer, 'JPEG' if kind == 'jpg' else kind,
+                                quality=quality)
     return buffer.getvalue()
