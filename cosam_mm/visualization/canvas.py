@@ -6,14 +6,13 @@ which takes milliseconds where matplotlib would take a second.
 from functools import lru_cache
 from pathlib import Path
 
-import cv2
 import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from .style import INK, LINES, MASK_COLOURS
 
-__all__ = ['Canvas', 'colour_map', 'fit_image', 'fit_size', 'shorten', 'text_width']
+__all__ = ['Canvas', 'colour_map', 'fit', 'shorten', 'text_width']
 
 _NOTE, _OUTLINE = '#6b7382', '#e8eaef'
 
@@ -56,21 +55,9 @@ def colour_map(values: np.ndarray, value_range: tuple[float, float]) -> np.ndarr
     return matplotlib.colormaps[MASK_COLOURS](shares, bytes=True)[..., :3]
 
 
-def fit_size(size: tuple[int, int], limit: tuple[int, int]) -> tuple[int, int]:
-    """The largest (height, width) within ``limit`` that keeps the aspect of ``size``.
-
-    >>> fit_size((240, 320), (100, 100))
-    (75, 100)
-    """
-    scale = min(limit[0] / size[0], limit[1] / size[1])
-    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
-
-
-def fit_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An image (H, W, 3) resized to (height, width)."""
-    is_smaller = size[0] < image.shape[0]
-    return cv2.resize(image, size[::-1],
-                      interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_CUBIC)
+def fit(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image (H, W, 3) as large as fits into (height, width), in its own aspect."""
+    return np.asarray(ImageOps.contain(Image.fromarray(image), size[::-1]))
 
 
 class Canvas:

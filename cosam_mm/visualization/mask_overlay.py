@@ -11,7 +11,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from .canvas import Canvas, colour_map, fit_image, fit_size, shorten, text_width
+from .canvas import Canvas, colour_map, fit, shorten, text_width
 from .mask_maps import WHOLE_FRAME, Box, MaskedClip, mask_at_pixels, seen_pixels
 
 __all__ = ['RANGES', 'MaskLayer', 'choose_layers', 'layer_titles', 'mask_grid',
@@ -139,22 +139,19 @@ class _Tiles:
 
     def __init__(self, clip: MaskedClip, side: int, alpha: float) -> None:
         self.clip, self.alpha = clip, alpha
-        sizes = [fit_size(frame.shape[:2], (side, side)) for frame in clip.frames]
-        self.height = max(height for height, _ in sizes)
-        self.width = max(width for _, width in sizes)
+        self.frames = [fit(frame, (side, side)) for frame in clip.frames]
+        self.height, self.width, _ = np.max([one.shape for one in self.frames], axis=0)
 
     def draw(self, canvas: Canvas, x: int, y: int, index: int,
              layer: Optional[MaskLayer] = None, colours: Range = (0., 1.)) -> None:
         """Draw a frame, with a layer's mask over it, into the tile at (x, y)."""
-        frame, box = self.clip.frames[index], self.clip.box
-        size = fit_size(frame.shape[:2], (self.height, self.width))
+        frame, box = self.frames[index], self.clip.box
         mask = None if layer is None else layer.masks[index]
-        image = overlay(fit_image(frame, size), mask, colours, box, self.alpha)
-        x += (self.width - size[1]) // 2
-        y += (self.height - size[0]) // 2
-        canvas.paste(image, x, y)
+        x += (self.width - frame.shape[1]) // 2
+        y += (self.height - frame.shape[0]) // 2
+        canvas.paste(overlay(frame, mask, colours, box, self.alpha), x, y)
         if box != WHOLE_FRAME:
-            canvas.outline(x, y, size, box)
+            canvas.outline(x, y, frame.shape[:2], box)
 
 
 def _checked_layers(clip: MaskedClip, wanted: Optional[Sequence[str]]

@@ -14,6 +14,7 @@ and camera must agree too, so that another data set with equal names shows no im
 """
 import copy
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Optional
 
@@ -37,7 +38,7 @@ from cosam_mm.utils.config import set_data_root, set_split
 from cosam_mm.utils.messages import name_some
 from cosam_mm.utils.progress import progress_bar
 
-from .canvas import Canvas, fit_image, fit_size, shorten, text_width
+from .canvas import Canvas, fit, shorten, text_width
 from .mask_overlay import choose_layers, overlay, spread
 from .reid_plots import ReIDReview
 from .style import GREEN, GREY, INK, LINES, RED
@@ -108,7 +109,7 @@ class TrackletImages:
     def paths(self, tracklet_id: str, pid: int, camid: int) -> list[str]:
         """Images in the order of time; empty for a tracklet that is not listed."""
         subset, index = self._indices.get((tracklet_id, pid, camid), (None, 0))
-        return [] if subset is None else list(subset.get_data_info(index)['img_paths'])
+        return list(subset.get_data_info(index)['img_paths']) if subset else []
 
 
 def find_tracklet_images(config: Config, data_root: Optional[str] = None,
@@ -134,8 +135,8 @@ def find_tracklet_images(config: Config, data_root: Optional[str] = None,
     if not all(isinstance(subset, dict) for subset in subsets.values()):
         raise ValueError('The test data set of this config has no query and gallery: '
                          'take a config of configs/reid.')
-    is_number = split.isascii() and split.isdigit() and len(split) < 4
-    if is_number and any('split' in subset for subset in subsets.values()):
+    if re.fullmatch('[0-9]{1,3}', split) and any(
+            'split' in subset for subset in subsets.values()):
         set_split(config, int(split))
     with DefaultScope.overwrite_default_scope(config.get('default_scope')):
         return TrackletImages([
@@ -149,9 +150,7 @@ def read_frame(paths: Sequence[str], index: int) -> Optional[np.ndarray]:
         image = read_image(paths[index])
     except UnreadableImage:
         return None
-    size = image.shape[:2]
-    return fit_image(image, fit_size(size, (_MAX_SIDE, _MAX_SIDE))) \
-        if max(size) > _MAX_SIDE else image
+    return image if max(image.shape) <= _MAX_SIDE else fit(image, (_MAX_SIDE,) * 2)
 
 
 class RankMasks:
@@ -401,7 +400,7 @@ def _draw_image(canvas: Canvas, x: int, y: int, height: int,
     if image is None:
         canvas.text(*middle, 'no image', 13, anchor='mm')
         return
-    image = fit_image(image, fit_size(image.shape[:2], inside))
+    image = fit(image, inside)
     canvas.paste(image, middle[0] - image.shape[1] // 2,
                  middle[1] - image.shape[0] // 2)
 

@@ -23,7 +23,7 @@ from cosam_mm.layers.cosam_functional import evenly_spaced_indices
 from cosam_mm.utils.progress import progress_bar
 
 from .action_results import ActionComparison, ActionResults
-from .canvas import fit_image
+from .canvas import fit
 from .confusion_plots import shown_name
 from .style import INK, new_figure, style
 
@@ -212,10 +212,9 @@ def _strip(source: Union[str, Sequence[str]], height: int) -> np.ndarray:
     else:
         frames = read_frames([source[index] for index in evenly_spaced_indices(
             len(source), _NUM_FRAMES).tolist()])
-    width = max(1, round(frames[0].shape[1] * height / frames[0].shape[0]))
     between = np.full((height, _GAP, 3), np.array(to_rgb(INK)) * 255, dtype=np.uint8)
     parts = [part for frame in frames
-             for part in (between, fit_image(frame, (height, width)))]
+             for part in (between, fit(frame, (height, 99 * height)))]
     return np.concatenate(parts[1:], axis=1)
 
 
