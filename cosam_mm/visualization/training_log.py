@@ -23,7 +23,7 @@ from typing import NamedTuple, Optional, Union
 
 import numpy as np
 
-__all__ = ['Best', 'LogRecord', 'RunFiles', 'TrainingLog', 'duration', 'find_runs',
+__all__ = ['LogRecord', 'RunFiles', 'TrainingLog', 'duration', 'find_runs',
            'group_runs', 'read_training_log']
 
 _LOG_NAME = 'scalars.json'
@@ -49,12 +49,6 @@ class RunFiles(NamedTuple):
     files: tuple[Path, ...]  # oldest first; several if it was resumed
 
 
-class Best(NamedTuple):
-    """The best validation."""
-    value: float
-    record: LogRecord
-
-
 @dataclass(frozen=True)
 class TrainingLog:
     """A whole training, however many times it was resumed."""
@@ -78,35 +72,29 @@ class TrainingLog:
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of the validation metrics, the main one first."""
-        keys = [key for key in dict.fromkeys(
-            key for record in self.val for key in record.values)
-            if key not in _NO_METRIC and not key.split('/')[-1].startswith('num_')]
+        keys = dict.fromkeys(
+            key for record in self.val for key in record.values
+            if key not in _NO_METRIC and not key.split('/')[-1].startswith('num_'))
         return tuple(sorted(keys, key=lambda key: key not in _MAIN_KEYS))
 
-    def curve(self, key: str, by_epoch: bool) -> tuple[np.ndarray, np.ndarray]:
-        """(N,) epochs or iterations and (N,) values of one key.
+    def curve(self, key: str, unit: str = 'iteration') -> tuple[np.ndarray, np.ndarray]:
+        """(N,) epochs or iterations and (N,) values of a key that was logged.
 
         A key of both training and validation, such as the time, is the training's.
-
-        Raises:
-            ValueError: It was not logged.
+        ``unit`` is 'epoch' or 'iteration'.
         """
-        records = next((part for part in (self.train, self.val)
-                        if any(key in record.values for record in part)), None)
-        if records is None:
-            raise ValueError(f'{self.name} logs no {key!r}; it logs '
-                             f'{", ".join(self.keys)}.')
-        pairs = [(record.epoch if by_epoch else record.iteration, record.values[key])
-                 for record in records if key in record.values]
-        x, y = np.array(pairs, np.float64).T
+        train, val = ([record for record in part if key in record.values]
+                      for part in (self.train, self.val))
+        x, y = np.array([(getattr(record, unit), record.values[key])
+                         for record in train or val], np.float64).T
         return x, y
 
-    def best(self, key: str) -> Optional[Best]:
+    def best(self, key: str) -> Optional[LogRecord]:
         """The best validation by a metric, the first of equals; None if it has none."""
-        values = [Best(record.values[key], record) for record in self.val
-                 if math.isfinite(record.values.get(key, math.nan))]
+        records = [record for record in self.val
+                   if math.isfinite(record.values.get(key, math.nan))]
         choose = min if any(word in key for word in _SMALL_IS_GOOD) else max
-        return choose(values, key=lambda best: best.value, default=None)
+        return choose(records, key=lambda record: record.values[key], default=None)
 
     @property
     def seconds(self) -> float:
@@ -116,9 +104,9 @@ class TrainingLog:
         """
         ends = [record.iteration for record in self.train]
         times = np.array([record.values.get('time', math.nan) for record in self.train])
-        total = times * np.diff(ends, prepend=0)
-        return float(np.sum(total[np.isfinite(total)])) \
-            if np.isfinite(times).any() else math.nan
+        if not np.isfinite(times).any():
+            return math.nan
+        return float(np.nansum(times * np.diff(ends, prepend=0)))
 
 
 def duration(seconds: float) -> str:
@@ -130,9 +118,8 @@ def duration(seconds: float) -> str:
     if not math.isfinite(seconds):
         return 'not logged'
     minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f'{minutes} min {rest:02d} s'
-    return f'{minutes // 60:,} h {minutes % 60:02d} min'
+    hours = f'{minutes // 60:,} h {minutes % 60:02d} min'
+    return hours if minutes >= 60 else f'{minutes} min {rest:02d} s'
 
 
 # -- finding -----------------------------------------------------------------
@@ -223,15 +210,11 @@ def _read_lines(path: Path, problems: list[str]) -> list[dict]:
         return []
     lines = []
     for number, line in enumerate(text.split('\n'), start=1):
-        if not line.strip():
-            continue
-        try:
-            lines.append(_parse(line))
-        except ValueError as error:
-            is_cut = (number == text.count('\n') + 1 and line.startswith('{')
-                      and not line.endswith('}'))
-            problems.append(f'{path}, line {number}: ' + (
-                'it is cut off' if is_cut else f'{line[:60]!r} {error}'))
+        if line.strip():
+            try:
+                lines.append(_parse(line))
+            except ValueError as error:
+                problems.append(f'{path}, line {number}: {error}')
     return lines
 
 
@@ -239,11 +222,13 @@ def _parse(line: str) -> dict:
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):
-        raise ValueError('is no JSON') from None
-    if not isinstance(values, dict) or not _is_count(values.get('step')):
-        raise ValueError('is no line of a training log: it has no step')
-    if not all(values.get(key) is None or _is_count(values[key]) for key in _COUNTERS):
-        raise ValueError('has an epoch or iter that is no whole number')
+        is_cut = line.startswith('{') and not line.endswith('}')
+        raise ValueError('it is cut off' if is_cut else f'{line[:60]!r} is no JSON'
+                         ) from None
+    if not isinstance(values, dict) or not _is_count(values.get('step')) or not all(
+            values.get(key) is None or _is_count(values[key]) for key in _COUNTERS):
+        raise ValueError(f'{line[:60]!r} is no line of a training log: step, epoch and '
+                         'iter must be whole numbers')
     return values
 
 

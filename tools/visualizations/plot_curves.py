@@ -82,8 +82,8 @@ def result_rows(logs):
         rows.append((
             log.name, f'{getattr(last, unit):.4g} {unit}s' if log.by_epoch
             else f'{last.iteration} {unit}s',
-            f'{log.metrics[0]} {best.value:.4f}' if best else '-',
-            f'{unit} {getattr(best.record, unit):.0f}' if best else '-',
+            f'{log.metrics[0]} {best.values[log.metrics[0]]:.4f}' if best else '-',
+            f'{unit} {getattr(best, unit):.0f}' if best else '-',
             f'{last.values["loss"]:.4f}' if 'loss' in last.values else '-',
             duration(log.seconds)))
     return rows

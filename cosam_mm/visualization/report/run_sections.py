@@ -8,7 +8,6 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -379,15 +378,15 @@ def _training_facts(log: TrainingLog) -> Iterator[tuple[str, Any]]:
     for key in log.metrics[:1]:
         best = log.best(key)
         if best is not None:
-            when = f'epoch {best.record.epoch:.0f}' if log.by_epoch \
-                else f'iteration {best.record.iteration:,}'
-            yield f'best {key}', f'{best.value:.4f}, {when}'
+            when = f'epoch {best.epoch:.0f}' if log.by_epoch \
+                else f'iteration {best.iteration:,}'
+            yield f'best {key}', f'{best.values[key]:.4f}, {when}'
 
 
 def _curves(logs: Sequence[TrainingLog]) -> list[Block]:
     panels, x_label, caption = training_curves(logs)
     return [page.gallery([
-        page.plot(panel.title, plot_curves([replace(panel, title='')], x_label),
+        page.plot(panel.title, plot_curves([panel._replace(title='')], x_label),
                    f'{panel.title} over {x_label}s: '
                    + ', '.join(curve.label for curve in panel.curves))
         for panel in panels], 'Curves'), page.text(caption)]

@@ -20,6 +20,7 @@ from mmengine.config import Config
 
 from cosam_mm.utils.config import config_of_checkpoint
 from cosam_mm.utils.io import read_checkpoint
+from cosam_mm.utils.messages import natural_key
 
 __all__ = ['ACTION', 'REID', 'WorkDir', 'collect_work_dir', 'get_in']
 
@@ -74,11 +75,9 @@ class WorkDir:
     @property
     def reid_evaluator(self) -> Mapping:
         """Settings of the config's ``ReIDMetric``; empty if there is none."""
-        evaluators = self.config.get('test_evaluator')
-        if not isinstance(evaluators, (list, tuple)):
-            evaluators = [evaluators]
-        return next((one for one in evaluators if get_in(one, 'type') == 'ReIDMetric'),
-                    {})
+        found = self.config.get('test_evaluator')
+        return next((one for one in (found if isinstance(found, list) else [found])
+                     if get_in(one, 'type') == 'ReIDMetric'), {})
 
     @property
     def started(self) -> Optional[datetime]:
@@ -93,19 +92,15 @@ class WorkDir:
         They are the means of all 'splits', else of the last 'test', else of the last
         'validation'.
         """
-        for path in sorted([*self.root.glob('all_splits.json'),
-                            *self.root.glob('*/all_splits.json')]):
-            # As tools/test.py --all-splits writes it.
-            means = _read_metrics(_text(path), 'mean')
-            if means:
-                return means, 'splits'
-        if self.test_logs:
-            return self.test_logs[-1][1], 'test'
-        for log in reversed(self.training_logs):
-            lines = reversed(_text(log).splitlines())
-            for metrics in filter(None, map(_read_metrics, lines)):
-                return metrics, 'validation'
-        return {}, ''
+        # As tools/test.py --all-splits writes them.
+        splits = sorted([*self.root.glob('all_splits.json'),
+                         *self.root.glob('*/all_splits.json')])
+        lines = (line for log in reversed(self.training_logs)
+                 for line in reversed(_text(log).splitlines()))
+        found = [*((_read_metrics(_text(path), 'mean'), 'splits') for path in splits),
+                 *((metrics, 'test') for _, metrics in self.test_logs[-1:]),
+                 (next(filter(None, map(_read_metrics, lines)), {}), 'validation')]
+        return next((one for one in found if one[0]), ({}, ''))
 
     def relative(self, path: PathLike) -> str:
         """The name of a file from ``root`` on, if it lies below."""
@@ -139,24 +134,22 @@ def collect_work_dir(root: PathLike, data_root: Optional[PathLike] = None,
             given checkpoint cannot be read.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f'There is no folder {root}.')
-    if data_root is not None and not Path(data_root).is_dir():
-        raise FileNotFoundError(f'There is no data set folder {data_root}.')
+    for folder in (root, data_root or root):
+        if not Path(folder).is_dir():
+            raise FileNotFoundError(f'There is no folder {folder}.')
     files = list(_walk(root, Path(data_root or root / 'data')))
     damaged = []
     weights, content = _best_checkpoint(files, damaged) if checkpoint is None else (
         Path(checkpoint), read_checkpoint(checkpoint))
     config_file, config = _find_config(files, weights, damaged)
-    arrays = _by_age(path for path in files if path.suffix == '.npz')[::-1]
-    names = {path: _try(_array_names, path, damaged) or set() for path in arrays}
+    arrays = {path: _try(_array_names, path, damaged) or set()
+              for path in reversed(_by_age(files, '.npz'))}
     found = WorkDir(
         root, config_file, config, _find_data_root(root, data_root, config), weights,
         content, _in_time(path for path in files if path.name == 'scalars.json'),
         tuple(_test_logs(files)),
-        tuple(path for path in arrays if names[path] >= _SCORES),
-        tuple(path for path in arrays if names[path] >= _FEATURES),
-        tuple(damaged))
+        *(tuple(path for path, names in arrays.items() if names >= wanted)
+          for wanted in (_SCORES, _FEATURES)), tuple(damaged))
     if not any((config_file, weights, found.training_logs, found.test_logs,
                 found.score_files, found.feature_files, found.damaged)):
         raise ValueError(
@@ -198,11 +191,11 @@ def _in_time(paths: Iterable[Path]) -> tuple[Path, ...]:
     return tuple(sorted(paths, key=lambda path: (_start_time(path), str(path))))
 
 
-def _by_age(paths: Iterable[Path]) -> list[Path]:
+def _by_age(files: list[Path], suffix: str, start: str = '') -> list[Path]:
     """Oldest first; of equally old ones, as in a copied folder, the lowest epoch."""
-    return sorted(paths, key=lambda path: (
-        path.stat().st_mtime, [int(number) for number in re.findall(r'\d+', path.stem)],
-        str(path)))
+    return sorted((path for path in files if path.suffix == suffix
+                   and path.name.startswith(start)), key=lambda path: (
+        path.stat().st_mtime, natural_key(path.name), str(path)))
 
 
 # -- each kind of file ---------------------------------------------------------------
@@ -212,9 +205,7 @@ def _best_checkpoint(files: list[Path], damaged: list
                      ) -> tuple[Optional[Path], Any]:
     """The newest of the first kind of checkpoint that can be read, and its content."""
     for start in _CHECKPOINTS:
-        for path in reversed(_by_age(
-                path for path in files
-                if path.suffix == '.pth' and path.name.startswith(start))):
+        for path in reversed(_by_age(files, '.pth', start)):
             content = _try(read_checkpoint, path, damaged)
             if content is not None:
                 return path, content
@@ -255,10 +246,9 @@ def _find_data_root(root: Path, given: Optional[PathLike], config: Config
                     ) -> Optional[Path]:
     if given is not None:
         return Path(given)
-    candidates = [root / 'data', *(
-        Path(name) for loader in ('test_dataloader', 'val_dataloader',
-                                  'train_dataloader')
-        for name in _data_roots(config.get(loader)))]
+    loaders = ('test_dataloader', 'val_dataloader', 'train_dataloader')
+    candidates = [root / 'data', *(Path(name) for loader in loaders
+                                   for name in _data_roots(config.get(loader)))]
     return next((path for path in candidates if path.is_dir()), None)
 
 
@@ -283,10 +273,10 @@ def _read_metrics(text: str, *keys: str) -> dict[str, Any]:
         content = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    values = {name: get_in(value, *keys) for name, value in content.items()
-              if _METRIC_NAME.fullmatch(name)} if isinstance(content, dict) else {}
-    return {name: value for name, value in values.items()
-            if isinstance(value, (int, float, str))}
+    return {name: get_in(value, *keys) for name, value in content.items()
+            if _METRIC_NAME.fullmatch(name) and isinstance(
+                get_in(value, *keys), (int, float, str))} \
+        if isinstance(content, dict) else {}
 
 
 def _test_logs(files: list[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
