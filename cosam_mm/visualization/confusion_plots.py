@@ -22,7 +22,7 @@ from cosam_mm.evaluation.functional.confusion import (
 )
 
 from .action_results import ActionComparison, ActionResults
-from .style import AMBER, BLUE, GREY, INK, LINES, RED, new_figure, plain_text, style
+from .style import AMBER, BLUE, GREY, INK, RED, new_figure, plain_text, style
 
 __all__ = ['Plot', 'comparison_plots', 'result_plots', 'shown_name']
 
@@ -152,10 +152,15 @@ def _plot_confusion(matrix: np.ndarray, names: Sequence[str], order: np.ndarray,
                     aspect='equal')
         axes.set_xticks(range(count), labels, rotation=90, fontsize=size)
         axes.set_yticks(range(count), labels, fontsize=size)
-        axes.tick_params(length=0, pad=2)
+        # Lines between the cells.
+        axes.set_xticks(np.arange(1, count) - 0.5, minor=True)
+        axes.set_yticks(np.arange(1, count) - 0.5, minor=True)
+        axes.grid(False)
+        axes.grid(which='minor', linewidth=0.4)
+        axes.tick_params(which='both', length=0, pad=2)
+        axes.spines[['right', 'top']].set_visible(True)
         axes.set(xlabel='predicted', ylabel='true')
         axes.set_title(title, pad=4)
-        _separate_cells(axes, count)
         if cell >= _CELL_WITH_NUMBER:
             _write_shares(axes, share, min(8.5, 0.3 * cell / _POINT))
         _add_colour_key(axes, side)
@@ -168,17 +173,6 @@ def _colours(share: np.ndarray, is_right: np.ndarray) -> np.ndarray:
     colours[..., :3] = np.where(is_right[..., None], to_rgb(BLUE), to_rgb(RED))
     colours[..., 3] = np.sqrt(share)
     return colours
-
-
-def _separate_cells(axes: Axes, count: int) -> None:
-    """Lines between cells as a single path, so that the SVG of 101 classes is small."""
-    axes.grid(False)
-    axes.spines[['right', 'top']].set_visible(True)
-    edges = np.arange(1, count) - 0.5
-    across = np.stack([edges, edges, np.full(count - 1, np.nan)], axis=1).ravel()
-    along = np.tile([-0.5, count - 0.5, np.nan], count - 1)
-    axes.plot(np.r_[across, along], np.r_[along, across], color=LINES, linewidth=0.4,
-              scalex=False, scaley=False)
 
 
 def _write_shares(axes: Axes, share: np.ndarray, size: float) -> None:
@@ -214,27 +208,31 @@ def _plot_class_accuracy(accuracy: ClassAccuracy, names: Sequence[str],
     share = accuracy.share
     order = np.argsort(-share, kind='stable')
     order = order[~np.isnan(share[order])]
+    mean = float(share[order].mean())
     with style():
-        figure, parts = _bar_axes([names[k] for k in order], title)
-        for axes, part in parts:
-            axes.barh(range(len(order[part])), share[order[part]], height=0.72,
-                      color=BLUE)
-            for row, k in enumerate(order[part]):
-                _write_beside(axes, row, f'{accuracy.num_right[k]}/'
-                              f'{accuracy.num_clips[k]}')
-            axes.axvline(float(share[order].mean()), color=AMBER, linewidth=1.2)
-            axes.set_xlim(0, 1)
-            axes.set_xticks(np.linspace(0, 1, 5))
-            axes.xaxis.set_major_formatter(PercentFormatter(1))
-        axes.set_title(f'mean of the classes {share[order].mean():.1%}', loc='right',
-                       color=AMBER, fontweight='normal', fontsize=8.5)
+        figure = _plot_bars(
+            [names[k] for k in order], [(share[order], BLUE)],
+            [f'{accuracy.num_right[k]}/{accuracy.num_clips[k]}' for k in order], title,
+            (0, 1), dict(x=mean, color=AMBER, linewidth=1.2))
+        figure.axes[0].set_xticks(np.linspace(0, 1, 5))
+        figure.axes[0].xaxis.set_major_formatter(PercentFormatter(1))
+        figure.axes[-1].set_title(f'mean of the classes {mean:.1%}', loc='right',
+                                  color=AMBER, fontweight='normal', fontsize=8.5)
     return figure
 
 
-def _bar_axes(names: Sequence[str], title: str) -> tuple[Figure, list]:
-    """A plot with a named row for each bar, in columns of axes if there are many.
+def _plot_bars(names: Sequence[str], bars: Sequence[tuple[np.ndarray, str]],
+               beside: Sequence[str], title: str, limits: tuple[float, float],
+               line: dict) -> Figure:
+    """A named row of bars for each class, in columns of axes if there are many.
 
-    Returns it with pairs of axes and the slice of rows that they show.
+    Args:
+        names: Of the rows.
+        bars: Lengths, one for each row, and their colour.
+        beside: What to write at the right of each row.
+        title: Of the plot.
+        limits: Of the lengths.
+        line: Position and look of a vertical line.
     """
     rows = max(len(names), 1)
     count = math.ceil(rows / _ROWS_PER_COLUMN)
@@ -242,25 +240,23 @@ def _bar_axes(names: Sequence[str], title: str) -> tuple[Figure, list]:
     figure = new_figure(_PAGE_INCHES * max(1, count / 2),
                         max(each, 3) * _ROW_INCHES + 0.85)
     grid = figure.subplots(1, count, squeeze=False, sharex=True)[0]
-    grid[0].set_title(title)
-    size = min(8.5, 0.72 * _ROW_INCHES / _POINT)
-    parts = []
+    grid[0].set(title=title, xlim=limits)
     for number, axes in enumerate(grid):
         part = slice(number * each, (number + 1) * each)
         labels = [shown_name(name, _NAME_LIMIT if count == 1 else 20)
                   for name in names[part]]
-        axes.set_yticks(range(len(labels)), labels, fontsize=size)
+        axes.set_yticks(range(len(labels)), labels,
+                        fontsize=min(8.5, 0.72 * _ROW_INCHES / _POINT))
         axes.set_ylim(each - 0.4, -0.6)
         axes.grid(axis='y', visible=False)
         axes.tick_params(axis='y', length=0)
-        parts.append((axes, part))
-    return figure, parts
-
-
-def _write_beside(axes: Axes, row: int, text: str) -> None:
-    """Write at the right end of a row, outside of the axes."""
-    axes.text(1.015, row, text, transform=axes.get_yaxis_transform(), va='center',
-              fontsize=7)
+        axes.axvline(**line)
+        for lengths, colour in bars:
+            axes.barh(range(len(labels)), lengths[part], height=0.72, color=colour)
+        for row, text in enumerate(beside[part]):
+            axes.text(1.015, row, text, transform=axes.get_yaxis_transform(),
+                      va='center', fontsize=7)
+    return figure
 
 
 # -- two models ------------------------------------------------------------------
@@ -269,23 +265,20 @@ def _write_beside(axes: Axes, row: int, text: str) -> None:
 def _plot_outcome(outcome: PairedOutcome, first: str, second: str,
                   title: str) -> Figure:
     """How many clips both, either or neither of two models gets right."""
-    fields = [[(outcome.both, GREY, 0.3, 'both right'),
-               (outcome.only_first, AMBER, 0.55, 'only the first')],
-              [(outcome.only_second, BLUE, 0.55, 'only the second'),
-               (outcome.neither, GREY, 0.12, 'both wrong')]]
-    total = sum(len(field[0]) for line in fields for field in line)
+    total = sum(map(len, outcome))
+    fields = ((GREY, 0.3, 'both right'), (AMBER, 0.55, 'only the first'),
+              (BLUE, 0.55, 'only the second'), (GREY, 0.12, 'both wrong'))
     with style():
         figure = new_figure(4.4, 3.1)
         axes = figure.add_subplot()
-        for row, line in enumerate(fields):
-            for column, (rows, colour, alpha, text) in enumerate(line):
-                axes.add_patch(Rectangle((column + 0.02, row + 0.02), 0.96, 0.96,
-                                         color=colour, alpha=alpha, linewidth=0))
-                axes.text(column + 0.5, row + 0.42, f'{len(rows):,}', ha='center',
-                          va='center', fontsize=17, fontweight='bold')
-                axes.text(column + 0.5, row + 0.74,
-                          f'{text} · {len(rows) / max(total, 1):.1%}', ha='center',
-                          va='center', fontsize=8)
+        for number, (rows, (colour, alpha, text)) in enumerate(zip(outcome, fields)):
+            y, x = divmod(number, 2)
+            axes.add_patch(Rectangle((x + 0.02, y + 0.02), 0.96, 0.96, color=colour,
+                                     alpha=alpha, linewidth=0))
+            axes.text(x + 0.5, y + 0.42, f'{len(rows):,}', ha='center', va='center',
+                      fontsize=17, fontweight='bold')
+            axes.text(x + 0.5, y + 0.74, f'{text} · {len(rows) / max(total, 1):.1%}',
+                      ha='center', va='center', fontsize=8)
         axes.set(xlim=(0, 2), ylim=(2, 0), title=title)
         axes.set_xticks([0.5, 1.5], ['right', 'wrong'])
         axes.set_yticks([0.5, 1.5], ['right', 'wrong'], rotation=90, va='center')
@@ -307,22 +300,19 @@ def _plot_class_gain(gain: np.ndarray, num_clips: np.ndarray, names: Sequence[st
     order = np.argsort(-points, kind='stable')
     order = order[gain.sum(axis=0)[order] > 0]
     reach = max(gain.max(initial=0), 1)
+    beside = [f'{points[k]:+.1f}' if points[k] else '0' for k in order]
     with style():
-        figure, parts = _bar_axes([names[k] for k in order], title)
-        for axes, part in parts:
-            rows = range(len(order[part]))
-            axes.barh(rows, gain[0, order[part]], height=0.72, color=BLUE)
-            axes.barh(rows, -gain[1, order[part]], height=0.72, color=AMBER)
-            for row, k in enumerate(order[part]):
-                text = f'{points[k]:+.1f}' if points[k] else '0'
-                _write_beside(axes, row, text.replace('-', '\N{MINUS SIGN}'))
-            axes.axvline(0, color=INK, linewidth=0.8)
-            axes.set_xlim(-1.05 * reach, 1.05 * reach)
+        figure = _plot_bars(
+            [names[k] for k in order],
+            [(gain[0, order], BLUE), (-gain[1, order], AMBER)],
+            [text.replace('-', '\N{MINUS SIGN}') for text in beside], title,
+            (-1.05 * reach, 1.05 * reach), dict(x=0, color=INK, linewidth=0.8))
+        for axes in figure.axes:
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
             axes.xaxis.set_major_formatter(lambda value, _: f'{abs(value):.0f}')
             axes.set_xlabel('← clips lost · clips won →')
-        parts[-1][0].set_title('percentage points', loc='right', fontsize=8,
-                               fontweight='normal')
+        axes.set_title('percentage points', loc='right', fontsize=8,
+                       fontweight='normal')
         if not len(order):
             axes.text(0.5, 0.5, 'In no class does anything change.', ha='center',
                       va='center', transform=axes.transAxes)
