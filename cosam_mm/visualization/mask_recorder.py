@@ -15,7 +15,7 @@ Three kinds of pipelines are known:
     images      LoadImageFromFile; each frame of a clip is a sample
 """
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from cosam_mm.apis.action_pipeline import action_pipeline, modality, take_frames
 from cosam_mm.apis.model_loading import (
     PathLike,
+    dataset_of_tests,
     load_model,
     read_trained_model,
     scope_of,
@@ -91,27 +92,26 @@ class ClipReader:
     """
 
     def __init__(self, config: Config, clip_len: int, max_frames: int = 64) -> None:
+        if config.get('test_dataloader') is None:
+            config = Config(dict(config.to_dict(),
+                                 test_dataloader=config.get('val_dataloader')))
         steps = _test_steps(config)
         kinds = list(map(_kind, steps))
         self._clip_len, self._max_frames = clip_len, max_frames
         if _LOADS_TRACKLETS in kinds:
-            self._read, stop = self._read_tracklet, kinds.index(_LOADS_TRACKLETS) + 1
-            steps[stop - 1].update(on_unreadable='skip')
-            steps[stop - 1].pop('blank_size', None)
+            self._load, stop = self._load_tracklet, kinds.index(_LOADS_TRACKLETS)
+            steps[stop].update(on_unreadable='skip')
+            steps[stop].pop('blank_size', None)
         elif _LOADS_IMAGES in kinds:
-            self._read, stop = self._read_images, kinds.index(_LOADS_IMAGES) + 1
+            self._load, stop = self._load_images, kinds.index(_LOADS_IMAGES)
+            steps[stop] = _use_frame
         else:
-            if config.get('test_dataloader') is None:
-                config = Config(dict(config.to_dict(),
-                                     test_dataloader=config.get('val_dataloader')))
             self._modality, self._channels = modality(config)
             steps = action_pipeline(config, 'center')
-            self._read, stop = self._read_video, steps.index(take_frames) + 1
+            self._load, stop = self._load_video, steps.index(take_frames)
         with scope_of(config):
-            self._load = Compose([_use_frame if _kind(step) == _LOADS_IMAGES else step
-                                  for step in steps[:stop]])
-            self._sample = Compose(steps[:stop - 1])
-            self._process = Compose(steps[stop:])
+            self._sample, self._take, self._process = map(
+                Compose, (steps[:stop], steps[stop:stop + 1], steps[stop + 1:]))
 
     def read(self, video: Any) -> ReadClip:
         """Read a video.
@@ -119,84 +119,77 @@ class ClipReader:
         Args:
             video: Path of a video file or of a folder of images, a list of image
                 paths, PIL images or arrays (H, W, 3), or an array (T, H, W, 3). Models
-                of tracklets take no video file.
+                of tracklets take no video file. Of other videos that are longer than a
+                clip, the middle one is read.
 
         Raises:
             FileNotFoundError: There is no such file or folder.
             ValueError: It is no video, or it cannot be read.
         """
-        return self._read(video)
+        imgs, indices, process, fps = self._load(video)
 
-    def _read_video(self, video: Any) -> ReadClip:
-        """Read the middle clip of a video."""
+        def first_frame(images: Sequence[np.ndarray]) -> Tensor:
+            inputs = process(images)[0]['inputs']
+            return _clip_frames([inputs], len(inputs) if inputs.dim() == 5 else 1)[0]
+
+        samples, num_clips = process(imgs), len(indices)
+        inputs = samples[0]['inputs']
+        # Where each image is a sample, one tells the view.
+        box = find_view(first_frame, imgs[:1] if inputs.dim() == 3 else imgs)
+        count = num_clips * inputs.shape[2] if inputs.dim() == 5 else len(imgs)
+        return ReadClip(_name(video), imgs[:count], indices.ravel()[:count], num_clips,
+                        samples, box, fps if fps > 0 else _DEFAULT_FPS)
+
+    def _load_video(self, video: Any) -> tuple:
+        """Frames of the middle clip, their numbers, how they are processed, and fps."""
         if self._modality == 'Flow' and is_path(video):
             raise ValueError(f'{describe(video)} is a file; this model sees optical '
                              'flow: give it as an array (T, H, W, 2).')
         reader = open_video(video, self._channels)
         fps = reader.get_avg_fps()
         try:
-            results = self._load(dict(
+            results = self._take(self._sample(dict(
                 video_reader=reader, total_frames=len(reader), avg_fps=fps,
                 start_index=0, modality=self._modality, label=-1,
-                filename=describe(video)))
+                filename=describe(video))))
         except UnreadableVideo as error:
             raise ValueError(f'{describe(video)} cannot be decoded: {error}') from None
-        sample, box = self._finish(results)
-        inputs = sample['inputs']
-        count = inputs.shape[2] if inputs.dim() == 5 else len(results['imgs'])
-        numbers = np.ravel(results['frame_inds'])[:count] % len(reader)
-        step = max(np.median(np.abs(np.diff(numbers))), 1) if count > 1 else 1
-        return ReadClip(
-            _name(video), results['imgs'][:count], numbers, 1, [sample], box,
-            fps / step if fps > 0 else _DEFAULT_FPS)
+        numbers = np.ravel(results['frame_inds']) % len(reader)
+        step = max(np.median(np.abs(np.diff(numbers))), 1) if len(numbers) > 1 else 1
+        return results['imgs'], numbers[None], self._process_of(results), fps / step
 
-    def _read_tracklet(self, tracklet: Any) -> ReadClip:
-        """Read all clips of a tracklet."""
-        about = dict(tracklet_id=describe(tracklet), pid=-1, label=-1, camid=-1,
-                     subset='gallery', dataset='')
+    def _load_tracklet(self, tracklet: Any) -> tuple:
+        """The same of all clips of a tracklet."""
         paths = _image_paths(tracklet)
+        frames = None if paths else read_frames(tracklet)[:self._max_frames]
+        results = self._sample(dict(
+            tracklet_id=describe(tracklet), pid=-1, label=-1, camid=-1, dataset='',
+            subset='gallery', img_paths=paths[:self._max_frames] or [''] * len(frames)))
         if paths:
-            results = self._load(dict(about, img_paths=paths[:self._max_frames]))
+            results = self._take(results)
             if results is None:
                 raise ValueError(f'No image of {describe(tracklet)} can be read.')
         else:
-            frames = read_frames(tracklet)[:self._max_frames]
-            results = self._sample(dict(about, img_paths=[''] * len(frames)))
             results['imgs'] = [frames[k] for k in np.ravel(results['frame_inds'])]
-        imgs, indices = results['imgs'], results['frame_inds']
-        sample, box = self._finish(results)
-        return ReadClip(_name(tracklet), imgs, indices.ravel(), len(indices), [sample],
-                        box, _DEFAULT_FPS)
+        return results['imgs'], results['frame_inds'], self._process_of(results), 0
 
-    def _read_images(self, video: Any) -> ReadClip:
-        """Read all clips of a video whose frames are single images to the model."""
+    def _process_of(self, results: dict) -> Callable:
+        return lambda images: [self._process(dict(results, imgs=list(images)))]
+
+    def _load_images(self, video: Any) -> tuple:
+        """The same of all clips of a video whose frames are single images."""
         reader = open_video(video)
         count = min(len(reader), max(self._max_frames, self._clip_len))
         indices = all_clips(count, self._clip_len)
-        imgs = list(reader.get_batch(indices.ravel()))
 
-        def process(image: np.ndarray, number: int = 0) -> dict:
-            return self._process(self._load(dict(
+        def process(images: Sequence[np.ndarray]) -> list[dict]:
+            return [self._process(self._take(self._sample(dict(
                 frame=image, img_path=f'{describe(video)}#{number}', img_id=number,
-                sample_idx=number, instances=[])))
+                sample_idx=number, instances=[]))))
+                for number, image in enumerate(images)]
 
-        samples = [process(image, number) for number, image in enumerate(imgs)]
-        fps = reader.get_avg_fps()
-        # Painted positions go through in the channel order of the image.
-        box = find_view(lambda images: process(images[0])['inputs'], imgs[:1])
-        return ReadClip(_name(video), imgs, indices.ravel(), len(indices), samples, box,
-                        fps if fps > 0 else _DEFAULT_FPS)
-
-    def _finish(self, results: dict) -> tuple[dict, Optional[Box]]:
-        """The sample that the other steps make, and the view that they take."""
-        def process(images: Sequence[np.ndarray]) -> dict:
-            return self._process(dict(results, imgs=list(images)))
-
-        def first_frame(images: Sequence[np.ndarray]) -> Tensor:
-            inputs = process(images)['inputs']
-            return _clip_frames([inputs], len(inputs) if inputs.dim() == 5 else 1)[0]
-
-        return process(results['imgs']), find_view(first_frame, results['imgs'])
+        return (list(reader.get_batch(indices.ravel())), indices, process,
+                reader.get_avg_fps())
 
 
 def _use_frame(results: dict) -> dict:
@@ -210,12 +203,10 @@ def _use_frame(results: dict) -> dict:
 
 def _test_steps(config: Config) -> list[dict]:
     """Steps of the test pipeline."""
-    loader = config.get('test_dataloader') or config.get('val_dataloader') or {}
-    dataset = loader.get('dataset')
-    while isinstance(dataset, Mapping) and 'pipeline' not in dataset:
+    dataset = dataset_of_tests(config)
+    while dataset and 'pipeline' not in dataset:
         dataset = dataset.get('gallery') or dataset.get('dataset')
-    steps = dataset.get('pipeline') if isinstance(dataset, Mapping) else ()
-    return [dict(step) for step in steps or ()]
+    return [dict(step) for step in (dataset or {}).get('pipeline') or ()]
 
 
 def _kind(step: Any) -> str:
@@ -236,13 +227,13 @@ def _name(video: Any) -> str:
 
 def _image_paths(tracklet: Any) -> list[str]:
     """Paths of a tracklet's images; empty for a tracklet in memory."""
-    if is_path(tracklet):
-        if os.path.isfile(tracklet):
-            raise ValueError(f'{os.fspath(tracklet)} is a file, and this model sees '
-                             'tracklets: give a folder of images.')
-        return image_files(os.fspath(tracklet))
-    is_list = isinstance(tracklet, (list, tuple)) and all(map(is_path, tracklet))
-    return [os.fspath(path) for path in tracklet] if is_list else []
+    if not is_path(tracklet):
+        is_list = isinstance(tracklet, (list, tuple)) and all(map(is_path, tracklet))
+        return list(map(os.fspath, tracklet)) if is_list else []
+    if os.path.isfile(tracklet):
+        raise ValueError(f'{os.fspath(tracklet)} is a file, and this model sees '
+                         'tracklets: give a folder of images.')
+    return image_files(os.fspath(tracklet))
 
 
 # -- masks -----------------------------------------------------------------------
@@ -303,9 +294,9 @@ class MaskRecorder:
             frames = torch.cat([_clip_frames(inputs, views, number)
                                 for number in range(clip.num_clips)])
             return _to_images(frames, _is_bgr(model)), WHOLE_FRAME
-        frames = [_to_images(torch.from_numpy(frame).permute(2, 0, 1)[None])[0]
-                  for frame in clip.frames]
-        return frames, padded_view(clip.box, model, clip)
+        frames = (torch.from_numpy(frame).permute(2, 0, 1) for frame in clip.frames)
+        return [image for frame in frames for image in _to_images(frame[None])], \
+            padded_view(clip.box, model, clip)
 
 
 def _run(model: nn.Module, clip: ReadClip, kept: np.ndarray) -> dict[str, ClipMasks]:
@@ -336,14 +327,14 @@ def make_recorder(config: Config, checkpoint: Optional[PathLike],
         FileNotFoundError: A file does not exist.
         ValueError: The weights do not fit, or the model has no COSAM.
     """
-    if checkpoint is None:
-        seed = seed_of_training(config) if seed is None else seed
-        return MaskRecorder(untrained_model(config, seed, device), None, max_frames)
-    trained = read_trained_model(checkpoint, config)
-    model, before = load_model(trained, device=device), None
-    if with_before:
-        before = untrained_model(config, trained.seed if seed is None else seed, device)
-    return MaskRecorder(model, before, max_frames)
+    trained = None if checkpoint is None else read_trained_model(checkpoint, config)
+    if seed is None:
+        seed = trained.seed if trained else seed_of_training(config)
+    models = [untrained_model(config, seed, device)] if with_before or not trained \
+        else []
+    if trained:
+        models.insert(0, load_model(trained, device=device))
+    return MaskRecorder(*models, max_frames=max_frames)
 
 
 def batch_clip(model: nn.Module, batch: Mapping, masks: Mapping[str, ModuleMasks],
