@@ -22,7 +22,7 @@ from cosam_mm.evaluation.functional.confusion import (
 )
 
 from .action_results import ActionComparison, ActionResults
-from .style import AMBER, BLUE, GREY, INK, RED, new_figure, plain_text, style
+from .style import AMBER, BLUE, GREY, INK, LINES, RED, new_figure, plain_text, style
 
 __all__ = ['Plot', 'comparison_plots', 'result_plots', 'shown_name']
 
@@ -152,12 +152,10 @@ def _plot_confusion(matrix: np.ndarray, names: Sequence[str], order: np.ndarray,
                     aspect='equal')
         axes.set_xticks(range(count), labels, rotation=90, fontsize=size)
         axes.set_yticks(range(count), labels, fontsize=size)
-        # Lines between the cells.
-        axes.set_xticks(np.arange(1, count) - 0.5, minor=True)
-        axes.set_yticks(np.arange(1, count) - 0.5, minor=True)
+        axes.tick_params(length=0, pad=2)
         axes.grid(False)
-        axes.grid(which='minor', linewidth=0.4)
-        axes.tick_params(which='both', length=0, pad=2)
+        for draw in (axes.hlines, axes.vlines):  # between the cells
+            draw(np.arange(1, count) - 0.5, -0.5, count - 0.5, LINES, linewidth=0.4)
         axes.spines[['right', 'top']].set_visible(True)
         axes.set(xlabel='predicted', ylabel='true')
         axes.set_title(title, pad=4)

@@ -266,7 +266,7 @@ class MaskRecorder:
                 f'There is no COSAM in the {type(model).__name__} of this config: take '
                 'one with cosam in its name, or add a COSAM to its backbone with '
                 "plugins=[dict(cfg=dict(type='COSAM', ...), ...)].")
-        self._config = model.cfg
+        self.config = model.cfg
         self._reader = ClipReader(model.cfg, clip_len, max_frames)
 
     def record(self, video: Any) -> MaskedClip:
@@ -276,7 +276,7 @@ class MaskRecorder:
         resize, crop and flip, those that the network gets. A frame that occurs twice,
         as in a looped video, is there once.
         """
-        with scope_of(self._config):
+        with scope_of(self.config):
             clip = self._reader.read(video)
             kept = first_occurrences(clip.numbers)
             masks = {state: _run(model, clip, kept)

@@ -27,7 +27,7 @@ from .canvas import fit
 from .confusion_plots import shown_name
 from .style import INK, new_figure, style
 
-__all__ = ['SampleClip', 'SampleGroup', 'Strips', 'changed_samples', 'dataset_of_test',
+__all__ = ['SampleClip', 'SampleGroup', 'changed_samples', 'dataset_of_test',
            'find_clips', 'plot_strips', 'read_strips', 'sample_groups']
 
 # (name, label) of a clip -> path of a video file, or paths of frames.
@@ -52,12 +52,6 @@ class SampleGroup(NamedTuple):
     key: str    # file name without suffix
     title: str  # shown above them
     clips: list[SampleClip]
-
-
-class Strips(NamedTuple):
-    """Frames of clips."""
-    images: dict[int, np.ndarray]  # row of a clip -> (H, W, 3) uint8
-    problems: list[str]            # why clips have no image, one line for each
 
 
 # -- finding clips ---------------------------------------------------------------
@@ -115,11 +109,9 @@ def find_clips(data_root: str, name: str, split: int, num_classes: int,
 
 def _kind_of_layout(settings: Mapping) -> str:
     """Videos, unless there are lists of frames only."""
-    stem = '{name}_{subset}_split_{split}_'.format(**settings)
-    for kind, end in _KINDS.items():
-        if os.path.isfile(os.path.join(settings['data_root'], f'{stem}{end}.txt')):
-            return kind
-    return next(iter(_KINDS))
+    stem = '{data_root}/{name}_{subset}_split_{split}_'.format(**settings)
+    return next((kind for kind, end in _KINDS.items()
+                 if os.path.isfile(f'{stem}{end}.txt')), next(iter(_KINDS)))
 
 
 # -- choosing clips --------------------------------------------------------------
@@ -177,7 +169,8 @@ def changed_samples(comparison: ActionComparison, names: Sequence[str], count: i
 
 
 def read_strips(results: ActionResults, rows: Sequence[int], clips: ClipSources,
-                height: int = 112, show_progress: bool = True) -> Strips:
+                height: int = 112, show_progress: bool = True
+                ) -> tuple[dict[int, np.ndarray], list[str]]:
     """Read some clips as strips: frames from the middle of equal parts, side by side.
 
     Args:
@@ -186,6 +179,10 @@ def read_strips(results: ActionResults, rows: Sequence[int], clips: ClipSources,
         clips: Of :func:`find_clips`.
         height: Of the strips, in pixels.
         show_progress: Show a progress bar, on a terminal.
+
+    Returns:
+        Row of a clip -> strip (height, W, 3), uint8, RGB; and why other clips have
+        none, one line for each.
     """
     images, problems = {}, []
     for row in progress_bar(list(dict.fromkeys(rows)), 'frames of clips', 'clip',
@@ -200,7 +197,7 @@ def read_strips(results: ActionResults, rows: Sequence[int], clips: ClipSources,
             images[row] = _strip(source, height)
         except (OSError, ValueError, UnreadableVideo) as error:
             problems.append(f'Clip {name!r} cannot be read: {error}')
-    return Strips(images, problems)
+    return images, problems
 
 
 def _strip(source: Union[str, Sequence[str]], height: int) -> np.ndarray:

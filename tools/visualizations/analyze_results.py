@@ -131,13 +131,13 @@ def write(path, figure):
 
 def write_samples(out, group, results, clips):
     """Plot the clips of a group; say which are left out."""
-    strips = read_strips(results, [clip.row for clip in group.clips], clips)
-    for problem in strips.problems:
+    strips, problems = read_strips(results, [clip.row for clip in group.clips], clips)
+    for problem in problems:
         print(f'  left out: {problem}')
-    shown = [clip for clip in group.clips if clip.row in strips.images]
+    shown = [clip for clip in group.clips if clip.row in strips]
     if shown:
         write(out / f'{group.key}.png', plot_strips(
-            [strips.images[clip.row] for clip in shown], shown, group.title))
+            [strips[clip.row] for clip in shown], shown, group.title))
 
 
 def analyze(args):

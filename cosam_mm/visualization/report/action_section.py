@@ -6,27 +6,8 @@ from typing import Optional
 
 import numpy as np
 
-from cosam_mm.visualization.action_results import (
-    ActionComparison,
-    ActionResults,
-    compare_results,
-    find_class_names,
-    read_results,
-)
-from cosam_mm.visualization.confusion_plots import (
-    Plot,
-    comparison_plots,
-    result_plots,
-)
-from cosam_mm.visualization.sample_clips import (
-    ClipSources,
-    SampleGroup,
-    changed_samples,
-    dataset_of_test,
-    find_clips,
-    read_strips,
-    sample_groups,
-)
+from cosam_mm.visualization import action_results, confusion_plots, sample_clips
+from cosam_mm.visualization.action_results import ActionComparison, ActionResults
 from cosam_mm.visualization.style import encode_image
 
 from . import page
@@ -46,33 +27,10 @@ _DUMP = 'python tools/test.py CONFIG CHECKPOINT --dump {}'
 def build_section(found: WorkDir, num_samples: int, progress: bool
                   ) -> tuple[str, list[Block]]:
     """Lead and blocks: the newest score file, and another model's beside it."""
-    tests, blocks = _read_tests(found)
-    if not tests:
-        return _LEAD, blocks
-    results = tests[0]
-    names = _find_names(found, results, blocks)
-    blocks.append(_facts(results, found))
-    if len(tests) > 1:
-        blocks.append(_table_of_tests(tests, found))
-    blocks += _plots(result_plots(results, names, titled=False))
-    blocks.append(_confused_pairs(results, names))
-    show = partial(_gallery, clips=_find_clips(found, results, blocks),
-                   progress=progress)
-    for group in sample_groups(results, names, num_samples):
-        blocks += show(group, results)
-    blocks += _comparison(tests, found, names, num_samples, show)
-    return _LEAD, [*blocks, _table_of_clips(results, names)]
-
-
-# -- files ---------------------------------------------------------------------------
-
-
-def _read_tests(found: WorkDir) -> tuple[list[ActionResults], list[Block]]:
-    """Readable score files, newest first, and what is wrong with the others."""
     tests, blocks = [], []
     for path in found.score_files:
         try:
-            tests.append(read_results(path))
+            tests.append(action_results.read_results(path))
         except _UNUSABLE as error:
             blocks.append(page.missing(f'the scores in {found.relative(path)}',
                                        str(error), _DUMP.format(path)))
@@ -80,31 +38,49 @@ def _read_tests(found: WorkDir) -> tuple[list[ActionResults], list[Block]]:
         blocks.append(page.missing(
             'confusion and accuracies', 'There is no score file.',
             _DUMP.format(found.root / 'scores.npz')))
-    return tests, blocks
+    if not tests:
+        return _LEAD, blocks
+    results = tests[0]
+    names = _find_names(found, results, blocks)
+    blocks += _metrics(tests, found)
+    blocks += _plots(confusion_plots.result_plots(results, names, titled=False))
+    pairs = [[names[pair.true], names[pair.predicted], len(pair.rows), 100 * pair.share]
+             for pair in results.pairs(_PAIRS)]
+    blocks.append(page.table(
+        'Most confused pairs', ['true class', 'taken for', 'clips',
+                                'of the true class (%)'], pairs, digits=1)
+        if pairs else page.text('No clip is taken for another class.'))
+    show = partial(_gallery, clips=_find_clips(found, results, blocks),
+                   progress=progress)
+    for group in sample_clips.sample_groups(results, names, num_samples):
+        blocks += show(group, results)
+    blocks += _comparison(tests, found, names, num_samples, show)
+    return _LEAD, [*blocks, _table_of_clips(results, names)]
 
 
 def _find_names(found: WorkDir, results: ActionResults, blocks: list[Block]
                 ) -> Sequence[str]:
     """Names of the classes, from the data set, the config or the checkpoint."""
-    dataset = dataset_of_test(found.config)
+    dataset = sample_clips.dataset_of_test(found.config)
     if get_in(dataset, 'metainfo', 'classes') is None:
         dataset['metainfo'] = found.meta.get('dataset_meta')
     try:
-        return find_class_names(results, data_root=found.data_root, dataset=dataset)
+        return action_results.find_class_names(results, data_root=found.data_root,
+                                               dataset=dataset)
     except _UNUSABLE as error:
         blocks.append(page.missing('the names of the classes', str(error)))
-        return find_class_names(results)
+        return action_results.find_class_names(results)
 
 
 def _find_clips(found: WorkDir, results: ActionResults, blocks: list[Block]
-                ) -> Optional[ClipSources]:
+                ) -> Optional[sample_clips.ClipSources]:
     """Where the clips lie; None, and the reason among the blocks, if unknown."""
     try:
         if found.data_root is None:
             raise FileNotFoundError("The data set's folder does not exist.")
-        return find_clips(
+        return sample_clips.find_clips(
             str(found.data_root), results.dataset, results.split, results.num_classes,
-            dataset_of_test(found.config))
+            sample_clips.dataset_of_test(found.config))
     except _UNUSABLE as error:
         how = f'python tools/report.py {found.root} --data-root DIR'
         blocks.append(page.missing('frames of the clips', str(error), how))
@@ -114,9 +90,10 @@ def _find_clips(found: WorkDir, results: ActionResults, blocks: list[Block]
 # -- one test ------------------------------------------------------------------------
 
 
-def _facts(results: ActionResults, found: WorkDir) -> Block:
-    metrics = results.metrics()
-    return page.facts([
+def _metrics(tests: Sequence[ActionResults], found: WorkDir) -> list[Block]:
+    """Of the newest score file, and a table of all if there are several."""
+    results, metrics = tests[0], tests[0].metrics()
+    facts = page.facts([
         *((f'top-{name[3:]} accuracy', f'{value:.2%}')
           for name, value in metrics.items() if name.startswith('top')),
         ('mean class accuracy', f'{metrics["mean1"]:.2%}'),
@@ -126,48 +103,34 @@ def _facts(results: ActionResults, found: WorkDir) -> Block:
         ('data set', results.dataset or 'unknown'),
         ('official split', results.split or 'unknown'),
         ('scores', found.relative(results.path))])
-
-
-def _table_of_tests(tests: Sequence[ActionResults], found: WorkDir) -> Block:
-    rows = [[found.relative(results.path), results.dataset or None,
-             results.split or None, len(results.label),
-             *(100 * results.metrics([1])[name] for name in ('top1', 'mean1'))]
-            for results in tests]
-    return page.table('All score files', [
+    rows = [[found.relative(one.path), one.dataset or None, one.split or None,
+             len(one.label), *(100 * one.metrics([1])[name] for name in
+                               ('top1', 'mean1'))] for one in tests]
+    return [facts, *[page.table('All score files', [
         'file', 'data set', 'split', 'clips', 'top-1 (%)', 'mean of classes (%)'],
-        rows, 'The newest first; what follows is about that one.', digits=2)
+        rows, 'The newest first; what follows is about that one.',
+        digits=2)] * (len(tests) > 1)]
 
 
-def _plots(plots: Sequence[Plot]) -> list[Block]:
+def _plots(plots: Sequence[confusion_plots.Plot]) -> list[Block]:
     return [page.plot(one.title, one.figure, one.alt, one.caption) for one in plots]
 
 
-def _confused_pairs(results: ActionResults, names: Sequence[str]) -> Block:
-    pairs = results.pairs(_PAIRS)
-    if not pairs:
-        return page.text('No clip is taken for another class.')
-    return page.table('Most confused pairs', [
-        'true class', 'taken for', 'clips', 'of the true class (%)'], [
-            [names[pair.true], names[pair.predicted], len(pair.rows), 100 * pair.share]
-            for pair in pairs], digits=1)
-
-
-def _gallery(group: SampleGroup, results: ActionResults, clips: Optional[ClipSources],
-             progress: bool) -> list[Block]:
+def _gallery(group: sample_clips.SampleGroup, results: ActionResults,
+             clips: Optional[sample_clips.ClipSources], progress: bool) -> list[Block]:
     """Strips of a group's clips; nothing where no clip can be found."""
     if clips is None:
         return []
-    strips = read_strips(results, [clip.row for clip in group.clips], clips,
-                         _STRIP_PIXELS, progress)
+    strips, problems = sample_clips.read_strips(
+        results, [clip.row for clip in group.clips], clips, _STRIP_PIXELS, progress)
     images = [page.image(
-        clip.heading, encode_image(strips.images[clip.row], quality=_STRIP_QUALITY),
+        clip.heading, encode_image(strips[clip.row], quality=_STRIP_QUALITY),
         f'Frames of {clip.name}', f'{clip.name}: {clip.text}')
-        for clip in group.clips if clip.row in strips.images]
+        for clip in group.clips if clip.row in strips]
     blocks = [page.gallery(images, group.title)] if images else []
-    if strips.problems:
+    if problems:
         blocks.append(page.missing(
-            f'frames of {len(strips.problems)} clip(s) of "{group.title}"',
-            strips.problems[0]))
+            f'frames of {len(problems)} clip(s) of "{group.title}"', problems[0]))
     return blocks
 
 
@@ -199,11 +162,12 @@ def _comparison(tests: Sequence[ActionResults], found: WorkDir, names: Sequence[
         return []
     first, second = (found.relative(side.path)
                      for side in (comparison.first, comparison.second))
-    changed = changed_samples(comparison, names, num_samples)
+    changed = sample_clips.changed_samples(comparison, names, num_samples)
     return [
         page.text(f'Two models on the same clips. The first: {first}. The second, the '
                   f'newest: {second}.'),
-        *_plots(comparison_plots(comparison, names, first, second, False)),
+        *_plots(confusion_plots.comparison_plots(
+            comparison, names, first, second, titled=False)),
         *(show(changed, comparison.first) if changed else ()),
         page.table('Clips that one model alone gets right', [
             'clip', 'true', 'first model', 'second model', 'the second has'], [
@@ -218,7 +182,7 @@ def _find_comparison(tests: Sequence[ActionResults]) -> Optional[ActionCompariso
     """The newest test and the next one of the same clips with other scores."""
     for other in tests[1:]:
         try:
-            comparison = compare_results(other, tests[0])
+            comparison = action_results.compare_results(other, tests[0])
         except ValueError:
             continue  # of other clips, as another split is
         if (comparison.first.score != comparison.second.score).any():

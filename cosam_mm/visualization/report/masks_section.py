@@ -14,7 +14,7 @@ from cosam_mm.utils.io import unwrap_state_dict
 from cosam_mm.utils.messages import one_line
 from cosam_mm.utils.progress import progress_bar
 from cosam_mm.visualization.mask_files import playing_speed, plot_channel_masks
-from cosam_mm.visualization.mask_maps import AFTER, BEFORE, ClipMasks, MaskedClip
+from cosam_mm.visualization.mask_maps import AFTER, MaskedClip
 from cosam_mm.visualization.mask_overlay import (
     layer_titles,
     mask_grid,
@@ -53,9 +53,8 @@ def build_section(found: WorkDir, num_samples: int, progress: bool
     try:
         if found.checkpoint_file is None:
             raise ValueError('there is no checkpoint')
-        model = _trained_model(found)
-        recorder = _recorder(model, blocks)
-        samples = _samples(model.config, found, num_samples)
+        recorder = _recorder(found, blocks)
+        samples = _samples(recorder.config, found, num_samples)
     except Exception as error:
         return '', [page.missing('masks of COSAM over sample clips', one_line(error),
                                  _HOW)]
@@ -70,8 +69,11 @@ def build_section(found: WorkDir, num_samples: int, progress: bool
 # -- model and samples ---------------------------------------------------------------
 
 
-def _trained_model(found: WorkDir) -> TrainedModel:
-    """The checkpoint's model by the config of the folder, else of the checkpoint."""
+def _recorder(found: WorkDir, blocks: list[Block]) -> MaskRecorder:
+    """Of the checkpoint, by the config of the folder, else of the checkpoint.
+
+    With the masks before training, where the weights then can be had.
+    """
     config = found.config
     if found.config_file is None:
         if not isinstance(found.meta.get('cfg'), str):
@@ -79,18 +81,14 @@ def _trained_model(found: WorkDir) -> TrainedModel:
         config = config_of_checkpoint(found.meta['cfg'])
     if found.data_root is not None:
         set_data_root(config, str(found.data_root))
-    return TrainedModel(str(found.checkpoint_file), config,
-                        unwrap_state_dict(found.checkpoint),
-                        seed=seed_of_training(config, found.meta))
-
-
-def _recorder(model: TrainedModel, blocks: list[Block]) -> MaskRecorder:
-    """With the masks before training, where the weights then can be had."""
+    model = TrainedModel(str(found.checkpoint_file), config,
+                         unwrap_state_dict(found.checkpoint),
+                         seed=seed_of_training(config, found.meta))
     try:
-        return make_recorder(model.config, model, True, max_frames=_MAX_FRAMES)
+        return make_recorder(config, model, True, max_frames=_MAX_FRAMES)
     except ValueError as error:
         # Where it is the checkpoint that does not do, this fails as well.
-        after = make_recorder(model.config, model, max_frames=_MAX_FRAMES)
+        after = make_recorder(config, model, max_frames=_MAX_FRAMES)
         blocks.append(page.missing('masks before training', one_line(error)))
         return after
 
@@ -122,12 +120,11 @@ def _sample(dataset: Any, item: Mapping) -> tuple[str, Any]:
     name = str(item.get('sample_id', ''))
     if 'filename' in item:
         return name or os.path.basename(item['filename']), item['filename']
-    if item.get('modality', 'RGB') == 'RGB' and 'frame_dir' in item:
-        first = item.get('offset', 0) + getattr(dataset, 'start_index', 1)
-        names = [dataset.filename_tmpl.format(first + number)
-                 for number in range(item['total_frames'])]
-        return name, [os.path.join(item['frame_dir'], one) for one in names]
-    raise ValueError('the test data are no RGB videos or tracklets')
+    if item.get('modality', 'RGB') != 'RGB' or 'frame_dir' not in item:
+        raise ValueError('the test data are no RGB videos or tracklets')
+    first = item.get('offset', 0) + getattr(dataset, 'start_index', 1)
+    return name, [os.path.join(item['frame_dir'], dataset.filename_tmpl.format(number))
+                  for number in range(first, first + item['total_frames'])]
 
 
 # -- images --------------------------------------------------------------------------
@@ -166,21 +163,18 @@ def _play(clip: MaskedClip) -> Block:
 
 def _channels(clips: list[MaskedClip]) -> Block:
     """One plot of the mean over the clips."""
-    mean = replace(clips[0], name='', masks={
-        state: {name: ClipMasks(None, None if masks.channel is None else np.mean(
-            [clip.masks[state][name].channel for clip in clips], axis=0))
-            for name, masks in layers.items()}
-        for state, layers in clips[0].masks.items()})
-    figure = plot_channel_masks(mean)
-    if figure is None:
+    means = {state: {name: masks._replace(channel=np.mean(
+        [clip.masks[state][name].channel for clip in clips], axis=0))
+        for name, masks in layers.items() if masks.channel is not None}
+        for state, layers in clips[0].masks.items()}
+    layers = means.get(AFTER) or means.get('')
+    if not layers:
         return page.missing('channel masks', 'the COSAMs are built with_channel=False')
-    layers = mean.masks[AFTER if BEFORE in mean.masks else '']
     titles = layer_titles(layers)
     best = ' '.join(f'{titles[name]}: channel {int(np.argmax(masks.channel))}, '
-                    f'{masks.channel.max():.2f}.'
-                    for name, masks in layers.items() if masks.channel is not None)
+                    f'{masks.channel.max():.2f}.' for name, masks in layers.items())
     return page.plot(
-        'Channel masks', figure,
+        'Channel masks', plot_channel_masks(replace(clips[0], name='', masks=means)),
         'All channels of each COSAM by falling value of the channel mask, and the ten '
         f'most agreed ones by number. {best}',
         f'Mean over the {len(clips)} sample{"s" if len(clips) > 1 else ""} above.')
