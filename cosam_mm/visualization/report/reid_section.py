@@ -5,24 +5,10 @@ import numpy as np
 
 from cosam_mm.apis.tracklet_encoder import DISTANCES, configured_distance
 from cosam_mm.evaluation.functional.ranked_lists import extreme_queries, separation
-from cosam_mm.evaluation.functional.retrieval import RetrievalMetrics, retrieval_metrics
+from cosam_mm.evaluation.functional.retrieval import retrieval_metrics
 from cosam_mm.evaluation.reid_features import load_features
-from cosam_mm.visualization.rank_panels import (
-    LEGEND,
-    describe_panel,
-    draw_rank_panels,
-    find_tracklet_images,
-    make_panels,
-    panel_heading,
-    query_titles,
-)
-from cosam_mm.visualization.reid_plots import (
-    ReIDReview,
-    describe_separation,
-    plot_cmc,
-    plot_distances,
-    review_features,
-)
+from cosam_mm.visualization import rank_panels, reid_plots
+from cosam_mm.visualization.reid_plots import ReIDReview
 from cosam_mm.visualization.style import encode_image
 
 from . import page
@@ -64,17 +50,18 @@ def _review(found: WorkDir, features: dict, progress: bool,
         distance = configured_distance(found.config)
     rerank = found.reid_evaluator.get('rerank') or 'reid/rerank_mAP' in log
     try:
-        return review_features(features, distance, rerank, progress=progress)
+        return reid_plots.review_features(features, distance, rerank, progress=progress)
     except ImportError as error:
         blocks.append(page.missing('the re-ranked metrics', str(error),
                                    'pip install scipy'))
-        return review_features(features, distance, progress=progress)
+        return reid_plots.review_features(features, distance, progress=progress)
 
 
 # -- metrics and curves --------------------------------------------------------------
 
 
 def _metrics(review: ReIDReview) -> list[Block]:
+    """A table, facts, the CMC curve and the distances of pairs."""
     facts = page.facts(_facts(review))
     if not review.has_positive_match:
         return [facts, page.missing(
@@ -83,21 +70,27 @@ def _metrics(review: ReIDReview) -> list[Block]:
             'person from another camera in the gallery')]
     metrics = {name: retrieval_metrics(ranking.ranks, max(_RANKS))
                for name, ranking in review.rankings.items()}
-    return [_table(metrics), facts, _cmc(metrics), _distances(review)]
-
-
-def _table(metrics: dict[str, RetrievalMetrics]) -> Block:
-    rows = [(name, *(100 * float(value) for value in (
-        one.mean_ap, *(one.cmc[k - 1] for k in _RANKS), one.mean_inp)))
-        for name, one in metrics.items()]
+    rows = {name: [100 * float(value) for value in (
+        one.mean_ap, *(one.cmc[k - 1] for k in _RANKS), one.mean_inp)]
+        for name, one in metrics.items()}
     some = next(iter(metrics.values()))
     caption = f'In percent. Means over {some.num_valid:,} queries'
     if some.num_without_match:
         caption += (f'; {some.num_without_match:,} more have no tracklet of the same '
                     'person from another camera in the gallery')
-    return page.table('Metrics', [
-        'ranking', 'mAP', *(f'R{k}' for k in _RANKS), 'mINP'], rows, f'{caption}.',
-        digits=1)
+    names = [f'R{k}' for k in _RANKS]
+    values = '; '.join(f'{name}: ' + ', '.join(
+        f'{rank} {value:.1f} %' for rank, value in zip(names, row[1:]))
+        for name, row in rows.items())
+    curves = {name: one.cmc for name, one in metrics.items()}
+    return [
+        page.table('Metrics', ['ranking', 'mAP', *names, 'mINP'],
+                   [(name, *row) for name, row in rows.items()], f'{caption}.',
+                   digits=1), facts,
+        page.plot('CMC curve', reid_plots.plot_cmc(curves, _RANKS),
+                  f'Cumulative matching curve. {values}.',
+                  'Share of the queries with a positive match among their first k.'),
+        _distances(review)]
 
 
 def _facts(review: ReIDReview) -> list[tuple[str, Any]]:
@@ -113,24 +106,14 @@ def _facts(review: ReIDReview) -> list[tuple[str, Any]]:
     return rows + [('unreadable tracklets, left out', unreadable)] * bool(unreadable)
 
 
-def _cmc(metrics: dict[str, RetrievalMetrics]) -> Block:
-    values = '; '.join(
-        f'{name}: ' + ', '.join(f'R{k} {100 * one.cmc[k - 1]:.1f} %' for k in _RANKS)
-        for name, one in metrics.items())
-    return page.plot(
-        'CMC curve', plot_cmc({name: one.cmc for name, one in metrics.items()}, _RANKS),
-        f'Cumulative matching curve. {values}.',
-        'Share of the queries with a positive match among their first k.')
-
-
 def _distances(review: ReIDReview) -> Block:
     pairs = review.ranking.pairs
     if not pairs.different.any():
         return page.missing('the distances of pairs', 'all tracklets are of one person')
     best = separation(pairs)
-    words = describe_separation(best, review.distance)
+    words = reid_plots.describe_separation(best, review.distance)
     return page.plot(
-        'Distances of pairs', plot_distances(pairs, best, review.distance),
+        'Distances of pairs', reid_plots.plot_distances(pairs, best, review.distance),
         f'Histogram of the distances of pairs of one person and of two. {words}',
         f'{words} Pairs that do not count, of one person in one camera, are left out.')
 
@@ -141,17 +124,17 @@ def _distances(review: ReIDReview) -> Block:
 def _panels(review: ReIDReview, found: WorkDir, num_samples: int, progress: bool
             ) -> list[Block]:
     extremes = extreme_queries(review.ranking.ranks, num_samples)
-    titles = query_titles(extremes)
+    titles = rank_panels.query_titles(extremes)
     chosen = list(titles) or list(range(min(num_samples, len(review.query))))
     if not chosen:
         return []
     try:
         if found.config_file is None:
             raise ValueError('no config says where the images are')
-        images = find_tracklet_images(
+        images = rank_panels.find_tracklet_images(
             found.config, str(found.data_root) if found.data_root else None,
             review.features['split'])
-        panels = make_panels(
+        panels = rank_panels.make_panels(
             review, review.ranking, chosen, images,
             [titles.get(query, '') for query in chosen], progress=progress)
         if all(panel.images[0] is None for panel in panels):
@@ -163,14 +146,14 @@ def _panels(review: ReIDReview, found: WorkDir, num_samples: int, progress: bool
             '--data-root FOLDER_OF_THE_DATA_SET')]
     which = f'The {len(extremes.best)} best and the {len(extremes.worst)} worst ' \
             'queries by average precision (AP)' if titles else 'Some queries'
-    green, red, grey = LEGEND.values()
+    green, red, grey = rank_panels.LEGEND.values()
     return [page.text(
         f'{which}, each with the tracklets that are nearest to it. Green with a tick, '
         f'{green}. Red with a cross, {red}. Grey with a dash, {grey}. Each image has '
         'its rank and its distance to the query below it.'),
-        *(page.image(panel_heading(panel), encode_image(
-            draw_rank_panels([panel], is_alone=False), 'webp', 80),
-            describe_panel(panel)) for panel in panels)]
+        *(page.image(rank_panels.panel_heading(panel), encode_image(
+            rank_panels.draw_rank_panels([panel], is_alone=False), 'webp', 80),
+            rank_panels.describe_panel(panel)) for panel in panels)]
 
 
 def _all_queries(review: ReIDReview) -> Block:

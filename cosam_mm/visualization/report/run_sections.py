@@ -71,14 +71,15 @@ def headline(found: WorkDir) -> list[tuple[str, str]]:
 def _label(name: str) -> str:
     """The name of a metric as it is read: 'Top-5 accuracy', 'mAP, re-ranked'."""
     own = name.rpartition('/')[2]
-    if own.startswith('rerank_'):
-        return _label(own[7:]) + _RERANKED
-    if re.fullmatch(r'top\d+', own):
-        return f'Top-{own[3:]} accuracy'
-    if own in _LABELS or re.fullmatch(r'mAP|mINP|R\d+', own):
-        return _LABELS.get(own, own)
-    words = own.replace('_', ' ')
-    return words[:1].upper() + words[1:]
+    plain = own.removeprefix('rerank_')
+    if re.fullmatch(r'top\d+', plain):
+        label = f'Top-{plain[3:]} accuracy'
+    elif re.fullmatch(r'mAP|mINP|R\d+', plain):
+        label = plain
+    else:
+        words = plain.replace('_', ' ')
+        label = _LABELS.get(plain, words[:1].upper() + words[1:])
+    return label + _RERANKED * (plain != own)
 
 
 def _show(name: str, value: Any) -> str:
@@ -121,7 +122,7 @@ def subtitle(found: WorkDir) -> str:
 
 def summary_section(found: WorkDir) -> Section:
     """What was trained, on what, and its metrics; what is missing for a report."""
-    facts = [_run_facts(found), _metric_facts(found)]
+    facts = _run_facts(found), _metric_facts(found)
     return Section('summary', 'Summary', _LEADS[found.metrics[1]], [
         *(page.facts(rows) for rows in facts if rows), *_missing(found)])
 
@@ -200,9 +201,9 @@ def _cosam_position(after: Any, cosam: Mapping) -> str:
 
 def _parameters(found: WorkDir) -> str:
     with suppress(ValueError):  # no checkpoint, or one of something else
-        state_dict = unwrap_state_dict(found.checkpoint)
-        count = sum(value.numel() for name, value in state_dict.items()
-                    if not name.endswith(_BUFFERS))
+        count = sum(
+            value.numel() for name, value in unwrap_state_dict(found.checkpoint).items()
+            if not name.endswith(_BUFFERS))
         return f'{count / 1e6:.2f} M in the checkpoint'
     return ''
 
@@ -228,21 +229,19 @@ def _views(found: WorkDir) -> str:
 def _length(found: WorkDir) -> str:
     """Epochs and iterations that the checkpoint has seen."""
     epoch, iterations = found.meta.get('epoch'), found.meta.get('iter')
-    if not isinstance(epoch, int):
-        return ''
     total = get_in(found.config, 'train_cfg', 'max_epochs')
-    return (f'{epoch} of {total} epochs' if total else f'{epoch} epochs') + (
-        f', {iterations:,} iterations' if isinstance(iterations, int) else '')
+    words = f'{epoch} of {total} epochs' if total else f'{epoch} epochs'
+    if isinstance(iterations, int):
+        words += f', {iterations:,} iterations'
+    return words if isinstance(epoch, int) else ''
 
 
 def _time(found: WorkDir) -> str:
     """From the start of the last training to the checkpoint."""
-    if found.started is None:
-        return ''
-    words = f'{found.started:%Y-%m-%d %H:%M}'
+    words = f'{found.started:%Y-%m-%d %H:%M}' if found.started else ''
     with suppress(ValueError):
         end = datetime.strptime(str(found.meta.get('time')), '%Y%m%d_%H%M%S')
-        return f'{words} to {end:%Y-%m-%d %H:%M}'
+        return words and f'{words} to {end:%Y-%m-%d %H:%M}'
     return words
 
 
@@ -267,16 +266,25 @@ def _missing(found: WorkDir) -> Iterator[Block]:
 
 def reproduce_section(found: WorkDir) -> Section:
     """Commands, versions and files."""
-    blocks = [page.code('Commands, from the root of cosam_mm', _commands(found))] \
-        if found.config_file else []
+    blocks, seed = [], found.meta.get('seed')
+    if found.config_file:
+        train = _command(found, 'train', '--work-dir', 'work_dirs/reproduced',
+                         *(('--seed', seed) if isinstance(seed, int) else ()))
+        report = shlex.join(['python', 'tools/report.py', str(found.root)])
+        blocks.append(page.code('Commands, from the root of cosam_mm', '\n'.join(
+            filter(None, (train, _test_command(found), report)))))
     if environment := _environment(found.training_logs):
         blocks += [page.text('The training ran with:'), page.facts(environment)]
+    versions = {}
+    for package in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
     files = {'Config': [found.config_file], 'Checkpoint': [found.checkpoint_file],
              'Training logs': found.training_logs,
              'Test logs': [path for path, _ in found.test_logs],
              'Scores': found.score_files, 'Features': found.feature_files}
     blocks += [
-        page.text('This report was written with:'), page.facts(_versions()),
+        page.text('This report was written with:'), page.facts(versions.items()),
         page.text('It was made of these files:'), page.facts([
             ('Folder', str(found.root)),
             ('Data set', str(found.data_root or 'not found')),
@@ -284,12 +292,6 @@ def reproduce_section(found: WorkDir) -> Section:
               for name, paths in files.items() if any(paths))])]
     return Section('reproduce', 'Reproduce', 'What these results were made with, and '
                    'the commands that make them again.', blocks)
-
-
-def _versions() -> Iterator[tuple[str, str]]:
-    for package in _PACKAGES:
-        with suppress(metadata.PackageNotFoundError):
-            yield package, metadata.version(package)
 
 
 def _environment(training_logs: Sequence[Path]) -> list[tuple[str, str]]:
@@ -304,20 +306,15 @@ def _environment(training_logs: Sequence[Path]) -> list[tuple[str, str]]:
     return [(name, line[1].strip()) for name, line in found.items() if line]
 
 
-def _config_name(found: WorkDir) -> str:
-    """The shipped config of that name, else the one in the work dir."""
-    shipped = Path(cosam_mm.__file__).parent / '.mim' / 'configs'
-    for path in (shipped / f'{found.name}.py', shipped / 'reid' / f'{found.name}.py'):
-        if found.name and path.is_file():
-            return f'configs/{path.relative_to(shipped).as_posix()}'
-    return str(found.config_file)
-
-
 def _command(found: WorkDir, tool: str, *arguments: object) -> str:
-    """A line for a shell."""
+    """A line for a shell, with the shipped config of that name where there is one."""
+    mim = Path(cosam_mm.__file__).parent / '.mim'
+    names = f'configs/{found.name}.py', f'configs/reid/{found.name}.py'
+    config = next((name for name in names if found.name and (mim / name).is_file()),
+                  found.config_file)
     data = ('--data-root', found.data_root) if found.data_root else ()
-    return shlex.join(map(str, ('python', f'tools/{tool}.py', _config_name(found),
-                                *arguments, *data)))
+    return shlex.join(map(str, ('python', f'tools/{tool}.py', config, *arguments,
+                                *data)))
 
 
 def _test_command(found: WorkDir) -> str:
@@ -328,14 +325,6 @@ def _test_command(found: WorkDir) -> str:
         if found.task == REID else ('--dump', found.root / 'scores.npz')
     return _command(found, 'test', found.checkpoint_file, '--work-dir',
                     found.root / 'test', *extra)
-
-
-def _commands(found: WorkDir) -> str:
-    seed = found.meta.get('seed')
-    train = _command(found, 'train', '--work-dir', 'work_dirs/reproduced',
-                     *(('--seed', seed) if isinstance(seed, int) else ()))
-    report = shlex.join(['python', 'tools/report.py', str(found.root)])
-    return '\n'.join(filter(None, (train, _test_command(found), report)))
 
 
 # -- training ------------------------------------------------------------------------
@@ -358,8 +347,14 @@ def training_section(found: WorkDir) -> Section:
             blocks.append(page.missing(f'parts of the log of {log.name}',
                                         name_some(log.problems, separator='; ')))
     if logs:
-        blocks = [*(page.facts(_training_facts(log)) for log in logs), *_curves(logs),
-                  *blocks, *(_validations(log) for log in logs if log.metrics)]
+        panels, unit, caption = training_curves(logs)
+        plots = [page.plot(
+            panel.title, plot_curves([panel._replace(title='')], unit),
+            f'{panel.title} over {unit}s: '
+            + ', '.join(curve.label for curve in panel.curves)) for panel in panels]
+        blocks = [*(page.facts(_training_facts(log)) for log in logs),
+                  page.gallery(plots, 'Curves'), page.text(caption), *blocks,
+                  *(_validations(log) for log in logs if log.metrics)]
     return Section('training', 'Training', 'What was logged while the model was '
                    'trained, and each validation.', blocks)
 
@@ -381,15 +376,6 @@ def _training_facts(log: TrainingLog) -> Iterator[tuple[str, Any]]:
             when = f'epoch {best.epoch:.0f}' if log.by_epoch \
                 else f'iteration {best.iteration:,}'
             yield f'best {key}', f'{best.values[key]:.4f}, {when}'
-
-
-def _curves(logs: Sequence[TrainingLog]) -> list[Block]:
-    panels, x_label, caption = training_curves(logs)
-    return [page.gallery([
-        page.plot(panel.title, plot_curves([panel._replace(title='')], x_label),
-                   f'{panel.title} over {x_label}s: '
-                   + ', '.join(curve.label for curve in panel.curves))
-        for panel in panels], 'Curves'), page.text(caption)]
 
 
 def _validations(log: TrainingLog) -> Block:
