@@ -172,33 +172,26 @@ def find_class_names(results: ActionResults, classes: Optional[PathLike] = None,
         FileNotFoundError: ``classes`` or ``checkpoint`` is given and does not exist.
         ValueError: The number of names is not K, or a file is damaged.
     """
-    names = _given_names(results, classes, data_root, dataset or {}, checkpoint)
+    name = results.dataset or (dataset or {}).get('name', '')
+    listed = os.path.join(data_root or '', f'{name}_classes.txt')
+    if classes is not None and not os.path.isfile(classes):
+        raise FileNotFoundError(f'There is no class file {os.fspath(classes)}.')
+    # A name with a separator would lead out of the data root.
+    if classes is None and data_root and name == os.path.basename(name) \
+            and os.path.isfile(listed):
+        classes = listed
+    if classes is not None:
+        return read_class_names(os.fspath(classes), results.num_classes)
+    names = _nested(dataset, 'metainfo', 'classes')
+    if names is None and checkpoint is not None:
+        names = _nested(read_checkpoint(os.fspath(checkpoint)), 'meta', 'dataset_meta',
+                        'classes')
     if names is None:
         return _folder_names(results)
     if len(names) != results.num_classes:
         raise ValueError(f'{len(names)} names are given for the {results.num_classes} '
                          f'classes of {results.path}.')
     return tuple(map(str, names))
-
-
-def _given_names(results: ActionResults, classes: Optional[PathLike],
-                 data_root: Optional[PathLike], dataset: Mapping,
-                 checkpoint: Optional[PathLike]) -> Optional[Sequence[str]]:
-    """The names that a file or the data set's settings have; None without any."""
-    if classes is not None:
-        if not os.path.isfile(classes):
-            raise FileNotFoundError(f'There is no class file {os.fspath(classes)}.')
-        return read_class_names(os.fspath(classes), results.num_classes)
-    name = results.dataset or dataset.get('name', '')
-    listed = os.path.join(data_root or '', f'{name}_classes.txt')
-    # A name with a separator would lead out of the data root.
-    if data_root and name == os.path.basename(name) and os.path.isfile(listed):
-        return read_class_names(listed, results.num_classes)
-    names = _nested(dataset, 'metainfo', 'classes')
-    if names is None and checkpoint is not None:
-        names = _nested(read_checkpoint(os.fspath(checkpoint)), 'meta', 'dataset_meta',
-                        'classes')
-    return names
 
 
 def _nested(content: Any, *keys: str) -> Any:
@@ -242,6 +235,7 @@ class ActionComparison:
         """
         def sort(rows: np.ndarray, side: ActionResults) -> list[int]:
             return sorted(rows.tolist(), key=lambda row: -side.own_probability(row))
+
         return [*((row, True) for row in sort(self.outcome.only_second, self.second)),
                 *((row, False) for row in sort(self.outcome.only_first, self.first))]
 
@@ -262,9 +256,9 @@ def compare_results(first: ActionResults, second: ActionResults) -> ActionCompar
             could be read by both.
     """
     where = f'{first.path} and {second.path} are not of one test'
-    counts = first.num_classes, second.num_classes
-    if counts[0] != counts[1]:
-        raise ValueError(f'{where}: they have {counts[0]} and {counts[1]} classes.')
+    if first.num_classes != second.num_classes:
+        raise ValueError(f'{where}: they have {first.num_classes} and '
+                         f'{second.num_classes} classes.')
     first, second = (one.take(np.flatnonzero(~np.isin(one.sample_id, other.unreadable)))
                      for one, other in ((first, second), (second, first)))
     if not len(first.label) or not len(second.label):

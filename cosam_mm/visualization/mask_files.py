@@ -1,6 +1,6 @@
 """Files of a clip's masks: grid image, video, and a plot of the channel masks."""
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -11,15 +11,9 @@ from mmengine.logging import print_log
 
 from cosam_mm.utils.io import writing
 
+from . import mask_overlay
 from .canvas import shorten
 from .mask_maps import AFTER, BEFORE, MaskedClip
-from .mask_overlay import (
-    choose_layers,
-    layer_titles,
-    mask_grid,
-    mask_layers,
-    mask_video,
-)
 from .style import BLUE, GREY, encode_image, figure_png, new_figure, plain_text, style
 from .video_writer import VIDEO_KINDS, encode_video
 
@@ -38,61 +32,48 @@ def plot_channel_masks(clip: MaskedClip, wanted: Optional[Sequence[str]] = None,
     ones by number. Values before training are marked at the same channels. ``wanted``
     is that of :func:`.choose_layers`. None if no module makes a channel mask.
     """
-    names = choose_layers(list(next(iter(clip.masks.values()))), wanted)
-    titles = layer_titles(names)
-
-    def channels(state: str) -> Mapping[str, np.ndarray]:
-        return {titles[name]: masks.channel for name, masks
-                in clip.masks.get(state, {}).items()
-                if name in titles and masks.channel is not None}
-
-    is_pair = BEFORE in clip.masks
-    masks = channels(AFTER if is_pair else next(iter(clip.masks)))
-    before = channels(BEFORE) if is_pair else {}
-    if not masks:
+    names = mask_overlay.choose_layers(list(next(iter(clip.masks.values()))), wanted)
+    after = clip.masks.get(AFTER) or next(iter(clip.masks.values()))
+    shown = {name: title for name, title in mask_overlay.layer_titles(names).items()
+             if after[name].channel is not None}
+    if not shown:
         return None
     with style():
-        figure = new_figure(7.5, 0.4 * bool(clip.name) + 2.6 * len(masks))
+        figure = new_figure(7.5, 0.4 * bool(clip.name) + 2.6 * len(shown))
         if clip.name:
             figure.suptitle(plain_text(shorten(clip.name, 900, 16, True)), fontsize=11,
                             fontweight='bold', x=0.01, ha='left')
-        rows = figure.subplots(len(masks), 2, squeeze=False,
+        rows = figure.subplots(len(shown), 2, squeeze=False,
                                gridspec_kw=dict(width_ratios=(3, 2)))
-        for (left, right), (title, mask) in zip(rows, masks.items()):
-            _plot_all_channels(left, mask, before.get(title), title)
-            _plot_top_channels(right, mask, before.get(title), num_named)
-        if before:
+        for (left, right), (name, title) in zip(rows, shown.items()):
+            mask = after[name].channel
+            left.set(title=plain_text(title), xlabel=f'{len(mask)} channels, sorted',
+                     ylabel='channel mask', ylim=(0, 1), xlim=(0, len(mask)))
+            _plot_channels(left, right, mask, clip.masks[BEFORE][name].channel
+                           if BEFORE in clip.masks else None, num_named)
+        if BEFORE in clip.masks:
             rows[0][0].legend(loc='upper right')
     return figure
 
 
-def _plot_all_channels(axes: Axes, mask: np.ndarray, before: Optional[np.ndarray],
-                       title: str) -> None:
-    """Steps of all channels by falling value."""
-    edges = np.arange(len(mask) + 1)
-    axes.stairs(np.sort(mask)[::-1], edges, fill=True, color=BLUE, alpha=0.85,
-                label=AFTER)
-    if before is not None:
-        axes.stairs(np.sort(before)[::-1], edges, color=GREY, linewidth=1.6,
-                    baseline=None, label=BEFORE)
-    axes.set(title=plain_text(title), xlabel=f'{len(mask)} channels, sorted',
-             ylabel='channel mask', ylim=(0, 1), xlim=(0, len(mask)))
-
-
-def _plot_top_channels(axes: Axes, mask: np.ndarray, before: Optional[np.ndarray],
-                       num_named: int) -> None:
-    """Bars of the highest channels, with their numbers."""
-    top = np.argsort(-mask, kind='stable')[:num_named]
+def _plot_channels(left: Axes, right: Axes, mask: np.ndarray,
+                   before: Optional[np.ndarray], num_named: int) -> None:
+    """Steps of all channels by falling value, and bars of the highest with numbers."""
+    edges, top = np.arange(len(mask) + 1), np.argsort(-mask, kind='stable')[:num_named]
     rows = np.arange(len(top))
-    axes.barh(rows, mask[top], color=BLUE, alpha=0.85, height=0.72)
+    left.stairs(np.sort(mask)[::-1], edges, fill=True, color=BLUE, alpha=0.85,
+                label=AFTER)
+    right.barh(rows, mask[top], color=BLUE, alpha=0.85, height=0.72)
     if before is not None:
-        axes.plot(before[top], rows, linestyle='none', marker='|', markersize=9,
-                  markeredgewidth=2, color=GREY)
-    axes.set(yticks=rows, yticklabels=[str(channel) for channel in top],
-             xlim=(0, 1), ylabel='channel', xlabel='channel mask')
-    axes.set_title('Most agreed', fontsize=9)
-    axes.invert_yaxis()
-    axes.grid(visible=False, axis='y')
+        left.stairs(np.sort(before)[::-1], edges, color=GREY, linewidth=1.6,
+                    baseline=None, label=BEFORE)
+        right.plot(before[top], rows, linestyle='none', marker='|', markersize=9,
+                   markeredgewidth=2, color=GREY)
+    right.set(yticks=rows, yticklabels=[str(channel) for channel in top],
+              xlim=(0, 1), ylabel='channel', xlabel='channel mask')
+    right.set_title('Most agreed', fontsize=9)
+    right.invert_yaxis()
+    right.grid(visible=False, axis='y')
 
 
 def playing_speed(clip: MaskedClip) -> float:
@@ -106,14 +87,12 @@ def output_names(paths: Sequence[str]) -> list[str]:
     >>> output_names(['a/0001/c1', 'a/0002/c1', 'b/walk.mp4'])
     ['0001_c1', '0002_c1', 'walk']
     """
-    parts = [Path(os.path.abspath(path)) for path in paths]
     parts = [(*path.parts[1:-1], path.name if path.is_dir() else path.stem)
-             for path in parts]
+             for path in map(Path, map(os.path.abspath, paths))]
     names = []
     for number, one in enumerate(parts):
-        others = [other for k, other in enumerate(parts) if k != number]
         count = next((n for n in range(1, len(one) + 1)
-                      if not any(other[-n:] == one[-n:] for other in others)), None)
+                      if sum(other[-n:] == one[-n:] for other in parts) == 1), None)
         # An input that is given twice, or in two formats, gets a number.
         names.append('_'.join(one[-count:]) if count else f'{one[-1]}_{number + 1}')
     return names
@@ -144,11 +123,11 @@ def write_masks(clip: MaskedClip, folder: Path, name: str, kind: str = 'mp4', *,
     if kind not in FORMATS:
         raise ValueError(f'kind must be one of {FORMATS}, got {kind!r}.')
     files, missing = {}, []
-    if mask_layers(clip, wanted):
-        grid = mask_grid(clip, wanted, columns=columns, **options)
+    if mask_overlay.mask_layers(clip, wanted):
+        grid = mask_overlay.mask_grid(clip, wanted, columns=columns, **options)
         files[f'{name}_masks.png'] = encode_image(grid, 'png')
         for one in VIDEO_KINDS if kind == 'both' else (kind,):
-            images = mask_video(clip, wanted, **options)
+            images = mask_overlay.mask_video(clip, wanted, **options)
             files[f'{name}_masks.{one}'] = encode_video(
                 images, one, fps if fps is not None else playing_speed(clip))
     else:

@@ -197,7 +197,12 @@ def mask_grid(clip: MaskedClip, wanted: Optional[Sequence[str]] = None, *,
     x0 = _MARGIN + min(labels, 260) + 12
     x = [x0 + column * (tiles.width + _GAP) for column in range(len(shown) + 1)]
     width = max(x[-1] + 64, 480)
-    note = _note(clip, layers, ranges)
+    size, *others = {layer.masks.shape[1:] for layer in layers}
+    note = ('Masks' + ('' if others else f' of {size[0]} x {size[1]} positions')
+            + (', one range of colours for all.' if ranges == 'common'
+               else ', a range of colours for each layer.')
+            + ' Beside each name: its smallest and largest value.'
+            + ' Grey: not seen by the network.' * (clip.box != WHOLE_FRAME))
     letters = (width - 2 * _MARGIN) * len(note) // text_width(note, 12)
     notes = textwrap.wrap(note, letters)
     y0 = _MARGIN + 26 * bool(clip.name) + _LINE * len(notes) + _LINE + 4
@@ -219,17 +224,6 @@ def mask_grid(clip: MaskedClip, wanted: Optional[Sequence[str]] = None, *,
             tiles.draw(canvas, left, y, index, layer, colours[layer.title])
         canvas.colour_bar((x[-1] + 2, y, 12, tiles.height), colours[layer.title])
     return canvas.array()
-
-
-def _note(clip: MaskedClip, layers: Sequence[MaskLayer], ranges: str) -> str:
-    """How to read a grid."""
-    size, *others = {layer.masks.shape[1:] for layer in layers}
-    size = '' if others else f' of {size[0]} x {size[1]} positions'
-    how = 'one range of colours for all' if ranges == 'common' \
-        else 'a range of colours for each layer'
-    unseen = '' if clip.box == WHOLE_FRAME else ' Grey: not seen by the network.'
-    return (f'Masks{size}, {how}. Beside each name: its smallest and largest value.'
-            f'{unseen}')
 
 
 def _write_label(canvas: Canvas, y: int, height: int, layer: MaskLayer,

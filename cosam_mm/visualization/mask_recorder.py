@@ -26,39 +26,16 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from torch import Tensor, nn
 
+from cosam_mm.apis import model_loading, video_input
 from cosam_mm.apis.action_pipeline import action_pipeline, modality, take_frames
-from cosam_mm.apis.model_loading import (
-    PathLike,
-    dataset_of_tests,
-    load_model,
-    read_trained_model,
-    scope_of,
-    seed_of_training,
-    untrained_model,
-)
-from cosam_mm.apis.video_input import (
-    describe,
-    image_files,
-    is_path,
-    open_video,
-    read_frames,
-)
+from cosam_mm.apis.video_input import describe, is_path, open_video, read_frames
 from cosam_mm.datasets.reid.tracklet_loading import all_clips
 from cosam_mm.datasets.video_reader import UnreadableVideo
 from cosam_mm.layers import COSAM
 from cosam_mm.layers.mask_recording import ModuleMasks, record_masks
 
-from .mask_maps import (
-    AFTER,
-    BEFORE,
-    WHOLE_FRAME,
-    Box,
-    ClipMasks,
-    MaskedClip,
-    find_view,
-    first_occurrences,
-    masks_of_frames,
-)
+from . import mask_maps
+from .mask_maps import AFTER, BEFORE, WHOLE_FRAME, Box, MaskedClip
 
 __all__ = ['ClipReader', 'MaskRecorder', 'ReadClip', 'batch_clip', 'make_recorder',
            'padded_view']
@@ -95,8 +72,12 @@ class ClipReader:
         if config.get('test_dataloader') is None:
             config = Config(dict(config.to_dict(),
                                  test_dataloader=config.get('val_dataloader')))
-        steps = _test_steps(config)
-        kinds = list(map(_kind, steps))
+        dataset = model_loading.dataset_of_tests(config)
+        while dataset and 'pipeline' not in dataset:
+            dataset = dataset.get('gallery') or dataset.get('dataset')
+        steps = [dict(step) for step in (dataset or {}).get('pipeline') or ()]
+        kinds = [getattr(step['type'], '__name__', step['type']).split('.')[-1]
+                 for step in steps]
         self._clip_len, self._max_frames = clip_len, max_frames
         if _LOADS_TRACKLETS in kinds:
             self._load, stop = self._load_tracklet, kinds.index(_LOADS_TRACKLETS)
@@ -104,12 +85,12 @@ class ClipReader:
             steps[stop].pop('blank_size', None)
         elif _LOADS_IMAGES in kinds:
             self._load, stop = self._load_images, kinds.index(_LOADS_IMAGES)
-            steps[stop] = _use_frame
+            del steps[stop]  # frames in memory take the place of what it loads
         else:
             self._modality, self._channels = modality(config)
             steps = action_pipeline(config, 'center')
             self._load, stop = self._load_video, steps.index(take_frames)
-        with scope_of(config):
+        with model_loading.scope_of(config):
             self._sample, self._take, self._process = map(
                 Compose, (steps[:stop], steps[stop:stop + 1], steps[stop + 1:]))
 
@@ -135,7 +116,7 @@ class ClipReader:
         samples, num_clips = process(imgs), len(indices)
         inputs = samples[0]['inputs']
         # Where each image is a sample, one tells the view.
-        box = find_view(first_frame, imgs[:1] if inputs.dim() == 3 else imgs)
+        box = mask_maps.find_view(first_frame, imgs[:1] if inputs.dim() == 3 else imgs)
         count = num_clips * inputs.shape[2] if inputs.dim() == 5 else len(imgs)
         return ReadClip(_name(video), imgs[:count], indices.ravel()[:count], num_clips,
                         samples, box, fps if fps > 0 else _DEFAULT_FPS)
@@ -184,35 +165,14 @@ class ClipReader:
 
         def process(images: Sequence[np.ndarray]) -> list[dict]:
             return [self._process(self._take(self._sample(dict(
-                frame=image, img_path=f'{describe(video)}#{number}', img_id=number,
-                sample_idx=number, instances=[]))))
-                for number, image in enumerate(images)]
+                img=np.ascontiguousarray(image[..., ::-1]),  # BGR, as from files
+                img_shape=image.shape[:2], ori_shape=image.shape[:2],
+                height=image.shape[0], width=image.shape[1], img_id=number,
+                img_path=f'{describe(video)}#{number}', sample_idx=number,
+                instances=[])))) for number, image in enumerate(images)]
 
         return (list(reader.get_batch(indices.ravel())), indices, process,
                 reader.get_avg_fps())
-
-
-def _use_frame(results: dict) -> dict:
-    """Pipeline step in place of one that loads an image: use a frame in memory."""
-    frame = results.pop('frame')
-    size = frame.shape[:2]
-    results.update(img=np.ascontiguousarray(frame[..., ::-1]),  # BGR, as from files
-                   img_shape=size, ori_shape=size, height=size[0], width=size[1])
-    return results
-
-
-def _test_steps(config: Config) -> list[dict]:
-    """Steps of the test pipeline."""
-    dataset = dataset_of_tests(config)
-    while dataset and 'pipeline' not in dataset:
-        dataset = dataset.get('gallery') or dataset.get('dataset')
-    return [dict(step) for step in (dataset or {}).get('pipeline') or ()]
-
-
-def _kind(step: Any) -> str:
-    """Name of a step's class, without a scope."""
-    kind = step['type'] if isinstance(step, dict) else type(step)
-    return (kind if isinstance(kind, str) else kind.__name__).split('.')[-1]
 
 
 def _name(video: Any) -> str:
@@ -233,7 +193,7 @@ def _image_paths(tracklet: Any) -> list[str]:
     if os.path.isfile(tracklet):
         raise ValueError(f'{os.fspath(tracklet)} is a file, and this model sees '
                          'tracklets: give a folder of images.')
-    return image_files(os.fspath(tracklet))
+    return video_input.image_files(os.fspath(tracklet))
 
 
 # -- masks -----------------------------------------------------------------------
@@ -276,11 +236,17 @@ class MaskRecorder:
         resize, crop and flip, those that the network gets. A frame that occurs twice,
         as in a looped video, is there once.
         """
-        with scope_of(self.config):
+        with model_loading.scope_of(self.config):
             clip = self._reader.read(video)
-            kept = first_occurrences(clip.numbers)
-            masks = {state: _run(model, clip, kept)
-                     for state, model in self.models.items()}
+            kept = mask_maps.first_occurrences(clip.numbers)
+            masks, count = {}, len(clip.frames) // clip.num_clips
+            for state, model in self.models.items():
+                with torch.no_grad(), record_masks(model) as record:
+                    model.test_step(pseudo_collate(list(clip.samples)))
+                masks[state] = {
+                    name: mask_maps.masks_of_frames(both, count, kept,
+                                                    slice(clip.num_clips))
+                    for name, both in record.masks().items()}
             frames, box = self._frames(clip)
         return MaskedClip(clip.name, [frames[k] for k in kept], clip.numbers[kept],
                           masks, box, clip.fps)
@@ -299,16 +265,7 @@ class MaskRecorder:
             padded_view(clip.box, model, clip)
 
 
-def _run(model: nn.Module, clip: ReadClip, kept: np.ndarray) -> dict[str, ClipMasks]:
-    """The masks of the kept frames, by module."""
-    with torch.no_grad(), record_masks(model) as record:
-        model.test_step(pseudo_collate(list(clip.samples)))
-    count = len(clip.frames) // clip.num_clips
-    return {name: masks_of_frames(masks, count, kept, slice(clip.num_clips))
-            for name, masks in record.masks().items()}
-
-
-def make_recorder(config: Config, checkpoint: Optional[PathLike],
+def make_recorder(config: Config, checkpoint: Optional[model_loading.PathLike],
                   with_before: bool = False,
                   device: Union[str, torch.device, None] = None,
                   seed: Optional[int] = None, max_frames: int = 64) -> MaskRecorder:
@@ -327,13 +284,14 @@ def make_recorder(config: Config, checkpoint: Optional[PathLike],
         FileNotFoundError: A file does not exist.
         ValueError: The weights do not fit, or the model has no COSAM.
     """
-    trained = None if checkpoint is None else read_trained_model(checkpoint, config)
-    if seed is None:
-        seed = trained.seed if trained else seed_of_training(config)
-    models = [untrained_model(config, seed, device)] if with_before or not trained \
-        else []
-    if trained:
-        models.insert(0, load_model(trained, device=device))
+    models = []
+    if checkpoint is not None:
+        trained = model_loading.read_trained_model(checkpoint, config)
+        models.append(model_loading.load_model(trained, device=device))
+        seed = trained.seed if seed is None else seed
+    if checkpoint is None or with_before:
+        seed = model_loading.seed_of_training(config) if seed is None else seed
+        models.append(model_loading.untrained_model(config, seed, device))
     return MaskRecorder(*models, max_frames=max_frames)
 
 
@@ -374,8 +332,9 @@ def batch_clip(model: nn.Module, batch: Mapping, masks: Mapping[str, ModuleMasks
     name = getattr(about, 'sample_id', getattr(about, 'tracklet_id', ''))
     return MaskedClip(
         str(name) or f'sample {sample}', _to_images(frames, _is_bgr(model)), numbers,
-        {'': {key: masks_of_frames(both, len(frames), numbers, slice(clip, clip + 1))
-              for key, both in masks.items()}})
+        {'': {key: mask_maps.masks_of_frames(
+            both, len(frames), numbers, slice(clip, clip + 1))
+            for key, both in masks.items()}})
 
 
 def padded_view(box: Box, model: nn.Module, clip: ReadClip) -> Box:
@@ -415,8 +374,7 @@ def _clip_frames(inputs: Sequence[Tensor], num_clips: int, clip: int = 0) -> Ten
 
 def _is_bgr(model: nn.Module) -> bool:
     """Whether a model's preprocessor turns BGR inputs into RGB."""
-    preprocessor = getattr(model, 'data_preprocessor', None)
-    return any(getattr(preprocessor, name, False) is True
+    return any(getattr(getattr(model, 'data_preprocessor', None), name, False) is True
                for name in ('to_rgb', '_channel_conversion'))
 
 
@@ -434,6 +392,5 @@ def _to_images(frames: Tensor, bgr: bool = False) -> list[np.ndarray]:
     if images.shape[-1] == 2:
         grey = np.full_like(images[..., :1], 128)
         return list(np.concatenate([images, grey], axis=-1))
-    if images.shape[-1] == 1:
-        images = images.repeat(3, axis=-1)
+    images = np.broadcast_to(images, (*images.shape[:3], 3))
     return list(images[..., ::-1] if bgr else images)

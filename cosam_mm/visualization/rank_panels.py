@@ -334,7 +334,12 @@ def draw_rank_panels(panels: Sequence[RankPanel], title: str = '',
              + (num_frames + num_entries) * (_WIDTH + _GAP))
     if is_alone:
         width = max(width, _legend_columns()[-1])
-    height = _image_height(panels)
+    shapes = [image.shape for panel in panels
+              for image in [*panel.images, *(entry.image for entry in panel.entries)]
+              if image is not None] or [(2, 1)]
+    # The median aspect, within what a row can hold.
+    ratio = np.clip(np.median([shape[0] / shape[1] for shape in shapes]), .6, 2.4)
+    height = round((_WIDTH - 2 * _BORDER) * ratio) + 2 * _BORDER
     heading, legend = (_HEADING, _BADGE + 2 * _MARGIN) if is_alone else (0, 0)
     step = heading + height + 6 + 3 * _LINE + _ROW_GAP
     top = _MARGIN + (_TITLE if title else 0)
@@ -354,16 +359,6 @@ def draw_rank_panels(panels: Sequence[RankPanel], title: str = '',
             canvas.text(x + _BADGE + 8, bottom + (_MARGIN + _BADGE) // 2, words, _FONT,
                         anchor='lm')
     return canvas.array()
-
-
-def _image_height(panels: Sequence[RankPanel]) -> int:
-    """The median aspect, within what a row can hold."""
-    shapes = [image.shape for panel in panels
-              for image in [*panel.images, *(entry.image for entry in panel.entries)]
-              if image is not None]
-    ratios = [shape[0] / shape[1] for shape in shapes] or [2.]
-    ratio = float(np.clip(np.median(ratios), .6, 2.4))
-    return round((_WIDTH - 2 * _BORDER) * ratio) + 2 * _BORDER
 
 
 def _legend_columns() -> list[int]:

@@ -239,14 +239,13 @@ def _is_count(value: object) -> bool:
 
 def _parts(lines: list[dict]) -> list[list[dict]]:
     """Split where training steps go back: another run wrote to the same file."""
-    parts, last = [[]], -1
+    parts, last = [], -1
     for line in lines:
-        if 'iter' in line:
-            if line['step'] <= last:
-                parts.append([])
-            last = line['step']
+        if not parts or ('iter' in line and line['step'] <= last):
+            parts.append([])
+        last = line['step'] if 'iter' in line else last
         parts[-1].append(line)
-    return [part for part in parts if part]
+    return parts
 
 
 def _records(lines: list[dict]) -> list[LogRecord]:
@@ -258,20 +257,18 @@ def _records(lines: list[dict]) -> list[LogRecord]:
                     default=0) if by_epoch else 0
     records, iteration, epoch = [], 0, math.nan
     for line in lines:
-        step = line['step']
-        if 'iter' in line:
-            kind, iteration = _TRAIN, step
+        kind, step = _TRAIN if 'iter' in line else _VAL, line['step']
+        if kind == _TRAIN:
+            iteration = step
             if by_epoch:
                 epoch = min(max(step / per_epoch, line['epoch'] - 1), line['epoch'])
-        else:
-            kind = _VAL
-            if by_epoch and math.isnan(epoch):  # earlier lines are lost
-                iteration, epoch = round(step * per_epoch), float(step)
-            elif not by_epoch:
-                iteration = max(iteration, step)
+        elif not by_epoch:
+            iteration = max(iteration, step)
+        elif math.isnan(epoch):  # earlier lines are lost
+            iteration, epoch = round(step * per_epoch), float(step)
         # A validation follows the end of an epoch, whose last lines may be missing.
-        records.append(LogRecord(kind, iteration, float(np.ceil(epoch))
-                                 if kind == _VAL else epoch, _numbers(line, kind)))
+        ended = epoch if kind == _TRAIN else float(np.ceil(epoch))
+        records.append(LogRecord(kind, iteration, ended, _numbers(line, kind)))
     return records
 
 

@@ -37,10 +37,10 @@ def encode_video(images: Iterable[np.ndarray], kind: str = 'mp4', fps: float = 8
     if not 0 < fps <= 100:
         raise ValueError(f'fps must lie above 0 and at most at 100, got {fps!r}.')
     images = iter(images)
-    first = next(images, None)
-    if first is None:
-        raise ValueError('A video needs at least one image.')
-    images = chain([first], images)
+    try:
+        images = chain([next(images)], images)
+    except StopIteration:
+        raise ValueError('A video needs at least one image.') from None
     return _encode_mp4(images, fps, quality) if kind == 'mp4' \
         else _encode_gif(images, fps)
 
@@ -59,25 +59,20 @@ def _encode_mp4(images: Iterable[np.ndarray], fps: float, quality: int) -> bytes
             for image in images:
                 height, width = image.shape[:2]  # made even, as H.264 needs them
                 image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), 'edge')
-                stream = stream or _h264_stream(container, image.shape, fps, quality)
-                # FFmpeg's own conversion reads uninitialised memory at some widths, so
-                # that equal images would not always give equal files.
+                if stream is None:
+                    stream = container.add_stream(
+                        'libx264', Fraction(fps).limit_denominator(1000),
+                        height=image.shape[0], width=image.shape[1], pix_fmt='yuv420p')
+                    # One thread and no macroblock tree, for equal files: the tree reads
+                    # uninitialised memory unless sides are multiples of 16.
+                    stream.options = {'crf': str(quality), 'preset': 'slow',
+                                      'threads': '1', 'x264-params': 'mbtree=0'}
+                # FFmpeg's own conversion reads such memory, too, at some widths.
                 planes = cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420)
                 frame = av.VideoFrame.from_ndarray(planes, 'yuv420p')
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
         return path.read_bytes()
-
-
-def _h264_stream(container, shape: tuple[int, ...], fps: float, quality: int):
-    stream = container.add_stream('libx264', Fraction(fps).limit_denominator(1000))
-    stream.height, stream.width = shape[:2]
-    stream.pix_fmt = 'yuv420p'
-    # One thread and no macroblock tree, for equal files again: the tree reads
-    # uninitialised memory unless sides are multiples of 16.
-    stream.options = {'crf': str(quality), 'preset': 'slow', 'threads': '1',
-                      'x264-params': 'mbtree=0'}
-    return stream
 
 
 def _encode_gif(images: Iterable[np.ndarray], fps: float) -> bytes:

@@ -144,10 +144,14 @@ def collect_work_dir(root: PathLike, data_root: Optional[PathLike] = None,
     config_file, config = _find_config(files, weights, damaged)
     arrays = {path: _try(_array_names, path, damaged) or set()
               for path in reversed(_by_age(files, '.npz'))}
+    # One of vis_data is the log of a training, whose lines are JSON each.
+    logs = {path: _read_metrics(_text(path)) for path in _in_time(
+        path for path in files if path.suffix == '.json'
+        and path.parent.name != 'vis_data')}
     found = WorkDir(
         root, config_file, config, _find_data_root(root, data_root, config), weights,
         content, _in_time(path for path in files if path.name == 'scalars.json'),
-        tuple(_test_logs(files)),
+        tuple((path, metrics) for path, metrics in logs.items() if metrics),
         *(tuple(path for path, names in arrays.items() if names >= wanted)
           for wanted in (_SCORES, _FEATURES)), tuple(damaged))
     if not any((config_file, weights, found.training_logs, found.test_logs,
@@ -228,8 +232,8 @@ def _find_config(files: list[Path], checkpoint: Optional[Path], damaged: list
                  ) -> tuple[Optional[Path], Config]:
     """The newest config: beside the checkpoint, else of a run, else anywhere."""
     def rank(path: Path) -> tuple:
-        is_beside = checkpoint is not None and path.parent == checkpoint.parent
-        return is_beside, path.parent.name != 'vis_data', _start_time(path), str(path)
+        return (checkpoint is not None and path.parent == checkpoint.parent,
+                path.parent.name != 'vis_data', _start_time(path), str(path))
 
     own = []
     for path in sorted((path for path in files if path.suffix == '.py'), key=rank,
@@ -277,15 +281,6 @@ def _read_metrics(text: str, *keys: str) -> dict[str, Any]:
             if _METRIC_NAME.fullmatch(name) and isinstance(
                 get_in(value, *keys), (int, float, str))} \
         if isinstance(content, dict) else {}
-
-
-def _test_logs(files: list[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    # One of vis_data is the log of a training, whose lines are JSON each.
-    for path in _in_time(path for path in files if path.suffix == '.json'
-                         and path.parent.name != 'vis_data'):
-        metrics = _read_metrics(_text(path))
-        if metrics:
-            yield path, metrics
 
 
 def _array_names(path: Path) -> set[str]:
