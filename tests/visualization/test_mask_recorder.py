@@ -82,7 +82,6 @@ def save(model, path, **meta):
     # 128 x 170, of which 112 x 112 in the middle
     ('resnext101_cosam_bert_hmdb51', (240, 320), (29 / 170, 8 / 128, 141 / 170,
                                                   120 / 128)),
-    ('i3d_cosam_bert_ucf101', (240, 320), (58 / 340, 16 / 256, 282 / 340, 240 / 256)),
     ('tsn_r50_cosam_hmdb51', (64, 96), (58 / 340, 16 / 256, 282 / 340, 240 / 256)),
     ('videomae_base_cosam_hmdb51', (96, 64), (58 / 340, 16 / 256, 282 / 340,
                                               240 / 256))])
@@ -117,8 +116,7 @@ def test_frames_and_masks_of_a_video(action_model, video, tmp_path):
     assert clip.numbers.tolist() == list(range(4, 36))     # the middle 32 of 40
     assert [number_of(frame) for frame in clip.frames] == clip.numbers.tolist()
     assert clip.frames[0].shape == (64, 96, 3)
-    assert clip.frames[0][32, 8, 0] > 180                  # red stays red
-    assert clip.frames[0][32, 8, 2] < 60
+    assert clip.frames[0][32, 8, 0] > 180 > 60 > clip.frames[0][32, 8, 2]  # red
     assert clip.fps == pytest.approx(25)
     ((name, masks),) = clip.masks[''].items()
     recognizer = ActionRecognizer(save(action_model, tmp_path / 'a.pth'), ACTION_DEMO,
@@ -200,8 +198,7 @@ def test_tracklet_of_paths_arrays_and_a_broken_image(reid_model, tracklet, tmp_p
 
 
 @pytest.mark.parametrize('name', [
-    'i3d_cosam_lstm_ucf101', 'tsm_r50_cosam_hmdb51', 'videomae_base_cosam_hmdb51',
-    'swin_tiny_cosam_hmdb51'])
+    'i3d_cosam_lstm_ucf101', 'tsm_r50_cosam_hmdb51', 'videomae_base_cosam_hmdb51'])
 def test_every_kind_of_action_backbone(name, video):
     cfg = shrink(Config.fromfile(CONFIGS / f'{name}.py'))
     clip = MaskRecorder(build(cfg)).record(video)
@@ -375,8 +372,7 @@ def test_first_clip_of_a_sample(inputs, num_clips, sample, clip, frames):
 
 
 @pytest.mark.parametrize(('batch', 'num_clips', 'word'), [
-    (dict(inputs='x'), 1, 'list'), (dict(inputs=[]), 1, 'list'),
-    (dict(inputs=[torch.zeros(3, 4)]), 1, 'list'),
+    (dict(inputs='x'), 1, 'list'), (dict(inputs=[torch.zeros(3, 4)]), 1, 'list'),
     (dict(inputs=[torch.zeros(3, 4, 4)]), 0, 'COSAM'),
     (dict(inputs=[counted(2, 1, 4, 1, 1)]), 3, '2 views'),
     (dict(inputs=[counted(5, 1, 1, 1)]), 2, '5 frames')])

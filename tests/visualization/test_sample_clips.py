@@ -11,7 +11,6 @@ from cosam_mm.visualization.action_results import ActionResults, compare_results
 from cosam_mm.visualization.sample_clips import (
     SampleClip,
     changed_samples,
-    dataset_of_test,
     find_clips,
     plot_strips,
     read_strips,
@@ -78,19 +77,13 @@ def test_unknown_data_sets_are_refused(root, name, error, word):
         find_clips(str(root), name, 1, 2)
 
 
-def test_config_without_a_test():
-    for loader in (None, 3, dict(dataset='x')):
-        assert dataset_of_test(dict(test_dataloader=loader)) == {}
-    assert dataset_of_test(None) == {}
-
-
 # -- strips ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('dataset', [None, frames_dataset()])
 def test_strip_has_frames_from_the_middle_of_equal_parts(root, dataset):
     clips = find_clips(str(root), 'demo', 1, 2, dataset)
-    strips = read_strips(results_of([[1, 0]], [0], [NAME]), [0, 0], clips, height=80)
+    strips, _ = read_strips(results_of([[1, 0]], [0], [NAME]), [0, 0], clips, 80)
     if dataset is None:
         every = open_video(clips[NAME, 0]).get_batch(range(NUM_FRAMES))
     else:
@@ -98,7 +91,7 @@ def test_strip_has_frames_from_the_middle_of_equal_parts(root, dataset):
     expected = np.zeros((80, 4 * 96 + 3 * 3, 3))
     for place, index in enumerate([2, 7, 12, 17]):
         expected[:, 99 * place:99 * place + 96] = every[index]
-    strip = strips.images[0]
+    strip = strips[0]
     gaps = np.delete(np.arange(strip.shape[1]), [99 * k + x for k in range(4)
                                                  for x in range(96)])
     assert strip[:, gaps].max() < 60
@@ -114,10 +107,10 @@ def test_clips_that_cannot_be_shown_are_named(tmp_path):
     # A name only selects from the list, and the label must agree.
     names = ['a/good', 'a/bad', '/etc/passwd', 'a/../a/good', 'a/good', '']
     results = results_of(np.ones((6, 2)), [0, 0, 0, 0, 1, 0], names)
-    strips = read_strips(results, range(6), clips, 40)
-    assert set(strips.images) == {0}
-    assert strips.images[0].shape == (40, 4 * 48 + 3 * 3, 3)
-    for problem, name in zip(strips.problems, names[1:], strict=True):
+    strips, problems = read_strips(results, range(6), clips, 40)
+    assert set(strips) == {0}
+    assert strips[0].shape == (40, 4 * 48 + 3 * 3, 3)
+    for problem, name in zip(problems, names[1:], strict=True):
         assert repr(name) in problem
 
 
