@@ -72,8 +72,6 @@ def test_metrics_are_those_of_the_test(section):
     (None, dict(type='ReIDMetric', distance='cosine'), 'cosine', False),
     ({'reid/mAP': .5, 'reid/distance': 'cosine'}, dict(type='ReIDMetric'), 'cosine',
      False),
-    ({'acc/top1': .5, 'reid/rerank_mAP': .5}, dict(type='ReIDMetric'), 'euclidean',
-     False),
     (None, [dict(type='ReIDMetric', rerank=dict(k1=2))], 'euclidean', True),
 ])
 def test_distance_and_re_ranking_are_those_of_the_test(section, log, evaluator,
@@ -95,7 +93,6 @@ def test_training_without_a_feature_file(section):
 
 @pytest.mark.parametrize(('changes', 'why'), [
     (dict(pid=np.full(7, -1)), 'negative pid'),
-    (dict(subset=np.array(['gallery'] * 7)), 'query'),
     (dict(feature=np.full((7, 2), np.inf)), 'NaN'),
 ])
 def test_features_of_no_use(section, changes, why):
@@ -123,8 +120,6 @@ def test_all_of_one_person(section):
 @pytest.mark.parametrize(('settings', 'why'), [
     (dict(config=False), 'no config'),
     (dict(data_root=None), "'nowhere'"),
-    (dict(test_dataloader=dict(dataset=dict(type='ActionVideoDataset'))),
-     'has no query and gallery'),
     (dict(test_dataloader=dict(dataset=dict(
         query=dict(type='Unheard'), gallery=dict(type='Unheard')))), 'Unheard'),
 ])

@@ -47,8 +47,8 @@ def test_arrays_tell_scores_from_features(tmp_path):
     write_scores(tmp_path / 'b' / 'features.npz')
     np.savez(tmp_path / 'other.npz', x=1)
     files, damaged = files_of(tmp_path)
-    assert (files['Features'], files['Scores']) == ('scores.npz', 'b/features.npz')
-    assert damaged == {}
+    assert (files['Features'], files['Scores'], damaged) == (
+        'scores.npz', 'b/features.npz', {})
 
 
 def test_results_come_newest_first_and_logs_oldest_first(root):
@@ -145,8 +145,7 @@ def test_each_file_is_found_and_foreign_ones_are_passed_over(root):
 
 
 @pytest.mark.parametrize('text', [
-    b'a = 1', b'model = 1', b'model = f()', b"model = dict(type='os.system')",
-    b'\xff\xfe', b'x = ('])
+    b'model = 1', b"model = dict(type='os.system')", b'\xff\xfe', b'x = ('])
 def test_what_is_no_config(tmp_path, text):
     (tmp_path / 'c.py').write_bytes(text)
     _, damaged = files_of(tmp_path)
@@ -331,9 +330,8 @@ def test_damaged_logs_are_named_and_the_rest_is_shown(tmp_path):
     assert 'line 1' in found['bad']
 
 
-@pytest.mark.parametrize('lines', [
-    [train_line(1, 10)], [train_line(1, 10, loss=None), val_line(1, None)],
-    ['{"iter": 1, "step": 1}'], ['{"$<b>": 1, "iter": 1, "epoch": 1, "step": 1}']])
-def test_sparse_logs_have_facts(tmp_path, lines):
-    write_log(tmp_path, '20260101_000000', lines)
+@pytest.mark.parametrize('line', [
+    train_line(1, 10), '{"$<b>": 1, "iter": 1, "epoch": 1, "step": 1}'])
+def test_sparse_logs_have_facts(tmp_path, line):
+    write_log(tmp_path, '20260101_000000', [line])
     assert sections_of(tmp_path)['Training'].facts
