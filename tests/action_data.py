@@ -36,22 +36,26 @@ def write_frames(folder: Path, num_frames: int = NUM_FRAMES, seed: int = 0,
 
 
 def write_data_root(root: Path, name: str, num_classes: int, num_clips: int = 4,
-                    frames: bool = False) -> Path:
-    """A data root whose train and val lists of all splits hold the same clips."""
-    clips = [(f'class {k % 2}/clip (a&b) {k}', k % 2) for k in range(num_clips)]
-    for seed, (clip, _) in enumerate(clips):
-        write_video(root / 'videos' / f'{clip}.avi', seed=seed)
-        if frames:
-            write_frames(root / 'rawframes' / clip, seed=seed)
+                    frames: bool = False, train_seed: int = 100) -> Path:
+    """A data root; its second split tests what the others train on, and vice versa."""
+    clips = {subset: [(f'class {k % 2}/{title} {k}', k % 2) for k in range(num_clips)]
+             for subset, title in (('train', 'shown (a&b)'), ('val', 'clip (a&b)'))}
+    for subset, first in (('train', train_seed), ('val', 0)):
+        for seed, (clip, _) in enumerate(clips[subset], start=first):
+            write_video(root / 'videos' / f'{clip}.avi', seed=seed)
+            if frames:
+                write_frames(root / 'rawframes' / clip, seed=seed)
     names = ['class 0', 'class 1', *(f'c{k}' for k in range(2, num_classes))]
     (root / f'{name}_classes.txt').write_text('\n'.join(names) + '\n')
     for split in (1, 2, 3):
-        for subset in ('train', 'val'):
+        for subset, chosen in zip(('train', 'val'),
+                                  clips if split != 2 else reversed(clips)):
             stem = f'{name}_{subset}_split_{split}'
             (root / f'{stem}_videos.txt').write_text(
-                ''.join(f'{clip}.avi {label}\n' for clip, label in clips))
+                ''.join(f'{clip}.avi {label}\n' for clip, label in clips[chosen]))
             (root / f'{stem}_rawframes.txt').write_text(
-                ''.join(f'{clip} {NUM_FRAMES} {label}\n' for clip, label in clips))
+                ''.join(f'{clip} {NUM_FRAMES} {label}\n'
+                        for clip, label in clips[chosen]))
     return root
 
 

@@ -36,12 +36,10 @@ __all__ = [
     'PathLike', 'TrainedModel', 'dataset_of_tests', 'describe_misfit',
     'find_checkpoint', 'find_trained', 'load_model', 'load_weights', 'model_class',
     'read_trained_model', 'scope_of', 'seed_of_training', 'untrained_model',
-    'weights_sha256'
+    'unused_parameters', 'weights_sha256', 'without'
 ]
 
 PathLike = Union[str, os.PathLike]
-
-_UNUSED = ('head.', 'losses.')  # of a VideoReID: people met later have no class
 
 
 class TrainedModel(NamedTuple):
@@ -209,9 +207,9 @@ def load_model(checkpoint: Union[PathLike, TrainedModel],
             f'The model of this config is a {known.__name__}, not a {wanted.__name__}: '
             'ActionRecognizer takes recognisers of MMAction2, TrackletEncoder takes a '
             'VideoReID.')
-    is_reid = issubclass(known, VideoReID)
-    model = _build(trained.config, default_scope, **dict(head=None) if is_reid else {})
-    load_weights(model, trained, _UNUSED if is_reid else ())
+    unused = unused_parameters(known)
+    model = _build(trained.config, default_scope, **dict(head=None) if unused else {})
+    load_weights(model, trained, unused)
     model.cfg, model.class_names = trained.config, trained.class_names
     return model.to(device).eval()
 
@@ -275,13 +273,43 @@ def _shapes(state_dict: Mapping[str, Tensor]) -> dict[str, tuple]:
     return {name: tuple(value.shape) for name, value in state_dict.items()}
 
 
-def _without(state_dict: Mapping[str, Tensor], unused: Iterable[str]
+def without(state_dict: Mapping[str, Tensor], unused: Iterable[str]
              ) -> dict[str, Tensor]:
     """Parameters whose names do not begin like that, their metadata with them."""
     kept = OrderedDict((name, value) for name, value in state_dict.items()
                        if not name.startswith(tuple(unused)))
     kept._metadata = getattr(state_dict, '_metadata', {})
     return kept
+
+
+def unused_parameters(model: Union[nn.Module, type]) -> tuple[str, ...]:
+    """Beginnings of names that a model in evaluation mode does without.
+
+    The classifier and the losses of a :class:`VideoReID`: people met later have no
+    class. A recogniser's classifier is what it is for.
+    """
+    kind = model if isinstance(model, type) else type(model)
+    return ('head.', 'losses.') if issubclass(kind, VideoReID) else ()
+
+
+# What tells modules apart that are plugged into a backbone, by names below their own.
+_PLUGINS = {
+    'COSAM': r'(reduction|summary|channel_attention)\.\d',
+    'non-local block': r'(module\.)?(g|theta|phi|conv_out)\.'}
+
+
+def _plugins_of(names: Iterable[str]) -> list[str]:
+    """The plugins that parameters belong to: 'COSAM backbone.plugins.layer3.0'."""
+    found = {}
+    for name in names:
+        for kind, part in _PLUGINS.items():
+            if match := re.match(rf'(.+?)\.{part}', name):
+                found[f'{kind} {match[1]}'] = None
+                break
+        else:
+            if match := re.match(r'(.*\bplugins\.\w+)\.', name):
+                found[f'plugin {match[1]}'] = None
+    return list(found)
 
 
 def describe_misfit(given: dict[str, tuple], wanted: dict[str, tuple],
@@ -294,15 +322,11 @@ def describe_misfit(given: dict[str, tuple], wanted: dict[str, tuple],
         resampled: Names of parameters that the model brings into shape itself.
 
     Returns:
-        None when every parameter of the model is found in its shape, else what
-        differs and what to do. BatchNorm's ``num_batches_tracked`` may be absent.
+        None when both have the same parameters in the same shapes, else what differs
+        and what to do. BatchNorm's ``num_batches_tracked`` may be absent.
     """
     differ = [name for name in wanted if name not in resampled
               and given.get(name, wanted[name]) != wanted[name]]
-    missing = [name for name in wanted
-               if name not in given and not name.endswith('num_batches_tracked')]
-    if not differ and not missing:
-        return None
     parts = []
     classifier = next((name for name in differ if re.search(
         r'(^|\.)fc_cls\.(weight|bias)$', name)), None)
@@ -315,10 +339,18 @@ def describe_misfit(given: dict[str, tuple], wanted: dict[str, tuple],
         parts.append(f'{len(differ)} parameter(s) differ in shape (checkpoint, model): '
                      + name_some([f'{name} {given[name]}, {wanted[name]}'
                                   for name in differ], separator='; '))
-    if missing:
-        parts.append(f'{len(missing)} parameter(s) of the model are not in the '
-                     f'checkpoint: {name_some(missing)}')
-    return f'The checkpoint does not fit the model of the config: {". ".join(parts)}.'
+    for here, there, owner, other in ((wanted, given, 'model', 'checkpoint'),
+                                      (given, wanted, 'checkpoint', 'model')):
+        names = [name for name in here if name not in there
+                 and not name.endswith('num_batches_tracked')]
+        if plugins := _plugins_of(names):
+            parts.append(f'the {owner} has {name_some(plugins)}, the {other} not')
+        if names:
+            parts.append(f'{len(names)} parameter(s) of the {owner} are not in the '
+                         f'{other}: {name_some(names)}')
+    return None if not parts else (
+        f'The checkpoint does not fit the model of the config: {". ".join(parts)}. '
+        'Give the config that it was trained with.')
 
 
 def load_weights(model: nn.Module, trained: TrainedModel,
@@ -336,17 +368,12 @@ def load_weights(model: nn.Module, trained: TrainedModel,
         ValueError: Parameters are missing, too many, or of another shape; or the size
             that a COSAM was trained for is unknown. The model is unchanged then.
     """
-    state_dict = _without(trained.state_dict, unused)
+    state_dict = without(trained.state_dict, unused)
     resampled = resampled_on_load(model, state_dict)
     wanted = _shapes(model.state_dict())
     misfit = describe_misfit(_shapes(state_dict), wanted, resampled)
-    surplus = [name for name in state_dict if name not in wanted]
-    if misfit is None and surplus:
-        misfit = (f'{len(surplus)} parameter(s) of the checkpoint are not in the '
-                  f'model: {name_some(surplus)}. Give the config that it was trained '
-                  'with.')
     if misfit:
-        raise ValueError(f'{trained.path} does not fit the model: {misfit}')
+        raise ValueError(f'{trained.path}: {misfit}')
     # Not strict: BatchNorm's num_batches_tracked may be absent.
     model.load_state_dict(state_dict, strict=False)
 

@@ -144,6 +144,10 @@ class _SplitDataset:
         return [self.make_item(entry, os.path.join(folder, entry.path))
                 for entry in entries]
 
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """The label of a sample, for mmengine's ``ClassBalancedDataset``."""
+        return [self.get_data_info(idx)['label']]
+
     def __getitem__(self, idx: int) -> dict:
         """The sample ``idx``, or in training another where it cannot be read."""
         data, refused = load_readable(

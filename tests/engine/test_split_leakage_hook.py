@@ -16,15 +16,16 @@ pytestmark = pytest.mark.usefixtures('clean_up_runs')
 
 
 class Clips(BaseDataset):
-    """Four random vectors that claim to be a split of a data set."""
+    """Four random vectors that claim to be a split of a data set, and to be files."""
 
-    def __init__(self, metainfo):
+    def __init__(self, metainfo, files=None):
         super().__init__(lazy_init=True)
-        self._metainfo = dict(metainfo)
+        self._metainfo, self.files = dict(metainfo), files
         self.full_init()
 
     def load_data_list(self):
-        return [dict(value=float(k)) for k in range(4)]
+        return [dict(value=float(k)) if self.files is None
+                else dict(filename=str(self.files[k])) for k in range(4)]
 
     def prepare_data(self, idx):
         return dict(inputs=torch.full((3,), float(idx)))
@@ -65,16 +66,20 @@ def meta(split=1, dataset='hmdb51', classes=('wave', 'run')):
     return dict(dataset=dataset, split=split, classes=classes)
 
 
+def clips_of(one):
+    return one if isinstance(one, BaseDataset) else Clips(one)
+
+
 def make_runner(work_dir, model=None, train=None, test=None, force=False, epochs=1,
                 other_hooks=(), **kwargs):
     hooks = [*other_hooks, dict(type='SplitLeakageHook', force=force)]
     if train is not None:
         kwargs.update(
-            train_dataloader=loader_of(Clips(train), 4),
+            train_dataloader=loader_of(clips_of(train), 4),
             train_cfg=dict(by_epoch=True, max_epochs=epochs),
             optim_wrapper=dict(optimizer=dict(type='SGD', lr=.1)))
     if test is not None:
-        kwargs.update(test_dataloader=loader_of(Clips(test), 4), test_cfg=dict(),
+        kwargs.update(test_dataloader=loader_of(clips_of(test), 4), test_cfg=dict(),
                       test_evaluator=[Count()])
     return Runner(
         model=model or Model(), work_dir=str(work_dir), custom_hooks=hooks,
@@ -130,7 +135,7 @@ def test_converted_weights(tmp_path, wrapped):
     torch.save(dict(state_dict=state) if wrapped else state, path)
     runner = make_runner(tmp_path, test=meta(), load_from=path)
     assert runner.test() == {'count/num': 4}
-    assert 'does not say' in log_of(runner, logging.INFO)
+    assert 'not known' in log_of(runner, logging.INFO)
 
 
 def test_without_checkpoint(tmp_path):
@@ -191,3 +196,61 @@ def test_average_of_weights(tmp_path):
     (dict(dataset='a'), dict(dataset='a', split=1))])
 def test_no_leak_is_known(trained, tested):
     assert trained_on_test_clips(trained, tested) is None
+
+
+# -- by content -----------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Makes four files of a beginning of their content."""
+
+    def make(text):
+        paths = [tmp_path / f'{text} {k}.avi' for k in range(4)]
+        for k, path in enumerate(paths):
+            path.write_bytes(f'{text} {k} '.encode() * 9000)
+        return paths
+    return make
+
+
+def test_content_counts_and_names_do_not(files, tmp_path):
+    seen, new = files('a'), files('b')
+    make_runner(tmp_path / 'one', train=Clips(meta(), seen)).train()
+    make_runner(tmp_path / 'two', train=Clips(meta(dataset='other', split=None), new),
+                load_from=str(tmp_path / 'one' / 'epoch_1.pth')).train()
+    one, two = (str(tmp_path / name / 'epoch_1.pth') for name in ('one', 'two'))
+    for path, tested, message in (
+            (one, Clips(meta(), new[:3] + seen[3:]), r'1 of the 4 clips.*a 3\.avi'),
+            (one, Clips(meta(split=2, dataset='renamed'), seen), '4 of the 4'),
+            (two, Clips(meta(split=2), seen), 'split 1 of hmdb51.*--split 1'),
+            (two, Clips(meta(), [*files('c')[:3], new[2]]), 'on other and')):
+        runner = make_runner(tmp_path, test=tested, load_from=path)
+        with pytest.raises(RuntimeError, match=message):
+            runner.test()
+    for path, tested in ((one, Clips(meta(split=2), new)), (two, Clips(meta(split=2),
+                                                                       files('d')))):
+        runner = make_runner(tmp_path, test=tested, load_from=path)
+        assert runner.test() == {'count/num': 4}
+        assert 'not known' not in log_of(runner, logging.INFO)
+
+
+def test_validation_on_what_is_trained_on(files, tmp_path):
+    seen = Clips(meta(), files('a'))
+    for tested, count in ((seen, 1), (Clips(meta(split=2), files('b')), 0)):
+        runner = make_runner(
+            tmp_path / str(count), train=seen, val_dataloader=loader_of(tested, 4),
+            val_evaluator=[Count()], val_cfg=dict())
+        runner.train()
+        assert log_of(runner, logging.WARNING).count('4 of the 4 clips') == count
+
+
+@pytest.mark.parametrize('history', [
+    5, ['x'], [dict(dataset='hmdb51', split=1, content='x')],
+    [dict(content=torch.ones(2, 2))]])
+def test_a_history_that_is_none(checkpoint, files, tmp_path, history):
+    content = torch.load(checkpoint, weights_only=True)
+    content['meta']['trained_on'] = history
+    torch.save(content, tmp_path / 'odd.pth')
+    runner = make_runner(tmp_path, test=Clips(meta(), files('a')),
+                         load_from=str(tmp_path / 'odd.pth'))
+    assert runner.test() == {'count/num': 4}

@@ -36,7 +36,7 @@ def expected(files):
 def folder(files, tmp_path_factory):
     """Data where the configs look for it, and the configs of the checkpoints."""
     folder = tmp_path_factory.mktemp('old')
-    write_data_root(folder / 'demo', 'demo', 8)
+    write_data_root(folder / 'demo', 'demo', 8, train_seed=0)
     for person, camera, k in product(range(8), range(2), range(2)):
         write_tracklet(folder / 'people' / f'p{person}' / f'c{camera}' / f't{k}',
                        5 + k, 10 * person + camera)

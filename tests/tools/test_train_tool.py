@@ -131,9 +131,9 @@ def test_a_seed_gives_the_same_weights_again(
         nest, trained, tiny_config, demo_root, tmp_path):
     # Another folder, split and number of epochs, but the same clips.
     nest.ok('tools/train.py', tiny_config, '--data-root', demo_root,
-            '--seed', 0, '--split', 2, *ONE_EPOCH, cwd=tmp_path)
-    again = load(tmp_path / 'work_dirs' / 'tiny' / 'split2' / 'epoch_1.pth')
-    assert again['meta']['dataset_meta']['split'] == 2
+            '--seed', 0, '--split', 3, *ONE_EPOCH, cwd=tmp_path)
+    again = load(tmp_path / 'work_dirs' / 'tiny' / 'split3' / 'epoch_1.pth')
+    assert again['meta']['dataset_meta']['split'] == 3
     assert_equal_weights(again['state_dict'],
                          load(trained / 'epoch_1.pth')['state_dict'])
 

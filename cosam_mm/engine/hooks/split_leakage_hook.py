@@ -4,23 +4,28 @@ mmengine loads what fits of a checkpoint and goes on with random weights for the
 and does not mind which data a model was trained on. HMDB51 and UCF101 come in three
 splits, and most test clips of one are training clips of another.
 
-What a checkpoint was trained on is in its ``meta['dataset_meta']``: the ``metainfo``
-of the training data set, which mmengine's runner writes. The hook adds the data sets
-of earlier trainings, for a model that was fine-tuned or resumed on other data.
+What a checkpoint was trained on is in its ``meta['trained_on']``, with hashes of all
+clips or persons (see ``datasets/fingerprint.py``), those of earlier trainings of a
+model that was fine-tuned or resumed on other data among them. Where there are none, as
+in files of version 0.1, the names of data set and split are compared.
 """
 import logging
 import os
 import re
 from collections import OrderedDict
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Optional
+from typing import Any, Optional
 
+import torch
+from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from torch import Tensor
 
-from cosam_mm.apis.model_loading import describe_misfit
+from cosam_mm.apis.model_loading import describe_misfit, unused_parameters, without
+from cosam_mm.datasets.fingerprint import Fingerprint, fingerprints, is_in
 from cosam_mm.engine.runner.distributed import bare_model
 from cosam_mm.layers.cosam_resampling import resampled_on_load
 from cosam_mm.utils.config import hook_option
@@ -28,16 +33,16 @@ from cosam_mm.utils.messages import name_some
 
 __all__ = ['SplitLeakageHook', 'trained_on_test_clips']
 
-# Key of a checkpoint's meta: all data sets and splits its weights have seen.
+# Key of a checkpoint's meta: all that its weights have seen.
 _HISTORY = 'trained_on'
 
 
-def trained_on_test_clips(trained: dict, tested: dict) -> Optional[str]:
-    """Say why a test would rate clips that were trained on, if it would.
+def trained_on_test_clips(trained: Mapping, tested: Mapping) -> Optional[str]:
+    """Say by names why a test would rate clips that were trained on, if it would.
 
     Args:
-        trained: ``metainfo`` of the training data set: ``dataset`` and ``split``.
-        tested: ``metainfo`` of the test data set.
+        trained: ``dataset`` and ``split`` of the training data set.
+        tested: Those of the test data set.
     """
     name, own, other = (trained.get('dataset'), trained.get('split'),
                         tested.get('split'))
@@ -46,8 +51,86 @@ def trained_on_test_clips(trained: dict, tested: dict) -> Optional[str]:
         return None
     return (f'The model was trained on split {own} of {name} and would be tested on '
             f'split {other}: the training set of split {own} holds test clips of split '
-            f'{other}, so the result would mean nothing. Test on split {own} '
-            f'(--split {own})')
+            f'{other}, so the result would mean nothing. {_advice([trained], tested)}')
+
+
+def _advice(trained: Iterable[Mapping], tested: Mapping) -> str:
+    """What to test on instead."""
+    for one in trained:
+        if one.get('dataset') == tested.get('dataset') and re.fullmatch(
+                r'\d+', str(one.get('split'))) and one['split'] != tested.get('split'):
+            return f'Test on split {one["split"]} (--split {one["split"]})'
+    return 'Test on other data (--data-root), or on the split of the training'
+
+
+def _entries_of(meta: Mapping) -> list[dict]:
+    """What a checkpoint says that it was trained on; nothing in it is trusted."""
+    listed = meta.get(_HISTORY)
+    listed = [one for one in (listed if isinstance(listed, list) else ())
+              if isinstance(one, Mapping)]
+    entries = []
+    for one in listed or [meta.get('dataset_meta') or {}]:
+        entries.append({key: one.get(key) for key in ('dataset', 'split')})
+        if isinstance(one.get('content'), Tensor):
+            entries[-1]['content'] = one['content'].flatten().long()
+    return entries
+
+
+def _merged(entries: Iterable[Mapping]) -> list[dict]:
+    """One entry for each data set and split."""
+    merged: dict[tuple, dict] = {}
+    for entry in entries:
+        own = merged.setdefault((str(entry.get('dataset')), str(entry.get('split'))),
+                                {key: entry.get(key) for key in ('dataset', 'split')})
+        hashes = [one['content'] for one in (own, entry) if 'content' in one]
+        if hashes:
+            own['content'] = torch.unique(torch.cat(hashes))
+    return [merged[key] for key in sorted(merged)
+            if 'content' in merged[key] or merged[key]['dataset'] is not None]
+
+
+def _title(about: Mapping) -> str:
+    """``split 1 of hmdb51``."""
+    split, name = about.get('split'), about.get('dataset') or 'data without a name'
+    return str(name) if split is None else f'split {split} of {name}'
+
+
+def _compare_items(entries: list[dict], marks: list[Fingerprint]) -> Optional[str]:
+    """Say which clips or persons of a test were trained on, if some were."""
+    known = torch.cat([entry['content'] for entry in entries])
+    items, seen = {}, {}
+    for mark in marks:
+        marked = zip(mark.names, is_in(mark.content, known).tolist())
+        for k, (name, is_known) in enumerate(marked):
+            items[name if mark.unit == 'persons' else (name, k)] = None
+            if is_known:
+                seen[name] = None
+    if not seen:
+        return None
+    sources = [entry for entry in entries
+               if any(is_in(mark.content, entry['content']).any() for mark in marks)]
+    about = marks[0].about
+    return (
+        f'{len(seen):,} of the {len(items):,} {marks[0].unit} of the test were trained '
+        f'on: {name_some(seen, most=3)}. The model was trained on '
+        f'{name_some(map(_title, sources))} and would be tested on {_title(about)}, so '
+        f'the result would mean nothing. {_advice(sources, about)}')
+
+
+def _compare(trained_on: list[dict], dataset: Any) -> tuple[list[str], bool]:
+    """Reasons not to test on a data set, and whether all that was trained on is known.
+
+    The names of data set and split count where there is no content to compare.
+    """
+    entries = _merged(trained_on)
+    known = [entry for entry in entries if 'content' in entry]
+    marks = fingerprints(dataset) if known else []
+    reasons = [_compare_items(known, marks)] if marks else []
+    metainfo = getattr(dataset, 'metainfo', None) or {}
+    reasons += [trained_on_test_clips(entry, metainfo) for entry in entries
+                if not marks or 'content' not in entry]
+    return ([reason for reason in reasons if reason],
+            bool(marks) and len(known) == len(entries))
 
 
 def _first_other_class(trained: dict, tested: dict) -> Optional[str]:
@@ -102,19 +185,20 @@ _warn = partial(print_log, logger='current', level=logging.WARNING)
 class SplitLeakageHook(Hook):
     """Stop a test, or the resuming of a training, with a checkpoint unfit for it.
 
-    - Test: a RuntimeError when a parameter of the model is missing from the
-      checkpoint or has another shape there (but for a COSAM's, which are resampled
-      for clips of another length or size); and, unless ``force``, when checkpoint
-      or training belong to another split of the same data set.
+    - Test: a RuntimeError when checkpoint and model do not have the same parameters in
+      the same shapes (but for a COSAM's, which are resampled for clips of another
+      length or size, and for a re-ID model's classifier); and, unless ``force``, when
+      clips or persons of the test were trained on.
     - Resume: a RuntimeError when the checkpoint does not fit the model, or does so
       only when resampled.
-    - Training from ``load_from`` (fine-tuning) and validation: nothing.
+    - Training: a warning when clips or persons of the validation are trained on, or
+      were before.
 
     A checkpoint that does not say what it was trained on, such as a converted one,
     passes with a line in the log.
 
     Args:
-        force: Test on another split all the same, with a warning.
+        force: Test what was trained on all the same, with a warning.
     """
 
     # Before hooks that keep copies of the checkpoint's parameters.
@@ -124,15 +208,18 @@ class SplitLeakageHook(Hook):
         self.force = force
         self._misfit: Optional[str] = None
         self._trained_on: list[dict] = []
+        self._classes: list[Mapping] = []  # metainfo of the training sets
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Note what the checkpoint holds; stop if it is to be resumed and unfit."""
         model = bare_model(runner.model)
-        found = _tensors(checkpoint.get('state_dict', checkpoint))
+        unused = () if runner._resume else unused_parameters(model)
+        found, own = (without(_tensors(each), unused) for each in (
+            checkpoint.get('state_dict', checkpoint), model.state_dict()))
         resampled = resampled_on_load(model, found)
-        shapes = [{name: tuple(value.shape) for name, value in tensors.items()}
-                  for tensors in (found, _tensors(model.state_dict()))]
-        self._misfit = describe_misfit(*shapes, resampled)
+        self._misfit = describe_misfit(
+            *({name: tuple(value.shape) for name, value in tensors.items()}
+              for tensors in (found, own)), resampled)
         problem = self._misfit or _refuse_to_resume(resampled)
         if problem and runner._resume:
             raise RuntimeError(
@@ -141,42 +228,49 @@ class SplitLeakageHook(Hook):
         if runner._resume:
             _disarm_resume(checkpoint, runner.work_dir)
         meta = checkpoint.get('meta') or {}
-        self._trained_on = [
-            dict(entry) for entry in
-            (meta.get('dataset_meta') or {}, *meta.get(_HISTORY, ()))]
-        if self._trained_on[0].get('dataset') is None:
-            print_log(
-                'The checkpoint does not say which data it was trained on: whether '
-                'it has seen test clips is not checked.', logger='current')
+        self._trained_on = _entries_of(meta)
+        self._classes = [meta.get('dataset_meta') or {}]
 
     def before_train(self, runner) -> None:
         """Note what is trained on; parameters that did not fit are trained now."""
         self._misfit = None
-        metainfo = getattr(runner.train_dataloader.dataset, 'metainfo', None) or {}
-        self._trained_on.append(dict(metainfo))
+        dataset = runner.train_dataloader.dataset
+        metainfo = getattr(dataset, 'metainfo', None) or {}
+        self._classes.append(metainfo)
+        # One process writes the checkpoints.
+        marks = fingerprints(dataset) if is_main_process() else []
+        self._trained_on += [dict(mark.about, content=mark.content.unique())
+                             for mark in marks] or [metainfo]
+        if runner.val_loop is not None and is_main_process():
+            for reason in _compare(self._trained_on, runner.val_dataloader.dataset)[0]:
+                _warn(f'Of the validation: {reason}.')
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Hand down what was trained on before, which mmengine forgets."""
-        seen = {(entry.get('dataset'), entry.get('split'))
-                for entry in self._trained_on if entry.get('dataset') is not None}
-        checkpoint['meta'][_HISTORY] = [
-            dict(dataset=name, split=split) for name, split in sorted(seen, key=str)]
+        checkpoint['meta'][_HISTORY] = _merged(self._trained_on)
 
     def before_test(self, runner) -> None:
         """Stop the test of an unfit checkpoint."""
         if self._misfit:
             raise RuntimeError(self._misfit)
-        tested = getattr(runner.test_dataloader.dataset, 'metainfo', None) or {}
-
-        def distinct(check):
-            reasons = (check(trained, tested) for trained in self._trained_on)
-            return dict.fromkeys(reason for reason in reasons if reason)
-
-        for reason in distinct(trained_on_test_clips):
+        if not self._trained_on:
+            return
+        dataset = runner.test_dataloader.dataset
+        found = [_compare(self._trained_on, dataset) if is_main_process() else None]
+        broadcast_object_list(found)
+        reasons, is_known = found[0]
+        if not is_known:
+            print_log(
+                'The checkpoint does not say which clips or persons it was trained on: '
+                'whether it has seen some of the test is not known, but for the names '
+                'of data set and split.', logger='current')
+        for reason in reasons:
             if not self.force:
                 raise RuntimeError(
                     f'{reason}, or insist with --force (--cfg-options '
                     f'{hook_option(runner.cfg, self, "force")}=True).')
             _warn(f'{reason}. Going on, as forced.')
-        for reason in distinct(_first_other_class):
+        tested = getattr(dataset, 'metainfo', None) or {}
+        others = (_first_other_class(trained, tested) for trained in self._classes)
+        for reason in dict.fromkeys(filter(None, others)):
             _warn(reason)
