@@ -21,9 +21,9 @@ from cosam_mm.engine.runner.process_watchdog import end_with_launcher, leave_whe
 from cosam_mm.engine.runner.strategies import build_runner, loading_safely
 from cosam_mm.utils.cli import existing_file, one_line_errors
 from cosam_mm.utils.config import (
+    check_checkpoint,
     default_work_dir,
     dump_scores,
-    force_test,
     set_data_root,
     set_reid_metric,
     set_split,
@@ -74,8 +74,7 @@ def parse_args(argv: Optional[Sequence[str]] = None):
                       help='test on the data of another config')
     parser.add_argument(
         '--force', action='store_true',
-        help='test even if the checkpoint was trained on another split of the data '
-        'set, whose training videos are among the test videos of this one')
+        help='test even on clips or persons that the checkpoint was trained on')
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
         help='settings of the config to override, e.g. test_dataloader.num_workers=2')
@@ -108,11 +107,11 @@ def checkpoint_of_splits(cfg: Config, given: list[str]) -> dict[int, str]:
         raise ValueError(f'--all-splits takes {len(splits)} checkpoints, or one path '
                          f'with {{split}} in it, got {len(given)}.')
     for checkpoint in given:
-        check_checkpoint(checkpoint)
+        check_file(checkpoint)
     return dict(zip(splits, given))
 
 
-def check_checkpoint(checkpoint: str) -> None:
+def check_file(checkpoint: str) -> None:
     """Raise ``FileNotFoundError`` if a local checkpoint does not exist."""
     if '://' not in checkpoint and not Path(checkpoint).is_file():
         raise FileNotFoundError(f'There is no checkpoint {checkpoint}.')
@@ -129,8 +128,7 @@ def merge_args(cfg: Config, args: argparse.Namespace, checkpoint: str, split,
         set_split(cfg, split)
     if args.data_root is not None:
         set_data_root(cfg, args.data_root)
-    if args.force:
-        force_test(cfg)
+    check_checkpoint(cfg, args.force)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     if args.fast:
@@ -209,7 +207,7 @@ def main(argv: Optional[Sequence[str]] = None):
         if args.all_splits:
             run_all_splits(cfg, args)
         else:
-            check_checkpoint(args.checkpoint[0])
+            check_file(args.checkpoint[0])
             work_dir = args.work_dir or default_work_dir(cfg, args.config, args.split)
             run(merge_args(cfg, args, args.checkpoint[0], args.split, work_dir))
         disconnect_cpu_processes()

@@ -23,6 +23,7 @@ from cosam_mm.engine.runner.strategies import (
 )
 from cosam_mm.utils.cli import existing_file, one_line_errors
 from cosam_mm.utils.config import (
+    check_checkpoint,
     default_work_dir,
     resume_training,
     scale_learning_rate,
@@ -100,6 +101,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     # After the options, which may speak of what these look at.
+    check_checkpoint(cfg)
     if args.resume is not None:
         resume_training(cfg, None if args.resume == 'auto' else args.resume)
     if args.auto_scale_lr:

@@ -5,7 +5,7 @@ Each function takes an mmengine ``Config`` and changes it in place.
 import ast
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Optional
 
@@ -13,16 +13,25 @@ from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 
 __all__ = [
-    'config_of_checkpoint', 'default_work_dir', 'dump_scores', 'force_test',
+    'check_checkpoint', 'config_of_checkpoint', 'default_work_dir', 'dump_scores',
     'hook_option', 'input_shape', 'resume_training', 'scale_learning_rate',
     'set_data_root', 'set_randomness', 'set_reid_metric', 'set_split',
     'skip_validation', 'split_numbers', 'split_of_test', 'swap_test_data', 'use_amp'
 ]
 
 # Types beyond plain names that the config in a checkpoint may ask for: what another
-# OpenMMLab package has registered, and the one class that shipped configs import.
+# OpenMMLab package has registered, the one class that shipped configs import, and
+# models of timm and torchvision.
 _ELSEWHERE = re.compile(
-    r'(mmaction|mmdet|mmpose|mmpretrain|mmseg)\.[A-Z]\w*|mmcv\.cnn\.NonLocal3d')
+    r'(mmaction|mmdet|mmpose|mmpretrain|mmseg)\.[A-Z]\w*|mmcv\.cnn\.NonLocal3d|'
+    r'timm\.(?!create_model)[a-z]\w+(\.\w+)?|torchvision\.[a-z]\w+')
+# Classes by their place, as mmengine writes configs of its new style: they are looked
+# up by their registered names.
+_CLASS = re.compile(
+    r'(mmaction|mmdet|mmpose|mmpretrain|mmseg|mmengine|mmcv|cosam_mm|torch)'
+    r'(\.[a-z_]\w*)+\.([A-Z]\w*)')
+# Values that pretty_text writes as calls, besides dict.
+_CALLS = dict(set=set, frozenset=frozenset, range=range, PosixPath=str)
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -85,11 +94,19 @@ def set_data_root(cfg: Config, data_root: str) -> None:
         dataset.data_root = str(data_root)
 
 
-def force_test(cfg: Config) -> None:
-    """Let :class:`SplitLeakageHook` warn of another split instead of refusing."""
-    for hook in cfg.get('custom_hooks') or ():
-        if hook.type in ('SplitLeakageHook', 'CheckpointGuardHook'):
-            hook.force = True
+def check_checkpoint(cfg: Config, force: bool = False) -> None:
+    """Have :class:`SplitLeakageHook` look at the checkpoint, whatever the config has.
+
+    With ``force`` it warns of a test on what was trained on instead of refusing.
+    """
+    names = ('SplitLeakageHook', 'CheckpointGuardHook')
+    hooks = list(cfg.get('custom_hooks') or ())
+    if not any(hook['type'] in names for hook in hooks):
+        hooks.append(dict(type=names[0]))
+    for hook in hooks if force else ():
+        if hook['type'] in names:
+            hook['force'] = True
+    cfg.custom_hooks = hooks
 
 
 def hook_option(cfg: Config, hook: object, setting: str) -> str:
@@ -275,7 +292,8 @@ def config_of_checkpoint(text: str) -> Config:
             code of a hub.
     """
     try:
-        return Config(dict(map(_plain_setting, ast.parse(text).body)))
+        return Config({name: value for statement in ast.parse(text).body
+                       for name, value in _plain_settings(statement)})
     except SyntaxError as error:
         raise ValueError(_refusal(error.lineno or 1, 'is no Python')) from None
     except (MemoryError, RecursionError):  # of the parser
@@ -285,12 +303,14 @@ def config_of_checkpoint(text: str) -> Config:
         raise ValueError(_refusal(1, reason)) from None
 
 
-def _plain_setting(statement: ast.stmt) -> tuple:
-    """Name and value of an assignment."""
+def _plain_settings(statement: ast.stmt) -> Iterable[tuple]:
+    """Name and value of an assignment, or those of a dict: of names with dots."""
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Dict):
+        return _plain_value(statement.value).items()
     if not (isinstance(statement, ast.Assign) and len(statement.targets) == 1
             and isinstance(statement.targets[0], ast.Name)):
         raise ValueError(_refusal(statement.lineno, 'is no plain setting'))
-    return statement.targets[0].id, _plain_value(statement.value)
+    return [(statement.targets[0].id, _plain_value(statement.value))]
 
 
 def _refusal(line: int, what: str) -> str:
@@ -298,16 +318,41 @@ def _refusal(line: int, what: str) -> str:
             'only: give the config file that it was trained with, too.')
 
 
+def _plain_call(node: ast.Call):
+    """``dict(a=1)``, ``dict({'a.b': 1})``, ``set()``, ``np.float64(1.5)`` and such."""
+    function, items = ast.unparse(node.func), []
+    if function == 'dict' and len(node.args) <= 1 and all(k.arg for k in node.keywords):
+        if node.args and isinstance(node.args[0], ast.Dict):
+            items = list(_plain_value(node.args[0]).items())
+        elif node.args:
+            raise ValueError(_refusal(node.lineno, 'has a call of another kind'))
+        return _plain_dict(node.lineno, [
+            *items, *((k.arg, _plain_value(k.value)) for k in node.keywords)])
+    values = [_plain_value(value) for value in node.args]
+    if not node.keywords and re.fullmatch(r'np\.(str_|bool_?|u?int\d+|float\d+)',
+                                          function) and len(values) == 1:
+        return values[0]
+    if function not in _CALLS or node.keywords:
+        raise ValueError(_refusal(node.lineno, 'has a call other than dict(...)'))
+    try:
+        return _CALLS[function](*values)
+    except TypeError:
+        raise ValueError(_refusal(node.lineno, 'has no plain value')) from None
+
+
 def _plain_value(node: ast.expr):
-    """Value of a literal that may contain ``dict(key=value)`` calls."""
+    """Value of a literal that may contain calls such as ``dict(key=value)``."""
     if isinstance(node, ast.Call):
-        if not (isinstance(node.func, ast.Name) and node.func.id == 'dict'
-                and not node.args and all(k.arg for k in node.keywords)):
-            raise ValueError(_refusal(node.lineno, 'has a call other than dict(...)'))
-        return _plain_dict(node.lineno, [(k.arg, k.value) for k in node.keywords])
+        return _plain_call(node)
     if isinstance(node, ast.Dict) and None not in node.keys:
         return _plain_dict(node.lineno, [
-            (_plain_value(k), v) for k, v in zip(node.keys, node.values)])
+            (_plain_value(k), _plain_value(v))
+            for k, v in zip(node.keys, node.values)])
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(
+            node.operand, ast.Name):
+        return -_plain_value(node.operand)
+    if isinstance(node, ast.Name) and node.id in ('inf', 'nan'):
+        return float(node.id)
     if isinstance(node, (ast.List, ast.Tuple)):
         kind = list if isinstance(node, ast.List) else tuple
         return kind(_plain_value(item) for item in node.elts)
@@ -320,7 +365,7 @@ def _plain_value(node: ast.expr):
 def _plain_dict(line: int, items: list[tuple]) -> dict:
     """A dict; its ``type`` may be a registered name, not any path to import."""
     try:
-        values = {key: _plain_value(value) for key, value in items}
+        values = dict(items)
     except TypeError:  # a list as a key
         raise ValueError(_refusal(line, 'has no plain value')) from None
     if values.get('trust_remote_code'):
@@ -328,6 +373,10 @@ def _plain_dict(line: int, items: list[tuple]) -> dict:
     if values.get('pretrained'):
         values['pretrained'] = False if values['pretrained'] is True else None
     kind = str(values.get('type', 'name'))
+    place = _CLASS.fullmatch(kind)
+    if place and not _ELSEWHERE.fullmatch(kind):
+        kind = f'{place[1]}.{place[3]}'
+        kind = values['type'] = kind if _ELSEWHERE.fullmatch(kind) else place[3]
     if not (kind.isidentifier() or _ELSEWHERE.fullmatch(kind)):
         raise ValueError(_refusal(line, f'asks for {values["type"]!r}'))
     return values
