@@ -195,8 +195,7 @@ def _prepare(parser: str, folder: Path) -> Iterator[str]:
     from cosam_mm.datasets import preparation
     out = folder / 'out'
     out.mkdir()
-    parse = getattr(preparation, f'parse_{parser}_splits')
-    lists = parse(folder / 'splits', 'demo')
+    lists = preparation.PARSERS[parser](folder / 'splits', 'demo')
     located = preparation.locate_clips(
         lists, preparation.index_videos(folder / 'videos'))
     preparation.write_classes(out, lists)

@@ -384,12 +384,6 @@ def test_wrong_arguments(test, repo, arguments, message):
     assert_error(test(*arguments), message)
 
 
-def test_missing_index_file(nest, config, copied, tmp_path):
-    (copied / 'info/tracks_train_info.mat').unlink()
-    done = nest.run('tools/train.py', config, '--data-root', copied, cwd=tmp_path)
-    assert_error(done, "damaged/info/tracks_train_info.mat' does not exist")
-
-
 def query_tracklets(root):
     """Image files of each query tracklet."""
     names = (root / 'info' / 'test_name.txt').read_text().split()

@@ -204,38 +204,6 @@ def test_no_validation_with_a_plateau_schedule(
         'epoch_1.pth']
 
 
-def test_unreadable_videos_do_not_end_an_epoch(nest, tiny_config, tmp_path):
-    root = write_data_root(tmp_path / 'data', 'demo', 8, num_clips=5)
-    folder = root / 'videos' / 'class 0'
-    (folder / 'broken & bad.avi').write_bytes((folder / 'clip (a&b) 0.avi').read_bytes()
-                                              [:200])
-    lists = [root / f'demo_{subset}_split_1_videos.txt' for subset in ('train', 'val')]
-    lists[0].write_text(lists[0].read_text() + 'class 0/broken & bad.avi 0\n')
-    lists[1].write_text('class 0/not there.avi 0\n' + lists[1].read_text())
-
-    # Decoding in a process of its own, as in real trainings.
-    done = nest.ok('tools/train.py', tiny_config, '--data-root', root, *ONE_EPOCH,
-                   'train_dataloader.num_workers=1', 'val_dataloader.num_workers=1',
-                   cwd=tmp_path)
-    assert max(learning_rates(done.stdout)) == (1, 3)
-    assert re.search(r'acc/num_unreadable: 1(\.0+)? ', done.stdout)
-    (log,) = (tmp_path / 'work_dirs').glob('tiny/*/*.log')
-    text = log.read_text()
-    assert re.search('Unreadable: .*broken & bad.avi .*another sample', text)
-    assert re.search('Unreadable: .*not there.avi .*no such file.* black clip', text)
-    assert "1 of 6 clips cannot be read and are left out" in text
-
-
-@pytest.mark.parametrize(('config', 'command'), [
-    ('resnext14_cosam_bert_demo', 'prepare_data.py demo --out'),
-    ('resnext101_cosam_bert_hmdb51', 'prepare_data.py hmdb51 --videos DIR')])
-def test_missing_data_root_says_how_to_prepare_it(
-        nest, repo, tmp_path, config, command):
-    done = nest.run('tools/train.py', f'configs/{config}.py', '--data-root',
-                    tmp_path / 'no such data', '--work-dir', tmp_path / 'run', cwd=repo)
-    assert_refused(done, str(tmp_path / 'no such data'), command)
-
-
 @pytest.mark.parametrize(('name', 'text', 'words'), [
     ('train', 'class 1/clip (a&b) 1.avi one\n', (':1: ', 'integer')),
     ('train', '\n', ('empty',)),

@@ -47,6 +47,7 @@ def test_action(nest, tiny_config, tmp_path):
         assert set(lines) == expected
         assert len(lines) == len(expected)
         arguments = (*arguments, 'train_cfg.max_epochs=3')
+    assert re.search(r'acc/num_unreadable: 2(\.0+)? ', done.stdout)
     assert re.search(r'2 of 10 samples \(train, 20.0%\).* replaced', done.stdout)
 
 

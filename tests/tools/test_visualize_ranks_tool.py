@@ -91,8 +91,3 @@ def test_no_positive_match_and_images_of_other_data(nest, folder, tmp_path):
 ])
 def test_mistakes_in_one_line(nest, folder, arguments, word):
     assert_refused(nest.run(TOOL, *arguments, cwd=folder), word)
-
-
-def test_no_config_to_be_found(nest, tmp_path):
-    save_features(str(tmp_path / 'f.npz'), small_features())
-    assert_refused(nest.run(TOOL, 'f.npz', cwd=tmp_path), '--config')

@@ -10,7 +10,6 @@ Needs no mmaction; OpenCV and decord only once frames are extracted.
 `tools/prepare_data.py` is its command line.
 """
 from .annotation_files import (
-    annotation_path,
     link_videos,
     write_classes,
     write_lines,
@@ -19,32 +18,26 @@ from .annotation_files import (
 from .frame_extraction import (
     DEFAULT_SHORT_SIDE,
     FLOW_ESTIMATORS,
-    ExtractionResult,
     FrameSettings,
     extract_frames,
 )
 from .official_splits import (
     OFFICIAL_COUNTS,
     PARSERS,
-    SPLITS,
-    SUBSETS,
     ListedClip,
-    LocatedClips,
     OfficialCounts,
     SplitLists,
     check_counts,
     index_videos,
     locate_clips,
     parse_hmdb51_splits,
-    parse_ucf101_splits,
 )
 from .worker_pool import default_num_workers
 
 __all__ = [
-    'DEFAULT_SHORT_SIDE', 'FLOW_ESTIMATORS', 'OFFICIAL_COUNTS', 'PARSERS', 'SPLITS',
-    'SUBSETS', 'ExtractionResult', 'FrameSettings', 'ListedClip', 'LocatedClips',
-    'OfficialCounts', 'SplitLists', 'annotation_path', 'check_counts',
+    'DEFAULT_SHORT_SIDE', 'FLOW_ESTIMATORS', 'OFFICIAL_COUNTS', 'PARSERS',
+    'FrameSettings', 'ListedClip', 'OfficialCounts', 'SplitLists', 'check_counts',
     'default_num_workers', 'extract_frames', 'index_videos', 'link_videos',
-    'locate_clips', 'parse_hmdb51_splits', 'parse_ucf101_splits', 'write_classes',
-    'write_lines', 'write_lists',
+    'locate_clips', 'parse_hmdb51_splits', 'write_classes', 'write_lines',
+    'write_lists',
 ]
