@@ -354,9 +354,8 @@ class COSAM(ResampledSummary, BaseModule):
                 f'num_references={self.num_references} is for the spatial mask, which '
                 'with_spatial=False switches off: leave one of them out.')
         votes = self.with_spatial and self.num_references is None
-        least = 2 if votes else 1
-        if self.num_frames < least:
-            raise ValueError(f'num_frames must be at least {least}, got '
+        if self.num_frames < 1 + votes:
+            raise ValueError(f'num_frames must be at least {1 + votes}, got '
                              f'{self.num_frames}.{f" {_ALONE}" if votes else ""}')
 
     def check_num_frames(self, frames: int, source: object,

@@ -95,22 +95,6 @@ def test_equals_the_naive_oracle(switches, shape, train):
             torch.testing.assert_close(value, expected)
 
 
-def test_identical_frames_get_identical_masks():
-    """With one frame repeated, frame order carries no information."""
-    cosam = randomized(COSAM(8, 4, (3, 2))).eval()
-    x = torch.randn(1, 8, 1, 3, 2).expand(-1, -1, 4, -1, -1)
-    _, spatial, _ = cosam(x, return_masks=True)
-    torch.testing.assert_close(spatial, spatial[:, :1].expand_as(spatial))
-
-
-def test_constant_features_stay_finite():
-    cosam = COSAM(8, 2, (3, 2))
-    x = torch.zeros(2, 8, 2, 3, 2, requires_grad=True)
-    cosam(x).sum().backward()
-    assert torch.isfinite(x.grad).all()
-    assert all(torch.isfinite(p.grad).all() for p in cosam.parameters())
-
-
 @pytest.mark.parametrize(('channels', 'frames', 'size', 'expected'), [
     (1024, 8, (7, 7), 810_689), (832, 8, 7, 663_041),
     (1024, 4, (16, 8), 813_313), (2048, 4, (16, 8), 1_600_769)])

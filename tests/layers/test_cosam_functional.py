@@ -96,14 +96,6 @@ def test_summary_refuses_weights_of_another_size(others):
         summarize(torch.zeros(1, 2, 3, 4), *others, torch.zeros(5, 9))
 
 
-def test_descriptors_correlate_to_one_with_themselves():
-    r = standardize_descriptors(features(2, 64, 3, 5))
-    torch.testing.assert_close(r.mean(1), torch.zeros_like(r[:, 0]))
-    # The unbiased deviation leaves (D - 1) / D, eps a little less.
-    torch.testing.assert_close((r * r).sum(1) / 64,
-                               torch.full_like(r[:, 0], 63 / 64), rtol=1e-3, atol=0)
-
-
 def test_descriptors_without_deviation_are_zero_and_have_the_gradient_of_their_centre():
     """The deviation counts as constant there: ``(g - mean(g)) / eps``."""
     x = torch.full((1, 4, 1, 2), 3., dtype=torch.float64, requires_grad=True)

@@ -55,15 +55,6 @@ def test_equals_the_whole(chunking, settings, references, size):
     check(joined(stream), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_clips_of_the_module_s_own_size():
-    cosam, x = make(any_size=False), features(4)
-    with torch.no_grad():
-        expected = cosam(x)
-    assert not any(out.requires_grad for out in cosam.stream([x]))
-    stream = list(cosam.stream(x.split(3, 2)))
-    torch.testing.assert_close(torch.cat(stream, 2), expected)
-
-
 class Source:
     """Chunks that are made when they are read, and a count of the readings."""
 

@@ -13,7 +13,7 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from .residual_backbone import Bottleneck, ResidualBackbone
+from .stepped_backbone import Bottleneck, ResidualBackbone
 
 __all__ = ['FrameSEResNet']
 

@@ -128,7 +128,8 @@ def _check_entry(plugin: dict) -> None:
 def _find_shapes(network: nn.Module, input_shape: tuple[int, ...],
                  points: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """Insertion point -> shape of its feature for one clip, each point once."""
-    known = _submodules(network)
+    known = {name: module for name, module in network.named_modules()
+             if name and name.split('.')[0] != 'plugins'}
     for point in points:
         if point not in known:
             raise ValueError(_unknown_point(network, point, known))
@@ -152,18 +153,12 @@ def _find_shapes(network: nn.Module, input_shape: tuple[int, ...],
     return {point: calls[point][0] for point in points}
 
 
-def _submodules(network: nn.Module) -> dict[str, nn.Module]:
-    """All by name, without plugins."""
-    return {name: module for name, module in network.named_modules()
-            if name and name.split('.')[0] != 'plugins'}
-
-
 def _unknown_point(network: nn.Module, point: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(point), known, n=3)
-    guess = f' Did you mean {" or ".join(map(repr, near))}?' if near else ''
-    top = ', '.join(name for name in known if '.' not in name)
-    return (f'{type(network).__name__} has no submodule {point!r}.{guess} At its top '
-            f'are {top}; named_modules() of it lists all.')
+    near = ' or '.join(map(repr, difflib.get_close_matches(str(point), known)))
+    return (f'{type(network).__name__} has no submodule {point!r}.'
+            f'{f" Did you mean {near}?" if near else ""} At its top are '
+            f'{", ".join(name for name in known if "." not in name)}; '
+            'named_modules() of it lists all.')
 
 
 def _container_of(network: nn.Module) -> nn.ModuleDict:

@@ -19,8 +19,7 @@ from typing import Optional
 from mmengine.registry import MODELS
 from torch import nn
 
-from .residual_backbone import Bottleneck, ResidualBackbone
-from .stepped_backbone import check_feature_reduction
+from .stepped_backbone import Bottleneck, ResidualBackbone, check_feature_reduction
 
 __all__ = ['ResNeXt3D']
 

@@ -42,8 +42,9 @@ class TrackletPreprocessor(BaseDataPreprocessor):
             raise ValueError('mean and std need one number a channel, std above 0; '
                              f'got mean={mean} and std={std}.')
         # (C, 1, 1, 1), in units of a byte
-        self.register_buffer('mean', _column(mean), persistent=False)
-        self.register_buffer('std', _column(std), persistent=False)
+        for name, values in (('mean', mean), ('std', std)):
+            column = 255 * torch.tensor(values, dtype=torch.float32)
+            self.register_buffer(name, column.view(-1, 1, 1, 1), persistent=False)
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Move a batch to the device and normalise it.
@@ -63,7 +64,13 @@ class TrackletPreprocessor(BaseDataPreprocessor):
         """
         data = self.cast_data(data)
         inputs = [self._normalize(clips) for clips in data['inputs']]
-        return {**data, 'inputs': _stack(inputs) if training else inputs}
+        shapes = {tuple(clips.shape) for clips in inputs}
+        if training and len(shapes) > 1:
+            raise ValueError(
+                'The tracklets of a training batch need equal shapes (num_clips, C, T, '
+                f'H, W), got {sorted(shapes)}: resize the frames, and sample with '
+                "SampleTrackletFrames of another mode than 'all_clips'.")
+        return {**data, 'inputs': torch.stack(inputs) if training else inputs}
 
     def _normalize(self, clips: Tensor) -> Tensor:
         """(num_clips, C, T, H, W), bytes to floats."""
@@ -78,17 +85,3 @@ class TrackletPreprocessor(BaseDataPreprocessor):
                 f'got {clips.dtype} in {tuple(clips.shape)}: take a normalisation '
                 'out of the pipeline, or set mean=None and std=None here.')
         return (clips.float() - self.mean) / self.std
-
-
-def _column(values: Sequence[float]) -> Tensor:
-    return 255 * torch.tensor(values, dtype=torch.float32).view(-1, 1, 1, 1)
-
-
-def _stack(inputs: list[Tensor]) -> Tensor:
-    shapes = {tuple(clips.shape) for clips in inputs}
-    if len(shapes) > 1:
-        raise ValueError(
-            'The tracklets of a training batch need equal shapes (num_clips, C, T, '
-            f'H, W), got {sorted(shapes)}: resize the frames, and sample with '
-            "SampleTrackletFrames of another mode than 'all_clips'.")
-    return torch.stack(inputs)

@@ -185,11 +185,10 @@ class VideoReID(BaseModel):
         """
         if mode == 'tensor':
             return self.extract_feat(inputs)
-        if mode == 'loss':
-            return self.loss(inputs, data_samples)
-        if mode == 'predict':
-            return self.predict(inputs, data_samples)
-        raise ValueError(f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}.")
+        if mode not in ('loss', 'predict'):
+            raise ValueError(
+                f"mode must be 'tensor', 'loss' or 'predict', got {mode!r}.")
+        return getattr(self, mode)(inputs, data_samples)
 
     def loss(self, inputs: Tensor,
              data_samples: Sequence[BaseDataElement]) -> dict[str, Tensor]:
@@ -240,8 +239,7 @@ class VideoReID(BaseModel):
                 ) -> list[BaseDataElement]:
         """Give each sample its ``feature``; without samples, make some."""
         features = self.extract_feat(inputs)
-        if data_samples is None:
-            data_samples = [BaseDataElement() for _ in features]
+        data_samples = data_samples or [BaseDataElement() for _ in features]
         for sample, feature in zip(data_samples, features):
             sample.feature = feature
         return list(data_samples)
@@ -303,11 +301,6 @@ def _last_output(output: Union[Tensor, Sequence[Tensor]], dim: int,
 
 
 def _check_inputs(inputs: Tracklets) -> None:
-    if isinstance(inputs, Tensor):
-        if inputs.dim() != 6 or 0 in inputs.shape:
-            raise ValueError('Tracklets (N, num_clips, C, T, H, W) are needed, got '
-                             f'{tuple(inputs.shape)}.')
-        return
     if not len(inputs):
         raise ValueError('There is no tracklet in the batch.')
     for clips in inputs:
