@@ -15,10 +15,11 @@ A training step is a forward and a backward pass in training mode, with gradient
 the input and for all parameters. Shapes are T x C x H x W.
 """
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +29,6 @@ from benchmarks.profiling import time_by_operation
 from projects.attention_study.compare_attention import Shape
 from projects.attention_study.measurement import (
     Summary,
-    growth_exponent,
     peak_extra_bytes,
     ratio_to_baseline,
     summarize,
@@ -181,6 +181,26 @@ def _memory(setting: _Setting) -> Iterator[Metric]:
             exponent = growth_exponent(list(peaks), [[p] for p in peaks.values()])
             yield _growth_metric('memory', f'peak memory of {form}', name, exponent,
                                  peaks, sizes, is_bounded=form == 'COSAM')
+
+
+def growth_exponent(sizes: Sequence[float],
+                    costs: Sequence[Sequence[float]]) -> Summary:
+    """Exponent e of ``cost = c * size ** e``, fitted in each round.
+
+    Args:
+        sizes: At least two sizes.
+        costs: For each size its cost in each round.
+
+    Returns:
+        Summary over the rounds of the slope through (log size, log cost).
+
+    Raises:
+        ValueError: There are fewer than two sizes.
+    """
+    if len(set(sizes)) < 2:
+        raise ValueError(f'Growth needs at least two sizes, got {list(sizes)}.')
+    log_costs = np.log(np.asarray(costs, dtype=np.float64))
+    return summarize(np.polyfit(np.log(np.asarray(sizes, float)), log_costs, 1)[0])
 
 
 def _size(shape: Shape, name: str) -> int:

@@ -1,15 +1,9 @@
 """Maps of where a model looks, recorded in one pass over a video.
 
-    cosam           the spatial mask of a COSAM
-    nonlocal        what each position of an MMCV non-local block adds to all others
-                    (Wang et al., Non-local Neural Networks, CVPR 2018)
-    grad_cam        Grad-CAM of the model's own decision
-    feature_energy  mean squared features
-    centre          a Gaussian in the middle, the same for every model
-
-The first two stand where such a module is. Grad-CAM and energy stand there, too: they
-are of the features that the module gets, before it has changed them. Of any other
-module that is named, they are of its output.
+README.md lists them. Those of COSAMs and of MMCV's non-local blocks (Wang et al.,
+Non-local Neural Networks, CVPR 2018) stand where such a module is. Grad-CAM and energy
+stand there, too: they are of the features that the module gets, before it has changed
+them. Of any other module that is named, they are of its output.
 
 What Grad-CAM explains is, in action recognition, the highest class score. A test
 person of re-identification has no class: it is the similarity (inner product) of the

@@ -87,26 +87,6 @@ def ratio_to_baseline(times: Mapping[str, Sequence[float]],
             for name, own in times.items()}
 
 
-def growth_exponent(sizes: Sequence[float],
-                    costs: Sequence[Sequence[float]]) -> Summary:
-    """Exponent e of ``cost = c * size ** e``, fitted in each round.
-
-    Args:
-        sizes: At least two sizes.
-        costs: For each size its cost in each round.
-
-    Returns:
-        Summary over the rounds of the slope through (log size, log cost).
-
-    Raises:
-        ValueError: There are fewer than two sizes.
-    """
-    if len(set(sizes)) < 2:
-        raise ValueError(f'Growth needs at least two sizes, got {list(sizes)}.')
-    log_costs = np.log(np.asarray(costs, dtype=np.float64))
-    return summarize(np.polyfit(np.log(np.asarray(sizes, float)), log_costs, 1)[0])
-
-
 # -- time ------------------------------------------------------------------------
 
 

@@ -80,7 +80,7 @@ def main():
             trials.append(trial)
             print(f'{len(trials):4}  {trial.family}: {trial.fault}: '
                   f'{trial.problem or trial.outcome or "nothing lost"}', flush=True)
-    print('\n' + '\n'.join(summarize(trials)))
+    print(f'\n{summarize(trials)}')
     print(f'done in {time.perf_counter() - start:.0f} s', file=sys.stderr)
     if args.json:
         args.json.write_text(json.dumps({

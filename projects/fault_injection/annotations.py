@@ -19,8 +19,7 @@ from itertools import islice
 from pathlib import Path
 
 from .broken_files import break_bytes, break_lines
-from .children import Child, Verdict
-from .trials import Options, Trial
+from .trials import Child, Options, Trial, Verdict
 
 _LIMIT = 60.
 _CLASSES = ('HandstandPushups', 'brush_hair', 'climb', 'climb_stairs', 'kick',

@@ -20,9 +20,8 @@ from functools import cache
 from pathlib import Path
 
 from .broken_files import break_bytes
-from .children import Child, Verdict
 from .launched import REPO, Launched, run_tool
-from .trials import Options, Trial
+from .trials import Child, Options, Trial, Verdict
 
 _SUFFIXES = ('.avi', '.mp4', '.mkv', '.webm')
 _LIMIT = 60.  # seconds for all that is done with one file

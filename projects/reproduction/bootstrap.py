@@ -58,16 +58,16 @@ def paired_difference(ours: np.ndarray, theirs: np.ndarray, level: float = 0.95,
     difference = 100 * (ours - theirs)[:, used]
     num_seeds, num_items = difference.shape
     rng = np.random.default_rng(seed)
-    of_seeds = _counts(rng, num_seeds, num_resamples)
+
+    def counts(num: int, num_resamples: int) -> np.ndarray:
+        """(B, num) how often each of ``num`` is among as many taken anew."""
+        return rng.multinomial(num, np.full(num, 1 / num), num_resamples).astype(float)
+
+    of_seeds = counts(num_seeds, num_resamples)
     step = max(_BLOCK // num_items, 1)
     means = np.concatenate([
-        (chosen @ difference * _counts(rng, num_items, len(chosen))).sum(axis=1)
+        (chosen @ difference * counts(num_items, len(chosen))).sum(axis=1)
         for chosen in (of_seeds[start:start + step]
                        for start in range(0, num_resamples, step))]) / difference.size
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(difference.mean(axis=1).mean()), float(low), float(high))
-
-
-def _counts(rng: np.random.Generator, num: int, num_resamples: int) -> np.ndarray:
-    """(B, num) how often each of ``num`` is among as many taken with replacement."""
-    return rng.multinomial(num, np.full(num, 1 / num), num_resamples).astype(float)

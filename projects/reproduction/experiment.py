@@ -2,17 +2,8 @@
 
 Experiments on the real data sets are the configs of this project, under their names.
 Those on synthetic data stand in one file, ``tables/synthetic.yml``, as changes to a
-config, since they differ from one another in a line or two::
-
-    runs:
-      resnet14_tp_demo:
-        task: reid
-        config: configs/reid/resnet14_tp_demo.py
-        synthetic: {kind: reid}
-        options: {train_cfg.max_epochs: 40}
-      resnet14_ta_demo:
-        like: resnet14_tp_demo              # all of it, but for what follows
-        options: {model.aggregation.type: TemporalAttentionAggregation}
+config, since they differ from one another in a line or two. ``like`` takes over another
+entry, whose ``options`` and ``synthetic`` are then added to.
 """
 import copy
 from collections.abc import Sequence

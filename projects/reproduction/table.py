@@ -9,6 +9,8 @@
     metrics: [mAP, R1]                # columns
     note: ...                         # optional; {missing} tells that numbers are
     baseline: resnet50_tp_mars        # optional: a row's run, or its demo
+    backbones: {ResNet50: resnet50}   # optional: all rows for each, which begins the
+                                      # run; paper is then by backbone, as the runs
     rows:
     - group: ResNet50                 # optional
       label: COSAM_4
@@ -146,8 +148,13 @@ def load_table(path: Path) -> Table:
     """
     content = read_yaml(path)
     try:
+        entries = content.pop('rows', [])
+        if backbones := content.pop('backbones', None):
+            entries = [dict(row, group=group, run=f'{backbone}_{row["run"]}',
+                            paper=row.get('paper', {}).get(backbone, {}))
+                       for group, backbone in backbones.items() for row in entries]
         rows = tuple(Row(**{**row, 'test': tuple(row.get('test', ()))})
-                     for entry in content.pop('rows', []) for row in _expand(**entry))
+                     for entry in entries for row in _expand(**entry))
         metrics = tuple(content.pop('metrics', ()))
         content['note'] = content.get('note', '').replace('{missing}', _MISSING)
         table = Table(path.stem, metrics=metrics, rows=rows, **{

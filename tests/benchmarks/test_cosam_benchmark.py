@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from benchmarks.profiling import time_by_operation
-from benchmarks.suite.cosam import floor_step, training_step
+from benchmarks.suite.cosam import floor_step, growth_exponent, training_step
 from projects.attention_study.measurement import peak_extra_bytes
 
 
@@ -54,3 +54,14 @@ def test_time_by_operation_splits_the_passes():
     assert ('backward', 'aten::mm') in shares
     assert ('backward', 'aten::exp') not in shares
     assert list(shares.values()) == sorted(shares.values(), reverse=True)
+
+
+def test_growth_exponent_of_powers():
+    sizes = [1, 2, 4, 8]
+    costs = [[3 * s**1.5, 5 * s**2] for s in sizes]
+    found = growth_exponent(sizes, costs)
+    assert found.count == 2
+    assert found.median == pytest.approx(1.75)
+    assert found.lower == pytest.approx(1.625)
+    with pytest.raises(ValueError, match='two sizes'):
+        growth_exponent([4, 4], [[1], [1]])

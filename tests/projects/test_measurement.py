@@ -8,7 +8,6 @@ import torch
 from projects.attention_study.measurement import (
     Summary,
     describe_environment,
-    growth_exponent,
     peak_extra_bytes,
     ratio_to_baseline,
     summarize,
@@ -50,17 +49,6 @@ def test_ratio_is_taken_within_rounds():
     assert ratios['fast'] == Summary(2.0, 2.0, 2.5, 3)
     with pytest.raises(ValueError, match="'x'"):
         ratio_to_baseline(times, 'x')
-
-
-def test_growth_exponent_of_powers():
-    sizes = [1, 2, 4, 8]
-    costs = [[3 * s**1.5, 5 * s**2] for s in sizes]
-    found = growth_exponent(sizes, costs)
-    assert found.count == 2
-    assert found.median == pytest.approx(1.75)
-    assert found.lower == pytest.approx(1.625)
-    with pytest.raises(ValueError, match='two sizes'):
-        growth_exponent([4, 4], [[1], [1]])
 
 
 def test_contenders_alternate_and_turn():
