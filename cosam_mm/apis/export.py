@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
 
-from cosam_mm.utils.io import write_text
+from cosam_mm.utils.io import check_destination, write_text
 from cosam_mm.utils.progress import progress_bar
 
 from .deployable import DeployableModel
@@ -52,8 +52,9 @@ def check_exportable(out: PathLike, formats: Sequence[str],
     """Look for what would stop :func:`export_model`, before a model is loaded.
 
     Raises:
-        ValueError: A format, an opset or a package does not exist here, or a file is
-            in the way.
+        FileExistsError: A file or a folder is in the way.
+        ValueError: A format, an opset or a package does not exist here, or the folder
+            cannot be written to.
     """
     if not formats or not set(formats) <= set(FORMATS):
         raise ValueError(f'Formats are {", ".join(FORMATS)}, got {list(formats)}.')
@@ -62,21 +63,12 @@ def check_exportable(out: PathLike, formats: Sequence[str],
                          'format program.')
     if 'onnx' in formats:
         _check_onnx(opset)
-    out = Path(out)
-    if out.is_dir():
-        raise ValueError(f'{out} is a folder: name the files in it, without suffix.')
-    folder = next(parent for parent in out.absolute().parents if parent.exists())
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise ValueError(f'{out} cannot be written: {folder} is no folder that you '
-                         'may write to.')
+    if Path(out).is_dir():
+        raise FileExistsError(f'{out} is a folder: name the files in it, without '
+                              'suffix.')
     for name in formats:
         for suffix in ('', '.json', '.data'):
-            path = _with_suffix(out, FORMATS[name] + suffix)
-            if path.is_dir():
-                raise ValueError(f'{path} is a folder, which no file can replace.')
-            if path.exists() and not overwrite:
-                raise ValueError(f'{path} exists; --overwrite (overwrite=True) '
-                                 'replaces it.')
+            check_destination(f'{Path(out)}{FORMATS[name]}{suffix}', overwrite)
 
 
 def _check_onnx(opset: Optional[int]) -> None:
@@ -116,8 +108,9 @@ def export_model(model: DeployableModel, out: PathLike,
         overwrite: Whether files of these names may be replaced.
 
     Raises:
-        ValueError: See :func:`check_exportable`; ``batch_size`` is below 2; or the
-            model gives NaN or infinity.
+        FileExistsError: See :func:`check_exportable`.
+        ValueError: See there; ``batch_size`` is below 2; or the model gives NaN or
+            infinity.
         RuntimeError: A file is not the model: its error is above the tolerance.
     """
     check_exportable(out, formats, opset, overwrite)
@@ -126,36 +119,23 @@ def export_model(model: DeployableModel, out: PathLike,
                          'batch of the check is 1.')
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    bar = progress_bar(what='exporting', total=2 + 2 * len(formats), leave=False)
+    bar = progress_bar(what='exporting', total=1 + len(formats), leave=False)
     with bar, tempfile.TemporaryDirectory(
             prefix='.export-', dir=out.parent) as folder:
         program = _trace(model, batch_size + 1)
-        bar.update()
-        staged = [_with_suffix(Path(folder) / out.name, FORMATS[name])
-                  for name in formats]
-        for path in staged:
-            _write(program, path, model.contract, opset, external_data)
-            bar.update()
-        del program
         samples = [_sample(model, size) for size in (1, batch_size)]
         bar.update()
-        errors = []
-        for path in staged:
-            errors.append(_check(path, samples, tolerance))
-            bar.update()
-        for name, path, error in zip(formats, staged, errors):
-            check = dict(max_relative_error=error, tolerance=tolerance,
+        errors = {}
+        for name in formats:
+            path = Path(folder, f'{out.name}{FORMATS[name]}')
+            _write(program, path, model.contract, opset, external_data)
+            errors[path] = _check(path, samples, tolerance)
+            check = dict(max_relative_error=errors[path], tolerance=tolerance,
                          batch_sizes=[1, batch_size])
             content = dict(model.contract, file=path.name, format=name, check=check)
-            write_text(_with_suffix(path, '.json'),
-                       json.dumps(content, indent=2) + '\n')
-        return [_keep(path, out.parent, error) for path, error in zip(staged, errors)]
-
-
-def _with_suffix(path: PathLike, suffix: str) -> Path:
-    """The path with a suffix after all of its name: ``v1.2`` is no suffix."""
-    path = Path(path)
-    return path.with_name(path.name + suffix)
+            write_text(f'{path}.json', json.dumps(content, indent=2) + '\n')
+            bar.update()
+        return [_keep(path, out.parent, error) for path, error in errors.items()]
 
 
 @contextlib.contextmanager

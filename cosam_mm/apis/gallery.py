@@ -20,7 +20,7 @@ import numpy as np
 
 from cosam_mm.datasets.image_files import list_folders, list_images
 from cosam_mm.evaluation.functional.neighbours import Neighbours, nearest
-from cosam_mm.utils.io import read_arrays, write_arrays
+from cosam_mm.utils.io import check_destination, read_arrays, write_arrays
 from cosam_mm.utils.messages import name_some
 from cosam_mm.utils.progress import progress_bar
 
@@ -341,10 +341,14 @@ def index_folder(encoder: TrackletEncoder, folder: str, path: str,
 
     Raises:
         FileNotFoundError: There is no such folder.
+        FileExistsError: The file would replace a folder.
         ValueError: It holds no tracklet, none can be read, the file cannot be
             written, or it exists and is no gallery, or one of another model.
     """
-    path = _check_destination(path)
+    path = os.fspath(path)
+    if not path.endswith('.npz'):
+        raise ValueError(f'A gallery file must end in .npz, got {path!r}.')
+    check_destination(path, overwrite=True)
     tracklets = find_tracklet_folders(folder)
     builder = _GalleryBuilder(path, tracklets, encoder)
     before, is_current = set(), False
@@ -366,21 +370,3 @@ def index_folder(encoder: TrackletEncoder, folder: str, path: str,
         builder.save()
     readable = {tracklet.tracklet_id for tracklet in tracklets}.difference(skipped)
     return IndexReport(len(builder.features), num_kept, len(before - readable), skipped)
-
-
-def _check_destination(path: str) -> str:
-    """Find out before hours of work whether a file can be written."""
-    path = os.fspath(path)
-    if not path.endswith('.npz'):
-        raise ValueError(f'A gallery file must end in .npz, got {path!r}.')
-    if os.path.isdir(path):
-        raise ValueError(f'{path} is a folder: name a file for the gallery.')
-    folder = os.path.dirname(os.path.abspath(path))
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise ValueError(
-            f'The folder {folder} cannot be made: {error.strerror}.') from error
-    if not os.access(folder, os.W_OK):
-        raise ValueError(f'The folder {folder} cannot be written to.')
-    return path

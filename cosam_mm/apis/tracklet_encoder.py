@@ -18,7 +18,6 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from torch.utils.data import DataLoader, Dataset
 
-from cosam_mm.datasets.image_files import list_images
 from cosam_mm.evaluation.functional.distance import pairwise_distances
 from cosam_mm.layers.mask_recording import ModuleMasks, record_masks, split_masks
 from cosam_mm.models.reid import VideoReID
@@ -63,17 +62,13 @@ def _test_pipeline(config: Config) -> list[dict]:
 
 def _model_settings(config: Config) -> dict:
     """Settings of the model that features depend on."""
-    def simplify(value):
-        if isinstance(value, Mapping):
-            return {key: simplify(item) for key, item in value.items()
-                    if key not in ('init_cfg', 'pretrained', 'with_cp')}
-        return [simplify(item) for item in value] if isinstance(
-            value, (list, tuple)) else value
-
-    settings = simplify(config.model)
-    for key in ('head', 'losses', 'max_clips_per_forward'):
-        settings.pop(key, None)
-    return settings
+    settings = json.loads(
+        json.dumps(config.model.to_dict(), default=str),
+        object_hook=lambda part: {
+            key: value for key, value in part.items()
+            if key not in ('init_cfg', 'pretrained', 'with_cp')})
+    return {key: value for key, value in settings.items()
+            if key not in ('head', 'losses', 'max_clips_per_forward')}
 
 
 def configured_distance(config: Config) -> str:
@@ -129,8 +124,8 @@ def _image_paths(tracklet: Union[PathLike, Sequence[PathLike]]) -> list[str]:
     if not is_path(tracklet):
         return [os.fspath(path) for path in tracklet]
     try:
-        return [os.path.join(tracklet, name) for name in list_images(tracklet)]
-    except OSError:
+        return image_files(os.fspath(tracklet))
+    except (OSError, ValueError):
         return []
 
 

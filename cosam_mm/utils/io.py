@@ -288,13 +288,22 @@ def unwrap_state_dict(checkpoint: Any) -> dict[str, Tensor]:
 
 
 def check_destination(path: PathLike, overwrite: bool = False) -> None:
-    """Raise ``FileExistsError`` unless a file may be written to ``path``."""
+    """Find out before hours of work whether a file can be written.
+
+    Raises:
+        FileExistsError: It is there, and ``overwrite`` is False; or it is a folder.
+        ValueError: Its folder is none, or cannot be written to.
+    """
     path = Path(path)
     if path.is_dir():
         raise FileExistsError(f'{path} is a folder; name a file.')
     if path.exists() and not overwrite:
         raise FileExistsError(f'{path} exists; --overwrite (overwrite=True) '
                               'replaces it.')
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise ValueError(f'{path} cannot be written: {folder} is no folder that you '
+                         'may write to.')
 
 
 def write_checkpoint(path: PathLike, checkpoint: Mapping,

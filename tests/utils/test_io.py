@@ -1,5 +1,4 @@
 """Files are written whole or not at all; others' are read without running them."""
-import contextlib
 import functools
 import hashlib
 import http.server
@@ -213,6 +212,8 @@ def test_a_checkpoint_is_replaced_on_request_only(tmp_path):
     assert os.listdir(path.parent) == ['c.pth']
     with pytest.raises(FileExistsError, match='folder'):
         write_checkpoint(path.parent, {}, overwrite=True)
+    with pytest.raises(ValueError, match='no folder'):
+        write_checkpoint(path / 'in a file.pth', {})
     write_checkpoint(tmp_path / 'other name', {'epoch': 2})
     assert path.read_bytes() == (tmp_path / 'other name').read_bytes()
 
@@ -226,47 +227,33 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@contextlib.contextmanager
-def served(folder):
-    """The address of a server of a folder's files."""
-    handler = functools.partial(Quiet, directory=str(folder))
+@pytest.fixture(params=['file', 'address'])
+def address(request, tmp_path, monkeypatch):
+    """Turns a file in tmp_path into what names it: its path, or that on a server."""
+    if request.param == 'file':
+        yield str
+        return
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    handler = functools.partial(Quiet, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.01])
         thread.start()
-        try:
-            yield f'http://127.0.0.1:{server.server_address[1]}'
-        finally:
-            server.shutdown()
-            thread.join()
+        yield lambda path: f'http://127.0.0.1:{server.server_address[1]}/{path.name}'
+        server.shutdown()
+        thread.join()
 
 
-@pytest.fixture(params=[True, False], ids=['zip', 'old format'])
-def evil(request, tmp_path):
-    path, marker = tmp_path / 'evil.pth', tmp_path / 'marker'
-    write_hostile_checkpoint(path, marker, zipped=request.param)
-    assert_is_dangerous(path, marker)
-    return path, marker
-
-
-@pytest.fixture(params=['file', 'address'])
-def address(request, tmp_path, monkeypatch):
-    """Turns a file in tmp_path into what names it."""
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
-    monkeypatch.setenv('no_proxy', '127.0.0.1')
-    if request.param == 'file':
-        yield str
-    else:
-        with served(tmp_path) as server:
-            yield lambda path: f'{server}/{path.name}'
-
-
+@pytest.mark.parametrize('zipped', [True, False])
 @pytest.mark.parametrize(('read', 'forced'), [
     (CheckpointLoader.load_checkpoint, False), (CheckpointLoader.load_checkpoint, True),
     (lambda address: load_checkpoint(torch.nn.Linear(1, 1), address), False),
     (lambda address: BaseModule(init_cfg=dict(
         type='Pretrained', checkpoint=address)).init_weights(), True)])
-def test_code_is_refused(evil, address, monkeypatch, read, forced):
-    path, marker = evil
+def test_code_is_refused(tmp_path, address, monkeypatch, read, forced, zipped):
+    path, marker = tmp_path / 'evil.pth', tmp_path / 'marker'
+    write_hostile_checkpoint(path, marker, zipped)
+    assert_is_dangerous(path, marker)
     if forced:  # a user's habit, for other projects' files
         monkeypatch.setenv('TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD', '1')
     with (pytest.raises(ValueError, match='refused') as refusal,
@@ -285,19 +272,6 @@ def test_weights_are_loaded_by_mmengine(address, tmp_path):
     with loading_weights_only():
         found = CheckpointLoader.load_checkpoint(address(path), map_location='cpu')
     assert torch.equal(found['state_dict']['weight'], weights['weight'])
-
-
-def test_other_schemes_download_as_safely(tmp_path, monkeypatch, evil):
-    """torchvision://, open-mmlab:// and mmcls:// look an address up."""
-    from mmengine.runner import checkpoint
-    path, marker = evil
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'cache'))
-    with served(tmp_path) as server:
-        monkeypatch.setattr(checkpoint, 'get_external_models',
-                            lambda: dict(net=f'{server}/{path.name}'))
-        with pytest.raises(ValueError, match='exec'), loading_weights_only():
-            CheckpointLoader.load_checkpoint('open-mmlab://net')
-    assert not marker.exists()
 
 
 @pytest.mark.parametrize(('name', 'kind'), [
