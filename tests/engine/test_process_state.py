@@ -32,7 +32,7 @@ class Model(small.Model):
             torch.nn.Linear(4, 99), torch.nn.Tanh(), torch.nn.Linear(99, 4))
         weight = self.mix[0].weight  # its gradient is laid out like it
         weight.data = weight.data.t().contiguous().t()
-        self.rare = torch.nn.PReLU()
+        self.rare, self.idle = torch.nn.PReLU(), torch.nn.PReLU()
 
     def forward(self, inputs, mode='tensor'):
         inputs = self.mix(self.norm(torch.stack(inputs)))
@@ -67,6 +67,7 @@ for name, stops, resume in (('calm', 0, 0), ('stopped', 1, 0), ('stopped', 0, 1)
             kept = torch.load('stopped/iter_5.pth', weights_only=True).get(
                 'gradients_of_processes', [])
             assert ['rare.weight' in one for one in kept] == [False, True][:len(kept)]
+            assert not any('idle.weight' in one for one in kept)
             assert len(kept) == (2 if COUNTS > 1 else 0)
     with open(f'iters_{rank}', 'a') as file:
         print(runner.iter, file=file)

@@ -78,6 +78,7 @@ def test_an_epoch_is_continued():
 
 def test_seed_and_rank_make_other_numbers():
     loader, sampler = make_loader()
+    assert (len(sampler), sampler.set_epoch) == (10, loader.sampler.set_epoch)
     found = []
     for position in ((7, 0), (8, 0), (7, 1)):
         assert seed_loader(loader, position) is sampler  # wrapped once
