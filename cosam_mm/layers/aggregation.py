@@ -84,15 +84,13 @@ class TemporalAttentionAggregation(BaseModule):
         """
         if tuple(x.shape[-2:]) != self.spatial_size:
             raise ValueError(
-                'Temporal attention was built for feature maps of '
-                f'{self.spatial_size[0]}x{self.spatial_size[1]}, got '
-                f'{x.shape[-2]}x{x.shape[-1]} in {tuple(x.shape)}: set '
+                'Temporal attention was built for feature maps of (H, W) = '
+                f'{self.spatial_size}, got {tuple(x.shape)}: set '
                 f'spatial_size={tuple(x.shape[-2:])}, or last_stride=2 of the '
                 'backbone, or change the size of the images.')
-        n, c, t = x.shape[:3]
-        frames = x.transpose(1, 2).reshape(n * t, c, *self.spatial_size)
+        frames = x.transpose(1, 2).flatten(0, 1)             # (N*T, C, H, W)
         scores = F.relu(self.spatial_conv(frames))           # (N*T, M, 1, 1)
-        scores = scores.view(n, t, -1).transpose(1, 2)       # (N, M, T)
+        scores = scores.flatten(1).unflatten(0, (-1, x.shape[2])).transpose(1, 2)
         scores = F.relu(self.temporal_conv(scores))          # (N, 1, T)
         return scores[:, 0].softmax(dim=1)
 

@@ -200,6 +200,11 @@ class TestLoading:
         wrong.load_state_dict(trained.state_dict())
         assert same_weights(wrong, told)
 
+    def test_weights_of_another_model_are_refused_by_torch(self):
+        with pytest.raises(RuntimeError, match='mismatch'):
+            make(8).load_state_dict(
+                COSAM(6, 4, (4, 2), 5, summary_channels=7).state_dict())
+
     def test_without_spatial_mask_any_size_loads(self):
         trained = make(with_spatial=False)
         cosam = make(8, (9, 9), seed=1, with_spatial=False)

@@ -71,11 +71,8 @@ class Separation(NamedTuple):
 def _beginning(distances: np.ndarray, states: np.ndarray, k: int) -> np.ndarray:
     """Numbers of the k nearest of (G,) entries; of equals the lower state, then number.
     """
-    candidates = np.arange(len(distances))
-    if k < len(distances):
-        # A partition alone would choose among ties at the end as it likes.
-        limit = np.partition(distances, k - 1)[k - 1]
-        candidates = np.flatnonzero(distances <= limit)
+    # A partition alone would choose among ties at the end as it likes.
+    candidates = np.flatnonzero(distances <= np.partition(distances, k - 1)[k - 1])
     order = np.lexsort((states[candidates], distances[candidates]))  # stable
     return candidates[order[:k]]
 

@@ -122,69 +122,53 @@ class I3D(SteppedBackbone):
         ValueError: A setting is none of those allowed.
     """
 
-    # name: kernel and stride of a pool, widths of an inception block, or
-    # (channels, kernel, stride) of a convolution.
-    _convolutions = {
+    # Of each endpoint in order: (channels, kernel, stride) of a convolution, kernel and
+    # stride of a pool, or widths of an inception block.
+    _steps = {
         'Conv3d_1a_7x7': (64, 7, 2),
+        'MaxPool3d_2a_3x3': ((1, 3, 3), (1, 2, 2)),
         'Conv3d_2b_1x1': (64, 1, 1),
         'Conv3d_2c_3x3': (192, 3, 1),
-    }
-    _pools = {
-        'MaxPool3d_2a_3x3': ((1, 3, 3), (1, 2, 2)),
         'MaxPool3d_3a_3x3': ((1, 3, 3), (1, 2, 2)),
-        'MaxPool3d_4a_3x3': ((3, 3, 3), (2, 2, 2)),
-        'MaxPool3d_5a_2x2': ((2, 2, 2), (2, 2, 2)),
-    }
-    _inceptions = {
         'Mixed_3b': (64, 96, 128, 16, 32, 32),
         'Mixed_3c': (128, 128, 192, 32, 96, 64),
+        'MaxPool3d_4a_3x3': ((3, 3, 3), (2, 2, 2)),
         'Mixed_4b': (192, 96, 208, 16, 48, 64),
         'Mixed_4c': (160, 112, 224, 24, 64, 64),
         'Mixed_4d': (128, 128, 256, 24, 64, 64),
         'Mixed_4e': (112, 144, 288, 32, 64, 64),
         'Mixed_4f': (256, 160, 320, 32, 128, 128),
+        'MaxPool3d_5a_2x2': ((2, 2, 2), (2, 2, 2)),
         'Mixed_5b': (256, 160, 320, 32, 128, 128),
         'Mixed_5c': (384, 192, 384, 48, 128, 128),
     }
     _reduced = (192, 96, 192, 24, 64, 64)
 
-    endpoints = (
-        'Conv3d_1a_7x7', 'MaxPool3d_2a_3x3', 'Conv3d_2b_1x1', 'Conv3d_2c_3x3',
-        'MaxPool3d_3a_3x3', 'Mixed_3b', 'Mixed_3c', 'MaxPool3d_4a_3x3',
-        'Mixed_4b', 'Mixed_4c', 'Mixed_4d', 'Mixed_4e', 'Mixed_4f',
-        'MaxPool3d_5a_2x2', 'Mixed_5b', 'Mixed_5c')
+    endpoints = tuple(_steps)
 
     def __init__(self, in_channels: int = 3, feature_reduction: Optional[str] = None,
                  **settings) -> None:
         check_feature_reduction(feature_reduction)
         super().__init__(**settings)
-        inceptions = dict(self._inceptions)
-        names = self.endpoints
-        if feature_reduction == 'FRMB':
-            inceptions['Mixed_5c'] = self._reduced
-        elif feature_reduction == 'FRAB':
-            inceptions['reduction'] = self._reduced
-            names = (*names, 'reduction')
-        steps = [('', in_channels)]
-        for name in names:
-            module, channels = self._make_step(name, steps[-1][1], inceptions)
+        specs = dict(self._steps)
+        if feature_reduction is not None:
+            specs['Mixed_5c' if feature_reduction == 'FRMB' else 'reduction'] = \
+                self._reduced
+        steps, channels = [], in_channels
+        for name, spec in specs.items():
+            if len(spec) == 2:
+                module = MaxPool3dSame(*spec)
+            elif len(spec) == 3:
+                module, channels = Conv3dSame(channels, *spec), spec[0]
+            else:
+                module = InceptionBlock(channels, spec)
+                channels = module.out_channels
             setattr(self, name, module)
             steps.append((name, channels))
-        self._finish(steps[1:], [
+        self._finish(steps, [
             [name for name in self.endpoints
              if name.startswith((f'Conv3d_{k}', f'Mixed_{k}'))]
             for k in range(1, 6)])
-
-    def _make_step(self, name: str, in_channels: int,
-                   inceptions: dict) -> tuple[nn.Module, int]:
-        """Module of a step and the channels it puts out."""
-        if name in self._convolutions:
-            channels, kernel, stride = self._convolutions[name]
-            return Conv3dSame(in_channels, channels, kernel, stride), channels
-        if name in self._pools:
-            return MaxPool3dSame(*self._pools[name]), in_channels
-        block = InceptionBlock(in_channels, inceptions[name])
-        return block, block.out_channels
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, T, H, W) to (N, out_channels, T', H', W')."""

@@ -90,10 +90,9 @@ def why_no_plugin(module: nn.Module, calls: Sequence) -> str:
 
 def zeros_for(module: nn.Module, shape: Sequence[int]) -> Tensor:
     """Zeros of the kind of the module's parameters, and where they are."""
-    parameter = next((p for p in module.parameters() if p.is_floating_point()), None)
-    if parameter is None:
-        return torch.zeros(*shape)
-    return torch.zeros(*shape, dtype=parameter.dtype, device=parameter.device)
+    like = next((p for p in module.parameters() if p.is_floating_point()),
+                torch.empty(0))
+    return like.new_zeros(shape)
 
 
 @contextmanager

@@ -267,10 +267,10 @@ def _reid_model(source: Source, state_dict: StateDict) -> ReferenceModel:
                if _has(state_dict, f'{ATTENTION}.{i}')]
     backbone = dict(type=source.backbone, depth=_nearest_depth(source, state_dict),
                     last_stride=last_stride, plugins=plugins)
-    head, num_pids = None, _size(state_dict, f'{source.classifier}.weight', 0)
-    if num_pids is not None:
-        channels = aggregation.get('hidden_channels', _REID_CHANNELS)
-        head = dict(type='IdentityHead', in_channels=channels, num_pids=num_pids)
+    num_pids = _size(state_dict, f'{source.classifier}.weight', 0)
+    channels = aggregation.get('hidden_channels', _REID_CHANNELS)
+    head = None if num_pids is None else dict(
+        type='IdentityHead', in_channels=channels, num_pids=num_pids)
     return ReferenceModel(source, dict(
         backbone=backbone, aggregation=aggregation, head=head))
 

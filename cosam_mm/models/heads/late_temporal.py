@@ -36,13 +36,12 @@ class LateTemporalHead(BaseHead):
         num_classes: Classes to score.
         in_channels: Channels C of the backbone's output.
         dropout_ratio: Before the classifier.
-        loss_cls: Config of the loss.
         topk: Accuracies logged in training.
         average_clips: How the scores of several clips or crops of a video
             become one: ``'score'`` averages raw scores, as the paper does,
             ``'prob'`` probabilities, None keeps them apart.
-        label_smooth_eps: Label smoothing of the loss.
-        multi_class: Whether a video has several labels.
+        settings: ``loss_cls`` (the config of the loss, by default cross-entropy),
+            ``label_smooth_eps``, ``multi_class`` and ``init_cfg`` of ``BaseHead``.
     """
 
     def __init__(self,
@@ -50,19 +49,12 @@ class LateTemporalHead(BaseHead):
                  num_classes: int,
                  in_channels: int,
                  dropout_ratio: float = 0.8,
-                 loss_cls: Optional[dict] = None,
                  topk: Union[int, Sequence[int]] = (1, 3),
                  average_clips: Optional[str] = 'score',
-                 label_smooth_eps: float = 0.0,
-                 multi_class: bool = False) -> None:
+                 **settings) -> None:
         super().__init__(
-            num_classes=num_classes,
-            in_channels=in_channels,
-            loss_cls=loss_cls or dict(type='CrossEntropyLoss'),
-            topk=topk if isinstance(topk, int) else tuple(topk),
-            average_clips=average_clips,
-            label_smooth_eps=label_smooth_eps,
-            multi_class=multi_class)
+            num_classes, in_channels, average_clips=average_clips,
+            topk=topk if isinstance(topk, int) else tuple(topk), **settings)
         self.temporal = temporal
         self.dropout = nn.Dropout(dropout_ratio)
         self.fc_cls = nn.Linear(temporal.out_channels, num_classes)

@@ -218,8 +218,8 @@ class VideoReID(BaseModel):
 
     def _labels(self, data_samples: Optional[Sequence[BaseDataElement]],
                 num_tracklets: int) -> list[int]:
-        if data_samples is None or len(data_samples) != num_tracklets:
-            count = None if data_samples is None else len(data_samples)
+        count = None if data_samples is None else len(data_samples)
+        if count != num_tracklets:
             raise ValueError(f'{num_tracklets} tracklets need as many data_samples '
                              f'with a label, got {count}.')
         labels = [int(sample.label) for sample in data_samples]
@@ -292,10 +292,10 @@ def _last_output(output: Union[Tensor, Sequence[Tensor]], dim: int,
     if isinstance(output, (tuple, list)):
         output = output[-1]
     if output.dim() != dim:
+        kinds = ('frames', 'clips') if dim == 4 else ('clips', 'frames')
         raise ValueError(
-            f'Of a backbone of {"frames" if dim == 4 else "clips"} feature maps of '
-            f'{dim} dimensions are expected, got {tuple(output.shape)}. For a '
-            f'backbone of {"clips" if dim == 4 else "frames"} set '
+            f'Of a backbone of {kinds[0]} feature maps of {dim} dimensions are '
+            f'expected, got {tuple(output.shape)}. For a backbone of {kinds[1]} set '
             f'frame_wise={other}.')
     return output
 
