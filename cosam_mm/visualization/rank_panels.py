@@ -218,14 +218,14 @@ def query_titles(extremes: ExtremeQueries) -> dict[int, str]:
     >>> query_titles(ExtremeQueries([7, 3], [5]))
     {7: 'Best', 3: '2nd best', 5: 'Worst'}
     """
-    def title(position: int, kind: str) -> str:
-        ending = 'th' if position % 100 in (11, 12, 13) else {
-            1: 'st', 2: 'nd', 3: 'rd'}.get(position % 10, 'th')
-        return kind.capitalize() if position == 1 else f'{position}{ending} {kind}'
-
-    return {query: title(position, kind)
-            for kind, queries in (('best', extremes.best), ('worst', extremes.worst))
-            for position, query in enumerate(map(int, queries), start=1)}
+    titles = {}
+    for kind, queries in (('best', extremes.best), ('worst', extremes.worst)):
+        for position, query in enumerate(map(int, queries), start=1):
+            ending = 'th' if position % 100 in (11, 12, 13) else {
+                1: 'st', 2: 'nd', 3: 'rd'}.get(position % 10, 'th')
+            titles[query] = kind.capitalize() if position == 1 \
+                else f'{position}{ending} {kind}'
+    return titles
 
 
 def make_panels(review: ReIDReview, ranking: RankingReview, queries: Sequence[int],
@@ -253,18 +253,16 @@ def make_panels(review: ReIDReview, ranking: RankingReview, queries: Sequence[in
         return [read(paths, int(index)) for index in spread(len(paths), count)] \
             if paths else [None]
 
-    def entry(row: int, state: int, rank: int, distance: float) -> PanelEntry:
-        return PanelEntry(
-            str(features['tracklet_id'][row]), int(features['camid'][row]),
-            frames(row, 1)[0], int(state), int(rank), float(distance))
-
     panels, lists, ranks = [], ranking.lists, ranking.ranks
     for query, title in progress_bar(
             list(zip(queries, titles or [''] * len(queries))), 'rank panels', 'query',
             show=progress, leave=False):
         row, rows = review.query[query], review.gallery[lists.index[query]]
-        entries = [entry(*values) for values in zip(
-            rows, lists.state[query], lists.rank[query], lists.distance[query])]
+        entries = [PanelEntry(
+            str(features['tracklet_id'][near]), int(features['camid'][near]),
+            frames(near, 1)[0], int(state), int(rank), float(distance))
+            for near, state, rank, distance in zip(
+                rows, lists.state[query], lists.rank[query], lists.distance[query])]
         panels.append(RankPanel(
             title, str(features['tracklet_id'][row]), int(features['camid'][row]),
             frames(row, num_frames), entries, float(ranks.average_precision[query]),

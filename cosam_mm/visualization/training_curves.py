@@ -68,24 +68,18 @@ def training_curves(logs: Sequence[TrainingLog], keys: Optional[Sequence[str]] =
     unit = 'epoch' if all(log.by_epoch for log in logs) else 'iteration'
     if span is None:
         span = _DEFAULT_SPAN * max(getattr(log.train[-1], unit) for log in logs)
-    wanted = _default_panels(logs) if keys is None else [
-        _chosen_panel(logs, key) for key in keys]
-    panels = [_make_panel(logs, unit, one.pop('span', span), **one) for one in wanted]
-    smoothing = ('Faint: as logged. Lines: mean of the neighbouring values, weighted '
-                 f'exponentially over {span:.3g} {unit}s. ' if span else '')
-    return ([panel for panel in panels if panel.curves], unit,
-            f'{smoothing}Stars: best validation.')
-
-
-def _default_panels(logs: Sequence[TrainingLog]) -> list[dict]:
-    """One panel for each kind of value."""
-    return [
+    wanted = [_chosen_panel(logs, key) for key in keys] if keys is not None else [
         dict(title='Training loss', keys=_losses(logs)), *_metrics(logs),
         # It is set, not measured: there is no noise to smooth.
         dict(title='Learning rate', keys=['lr'], span=0),
         dict(title='Time of an iteration, s', keys=['time', 'data_time'],
              from_zero=True),
         dict(title='GPU memory, MB', keys=['memory'], from_zero=True, span=0)]
+    panels = [_make_panel(logs, unit, one.pop('span', span), **one) for one in wanted]
+    smoothing = ('Faint: as logged. Lines: mean of the neighbouring values, weighted '
+                 f'exponentially over {span:.3g} {unit}s. ' if span else '')
+    return ([panel for panel in panels if panel.curves], unit,
+            f'{smoothing}Stars: best validation.')
 
 
 def _losses(logs: Sequence[TrainingLog]) -> list[str]:
@@ -221,7 +215,19 @@ def plot_curves(panels: Sequence[Panel], x_label: str, caption: str = '',
 def _plot_panel(axes: Axes, panel: Panel, x_label: str) -> None:
     """All curves of a panel, its axes and its legend."""
     for curve in panel.curves:
-        _plot_curve(axes, curve)
+        colour, shown = CYCLE[curve.colour % len(CYCLE)], curve.smooth
+        marker = 'o' if len(curve.y) <= _MAX_MARKED else None
+        y = np.where(np.isfinite(curve.y), curve.y, np.nan)
+        if shown is not None:  # the raw curve stays behind it, faint
+            axes.plot(curve.x, y, color=colour, alpha=0.3, linewidth=0.9)
+        axes.plot(curve.x, y if shown is None else shown, color=colour,
+                  linestyle='--' if curve.is_dashed else '-', markersize=2.6,
+                  marker=marker if shown is None else None,
+                  label=plain_text(curve.label))
+        if curve.best is not None:
+            axes.plot(curve.x[curve.best], y[curve.best], marker='*', markersize=11,
+                      color=colour, markeredgecolor='white', markeredgewidth=0.7,
+                      zorder=3)
     axes.set(title=plain_text(panel.title), xlabel=plain_text(x_label))
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
     if panel.is_share:
@@ -235,18 +241,3 @@ def _plot_panel(axes: Axes, panel: Panel, x_label: str) -> None:
             axes.set_ylim(bottom=0)
     if len(panel.curves) > 1 or panel.curves[0].best is not None:
         axes.legend(loc='best', handlelength=1.6, labelspacing=0.3)
-
-
-def _plot_curve(axes: Axes, curve: Curve) -> None:
-    """A line, its smoothed form before it, and a star at its best point."""
-    colour = CYCLE[curve.colour % len(CYCLE)]
-    y = np.where(np.isfinite(curve.y), curve.y, np.nan)
-    shown, marker = y, 'o' if len(y) <= _MAX_MARKED else None
-    if curve.smooth is not None:
-        axes.plot(curve.x, y, color=colour, alpha=0.3, linewidth=0.9)
-        shown, marker = curve.smooth, None
-    axes.plot(curve.x, shown, color=colour, linestyle='--' if curve.is_dashed else '-',
-              marker=marker, markersize=2.6, label=plain_text(curve.label))
-    if curve.best is not None:
-        axes.plot(curve.x[curve.best], y[curve.best], marker='*', markersize=11,
-                  color=colour, markeredgecolor='white', markeredgewidth=0.7, zorder=3)

@@ -16,7 +16,6 @@ from cosam_mm.visualization.reid_plots import (
     review_features,
 )
 from cosam_mm.visualization.style import figure_svg
-from tests.ranking_data import small_features
 
 CURVES = {'plain': np.linspace(.5, .975, 20), '$re$<ranked>': np.linspace(.6, 1, 20)}
 PAIRS = PairHistogram(np.arange(7.), np.array([0, 6, 3, 1, 0, 0]),
@@ -62,28 +61,6 @@ def test_metrics_are_those_of_the_test(distance, rerank):
     assert review.rerank == result.rerank
 
 
-def test_lists_name_rows_of_the_file():
-    review = review_features(small_features(), topk=3)
-    names = review.features['tracklet_id']
-    assert names[review.gallery[review.ranking.lists.index[0]]].tolist() == [
-        'gallery/1/1/b', 'gallery/4/1/a', 'gallery/1/2/a']
-    assert review.ranking.lists.rank[0].tolist() == [0, 1, 2]
-    assert review.ranking.lists.distance[0].tolist() == [1, 2, 3]
-
-
-def test_no_positive_match_is_no_error():
-    review = review_features(small_features(pid=np.arange(7)))
-    assert not review.has_positive_match
-    assert review.ranking.pairs.same.sum() == 0
-
-
-@pytest.mark.parametrize(('changes', 'options', 'word'), [
-    (dict(pid=np.full(7, -1)), {}, 'pid'), ({}, dict(topk=0), '0')])
-def test_useless_features_and_options_are_refused(changes, options, word):
-    with pytest.raises(ValueError, match=word):
-        review_features(small_features(**changes), **options)
-
-
 # -- plots -----------------------------------------------------------------------
 
 
@@ -102,9 +79,6 @@ def test_cmc_curves_and_marks():
     assert legend_texts(figure) == [
         'plain:   R1 50.0 %   R5 60.0 %   R10 72.5 %   R20 97.5 %',
         '$re$<ranked>:   R1 60.0 %   R5 68.4 %   R10 78.9 %   R20 100.0 %']
-    low, high = figure.axes[0].get_ylim()
-    assert low < 50
-    assert high > 100
     svg = figure_svg(figure)
     assert '$re$&lt;ranked&gt;' in svg
     assert '<ranked' not in svg

@@ -1,7 +1,7 @@
 """Videos that are written and read back."""
-import builtins
 import io
 import struct
+import sys
 
 import numpy as np
 import pytest
@@ -39,10 +39,9 @@ def test_mp4_decodes_to_the_same_frames_and_has_its_index_in_front(images):
 
 def test_equal_images_give_equal_files(images):
     pytest.importorskip('av')
-    assert encode_video(images) == encode_video(iter(images))
     blocks = np.random.default_rng(0).integers(0, 256, (4, 29, 44, 3), np.uint8)
     odd = list(blocks.repeat(8, 1).repeat(8, 2)[:, :, :348])  # no multiple of 16
-    assert len({encode_video(odd) for _ in range(3)}) == 1
+    assert len({encode_video(iter(odd)) for _ in range(3)}) == 1
     assert len(encode_video(odd, quality=40)) < len(encode_video(odd))
     assert encode_video(images, 'gif') == encode_video(iter(images), 'gif')
 
@@ -66,14 +65,7 @@ def test_mistakes_are_refused(images, count, kind, fps, word):
 
 
 def test_without_pyav_the_message_names_it_and_gif_works(images, monkeypatch):
-    genuine = builtins.__import__
-
-    def refuse(name, *args, **kwargs):
-        if name == 'av':
-            raise ImportError('No module named av')
-        return genuine(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, '__import__', refuse)
+    monkeypatch.setitem(sys.modules, 'av', None)
     with pytest.raises(ImportError, match='install av'):
         encode_video(images)
     assert encode_video(images, 'gif')

@@ -82,8 +82,9 @@ def size_advice(report: Report, size: int) -> str:
     """What to say of a report of so many bytes; '' unless it is a big one."""
     if size <= _MANY_BYTES:
         return ''
-    blocks = sorted(page.blocks_of(report), key=lambda block: -block.get('size', 0))
-    named = name_some([f'{block["title"]} ({block["size"] / 1e6:.1f} MB)'
-                       for block in blocks if block.get('size')])
+    blocks = sorted((block for block in page.blocks_of(report) if block.get('size')),
+                    key=lambda block: -block['size'])
+    named = name_some(f'{block["title"]} ({block["size"] / 1e6:.1f} MB)'
+                      for block in blocks)
     return (f'the report has {size / 1e6:.0f} MB, mostly {named}. Fewer --samples, or '
             '--no-masks, make it smaller.')

@@ -6,7 +6,7 @@ out, not guessed.
 import math
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from importlib import metadata
@@ -273,8 +273,15 @@ def reproduce_section(found: WorkDir) -> Section:
         report = shlex.join(['python', 'tools/report.py', str(found.root)])
         blocks.append(page.code('Commands, from the root of cosam_mm', '\n'.join(
             filter(None, (train, _test_command(found), report)))))
-    if environment := _environment(found.training_logs):
-        blocks += [page.text('The training ran with:'), page.facts(environment)]
+    with suppress(OSError, ValueError, IndexError):  # no log
+        # Versions and devices stand at the head of the last training's.
+        log = max(found.training_logs[-1].parent.parent.glob('*.log'))
+        head = log.read_bytes()[:20_000].decode(errors='replace')
+        lines = {name: re.search(rf'^ +{re.escape(name)}: (.+)$', head, re.MULTILINE)
+                 for name in _ENVIRONMENT}
+        if environment := [(name, line[1].strip()) for name, line in lines.items()
+                           if line]:
+            blocks += [page.text('The training ran with:'), page.facts(environment)]
     versions = {}
     for package in _PACKAGES:
         with suppress(metadata.PackageNotFoundError):
@@ -292,18 +299,6 @@ def reproduce_section(found: WorkDir) -> Section:
               for name, paths in files.items() if any(paths))])]
     return Section('reproduce', 'Reproduce', 'What these results were made with, and '
                    'the commands that make them again.', blocks)
-
-
-def _environment(training_logs: Sequence[Path]) -> list[tuple[str, str]]:
-    """Versions and devices from the head of the last training's log."""
-    try:
-        log = max(training_logs[-1].parent.parent.glob('*.log'))
-        head = log.read_bytes()[:20_000].decode(errors='replace')
-    except (OSError, ValueError, IndexError):  # no log
-        return []
-    found = {name: re.search(rf'^ +{re.escape(name)}: (.+)$', head, re.MULTILINE)
-             for name in _ENVIRONMENT}
-    return [(name, line[1].strip()) for name, line in found.items() if line]
 
 
 def _command(found: WorkDir, tool: str, *arguments: object) -> str:

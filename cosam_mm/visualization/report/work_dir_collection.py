@@ -137,8 +137,7 @@ def collect_work_dir(root: PathLike, data_root: Optional[PathLike] = None,
     for folder in (root, data_root or root):
         if not Path(folder).is_dir():
             raise FileNotFoundError(f'There is no folder {folder}.')
-    files = list(_walk(root, Path(data_root or root / 'data')))
-    damaged = []
+    files, damaged = _files_below(root, Path(data_root or root / 'data')), []
     weights, content = _best_checkpoint(files, damaged) if checkpoint is None else (
         Path(checkpoint), read_checkpoint(checkpoint))
     config_file, config = _find_config(files, weights, damaged)
@@ -172,14 +171,14 @@ def _try(read: Callable[[Path], Any], path: Path, damaged: list) -> Any:
         return None
 
 
-def _walk(root: Path, data_root: Path) -> Iterator[Path]:
-    """Files below ``root`` by name, without those of the data set."""
+def _files_below(root: Path, data_root: Path) -> list[Path]:
+    """Files by name, without those of the data set."""
+    found = []
     for folder, names, files in os.walk(root):
         names[:] = sorted(name for name in names if not name.startswith('.')
                           and Path(folder, name).resolve() != data_root.resolve())
-        # A link may lead nowhere.
-        yield from (path for path in (Path(folder, name) for name in sorted(files))
-                    if path.is_file())
+        found += [Path(folder, name) for name in sorted(files)]
+    return [path for path in found if path.is_file()]  # a link may lead nowhere
 
 
 def _start_time(path: Path) -> float:

@@ -34,8 +34,14 @@ def section(tmp_path, data):
 
 
 def test_whole_section(section):
-    view = section(small_features())
+    features = small_features()
+    view = section(features)
     assert view.missing == {}
+    result = evaluate_features(features).metrics
+    assert view.tables['Metrics'] == [['euclidean distance', *(
+        f'{100 * result[key]:.1f}' for key in ('mAP', 'R1', 'R5', 'R10', 'R20',
+                                               'mINP'))]]
+    assert '2 queries; 1 more' in view.all("p[@class='caption']")[0]
     (lead,) = view.all("p[@class='lead']")
     assert all(part in lead for part in ('4 tracklets', '3 queries', 'f.npz'))
     assert list(view.images) == [
@@ -47,25 +53,10 @@ def test_whole_section(section):
         ['query/3/1/a', '1', DASH, DASH, '0']]
     # Rank panels are small images, in words too.
     alt, _, panel = view.images[list(view.images)[2]]
-    image, kind = read_image(panel)
-    assert kind == 'WEBP'
+    assert read_image(panel)[1] == 'WEBP'
     assert len(panel) < 150_000
-    green = (np.abs(image - (18, 151, 106)).max(axis=2) < 12).sum()
-    red = (np.abs(image - (209, 73, 91)).max(axis=2) < 12).sum()
-    assert 0 < green < red  # one right, three wrong
     assert 'gallery/2/2/a, camera 2, distance 1.000' in alt
     assert any('1 best and the 1 worst' in text for text in view.all('p'))
-
-
-def test_metrics_are_those_of_the_test(section):
-    features = small_features()
-    view = section(features, log={'reid/mAP': 0., 'reid/rerank_mAP': 0.})
-    result = evaluate_features(features, rerank=True).metrics
-    assert view.tables['Metrics'] == [
-        [name, *(f'{100 * result[prefix + key]:.1f}' for key in (
-            'mAP', 'R1', 'R5', 'R10', 'R20', 'mINP'))]
-        for name, prefix in (('euclidean distance', ''), ('re-ranked', 'rerank_'))]
-    assert '2 queries; 1 more' in view.all("p[@class='caption']")[0]
 
 
 @pytest.mark.parametrize(('log', 'evaluator', 'distance', 'reranked'), [

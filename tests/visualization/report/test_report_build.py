@@ -10,7 +10,7 @@ import torch
 
 from cosam_mm.visualization.report import page
 from cosam_mm.visualization.report.report_builder import build_report, write_report
-from tests.report_content import View, parse_page, sections_of, simple
+from tests.report_content import sections_of, simple
 from tests.training_logs import epochs, train_line, val_line, write_log
 from tests.work_dir_data import (
     TESTED,
@@ -67,18 +67,17 @@ def test_results_come_newest_first_and_logs_oldest_first(root):
 
 
 def test_data_root_is_given_or_beside_or_configured(root, tmp_path):
-    for name in ('named', 'configured'):
-        (tmp_path / name).mkdir()
+    named, configured = tmp_path / 'named', tmp_path / 'configured'
+    named.mkdir()
+    configured.mkdir()
     config = root / 'run' / 'net.py'
-    config.write_text(config.read_text().replace(
-        'nowhere', str(tmp_path / 'configured')))
-    assert files_of(root)[0]['Data set'] == str(tmp_path / 'configured')
+    config.write_text(config.read_text().replace('nowhere', str(configured)))
+    assert files_of(root)[0]['Data set'] == str(configured)
     (root / 'data').mkdir()
     (root / 'data' / 'broken.npz').write_text('not searched')
     files, damaged = files_of(root)
     assert (files['Data set'], damaged) == (str(root / 'data'), {})
-    assert files_of(root, data_root=tmp_path / 'named')[0]['Data set'] == str(
-        tmp_path / 'named')
+    assert files_of(root, data_root=named)[0]['Data set'] == str(named)
 
 
 def test_checkpoint_is_the_given_or_the_next_that_can_be_read(root, tmp_path):
@@ -277,11 +276,9 @@ def test_sections_are_those_that_apply(root, tmp_path):
 def test_report_is_written_in_utf_8_and_leaves_nothing_beside(tmp_path):
     path = tmp_path / 'new' / 'report.html'
     for name in ('naïve \udcff', 'other'):
-        size = write_report(simple(page.text(name)), path)
-        assert size == path.stat().st_size
-        assert [one.name for one in path.parent.iterdir()] == ['report.html']
-        assert name.replace('\udcff', '?') in View(parse_page(
-            path.read_text(encoding='utf-8'))).all('p')
+        assert write_report(simple(page.text(name)), path) == path.stat().st_size
+        assert list(path.parent.iterdir()) == [path]
+        assert name.replace('\udcff', '?') in path.read_text(encoding='utf-8')
 
 
 # -- training --------------------------------------------------------------------------
