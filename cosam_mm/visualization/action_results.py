@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Any, Optional, Union
+from typing import Optional, Union
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from cosam_mm.datasets.preparation.annotation_files import read_class_names
 from cosam_mm.evaluation.functional import confusion
 from cosam_mm.evaluation.functional.score_fusion import align_by_id, top_k_accuracy
 from cosam_mm.evaluation.metrics.action_metric import load_scores
-from cosam_mm.models.converters import read_checkpoint
+from cosam_mm.utils.io import read_checkpoint
+
+from .report.work_dir_collection import get_in
 
 __all__ = ['ActionComparison', 'ActionResults', 'compare_results', 'find_class_names',
            'read_results']
@@ -182,9 +184,9 @@ def find_class_names(results: ActionResults, classes: Optional[PathLike] = None,
         classes = listed
     if classes is not None:
         return read_class_names(os.fspath(classes), results.num_classes)
-    names = _nested(dataset, 'metainfo', 'classes')
+    names = get_in(dataset, 'metainfo', 'classes')
     if names is None and checkpoint is not None:
-        names = _nested(read_checkpoint(os.fspath(checkpoint)), 'meta', 'dataset_meta',
+        names = get_in(read_checkpoint(os.fspath(checkpoint)), 'meta', 'dataset_meta',
                         'classes')
     if names is None:
         return _folder_names(results)
@@ -192,13 +194,6 @@ def find_class_names(results: ActionResults, classes: Optional[PathLike] = None,
         raise ValueError(f'{len(names)} names are given for the {results.num_classes} '
                          f'classes of {results.path}.')
     return tuple(map(str, names))
-
-
-def _nested(content: Any, *keys: str) -> Any:
-    """A value inside nested mappings; None if a level is no mapping."""
-    for key in keys:
-        content = content.get(key) if isinstance(content, Mapping) else None
-    return content
 
 
 def _folder_names(results: ActionResults) -> tuple[str, ...]:

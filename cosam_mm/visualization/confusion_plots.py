@@ -159,8 +159,11 @@ def _plot_confusion(matrix: np.ndarray, names: Sequence[str], order: np.ndarray,
         axes.spines[['right', 'top']].set_visible(True)
         axes.set(xlabel='predicted', ylabel='true')
         axes.set_title(title, pad=4)
-        if cell >= _CELL_WITH_NUMBER:
-            _write_shares(axes, share, min(8.5, 0.3 * cell / _POINT))
+        for row, column in np.argwhere(share > 0) if cell >= _CELL_WITH_NUMBER else ():
+            value = share[row, column]
+            axes.text(column, row, f'{100 * value:.0f}' if value >= 0.005 else '<1',
+                      ha='center', va='center', fontsize=min(8.5, 0.3 * cell / _POINT),
+                      color='white' if value > 0.7 else INK)
         _add_colour_key(axes, side)
     return figure
 
@@ -171,15 +174,6 @@ def _colours(share: np.ndarray, is_right: np.ndarray) -> np.ndarray:
     colours[..., :3] = np.where(is_right[..., None], to_rgb(BLUE), to_rgb(RED))
     colours[..., 3] = np.sqrt(share)
     return colours
-
-
-def _write_shares(axes: Axes, share: np.ndarray, size: float) -> None:
-    """Percentages in the cells that are not empty."""
-    for row, column in np.argwhere(share > 0):
-        value = share[row, column]
-        axes.text(column, row, f'{100 * value:.0f}' if value >= 0.005 else '<1',
-                  ha='center', va='center', fontsize=size,
-                  color='white' if value > 0.7 else INK)
 
 
 def _add_colour_key(axes: Axes, side: float) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 __all__ = ['VIDEO_KINDS', 'encode_video']
 
@@ -41,8 +42,13 @@ def encode_video(images: Iterable[np.ndarray], kind: str = 'mp4', fps: float = 8
         images = chain([next(images)], images)
     except StopIteration:
         raise ValueError('A video needs at least one image.') from None
-    return _encode_mp4(images, fps, quality) if kind == 'mp4' \
-        else _encode_gif(images, fps)
+    if kind == 'mp4':
+        return _encode_mp4(images, fps, quality)
+    first, *others = map(Image.fromarray, images)
+    buffer = io.BytesIO()
+    first.save(buffer, 'GIF', save_all=True, append_images=others,
+               duration=max(round(100 / fps), 1) * 10, loop=0)
+    return buffer.getvalue()
 
 
 def _encode_mp4(images: Iterable[np.ndarray], fps: float, quality: int) -> bytes:
@@ -73,13 +79,3 @@ def _encode_mp4(images: Iterable[np.ndarray], fps: float, quality: int) -> bytes
                 container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
         return path.read_bytes()
-
-
-def _encode_gif(images: Iterable[np.ndarray], fps: float) -> bytes:
-    from PIL import Image
-
-    first, *others = map(Image.fromarray, images)
-    buffer = io.BytesIO()
-    first.save(buffer, 'GIF', save_all=True, append_images=others,
-               duration=max(round(100 / fps), 1) * 10, loop=0)
-    return buffer.getvalue()

@@ -325,14 +325,13 @@ def test_before_and_after_training(tracklet, tmp_path):
 def test_models_and_inputs_that_do_not_fit(action_model, reid_model, video, tmp_path):
     with pytest.raises(ValueError, match='no COSAM'):
         make_recorder(Config.fromfile(CONFIGS / 'reid' / 'resnet14_tp_demo.py'), None)
-    recorder = MaskRecorder(action_model)
-    with pytest.raises(FileNotFoundError, match=r'no\.mp4'):
-        recorder.record(str(tmp_path / 'no.mp4'))
     (tmp_path / 'text.mp4').write_text('no video')
-    with pytest.raises(ValueError, match=r'text\.mp4'):
-        recorder.record(str(tmp_path / 'text.mp4'))
-    with pytest.raises(ValueError, match='tracklets'):
-        MaskRecorder(reid_model).record(video)
+    for model, source, error, word in (
+            (action_model, tmp_path / 'no.mp4', FileNotFoundError, r'no\.mp4'),
+            (action_model, tmp_path / 'text.mp4', ValueError, r'text\.mp4'),
+            (reid_model, video, ValueError, 'tracklets')):
+        with pytest.raises(error, match=word):
+            MaskRecorder(model).record(str(source))
     cfg = Config.fromfile(ACTION_DEMO)
     cfg.test_dataloader.dataset.pipeline = [dict(type='PackActionInputs')]
     with pytest.raises(ValueError, match='decode'):
