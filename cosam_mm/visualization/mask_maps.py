@@ -122,9 +122,8 @@ def mask_at_pixels(mask: np.ndarray, size: tuple[int, int], box: Box = WHOLE_FRA
     >>> mask_at_pixels(np.array([[0., 1.]]), (1, 4), smooth=False)
     array([[0., 0., 1., 1.]])
     """
-    left, top, right, bottom = box
-    rows = _weights(mask.shape[0], size[0], top, bottom, smooth)
-    columns = _weights(mask.shape[1], size[1], left, right, smooth)
+    rows = _weights(mask.shape[0], size[0], box[1], box[3], smooth)
+    columns = _weights(mask.shape[1], size[1], box[0], box[2], smooth)
     return rows @ mask @ columns.T
 
 
@@ -191,10 +190,7 @@ def _fit_line(values: np.ndarray) -> Optional[tuple[float, float]]:
     rise, start = np.polyfit(x, values.mean(0), 1)
     if np.abs(values - (start + rise * x)).max() > _TOLERANCE or rise == 0:
         return None
-    return _snap(start / 255), _snap((start + rise) / 255)
-
-
-def _snap(fraction: float) -> float:
-    """The edge of the frame, if a fraction is close to it."""
-    edge = round(fraction)
-    return float(edge if abs(fraction - edge) < _EDGE else fraction)
+    ends = start / 255, (start + rise) / 255
+    # The edge of the frame, if an end is close to it.
+    return tuple(float(round(end) if abs(end - round(end)) < _EDGE else end)
+                 for end in ends)

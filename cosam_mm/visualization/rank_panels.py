@@ -370,32 +370,38 @@ def _draw_row(canvas: Canvas, top: int, height: int, panel: RankPanel,
               num_frames: int) -> None:
     """The frames of a query, and its list at their right."""
     x, step = _MARGIN, _WIDTH + _GAP
-    _write_lines(canvas, x, top + height, 'query', panel.tracklet_id, panel.camid)
+    lines = 'query', panel.tracklet_id, _camera(panel.camid)
     for number, image in enumerate(panel.images):
-        _draw_image(canvas, x + number * step, top, height, image, INK)
+        _draw_cell(canvas, x + number * step, top, height, image,
+                   () if number else lines)
     x += num_frames * step + _QUERY_GAP
     for entry in panel.entries:
-        colour = STATE_COLOURS[entry.state]
-        _draw_image(canvas, x, top, height, entry.image, colour)
+        lines = str(entry.rank or '-'), entry.tracklet_id, _camera(entry.camid)
+        _draw_cell(canvas, x, top, height, entry.image, lines,
+                   STATE_COLOURS[entry.state], _distance(entry.distance))
         _draw_badge(canvas, x, top, entry.state)
-        _write_lines(canvas, x, top + height, str(entry.rank or '-'),
-                     entry.tracklet_id, entry.camid, colour, _distance(entry.distance))
         x += step
 
 
-def _draw_image(canvas: Canvas, x: int, y: int, height: int,
-                image: Optional[np.ndarray], colour: str) -> None:
-    """A framed cell with an image in its own aspect, or the words 'no image'."""
+def _draw_cell(canvas: Canvas, x: int, y: int, height: int,
+               image: Optional[np.ndarray], lines: Sequence[str], colour: str = INK,
+               right: str = '') -> None:
+    """A framed image in its own aspect, or the words 'no image', and lines below."""
     inside = height - 2 * _BORDER, _WIDTH - 2 * _BORDER
     canvas.fill(x, y, (height, _WIDTH), colour)
     canvas.fill(x + _BORDER, y + _BORDER, inside, LINES)
     middle = x + _WIDTH // 2, y + height // 2
     if image is None:
         canvas.text(*middle, 'no image', 13, anchor='mm')
-        return
-    image = fit(image, inside)
-    canvas.paste(image, middle[0] - image.shape[1] // 2,
-                 middle[1] - image.shape[0] // 2)
+    else:
+        image = fit(image, inside)
+        canvas.paste(image, middle[0] - image.shape[1] // 2,
+                     middle[1] - image.shape[0] // 2)
+    y += height + 6
+    canvas.text(x + _WIDTH, y, right, _FONT, anchor='ra')
+    for number, line in enumerate(lines):
+        canvas.text(x, y + number * _LINE, shorten(line, _WIDTH, _FONT), _FONT,
+                    number == 0, INK if number else colour)
 
 
 def _draw_badge(canvas: Canvas, x: int, y: int, state: int) -> None:
@@ -403,14 +409,3 @@ def _draw_badge(canvas: Canvas, x: int, y: int, state: int) -> None:
     canvas.fill(x, y, (_BADGE, _BADGE), STATE_COLOURS[state])
     canvas.text(x + _BADGE // 2, y + _BADGE // 2, _MARKS[state], 18, True, 'white',
                 'mm')
-
-
-def _write_lines(canvas: Canvas, x: int, y: int, head: str, tracklet_id: str,
-                 camid: int, colour: str = INK, right: str = '') -> None:
-    """The lines below an image."""
-    y += 6
-    canvas.text(x, y, head, _FONT, True, colour)
-    canvas.text(x + _WIDTH, y, right, _FONT, anchor='ra')
-    for line in (shorten(tracklet_id, _WIDTH, _FONT), _camera(camid)):
-        y += _LINE
-        canvas.text(x, y, line, _FONT)

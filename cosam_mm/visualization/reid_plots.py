@@ -66,10 +66,11 @@ def review_features(features: Mapping, distance: str = 'euclidean',
         ImportError: Re-ranking lacks scipy.
     """
     prepared = prepare_ranking(features, distance, rerank)
-    ranking = review_ranking(prepared.distances(progress), *prepared.ids, topk)
-    reranked = review_ranking(prepared.reranked_distances(progress), *prepared.ids,
-                              topk) if prepared.rerank else None
-    return ReIDReview(**vars(prepared), ranking=ranking, reranked=reranked)
+    return ReIDReview(
+        **vars(prepared),
+        ranking=review_ranking(prepared.distances(progress), *prepared.ids, topk),
+        reranked=review_ranking(prepared.reranked_distances(progress), *prepared.ids,
+                                topk) if prepared.rerank else None)
 
 
 # -- plots -----------------------------------------------------------------------

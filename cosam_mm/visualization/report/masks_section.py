@@ -13,15 +13,9 @@ from cosam_mm.utils.config import config_of_checkpoint, set_data_root
 from cosam_mm.utils.io import unwrap_state_dict
 from cosam_mm.utils.messages import one_line
 from cosam_mm.utils.progress import progress_bar
+from cosam_mm.visualization import mask_overlay
 from cosam_mm.visualization.mask_files import playing_speed, plot_channel_masks
 from cosam_mm.visualization.mask_maps import AFTER, MaskedClip
-from cosam_mm.visualization.mask_overlay import (
-    layer_titles,
-    mask_grid,
-    mask_layers,
-    mask_video,
-    spread,
-)
 from cosam_mm.visualization.mask_recorder import MaskRecorder, make_recorder
 from cosam_mm.visualization.style import encode_image
 from cosam_mm.visualization.video_writer import encode_video
@@ -110,7 +104,7 @@ def _samples(config: Config, found: WorkDir, count: int) -> list[tuple[str, Any]
     with scope_of(config):
         dataset = DATASETS.build(dict(settings, pipeline=[]))
     return [_sample(dataset, dataset.get_data_info(int(number)))
-            for number in spread(len(dataset), count)]
+            for number in mask_overlay.spread(len(dataset), count)]
 
 
 def _sample(dataset: Any, item: Mapping) -> tuple[str, Any]:
@@ -132,14 +126,14 @@ def _sample(dataset: Any, item: Mapping) -> tuple[str, Any]:
 
 def _images(clips: list[MaskedClip]) -> Iterator[Block]:
     """Grids of the spatial masks, the same as clips, and the channel masks."""
-    spatial = [clip for clip in clips if mask_layers(clip)]
+    spatial = [clip for clip in clips if mask_overlay.mask_layers(clip)]
     if clips and not spatial:
         yield page.missing('spatial masks', 'the COSAMs are built with_spatial=False')
     for clip in spatial:
         ranges = ' '.join(f'{" ".join(filter(None, (layer.title, layer.state)))}: '
-                          f'{layer.span}.' for layer in mask_layers(clip))
+                          f'{layer.span}.' for layer in mask_overlay.mask_layers(clip))
         yield page.image(
-            clip.name, encode_image(mask_grid(clip), 'webp', 80),
+            clip.name, encode_image(mask_overlay.mask_grid(clip), 'webp', 80),
             f'Frames of {clip.name} and the spatial masks over them. {ranges}',
             'The colours mean the same in all rows; the bars say what. A frame has the '
             'mask of the step that it belongs to.')
@@ -151,7 +145,7 @@ def _images(clips: list[MaskedClip]) -> Iterator[Block]:
 
 def _play(clip: MaskedClip) -> Block:
     """The masks over the whole clip, in the best quality that is small enough."""
-    frames = list(mask_video(clip, side=176))
+    frames = list(mask_overlay.mask_video(clip, side=176))
     for quality in _QUALITIES:
         data = encode_video(frames, 'mp4', playing_speed(clip), quality)
         if len(data) <= _MAX_CLIP_BYTES:
@@ -170,7 +164,7 @@ def _channels(clips: list[MaskedClip]) -> Block:
     layers = means.get(AFTER) or means.get('')
     if not layers:
         return page.missing('channel masks', 'the COSAMs are built with_channel=False')
-    titles = layer_titles(layers)
+    titles = mask_overlay.layer_titles(layers)
     best = ' '.join(f'{titles[name]}: channel {int(np.argmax(masks.channel))}, '
                     f'{masks.channel.max():.2f}.' for name, masks in layers.items())
     return page.plot(

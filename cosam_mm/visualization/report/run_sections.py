@@ -173,30 +173,25 @@ def _model(found: WorkDir) -> str:
     return f'{kind}: {", ".join(parts)}' if parts else kind
 
 
-def _cosam_positions(value: Any) -> Iterator[str]:
+def _cosam_positions(value: Any, after: Any = None) -> Iterator[str]:
     """Where a model has COSAMs: 'after layer3: 8 frames of 7 x 7'."""
-    if isinstance(value, Mapping):
-        own = value.get('cfg')
-        if isinstance(own, Mapping) and str(own.get('type')) in _COSAM:
-            yield _cosam_position(value.get('after') or value.get('position'), own)
-        elif str(value.get('type')) in _COSAM:
-            yield _cosam_position(None, value)
-        else:
-            for inner in value.values():
-                yield from _cosam_positions(inner)
-    elif isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)):
         for inner in value:
             yield from _cosam_positions(inner)
-
-
-def _cosam_position(after: Any, cosam: Mapping) -> str:
-    # Our backbones say position='after_layer3', PluggedBackbone after='layer3'.
-    words = f'after {str(after).removeprefix("after_")}' if after else 'in the model'
-    frames, size = cosam.get('num_frames'), cosam.get('spatial_size')
-    if frames and isinstance(size, (list, tuple)):
-        words += f': {frames} frames of {_TIMES.join(map(str, size))}'
-    return words + ''.join(f', without {part} mask' for part in ('spatial', 'channel')
-                           if cosam.get(f'with_{part}') is False)
+    elif isinstance(value, Mapping) and str(value.get('type')) in _COSAM:
+        words = f'after {str(after).removeprefix("after_")}' if after \
+            else 'in the model'
+        frames, size = value.get('num_frames'), value.get('spatial_size')
+        if frames and isinstance(size, (list, tuple)):
+            words += f': {frames} frames of {_TIMES.join(map(str, size))}'
+        yield words + ''.join(
+            f', without {part} mask' for part in ('spatial', 'channel')
+            if value.get(f'with_{part}') is False)
+    elif isinstance(value, Mapping):
+        # Our backbones say position='after_layer3', PluggedBackbone after='layer3'.
+        after = value.get('after') or value.get('position')
+        for key, inner in value.items():
+            yield from _cosam_positions(inner, after if key == 'cfg' else None)
 
 
 def _parameters(found: WorkDir) -> str:
@@ -349,7 +344,11 @@ def training_section(found: WorkDir) -> Section:
             + ', '.join(curve.label for curve in panel.curves)) for panel in panels]
         blocks = [*(page.facts(_training_facts(log)) for log in logs),
                   page.gallery(plots, 'Curves'), page.text(caption), *blocks,
-                  *(_validations(log) for log in logs if log.metrics)]
+                  *(page.table(f'Validations of {log.name}', [
+                      'epoch' if log.by_epoch else 'iteration', *log.metrics], [
+                          [round(record.epoch) if log.by_epoch else record.iteration,
+                           *map(record.values.get, log.metrics)] for record in log.val],
+                      digits=4) for log in logs if log.metrics)]
     return Section('training', 'Training', 'What was logged while the model was '
                    'trained, and each validation.', blocks)
 
@@ -371,10 +370,3 @@ def _training_facts(log: TrainingLog) -> Iterator[tuple[str, Any]]:
             when = f'epoch {best.epoch:.0f}' if log.by_epoch \
                 else f'iteration {best.iteration:,}'
             yield f'best {key}', f'{best.values[key]:.4f}, {when}'
-
-
-def _validations(log: TrainingLog) -> Block:
-    rows = [[round(record.epoch) if log.by_epoch else record.iteration,
-             *(record.values.get(key) for key in log.metrics)] for record in log.val]
-    return page.table(f'Validations of {log.name}', [
-        'epoch' if log.by_epoch else 'iteration', *log.metrics], rows, digits=4)
