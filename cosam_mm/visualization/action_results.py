@@ -189,23 +189,18 @@ def find_class_names(results: ActionResults, classes: Optional[PathLike] = None,
         names = get_in(read_checkpoint(os.fspath(checkpoint)), 'meta', 'dataset_meta',
                         'classes')
     if names is None:
-        return _folder_names(results)
+        folders: dict[int, set[str]] = {}
+        for sample_id, label in zip(results.sample_id.tolist(), results.label.tolist()):
+            folders.setdefault(label, set()).add(PurePosixPath(sample_id).parent.name)
+        taken = [name for own in folders.values() for name in own]
+        names = [f'class {k}' for k in range(results.num_classes)]
+        for label, (name, *others) in folders.items():
+            if name and not others and taken.count(name) == 1:
+                names[label] = name
     if len(names) != results.num_classes:
         raise ValueError(f'{len(names)} names are given for the {results.num_classes} '
                          f'classes of {results.path}.')
     return tuple(map(str, names))
-
-
-def _folder_names(results: ActionResults) -> tuple[str, ...]:
-    """Names of folders that hold all clips of one class and no others."""
-    folders: dict[int, set[str]] = {}
-    for sample_id, label in zip(results.sample_id.tolist(), results.label.tolist()):
-        folders.setdefault(label, set()).add(PurePosixPath(sample_id).parent.name)
-    single = {label: next(iter(own)) for label, own in folders.items()
-              if len(own) == 1 and own != {''}}
-    taken = [name for own in folders.values() for name in own]
-    return tuple(single[k] if k in single and taken.count(single[k]) == 1
-                 else f'class {k}' for k in range(results.num_classes))
 
 
 # -- two results -----------------------------------------------------------------

@@ -91,7 +91,10 @@ def find_clips(data_root: str, name: str, split: int, num_classes: int,
         num_classes=num_classes, subset=dataset.get('subset', 'val'), test_mode=True)
     kind = dataset.get('type')
     if kind not in _KINDS:
-        kind = _kind_of_layout(settings)
+        # Videos, unless there are lists of frames only.
+        stem = '{data_root}/{name}_{subset}_split_{split}_'.format(**settings)
+        kind = next((one for one, end in _KINDS.items()
+                     if os.path.isfile(f'{stem}{end}.txt')), next(iter(_KINDS)))
     elif dataset.get('split', split) == split:
         # A list that the config names belongs to the config's split.
         settings.update({key: dataset[key] for key in ('ann_file', 'data_prefix')
@@ -105,13 +108,6 @@ def find_clips(data_root: str, name: str, split: int, num_classes: int,
     return {(item['sample_id'], item['label']): item.get('filename') or [
         os.path.join(item['frame_dir'], listed.filename_tmpl.format(number))
         for number in range(1, item['total_frames'] + 1)] for item in items}
-
-
-def _kind_of_layout(settings: Mapping) -> str:
-    """Videos, unless there are lists of frames only."""
-    stem = '{data_root}/{name}_{subset}_split_{split}_'.format(**settings)
-    return next((kind for kind, end in _KINDS.items()
-                 if os.path.isfile(f'{stem}{end}.txt')), next(iter(_KINDS)))
 
 
 # -- choosing clips --------------------------------------------------------------

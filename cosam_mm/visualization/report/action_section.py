@@ -1,13 +1,14 @@
 """The section on action recognition: accuracies, confusion, clips, two models."""
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Optional
 
 import numpy as np
 
 from cosam_mm.visualization import action_results, confusion_plots, sample_clips
-from cosam_mm.visualization.action_results import ActionComparison, ActionResults
+from cosam_mm.visualization.action_results import ActionResults
 from cosam_mm.visualization.style import encode_image
 
 from . import page
@@ -157,7 +158,13 @@ def _table_of_clips(results: ActionResults, names: Sequence[str]) -> Block:
 def _comparison(tests: Sequence[ActionResults], found: WorkDir, names: Sequence[str],
                 num_samples: int, show: Callable) -> list[Block]:
     """The newest result against the next one of another model on the same clips."""
-    comparison = _find_comparison(tests)
+    comparison = None
+    for other in tests[1:]:
+        with suppress(ValueError):  # of other clips, as another split is
+            pair = action_results.compare_results(other, tests[0])
+            if (pair.first.score != pair.second.score).any():
+                comparison = pair
+                break
     if comparison is None:
         return []
     first, second = (found.relative(side.path)
@@ -176,15 +183,3 @@ def _comparison(tests: Sequence[ActionResults], found: WorkDir, names: Sequence[
                  comparison.first.verdict(row, names),
                  comparison.second.verdict(row, names), 'won' if is_won else 'lost']
                 for row, is_won in comparison.changed()])]
-
-
-def _find_comparison(tests: Sequence[ActionResults]) -> Optional[ActionComparison]:
-    """The newest test and the next one of the same clips with other scores."""
-    for other in tests[1:]:
-        try:
-            comparison = action_results.compare_results(other, tests[0])
-        except ValueError:
-            continue  # of other clips, as another split is
-        if (comparison.first.score != comparison.second.score).any():
-            return comparison
-    return None

@@ -2,7 +2,7 @@
 import os
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Any, Optional, Union
+from typing import Optional, Union
 
 from cosam_mm.utils.io import write_text
 from cosam_mm.utils.messages import name_some
@@ -50,21 +50,18 @@ def build_report(root: PathLike, num_samples: int = 4, with_masks: bool = True,
             ('masks', 'Masks',
              with_masks and (found.config_file or found.checkpoint_file))):
         if applies:
-            sections.append(_section(key, heading, found, num_samples, progress))
+            try:  # not every installation can import each section
+                module = import_module(f'{__package__}.{key}_section')
+                content = module.build_section(found, num_samples, progress)
+            except ModuleNotFoundError as error:
+                content = '', [page.missing(
+                    f'the section "{heading}"',
+                    f'The package {error.name} is not installed.',
+                    "pip install 'cosam_mm[action]'")]
+            sections.append(Section(key, heading, *content))
     return Report(title or found.name or found.root.resolve().name,
                   run_sections.subtitle(found), run_sections.headline(found),
                   [*sections, run_sections.reproduce_section(found)])
-
-
-def _section(key: str, heading: str, *settings: Any) -> Section:
-    """A section of a module of its own, which not every installation can import."""
-    try:
-        module = import_module(f'{__package__}.{key}_section')
-    except ModuleNotFoundError as error:
-        return Section(key, heading, blocks=[page.missing(
-            f'the section "{heading}"', f'The package {error.name} is not installed.',
-            "pip install 'cosam_mm[action]'")])
-    return Section(key, heading, *module.build_section(*settings))
 
 
 def missing_of(report: Report) -> Iterator[Block]:
