@@ -82,8 +82,8 @@ def test_overlay_of_a_crop_dims_the_rest():
 
 
 def test_layers_by_word_and_title():
-    names = ['backbone.plugins.after_layer3.0', 'backbone.plugins.after_layer4.0',
-             'backbone.plugins.after_layer4.1', 'neck.own']
+    names = [f'backbone.plugins.after_layer{k}' for k in ('3.0', '4.0', '4.1')]
+    names.append('neck.own')
     assert choose_layers(names) == names
     assert choose_layers(names, ['layer4']) == names[1:3]
     assert choose_layers(names, ['own', 'layer3']) == [names[0], names[3]]
@@ -91,8 +91,8 @@ def test_layers_by_word_and_title():
         choose_layers(names, ['layer5'])
     assert list(layer_titles(names).values()) == [
         'after_layer3', 'after_layer4', 'after_layer4.1', 'neck.own']
-    assert list(layer_titles(['a.plugins.x.0', 'b.plugins.x.0']).values()) == [
-        'a.plugins.x.0', 'b.plugins.x.0']
+    same = ['a.plugins.x.0', 'b.plugins.x.0']
+    assert list(layer_titles(same).values()) == same
 
 
 # -- grid ------------------------------------------------------------------------

@@ -46,17 +46,11 @@ def test_names_only_select_and_person_and_camera_must_agree(small):
     assert images.paths('query/1/1/a', 2, 1) == images.paths('query/1/1/a', 1, 2) == []
 
 
-def test_tracklet_of_query_and_gallery_counts_once(tmp_path):
-    """DukeMTMC-VideoReID names its folders by subset; MARS may repeat its queries."""
-    touch(tmp_path / 'query/0003/0001', '0003_C5_F0001_X1.jpg')
-    touch(tmp_path / 'gallery/0003/0001', '0003_C6_F0002_X1.jpg')
-    cfg = config('DukeMTMCVideoReID', tmp_path)
-    images = find_tracklet_images(cfg)
-    assert names(images.paths('query/0003/0001', 3, 5)) == ['0003_C5_F0001_X1.jpg']
-    assert names(images.paths('gallery/0003/0001', 3, 6)) == ['0003_C6_F0002_X1.jpg']
-    part = DATASETS.build(dict(cfg.test_dataloader.dataset.query, subset='query',
-                               pipeline=[], test_mode=True))
-    assert len(TrackletImages([part, part])) == 1
+def test_tracklet_of_query_and_gallery_counts_once(small):
+    """As MARS may repeat its queries in the gallery."""
+    part = DATASETS.build(dict(small_config(small).test_dataloader.dataset.query,
+                               subset='query', pipeline=[], test_mode=True))
+    assert len(TrackletImages([part, part])) == 3
 
 
 @pytest.mark.parametrize(('split', 'tested'), [('', 1), ('1', 1), ('2', 2), ('x', 1)])
