@@ -28,16 +28,6 @@ System environment:
 METRICS = {'acc/top1': 0.75, 'acc/mean1': 0.5, 'acc/cross_entropy': 0.25, 'time': 1.0}
 
 
-class Bomb:
-    """Unpickled, it makes a folder."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
-
-
 def write_checkpoint(path, **meta):
     state = {'layer.weight': torch.zeros(3, 4), 'bn.running_mean': torch.zeros(50)}
     torch.save(dict(state_dict=state, meta=dict(

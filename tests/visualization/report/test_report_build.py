@@ -10,12 +10,12 @@ import torch
 
 from cosam_mm.visualization.report import page
 from cosam_mm.visualization.report.report_builder import build_report, write_report
+from tests.hostile_files import Payload
 from tests.report_content import sections_of, simple
 from tests.training_logs import epochs, train_line, val_line, write_log
 from tests.work_dir_data import (
     TESTED,
     TRAINED,
-    Bomb,
     write_checkpoint,
     write_features,
     write_scores,
@@ -84,7 +84,7 @@ def test_checkpoint_is_the_given_or_the_next_that_can_be_read(root, tmp_path):
     write_checkpoint(tmp_path / 'other.pth')
     files, _ = files_of(root, checkpoint=tmp_path / 'other.pth')
     assert files['Checkpoint'] == str(tmp_path / 'other.pth')
-    torch.save(Bomb(tmp_path / 'proof'), tmp_path / 'bomb.pth')
+    torch.save(Payload(tmp_path / 'proof'), tmp_path / 'bomb.pth')
     with pytest.raises(ValueError, match='refused'):
         build_report(root, **QUIET, checkpoint=tmp_path / 'bomb.pth')
     assert not (tmp_path / 'proof').exists()
@@ -101,9 +101,9 @@ def test_checkpoint_is_the_given_or_the_next_that_can_be_read(root, tmp_path):
 def test_hostile_files_are_named_and_not_run(tmp_path):
     proof = tmp_path / 'proof'
     for name in ('best_x.pth', 'scores.npz'):
-        (tmp_path / name).write_bytes(pickle.dumps(Bomb(proof)))
-    torch.save(Bomb(proof), tmp_path / 'epoch_1.pth')
-    np.savez(tmp_path / 'features.npz', feature=np.array([Bomb(proof)], object),
+        (tmp_path / name).write_bytes(pickle.dumps(Payload(proof)))
+    torch.save(Payload(proof), tmp_path / 'epoch_1.pth')
+    np.savez(tmp_path / 'features.npz', feature=np.array([Payload(proof)], object),
              pid=[1], camid=[1])
     (tmp_path / 'config.py').write_text(
         f'import os\nos.mkdir({str(proof)!r})\nmodel = {{}}')
@@ -126,7 +126,7 @@ def test_each_file_is_found_and_foreign_ones_are_passed_over(root):
     for name, text in dict(notes='{"a": 1}', list='[1]', broken='{',
                            null='{"a/b": null}', deep='[' * 100_000).items():
         (root / f'{name}.json').write_text(text)
-    (root / 'results.pkl').write_bytes(pickle.dumps(Bomb(root / 'proof')))
+    (root / 'results.pkl').write_bytes(pickle.dumps(Payload(root / 'proof')))
     (root / 'link.npz').symlink_to(root / 'nowhere.npz')
     (root / '.hidden').mkdir()
     write_scores(root / '.hidden' / 'a.npz')
