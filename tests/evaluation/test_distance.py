@@ -8,7 +8,6 @@ from cosam_mm.evaluation.functional.distance import (
     distance_blocks,
     pairwise_distances,
 )
-from cosam_mm.evaluation.functional.neighbours import nearest
 from tests.reference.naive_retrieval import naive_distances
 
 
@@ -58,15 +57,6 @@ class TestAllDistances:
         for row, column in ((0, 0), (69, 2499), (13, 2330), (5, 1165)):
             expected = naive_distances(q[[row]], g[[column]], distance)
             assert found[row, column] == pytest.approx(expected[0][0], rel=1e-12)
-
-    def test_rounding_never_gives_less_than_zero(self, rng, distance):
-        x = np.repeat(rng.normal(size=(3, 257)) * 1e3, 50, axis=0)
-        x *= 1 + 1e-15 * rng.normal(size=(150, 1))
-        found = pairwise_distances(x, x, distance)
-        assert found.min() == 0
-        # Of single pairs, too.
-        assert ((nearest(x, x, 150, distance).distance == 0).sum(axis=1)
-                == (found == 0).sum(axis=1)).all()
 
     def test_empty_gallery_is_an_empty_matrix(self, distance):
         assert pairwise_distances(

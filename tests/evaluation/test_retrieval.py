@@ -111,13 +111,6 @@ class TestDefinitions:
         assert ranks.average_precision[0] == pytest.approx((1 + 2 / 3) / 2)
         assert ranks.inverse_negative_penalty[0] == pytest.approx(2 / 3)
 
-    def test_a_collapsed_model_ranks_last(self):
-        """Constant features: every true match comes after every wrong one."""
-        ids = ([1, 2], [1, 2, 3, 4], [1, 1], [2, 2, 2, 2])
-        ranks = rank_distances(distance_blocks(np.ones((2, 8)), np.ones((4, 8))), *ids)
-        assert ranks.first_rank.tolist() == [4, 4]
-        assert retrieval_metrics(ranks, 3).cmc.tolist() == [0, 0, 0]
-
     def test_selection(self, rng):
         ids = random_ids(rng, 12, 30)
         distances = rng.random((12, 30))

@@ -44,18 +44,13 @@ class TestFuseScores:
             expected = [0.75 * x + 0.25 * y for x, y in zip(a, b)]
             np.testing.assert_allclose(fused[i], expected, rtol=1e-12)
 
-    @pytest.mark.parametrize(('weights', 'same_as'), [
-        (None, [7, 7]), ([1, 3], [.1, .3]), ([2, 0], None)])
-    def test_only_the_ratio_of_weights_counts(self, rng, weights, same_as):
+    def test_only_the_ratio_of_weights_counts_and_large_scores_do_no_harm(self, rng):
         scores = list(rng.normal(size=(2, 2, 4)))
-        expected = scores[0] if same_as is None else fuse_scores(
-            scores, same_as, softmax=False)
-        np.testing.assert_allclose(
-            fuse_scores(scores, weights, softmax=False), expected)
-
-    def test_softmax_of_large_scores(self):
-        np.testing.assert_allclose(
-            class_probabilities([1e4, 1e4, -1e4]), [.5, .5, 0])
+        for weights, expected in ((None, sum(scores) / 2), ([2, 0], scores[0]),
+                                  ([.1, .3], scores[0] / 4 + scores[1] * .75)):
+            np.testing.assert_allclose(
+                fuse_scores(scores, weights, softmax=False), expected)
+        np.testing.assert_allclose(class_probabilities([1e4, 1e4, -1e4]), [.5, .5, 0])
 
     @pytest.mark.parametrize(('scores', 'weights', 'word'), [
         ([], None, 'empty'), ([np.zeros(3)], None, 'array 0'),

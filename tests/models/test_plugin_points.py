@@ -45,20 +45,13 @@ def test_outputs_in_running_order():
 
 
 def test_nothing_is_changed():
+    """Not by an error either; the rest is with the dry run of whole backbones."""
     net = Net()
     net.norm.eval()
-    state = {name: value.clone() for name, value in net.state_dict().items()}
-    modes = {name: module.training for name, module in net.named_modules()}
-    torch.manual_seed(5)
-    expected = torch.rand(4)
-    torch.manual_seed(5)
-    trace_outputs(net, (4, 3, 6, 10))
-    assert torch.equal(torch.rand(4), expected)
     with pytest.raises(RuntimeError, match='channels'):
         trace_outputs(net, (4, 5, 6, 10))
-    assert {name: m.training for name, m in net.named_modules()} == modes
+    assert [name for name, m in net.named_modules() if not m.training] == ['norm']
     assert net.modes == []
-    assert all(torch.equal(net.state_dict()[name], state[name]) for name in state)
     assert not any(module._forward_hooks for module in net.modules())
 
 
