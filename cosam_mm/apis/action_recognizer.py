@@ -26,7 +26,7 @@ from .model_loading import (
     read_trained_model,
     scope_of,
 )
-from .video_input import describe, is_path, open_video
+from .video_input import check_channel_order, describe, is_path, open_video
 
 __all__ = ['ActionPrediction', 'ActionRecognizer', 'ClassScore', 'load_recognizer']
 
@@ -58,7 +58,7 @@ class ActionRecognizer:
     The scores of a video are those that ``tools/test.py`` computes for it.
 
     A video is a path of a video file or of a folder of images, a list of image paths,
-    PIL images or arrays (H, W, 3), or an array (T, H, W, 3). Arrays are uint8, RGB. A
+    PIL images or arrays (H, W, 3), or an array (T, H, W, 3). Arrays are uint8. A
     model of optical flow takes arrays (T, H, W, 2): horizontal and vertical flow as
     uint8, 127.5 meaning none, as ``tools/prepare_data.py`` writes them.
 
@@ -71,6 +71,7 @@ class ActionRecognizer:
             the checkpoint; where it has none a class is called ``class <label>``.
         fast: Whether to compute faster and less exactly, see
             :func:`~cosam_mm.apis.inference_optimization.make_fast`.
+        channel_order: Of arrays (H, W, 3): 'rgb', or 'bgr' as OpenCV gives.
 
     Raises:
         FileNotFoundError: A file does not exist.
@@ -88,7 +89,8 @@ class ActionRecognizer:
                  config: Union[PathLike, Config, None] = None,
                  device: Union[str, torch.device, None] = None,
                  classes: Union[PathLike, Sequence[str], None] = None,
-                 fast: bool = False) -> None:
+                 fast: bool = False, channel_order: str = 'rgb') -> None:
+        self.channel_order = check_channel_order(channel_order)
         trained = read_trained_model(checkpoint, config)
         self.model = load_recognizer(trained, device=device)
         self.checkpoint = trained.path
@@ -166,7 +168,7 @@ class ActionRecognizer:
                 'This model reads optical flow from folders of images, and a video '
                 'file does not do. Extract frames with tools/prepare_data.py and use '
                 'tools/test.py, or give flow as an array (T, H, W, 2).')
-        reader = open_video(video, self._channels)
+        reader = open_video(video, self._channels, self.channel_order)
         try:
             return pipeline(dict(
                 video_reader=reader, total_frames=len(reader),

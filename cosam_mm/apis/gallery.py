@@ -18,7 +18,11 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from cosam_mm.datasets.image_files import list_folders, list_images
+from cosam_mm.datasets.image_files import (
+    list_folders,
+    list_images,
+    warn_other_files,
+)
 from cosam_mm.evaluation.functional.neighbours import Neighbours, nearest
 from cosam_mm.utils.io import check_destination, read_arrays, write_arrays
 from cosam_mm.utils.messages import name_some
@@ -64,8 +68,9 @@ def find_tracklet_folders(root: str) -> list[TrackletFiles]:
     """
     if not os.path.isdir(root):
         raise FileNotFoundError(f'There is no folder {root}.')
-    tracklets = list(progress_bar(_walk(root), 'looking for tracklets', 'tracklet',
-                                  leave=False))
+    tracklets = list(progress_bar(_walk(root, others := []), 'looking for tracklets',
+                                  'tracklet', leave=False))
+    warn_other_files(others, root)
     if not tracklets:
         raise ValueError(
             f'No folder below {root} holds images'
@@ -74,12 +79,13 @@ def find_tracklet_folders(root: str) -> list[TrackletFiles]:
     return tracklets
 
 
-def _walk(root: str) -> Iterator[TrackletFiles]:
+def _walk(root: str, others: list[str]) -> Iterator[TrackletFiles]:
     waiting = [('', root, frozenset())]
     while waiting:
         tracklet_id, folder, above = waiting.pop()
         try:
-            images, inside = list_images(folder), list_folders(folder)
+            images = list_images(folder, beside := [])
+            inside = list_folders(folder)
             status, state = os.stat(folder), _state(folder, images)
         except OSError as error:
             raise ValueError(f'{folder} cannot be listed: {error.strerror}.') from error
@@ -87,6 +93,7 @@ def _walk(root: str) -> Iterator[TrackletFiles]:
         if identity in above:
             continue
         if images and tracklet_id:
+            others += beside
             yield TrackletFiles(tracklet_id, folder, state)
         prefix = f'{tracklet_id}/' if tracklet_id else ''
         waiting += [(prefix + name, os.path.join(folder, name), above | {identity})

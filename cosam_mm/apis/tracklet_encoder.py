@@ -18,6 +18,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from torch.utils.data import DataLoader, Dataset
 
+from cosam_mm.datasets.image_files import UnreadableImage, read_image
 from cosam_mm.evaluation.functional.distance import pairwise_distances
 from cosam_mm.layers.mask_recording import ModuleMasks, record_masks, split_masks
 from cosam_mm.models.reid import VideoReID
@@ -33,7 +34,13 @@ from .model_loading import (
     scope_of,
     weights_sha256,
 )
-from .video_input import describe, image_files, is_path, read_frames
+from .video_input import (
+    check_channel_order,
+    describe,
+    image_files,
+    is_path,
+    read_frames,
+)
 
 __all__ = ['DISTANCES', 'TrackletEncoder', 'configured_distance']
 
@@ -91,8 +98,11 @@ class _Tracklets(Dataset):
     """Tracklets through a pipeline. Images are listed when they are read: the names
     of all images of a million tracklets would fill the memory."""
 
-    def __init__(self, tracklets: Sequence[Any], steps: Sequence[dict]) -> None:
+    def __init__(self, tracklets: Sequence[Any], steps: Sequence[dict],
+                 channel_order: str) -> None:
         self.tracklets = tracklets
+        self.channel_order = channel_order
+        self.white_level = _white_level(steps)
         self.from_files = Compose(steps)
         self.from_memory = Compose([
             _take_frames if step['type'] == 'LoadTrackletFrames' else step
@@ -106,7 +116,7 @@ class _Tracklets(Dataset):
         about = dict(tracklet_id=describe(tracklet), pid=-1, label=-1,
                      camid=UNKNOWN_CAMERA, subset='gallery', dataset='')
         if not _is_in_files(tracklet):
-            frames = read_frames(tracklet)
+            frames = read_frames(tracklet, 3, self.channel_order, self.white_level)
             return self.from_memory(
                 dict(about, frames=frames, img_paths=[''] * len(frames)))
         paths = _image_paths(tracklet)
@@ -129,11 +139,27 @@ def _image_paths(tracklet: Union[PathLike, Sequence[PathLike]]) -> list[str]:
         return []
 
 
-def _check_tracklet(tracklet: Any) -> None:
+def _first_problem(tracklet: Union[PathLike, Sequence[PathLike]]) -> str:
+    """Why the first image of a tracklet cannot be read, for messages."""
+    for path in _image_paths(tracklet)[:1]:
+        try:
+            read_image(path)
+        except UnreadableImage as error:
+            return f': {path}: {error}'
+    return ''
+
+
+def _white_level(steps: Sequence[dict]) -> Optional[float]:
+    """What the pipeline takes for white in images of more than 8 bits."""
+    return next((step.get('white_level') for step in steps
+                 if step['type'] == 'LoadTrackletFrames'), None)
+
+
+def _check_tracklet(tracklet: Any, white_level: Optional[float]) -> None:
     """Raise what is wrong with a tracklet before any is computed."""
     if not is_path(tracklet):
         if not _is_in_files(tracklet):
-            read_frames(tracklet)
+            read_frames(tracklet, white_level=white_level)
         return
     if os.path.isfile(tracklet):
         raise ValueError(
@@ -162,9 +188,9 @@ class TrackletEncoder:
     ``tools/test.py`` evaluates.
 
     A tracklet is a folder of images (in natural order), a list of image paths, of PIL
-    images or of arrays (H, W, 3), or an array (T, H, W, 3). Arrays are uint8, RGB.
-    Frames of different sizes are resized like all others. The nearest readable image
-    stands in for a file that cannot be read; the log says so.
+    images or of arrays (H, W, 3), or an array (T, H, W, 3). Arrays are uint8. Frames
+    of different sizes are resized like all others. The nearest readable image stands
+    in for a file that cannot be read; the log says so.
 
     The classifier is left out, so that its number of identities need not fit.
 
@@ -175,6 +201,7 @@ class TrackletEncoder:
         device: As 'cpu', 'cuda' or 'cuda:1'. Default: the GPU, if there is one.
         fast: Whether to compute faster and less exactly, see
             :func:`~cosam_mm.apis.inference_optimization.make_fast`.
+        channel_order: Of arrays: 'rgb', or 'bgr' as OpenCV gives.
 
     Attributes:
         model: The model, in evaluation mode.
@@ -196,7 +223,8 @@ class TrackletEncoder:
     def __init__(self, checkpoint: Union[PathLike, TrainedModel],
                  config: Union[PathLike, Config, None] = None,
                  device: Union[str, torch.device, None] = None,
-                 fast: bool = False) -> None:
+                 fast: bool = False, channel_order: str = 'rgb') -> None:
+        self.channel_order = check_channel_order(channel_order)
         trained = read_trained_model(checkpoint, config)
         self.model = load_model(trained, device=device, wanted=VideoReID)
         self.config = config = trained.config
@@ -294,17 +322,18 @@ class TrackletEncoder:
     def _encode_all(self, tracklets: Sequence[Any], batch_size: int = 1,
                     num_workers: int = 0, return_masks: bool = False) -> list[_Encoded]:
         for tracklet in tracklets:
-            _check_tracklet(tracklet)
+            _check_tracklet(tracklet, _white_level(self._steps))
         encoded = list(self._iterate(tracklets, batch_size, num_workers, return_masks))
         for one, tracklet in zip(encoded, tracklets):
             if one is None:
-                raise ValueError(f'No image of {describe(tracklet)} can be read.')
+                raise ValueError(f'No image of {describe(tracklet)} can be read'
+                                 f'{_first_problem(tracklet)}.')
         return encoded
 
     def _iterate(self, tracklets: Sequence[Any], batch_size: int, num_workers: int,
                  return_masks: bool = False) -> Iterator[Optional[_Encoded]]:
         with scope_of(self.config):
-            dataset = _Tracklets(tracklets, self._steps)
+            dataset = _Tracklets(tracklets, self._steps, self.channel_order)
         loader = DataLoader(dataset, batch_size, collate_fn=_collate,
                             num_workers=num_workers, worker_init_fn=_start_worker)
         remaining = iter(tracklets)

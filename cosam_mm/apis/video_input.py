@@ -5,13 +5,13 @@
     frames in memory    a list of PIL images or arrays (H, W, 3), or an array
                         (T, H, W, 3)
 
-Frames in memory are uint8 from 0 to 255 in RGB order; OpenCV's are BGR and need
-``frame[..., ::-1]``. An image file of any kind becomes RGB, and so does a PIL image of
-8 bits. An array must be RGB already: nothing else says what it means.
+Frames in memory are uint8 from 0 to 255, RGB or, as OpenCV's, BGR: ``channel_order``
+says which, for arrays only. Image files and PIL images become RGB by themselves, see
+``image_files.py``.
 """
 import os
 from collections.abc import Sequence
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 import numpy as np
 from PIL import Image
@@ -21,21 +21,31 @@ from cosam_mm.datasets.image_files import (
     list_folders,
     list_images,
     read_image,
+    rgb_pixels,
+    warn_other_files,
 )
 from cosam_mm.datasets.video_reader import UnreadableVideo, VideoReader
 
-__all__ = ['MemoryReader', 'describe', 'image_files', 'is_path', 'open_video',
-           'read_frames']
+__all__ = ['MemoryReader', 'check_channel_order', 'describe', 'image_files', 'is_path',
+           'open_video', 'read_frames']
 
 _KINDS = ('a path of a video file or of a folder of images, a list of image paths, PIL '
           'images or arrays (H, W, {c}), or an array (T, H, W, {c})')
-_PIL_MODES = ('1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'CMYK', 'YCbCr')
+_CHANNEL_ORDERS = ('rgb', 'bgr')
 _BATCH_ADVICE = 'One list is one video, frame by frame: predict_batch takes several.'
 
 
 def is_path(item: Any) -> bool:
     """Whether an item names a file."""
     return isinstance(item, (str, os.PathLike))
+
+
+def check_channel_order(channel_order: str) -> str:
+    """The order of channels, if it is one."""
+    if channel_order not in _CHANNEL_ORDERS:
+        raise ValueError(f'channel_order must be one of {_CHANNEL_ORDERS}, got '
+                         f'{channel_order!r}.')
+    return channel_order
 
 
 def describe(video: Any) -> str:
@@ -53,7 +63,8 @@ def image_files(folder: str) -> list[str]:
     """Paths of the images in a folder, in natural order; at least one, or an error."""
     if not os.path.isdir(folder):
         raise FileNotFoundError(f'There is no folder {folder}.')
-    names = list_images(folder)
+    names = list_images(folder, others := [])
+    warn_other_files(others, folder)
     if not names:
         inside = list_folders(folder)
         raise ValueError(f'The folder {folder} holds no images'
@@ -90,19 +101,17 @@ def _check_array(array: np.ndarray, shape: str, channels: int, name: str) -> Non
         raise ValueError(f'{name} is empty: its shape is {array.shape}.')
 
 
-def _frame(item: Any, number: int, channels: int) -> np.ndarray:
+def _frame(item: Any, number: int, channels: int, channel_order: str,
+           white_level: Optional[float]) -> np.ndarray:
     """One frame (H, W, channels) of an item of a list."""
-    if is_path(item) and channels == 3:
+    if channels == 3 and (is_path(item) or isinstance(item, Image.Image)):
+        name = os.fspath(item) if is_path(item) else f'frame {number}, a PIL image,'
         try:
-            return read_image(os.fspath(item))
+            return read_image(name, white_level) if is_path(item) \
+                else rgb_pixels(item, white_level)
         except UnreadableImage as error:
-            raise ValueError(f'The image {os.fspath(item)} cannot be read: {error}. '
+            raise ValueError(f'The image {name} cannot be read: {error}. '
                              f'{_BATCH_ADVICE}') from None
-    if isinstance(item, Image.Image) and channels == 3:
-        if item.mode not in _PIL_MODES:
-            raise ValueError(f'Frame {number} is a PIL image of mode {item.mode!r}, '
-                             f'which is not of 8 bits: one of {_PIL_MODES} is needed.')
-        return np.asarray(item.convert('RGB'))
     if not isinstance(item, np.ndarray):
         kinds = 'an array' if channels != 3 else 'a path, a PIL image or an array'
         raise ValueError(f'Frame {number} is a {type(item).__name__}; {kinds} is '
@@ -111,18 +120,21 @@ def _frame(item: Any, number: int, channels: int) -> np.ndarray:
         raise ValueError(f'Frame {number} is an array of shape {item.shape}, a whole '
                          f'video. {_BATCH_ADVICE}')
     _check_array(item, f'(H, W, {channels})', channels, f'Frame {number}')
-    return item
+    return item[..., ::-1] if channels == 3 and channel_order == 'bgr' else item
 
 
-def read_frames(video: Any, channels: int = 3) -> list[np.ndarray]:
+def read_frames(video: Any, channels: int = 3, channel_order: str = 'rgb',
+                white_level: Optional[float] = None) -> list[np.ndarray]:
     """The frames of anything but a video file.
 
     Args:
         video: Folder, list or array as above.
         channels: 3, or 2 for optical flow, which comes as arrays only.
+        channel_order: Of arrays of 3 channels, 'rgb' or 'bgr'.
+        white_level: See :func:`~cosam_mm.datasets.image_files.rgb_pixels`.
 
     Returns:
-        T arrays (H, W, channels), uint8, perhaps of different sizes, not copied.
+        T arrays (H, W, channels), uint8, RGB, perhaps of different sizes, not copied.
 
     Raises:
         FileNotFoundError: There is no such folder.
@@ -132,13 +144,14 @@ def read_frames(video: Any, channels: int = 3) -> list[np.ndarray]:
         video = image_files(os.fspath(video))
     if isinstance(video, np.ndarray):
         _check_array(video, f'(T, H, W, {channels})', channels, 'The array')
-        return list(video)
+        video = list(video)
     if not isinstance(video, (list, tuple)):
         raise ValueError(f'A {type(video).__name__} is no video: give '
                          f'{_KINDS.format(c=channels)}.')
     if not video:
         raise ValueError('The list of frames is empty.')
-    return [_frame(item, number, channels) for number, item in enumerate(video)]
+    return [_frame(item, number, channels, channel_order, white_level)
+            for number, item in enumerate(video)]
 
 
 class MemoryReader:
@@ -164,7 +177,8 @@ class MemoryReader:
         return np.stack([self._frames[min(index, last)] for index in indices])
 
 
-def open_video(video: Any, channels: int = 3) -> Union[VideoReader, MemoryReader]:
+def open_video(video: Any, channels: int = 3, channel_order: str = 'rgb'
+               ) -> Union[VideoReader, MemoryReader]:
     """A reader of a video file, or of what :func:`read_frames` takes.
 
     Raises:
@@ -172,7 +186,7 @@ def open_video(video: Any, channels: int = 3) -> Union[VideoReader, MemoryReader
         ValueError: As there, or the file does not decode, or the frames differ in size.
     """
     if not is_path(video) or os.path.isdir(video):
-        return MemoryReader(read_frames(video, channels))
+        return MemoryReader(read_frames(video, channels, channel_order))
     path = os.fspath(video)
     if not os.path.isfile(path):
         raise FileNotFoundError(f'There is no video {path}.')

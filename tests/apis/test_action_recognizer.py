@@ -194,6 +194,10 @@ class TestInputs:
         bgr = recognizer.predict(frames[..., ::-1])
         assert np.abs(bgr.score - prediction.score).max() > 1e-3
 
+    def test_channels_of_opencv(self, checkpoint, prediction, frames):
+        recognizer = ActionRecognizer(checkpoint, device='cpu', channel_order='bgr')
+        assert_close(recognizer.predict(frames[..., ::-1]).score, prediction.score)
+
     def test_wrong_videos(self, recognizer, data_root, tmp_path):
         """tests/apis/test_video_input.py has more of them."""
         (tmp_path / 'broken.avi').write_bytes(b'RIFF' + bytes(500))

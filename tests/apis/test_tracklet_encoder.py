@@ -138,14 +138,25 @@ class TestMemory:
         """Seven frames, as the third folder holds them."""
         return [cv2.imread(path)[..., ::-1] for path in paths_of(folders[2])]
 
-    def test_every_way_to_hand_over_a_tracklet(self, encoder, folders, frames):
+    def test_every_way_to_hand_over_a_tracklet(self, encoder, checkpoint, folders,
+                                               frames):
         paths = paths_of(folders[2])
         expected = encoder.encode(folders[2])
         for tracklet in (paths, frames, np.stack(frames), [paths[0], *frames[1:]],
                          list(map(Image.fromarray, frames))):
             assert_close(encoder.encode(tracklet), expected)
-        bgr = encoder.encode([frame[..., ::-1] for frame in frames])
-        assert np.abs(bgr - expected).max() > 1e-3
+        bgr = [frame[..., ::-1] for frame in frames]
+        assert np.abs(encoder.encode(bgr) - expected).max() > 1e-3
+        of_opencv = TrackletEncoder(checkpoint, device='cpu', channel_order='bgr')
+        for tracklet in (bgr, np.stack(bgr), paths):
+            assert_close(of_opencv.encode(tracklet), expected)
+
+    def test_deep_images_are_refused_by_name(self, encoder, tmp_path):
+        path = str(tmp_path / '1.png')
+        cv2.imwrite(path, np.full((64, 32), 3000, np.uint16))
+        for tracklet in ([path], tmp_path):
+            with pytest.raises(ValueError, match=r'1\.png.*8 bits'):
+                encoder.encode(tracklet)
 
     def test_mixed_batch_of_uneven_lengths(self, encoder, folders, frames):
         batch = [folders[5], np.stack(frames), frames[:1], paths_of(folders[1])]
@@ -271,6 +282,10 @@ class TestCheckpoint:
         config.merge_from_dict(changes)
         with pytest.raises(ValueError, match=word):
             TrackletEncoder(checkpoint, config, device)
+
+    def test_other_orders_of_channels(self, checkpoint):
+        with pytest.raises(ValueError, match='BGR'):
+            TrackletEncoder(checkpoint, channel_order='BGR')
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
     def test_gpu_agrees(self, encoder, checkpoint, folders):

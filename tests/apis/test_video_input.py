@@ -41,6 +41,16 @@ class TestFrames:
             assert_same(read_frames(video), RGB[:1, ..., :1].repeat(3, axis=3))
         assert read_frames([grey.convert('P')])[0].shape == (6, 8, 3)
 
+    def test_order_of_channels_is_said_of_arrays(self, tmp_path):
+        paths, images = write_images(tmp_path), list(map(Image.fromarray, RGB))
+        bgr = RGB[..., ::-1]
+        for video in (bgr, list(bgr), paths, images, [bgr[0], paths[1], images[2]]):
+            assert_same(read_frames(video, channel_order='bgr'))
+        reader = open_video(bgr, channel_order='bgr')
+        assert_same(reader.get_batch(range(3)))
+        flow = RGB[..., :2]
+        assert_same(read_frames(flow, 2, channel_order='bgr'), flow)
+
     def test_flow(self):
         flow = RGB[..., :2]
         assert_same(read_frames(flow, channels=2), flow)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mmengine.registry import TRANSFORMS
 
-from cosam_mm.datasets.image_files import UnreadableImage, list_images, read_image
+from cosam_mm.datasets import image_files
 from cosam_mm.datasets.reid import LoadTrackletFrames, SampleTrackletFrames
 
 BROKEN = {
@@ -113,7 +113,7 @@ def test_repr():
         "SampleTrackletFrames(num_frames=8, mode='even')")
     assert repr(LoadTrackletFrames('blank')) == (
         "LoadTrackletFrames(on_unreadable='blank', blank_size=(256, 128), "
-        'time_limit=60)')
+        'time_limit=60, white_level=None)')
 
 
 @pytest.fixture
@@ -146,44 +146,6 @@ def frames_of(results):
     return [int(img[0, 0, 0]) // 20 for img in results['imgs']]
 
 
-BLUE_GREEN = np.tile(np.uint8([250, 100, 0]), (20, 10, 1))  # of OpenCV
-
-
-@pytest.mark.parametrize(('name', 'image', 'rgb'), [
-    ('a.jpg', BLUE_GREEN, [0, 100, 250]), ('a.bmp', BLUE_GREEN, [0, 100, 250]),
-    ('ü %d [a]&b.png', BLUE_GREEN, [0, 100, 250]),
-    ('grey.png', np.full((20, 10), 77, np.uint8), 77),
-    ('alpha.png', np.full((20, 10, 4), 77, np.uint8), 77),
-    ('deep.png', np.full((20, 10, 3), 77 * 257, np.uint16), 77)])
-def test_images_of_every_kind_are_read_as_rgb(tmp_path, name, image, rgb):
-    path = tmp_path / name
-    path.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
-    read = read_image(str(path))
-    assert (read.shape, read.dtype) == ((20, 10, 3), np.uint8)
-    np.testing.assert_allclose(read.mean((0, 1)), rgb, atol=3 if '.jpg' in name else 0)
-
-
-@pytest.mark.parametrize(('kind', 'match'), [
-    ('missing', 'No such file'), ('empty', 'empty'), ('garbage', 'decode'),
-    ('head', 'decode'), ('pixel', '1 x 1'), ('line', '1 x 40'), ('folder', 'folder')])
-def test_broken_images_are_refused(tmp_path, kind, match):
-    path = tmp_path / 'a.png'
-    if kind == 'folder':
-        path.mkdir()
-    elif kind != 'missing':
-        spoil(path, kind)
-    with pytest.raises(UnreadableImage, match=match):
-        read_image(str(path))
-
-
-def test_images_of_a_folder_in_natural_order(tmp_path):
-    names = ['9.jpg', '10.JPG', 'f1b2.png', 'f1b10.webp', 'f9.bmp', 'f10.jpeg', 'f.png']
-    for name in [*names, '.hidden.jpg', 'notes.txt']:
-        (tmp_path / name).touch()
-    (tmp_path / 'folder.jpg').mkdir()
-    assert list_images(str(tmp_path)) == names
-
-
 class TestWhole:
 
     def test_frames_in_order(self, paths, log):
@@ -195,9 +157,9 @@ class TestWhole:
         assert not log(logging.WARNING)
 
     def test_a_frame_is_decoded_once(self, paths, monkeypatch):
-        decode, calls = cv2.imdecode, []
-        monkeypatch.setattr(
-            cv2, 'imdecode', lambda *args: calls.append(1) or decode(*args))
+        decode, calls = image_files.rgb_pixels, []
+        monkeypatch.setattr(image_files, 'rgb_pixels',
+                            lambda *args: calls.append(1) or decode(*args))
         assert frames_of(load(paths, [[2, 5, 2, 5]])) == [2, 5, 2, 5]
         assert len(calls) == 2
 

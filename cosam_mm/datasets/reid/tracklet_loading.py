@@ -21,13 +21,18 @@ the policy of the transform: ``skip`` (training: the data set gives another one)
 """
 import logging
 from collections.abc import Sequence
+from typing import Optional
 
 import numpy as np
 import torch
 from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 
-from cosam_mm.datasets.image_files import UnreadableImage, read_image
+from cosam_mm.datasets.image_files import (
+    UnreadableImage,
+    check_white_level,
+    read_image,
+)
 from cosam_mm.datasets.unreadable_samples import (
     BLANK,
     REPLACED,
@@ -155,18 +160,22 @@ class LoadTrackletFrames(TrackletTransform):
         blank_size: (height, width) of black frames in pixels.
         time_limit: Seconds that reading may take; a tracklet that takes longer is
             unreadable.
+        white_level: What counts as white in grey images of more than 8 bits, as 4095
+            for 12 bits in files of 16. Default: such images are unreadable.
     """
 
     def __init__(self, on_unreadable: str = 'skip',
                  blank_size: tuple[int, int] = (256, 128),
-                 time_limit: float = 60) -> None:
+                 time_limit: float = 60, white_level: Optional[float] = None) -> None:
         check_time_limit(time_limit)
+        check_white_level(white_level)
         if on_unreadable not in _ACTIONS:
             raise ValueError(f'on_unreadable must be one of {tuple(_ACTIONS)}, got '
                              f'{on_unreadable!r}.')
         self.on_unreadable = on_unreadable
         self.blank_size = tuple(blank_size)
         self.time_limit = time_limit
+        self.white_level = white_level
         self._unreadable: set[str] = set()
 
     def __call__(self, results: dict):
@@ -197,7 +206,7 @@ class LoadTrackletFrames(TrackletTransform):
         paths, unreadable = results['img_paths'], []
         for candidate in sorted(range(len(paths)), key=lambda k: (abs(k - index), k)):
             try:
-                image = read_image(paths[candidate])
+                image = read_image(paths[candidate], self.white_level)
             except UnreadableImage as error:
                 unreadable.append((paths[candidate], error))
                 continue
