@@ -264,16 +264,40 @@ def add_seed_and_difficulty(parser: argparse.ArgumentParser, **shares) -> None:
 
 def add_crop_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the cropping of tracklets."""
-    add_path(parser, '--video', 'what a camera saw', metavar='FILE')
-    add_path(parser, '--tracks', 'what a tracker found in it, in MOT format: lines '
-               'frame,id,x,y,w,h[,...], frames from 1. The ids become the pids: '
-               'several cameras must agree on them', metavar='FILE')
+    add_path(parser, '--video', 'what a camera saw: a video, a folder of images, or a '
+             'folder with a seqinfo.ini of the MOT challenge', metavar='FILE')
+    add_path(parser, '--tracks', 'what a tracker found in it: lines '
+             'frame,id,x,y,w,h[,confidence[,class[,visibility]]], also between spaces '
+             'or tabs. The ids become the pids', metavar='FILE')
     add_path(parser, '--out', 'where <pid>/<camid>/<tracklet>/*.jpg goes, the layout '
                'of TrackletFolder')
     parser.add_argument(
         '--camid', type=non_negative_int, default=1, metavar='K',
         help='number of the camera (default: %(default)s); run again with the video, '
         'the tracks and the number of the next one')
+    which = parser.add_argument_group('ids of a second camera or video in OUT').\
+        add_mutually_exclusive_group()
+    which.add_argument(
+        '--id-prefix', default='', metavar='TEXT',
+        help='stands before the ids of this video: they are persons of their own')
+    which.add_argument(
+        '--same-ids', action='store_true',
+        help='ids that OUT has from another camera are the same persons')
+    boxes = parser.add_argument_group('boxes that are persons')
+    boxes.add_argument(
+        '--classes', nargs='+', metavar='CLASS',
+        help='numbers or names (default: pedestrians of the MOT challenge, persons of '
+        "COCO or of the labels.txt beside the tracks; a file that leaves it open is "
+        'refused)')
+    boxes.add_argument(
+        '--min-confidence', type=float, metavar='C',
+        help='least confidence; 0 keeps what a flag marks as to be ignored, too')
+    boxes.add_argument(
+        '--min-visibility', type=float, metavar='SHARE',
+        help='least share of a person that is visible (default: any above 0)')
+    boxes.add_argument(
+        '--first-frame', type=non_negative_int, default=1, metavar='N',
+        help='number of the first frame of the video in the tracks (default: 1)')
     parser.add_argument(
         '--padding', type=float, default=0.0, metavar='SHARE',
         help="share of a box's width and height to add on each side (default: 0)")
@@ -291,15 +315,18 @@ def add_crop_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_crop(args: argparse.Namespace) -> int:
     """Cuts tracklets out of a video."""
+    from cosam_mm.datasets.preparation.track_files import BoxChoice
     from cosam_mm.datasets.preparation.tracklet_cropping import (
         CropSettings,
         crop_tracklets,
     )
     from cosam_mm.datasets.video_reader import UnreadableVideo
     settings = CropSettings(args.camid, args.padding, args.min_height, args.max_gap,
-                            args.min_frames)
+                            args.min_frames, args.id_prefix, args.same_ids)
+    choice = BoxChoice(args.classes, args.min_confidence, args.min_visibility,
+                       args.first_frame)
     try:
-        report = crop_tracklets(args.video, args.tracks, args.out, settings)
+        report = crop_tracklets(args.video, args.tracks, args.out, settings, choice)
     except UnreadableVideo as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
@@ -311,6 +338,8 @@ def run_crop(args: argparse.Namespace) -> int:
           f'{report.num_after_end} after the last frame, '
           f'{report.num_short_tracklets} tracklets of fewer than {args.min_frames} '
           'images')
+    for reason, count in report.left_out.items():
+        print(f'left out: {count} boxes, {reason}')
     return 0
 
 

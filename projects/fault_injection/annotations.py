@@ -319,8 +319,9 @@ def _write_tracks(folder: Path) -> list[str]:
 
 
 def _read_tracks(folder: Path) -> Iterator[str]:
-    from cosam_mm.datasets.preparation.tracklet_cropping import read_tracks
-    found = [tuple(map(float, box)) for box in read_tracks(folder / 'tracks.txt')]
+    from cosam_mm.datasets.preparation.track_files import read_tracks
+    boxes = read_tracks(folder / 'tracks.txt').boxes
+    found = [tuple(map(float, box)) for box in boxes]
     expected, text = [], (folder / 'tracks.txt').read_bytes().decode('utf-8', 'replace')
     for line in re.split('\r\n|\n|\r', text.lstrip('\ufeff')):
         if line.strip():

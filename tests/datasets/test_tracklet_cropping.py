@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from cosam_mm.datasets.preparation import tracklet_cropping
+from cosam_mm.datasets.preparation.track_files import BoxChoice
 from cosam_mm.datasets.preparation.tracklet_cropping import (
     CropSettings,
     crop_tracklets,
-    read_tracks,
 )
 from cosam_mm.datasets.reid import TrackletFolder
 from cosam_mm.datasets.video_reader import UnreadableVideo
@@ -50,7 +50,8 @@ def test_layout_and_names(tmp_path, video):
         *(f'0007/3/0001/{frame:06d}.jpg' for frame in range(1, 5)),
         *(f'0012/3/0001/{frame:06d}.jpg' for frame in range(3, 9))]
     assert (report.num_tracklets, report.num_images) == (2, 10)
-    assert set(report[2:]) == {0}
+    assert set(report[2:-1]) == {0}
+    assert report.left_out == {}
     assert [path.name for path in (tmp_path / 'out').iterdir()
             if path.name.startswith('.')] == []
 
@@ -148,7 +149,7 @@ def test_boxes_after_the_last_frame_are_counted(tmp_path, video):
 def test_the_data_set_reads_it(tmp_path, video):
     rows = [row for track in range(1, 5) for row in rows_of(track, range(1, 6))]
     for camid in (1, 2):
-        cut(tmp_path, video, rows, CropSettings(camid=camid))
+        cut(tmp_path, video, rows, CropSettings(camid=camid, same_ids=True))
     found = [
         (item['pid'], item['camid'], len(item['img_paths']))
         for subset in ('train', 'gallery')
@@ -157,45 +158,87 @@ def test_the_data_set_reads_it(tmp_path, video):
     assert sorted(found) == [(pid, camid, 5) for pid in range(1, 5) for camid in (1, 2)]
 
 
-def test_a_second_camera_is_added_and_a_camera_is_never_mixed(tmp_path, video):
-    cut(tmp_path, video, rows_of(1, [1]), CropSettings(camid=1, min_frames=1))
-    cut(tmp_path, video, rows_of(1, [2]), CropSettings(camid=2, min_frames=1))
-    before = images_of(tmp_path / 'out')
-    assert before == ['0001/1/0001/000001.jpg', '0001/2/0001/000002.jpg']
-    with pytest.raises(FileExistsError, match='camera 1'):
-        cut(tmp_path, video, rows_of(0, [3]) + rows_of(1, [3]))
-    assert images_of(tmp_path / 'out') == before
+def test_ids_of_a_second_camera_are_the_same_persons_only_if_said(tmp_path, video):
+    def add(track, **settings):
+        return cut(tmp_path, video, rows_of(track, [2]),
+                   CropSettings(min_frames=1, **settings))
+
+    add(1)
+    for settings in (dict(camid=2), dict(camid=1), dict(camid=1, same_ids=True)):
+        with pytest.raises(FileExistsError, match='0001.*--id-prefix'):
+            add(1, **settings)
+    assert images_of(tmp_path / 'out') == ['0001/1/0001/000002.jpg']
+    add(1, camid=2, same_ids=True)
+    add(5, camid=2)  # a person whom the other camera did not see
+    for camid in (1, 2):  # of a second video
+        add(1, camid=camid, id_prefix='b', same_ids=camid == 2)
+    with pytest.raises(FileExistsError, match='b0001'):
+        add(1, camid=3, id_prefix='b')
+    assert images_of(tmp_path / 'out') == [
+        *(f'{person}/{camid}/0001/000002.jpg' for person, camid in
+          (('0001', 1), ('0001', 2), ('0005', 2), ('b0001', 1), ('b0001', 2)))]
 
 
-# Track files.
+class TestImageSequences:
 
+    @pytest.fixture
+    def sequence(self, tmp_path, video):
+        """As the MOT challenge: img1/000001.jpg and so on, seqinfo.ini."""
+        folder = tmp_path / 'MOT16-99'
+        (folder / 'img1').mkdir(parents=True)
+        capture = cv2.VideoCapture(video, cv2.CAP_FFMPEG)
+        for number in range(1, 21):
+            cv2.imwrite(str(folder / f'img1/{number:06d}.jpg'), capture.read()[1])
+        self.write_info(folder, 20)
+        return folder
 
-def test_what_trackers_write_is_read(tmp_path):
-    path = tmp_path / 'tracks.txt'
-    path.write_bytes('\ufeff1, 2, 3.5, -4, 5e1, 6\r\n\r\n2.0,0,1,1,2,2,0.9,a,b\r\n'
-                     .encode())
-    assert read_tracks(str(path)) == [
-        (1, 2, 3.5, -4.0, 50.0, 6.0), (2, 0, 1.0, 1.0, 2.0, 2.0)]
+    @staticmethod
+    def write_info(folder, length):
+        (folder / 'seqinfo.ini').write_text(
+            f'[Sequence]\nname={folder.name}\nimDir=img1\nframeRate=30\n'
+            f'seqLength={length}\nimWidth={SIZE[1]}\nimHeight={SIZE[0]}\nimExt=.jpg\n')
 
+    @pytest.mark.parametrize('given', ['', 'img1', 'seqinfo.ini'])
+    def test_frames_are_the_images(self, tmp_path, sequence, given):
+        report = cut(tmp_path, sequence / given, rows_of(1, [1, 2, 17, 99], **FRAME))
+        assert (report.num_images, report.num_after_end) == (3, 1)
+        assert [number_of(cv2.imread(str(path))[..., ::-1]) for path in
+                sorted((tmp_path / 'out').rglob('*.jpg'))] == [0, 1, 16]
 
-@pytest.mark.parametrize('line', [
-    '1,2,3,4,5', '1 2 3 4 5 6', 'frame,id,x,y,w,h', '0,2,3,4,5,6', '1.5,2,3,4,5,6',
-    'nan,2,3,4,5,6', '1,-1,3,4,5,6', '1,2,3,4,,6', '1,2,3,nan,5,6', '1,2,3,inf,5,6',
-    '3,2,9,9,9,9'])
-def test_a_malformed_line_is_shown_with_its_number(tmp_path, line):
-    path = tmp_path / 'tracks.txt'
-    path.write_text(f'3,2,1,1,9,9\n\n{line}\n')
-    with pytest.raises(ValueError, match=f"line 3: '{line}'"):
-        read_tracks(path)
+    def test_folder_without_seqinfo(self, tmp_path, sequence):
+        (sequence / 'seqinfo.ini').unlink()
+        assert cut(tmp_path, sequence, rows_of(1, [20])).num_images == 1
 
+    @pytest.mark.parametrize(('change', 'error', 'match'), [
+        (lambda folder: (folder / 'img1/000007.jpg').unlink(), ValueError, '20'),
+        (lambda folder: TestImageSequences.write_info(folder, 'x'), ValueError, 'ini'),
+        (lambda folder: (folder / 'img1/000007.jpg').write_bytes(b'x'),
+         UnreadableVideo, '000007'),
+        (lambda folder: [path.unlink() for path in (folder / 'img1').iterdir()],
+         ValueError, '0 images')])
+    def test_incomplete(self, tmp_path, sequence, change, error, match):
+        change(sequence)
+        with pytest.raises(error, match=match):
+            cut(tmp_path, sequence, rows_of(1, [1, 9]))
+        assert not (tmp_path / 'out').exists()
 
-@pytest.mark.parametrize(('content', 'reason'), [
-    (b'1,1,1,1,9,9\n\xff\xfe\x00,2\n', 'line 2'), (b'\n \n', 'no box')])
-def test_files_that_are_no_tracks(tmp_path, content, reason):
-    path = tmp_path / 'tracks.txt'
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=reason):
-        read_tracks(path)
+    @pytest.mark.parametrize(('gone', 'match'), [
+        ([7], 'missing are 7'), (range(1, 6), '--first-frame 6')])
+    def test_images_whose_numbers_are_not_those_of_the_frames(
+            self, tmp_path, sequence, gone, match):
+        for number in gone:
+            (sequence / f'img1/{number:06d}.jpg').unlink()
+        with pytest.raises(ValueError, match=match):
+            cut(tmp_path, sequence / 'img1', rows_of(1, [9]))
+
+    def test_first_frame(self, tmp_path, sequence):
+        for number in range(1, 6):
+            (sequence / f'img1/{number:06d}.jpg').unlink()
+        crop_tracklets(
+            sequence / 'img1', write_tracks(tmp_path / 't', rows_of(1, [9], **FRAME)),
+            tmp_path / 'out', ALL, BoxChoice(first_frame=6))
+        assert number_of(cv2.imread(str(
+            tmp_path / 'out/0001/1/0001/000004.jpg'))[..., ::-1]) == 8
 
 
 def test_files_that_are_not_there(tmp_path, video):
@@ -265,7 +308,8 @@ def test_the_video_is_read_no_further_than_needed(tmp_path, video, monkeypatch):
 
 @pytest.mark.parametrize(('name', 'value'), [
     ('camid', -1), ('padding', -0.1), ('padding', float('nan')),
-    ('padding', float('inf')), ('min_height', 0), ('max_gap', -1), ('min_frames', 0)])
+    ('padding', float('inf')), ('min_height', 0), ('max_gap', -1), ('min_frames', 0),
+    ('id_prefix', '../b')])
 def test_settings_refuse(name, value):
     with pytest.raises(ValueError, match=name):
         CropSettings(**{name: value})

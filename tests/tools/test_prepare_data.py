@@ -318,6 +318,30 @@ def test_tracklets_are_cut_out(tool, tmp_path, capsys):
     assert 'camera 4' in capsys.readouterr().err
 
 
+def test_boxes_of_others_are_left_out_with_their_reason(tool, tmp_path, capsys):
+    write_video(tmp_path / 'a.avi', 6)
+    (tmp_path / 'gt.txt').write_text(''.join(
+        f'{frame},{track},4,4,20,40,{rest}\n' for frame in range(5) for track, rest in
+        enumerate(('1,1,1', '0,3,1', '0,1,1', '1,1,.2'), start=1)))
+    args = ['crop', '--video', str(tmp_path / 'a.avi'), '--tracks',
+            str(tmp_path / 'gt.txt'), '--out', str(tmp_path / 'out')]
+
+    assert tool(*args) == 2
+    assert '--first-frame 0' in capsys.readouterr().err
+    args += ['--first-frame', '0', '--min-visibility', '.5']
+    assert tool(*args) == 0
+    assert capsys.readouterr().out.endswith(
+        'left out: 5 boxes, class 3 (car)\nleft out: 5 boxes, flag 0 (to be ignored)\n'
+        'left out: 5 boxes, visibility below 0.5\n')
+    assert tool(*args, '--camid', '2') == 2
+    assert '--same-ids' in capsys.readouterr().err
+    assert tool(*args, '--camid', '2', '--same-ids', '--classes', 'car',
+                '--min-confidence', '0') == 0
+    assert tool(*args, '--camid', '2', '--id-prefix', 'b') == 0
+    assert sorted(str(path.relative_to(tmp_path / 'out'))
+                  for path in tmp_path.glob('out/*/*')) == ['0001/1', '0002/2', 'b0001/2']
+
+
 @pytest.mark.parametrize(('name', 'content', 'message'), [
     ('gt.txt', 'x', "gt.txt, line 1: 'x'"), ('a.avi', 'x', 'a.avi'),
 ])

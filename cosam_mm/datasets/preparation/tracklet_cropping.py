@@ -1,6 +1,6 @@
 """Tracklets cut out of a video by the boxes of a tracker.
 
-    tracks (MOT format)     frame,id,x,y,w,h[,...]       one box a line, frames from 1
+    track file              boxes of persons, see track_files.py
           |                 boxes are padded, clipped to the frame, sorted into
           |                 tracklets: one an id, a new one after a long gap
           v
@@ -9,37 +9,31 @@
 The video is read once, front to back, and no more than a batch of its frames is in
 memory. A camera's folders appear when all of its tracklets are written.
 """
+import configparser
+import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from math import ceil, floor, isfinite
+from math import ceil, floor
 from pathlib import Path
 from typing import NamedTuple, Optional, Union
 from uuid import uuid4
 
 import numpy as np
 
+from cosam_mm.datasets.image_files import UnreadableImage, list_images, read_image
 from cosam_mm.datasets.video_reader import UnreadableVideo, read_all_frames
+from cosam_mm.utils.messages import name_some
 from cosam_mm.utils.progress import progress_bar
 
-__all__ = ['CropReport', 'CropSettings', 'TrackBox', 'crop_tracklets', 'read_tracks']
+from .track_files import BoxChoice, TrackBox, read_tracks
+
+__all__ = ['CropReport', 'CropSettings', 'crop_tracklets']
 
 PathLike = Union[str, Path]
 
 _JPEG_QUALITY = 95
-_FORMAT = 'frame,id,x,y,w,h[,...]'
-
-
-class TrackBox(NamedTuple):
-    """One line of a track file; pixels, from the left upper corner of the frame."""
-
-    frame: int  # from 1
-    track: int  # the tracker's number for the person, from 0
-    x: float
-    y: float
-    width: float
-    height: float
 
 
 @dataclass(frozen=True)
@@ -52,6 +46,10 @@ class CropSettings:
         min_height: Leave out boxes that show fewer rows.
         max_gap: Frames that a track may be lost for in one tracklet.
         min_frames: Leave out tracklets of fewer images.
+        id_prefix: Stands before the ids in the names of persons: those of another
+            tracker's run are other persons.
+        same_ids: Ids that are in the folder already, from another camera, name the
+            same persons.
 
     Raises:
         ValueError: A value is out of range.
@@ -62,6 +60,8 @@ class CropSettings:
     min_height: int = 32
     max_gap: int = 10
     min_frames: int = 4
+    id_prefix: str = ''
+    same_ids: bool = False
 
     def __post_init__(self):
         smallest = dict(camid=0, padding=0, min_height=1, max_gap=0, min_frames=1)
@@ -69,9 +69,17 @@ class CropSettings:
             value = getattr(self, name)
             if not low <= value < float('inf'):
                 raise ValueError(f'{name} is {value!r}; allowed: {low} and above')
+        if not re.fullmatch('[A-Za-z0-9_-]*', self.id_prefix):
+            raise ValueError(f'id_prefix is {self.id_prefix!r}; allowed: letters, '
+                             'digits, - and _')
+
+    def person(self, track: int) -> str:
+        """Name of the folder of a tracker's id."""
+        return f'{self.id_prefix}{track:04d}'
 
 
 DEFAULT_SETTINGS = CropSettings()
+ALL_PERSONS = BoxChoice()
 
 
 class CropReport(NamedTuple):
@@ -84,62 +92,7 @@ class CropReport(NamedTuple):
     num_low: int  # boxes that show less than ``min_height``
     num_short_tracklets: int  # of fewer images than ``min_frames``
     num_after_end: int  # boxes in frames that the video does not have
-
-
-def _whole(text: str, smallest: int, what: str) -> int:
-    number = float(text)  # MATLAB writes '1.0' or '1e+02'
-    if not number.is_integer() or number < smallest:
-        raise ValueError(f'the {what} must be a whole number, {smallest} or more')
-    return int(number)
-
-
-def _parse_line(line: str) -> TrackBox:
-    fields = line.split(',')
-    if len(fields) < 6:
-        raise ValueError(f'{len(fields)} fields')
-    frame = _whole(fields[0], 1, 'frame')
-    track = _whole(fields[1], 0, 'id (-1 is a detection that no tracker has linked)')
-    box = [float(field) for field in fields[2:6]]
-    if not all(map(isfinite, box)):
-        raise ValueError('the box must be finite')
-    return TrackBox(frame, track, *box)
-
-
-def read_tracks(path: PathLike) -> list[TrackBox]:
-    """Read a track file in MOT format.
-
-    The frame's left upper corner is 0, 0. What follows the sixth field (confidence,
-    class, ...) is not used; blank lines are skipped.
-
-    Returns:
-        The boxes in the file's order.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: A line is malformed or names a track twice in a frame, or the
-            file holds no box.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f'there is no track file {path}')
-    boxes, seen = [], set()
-    # Undecodable bytes make a malformed line, which is then shown.
-    text = path.read_text(encoding='utf-8-sig', errors='replace')
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            box = _parse_line(line)
-            if box[:2] in seen:
-                raise ValueError(f'id {box.track} comes twice in frame {box.frame}')
-        except ValueError as error:
-            raise ValueError(f'{path}, line {number}: {line[:100]!r}: {error}; '
-                             f'expected {_FORMAT}') from None
-        seen.add(box[:2])
-        boxes.append(box)
-    if not boxes:
-        raise ValueError(f'{path} holds no box; expected lines {_FORMAT}')
-    return boxes
+    left_out: dict  # number of boxes that the track file tells apart, by reason
 
 
 def _clip_box(box: TrackBox, frame_size: tuple, padding: float
@@ -192,7 +145,8 @@ class _Writer:
         number, last = self._current.get(box.track, (1, box.frame))
         number += box.frame - last > self.settings.max_gap + 1
         self._current[box.track] = number, box.frame
-        folder = self.folder / f'{box.track:04d}/{self.settings.camid}/{number:04d}'
+        folder = self.folder.joinpath(self.settings.person(box.track),
+                                      str(self.settings.camid), f'{number:04d}')
         if folder not in self.num_images:
             folder.mkdir(parents=True)
             self.num_images[folder] = 0
@@ -216,7 +170,7 @@ class _Writer:
             del self.num_images[folder], self.num_clipped[folder]
         return CropReport(
             len(self.num_images), sum(self.num_images.values()),
-            sum(self.num_clipped.values()), num_short_tracklets=len(short),
+            sum(self.num_clipped.values()), num_short_tracklets=len(short), left_out={},
             **{kind: self.counts[kind]
                for kind in ('num_empty', 'num_low', 'num_after_end')})
 
@@ -239,38 +193,101 @@ def _crop(frames: Iterable[np.ndarray], boxes: list[TrackBox],
     return writer.finish()
 
 
+def _list_frames(video: Path, first_frame: int) -> Optional[list[str]]:
+    """Images of a folder, or of a sequence of the MOT challenge; None of a file.
+
+    Raises:
+        ValueError: There is no image, or their numbers are not those of the frames.
+    """
+    info = video if video.suffix == '.ini' else video / 'seqinfo.ini'
+    folder, length = video, None
+    if info.is_file():
+        parser = configparser.ConfigParser()
+        try:
+            parser.read(info, encoding='utf-8-sig')
+            folder = info.parent / parser.get('Sequence', 'imDir', fallback='img1')
+            length = parser.getint('Sequence', 'seqLength', fallback=None)
+        except (configparser.Error, ValueError) as error:
+            raise ValueError(f'{info} is no seqinfo.ini: {error}') from None
+    elif (video / 'img1').is_dir():
+        folder = video / 'img1'
+    if not folder.is_dir():
+        return None
+    names = list_images(folder)
+    if not names or length not in (None, len(names)):
+        expected = '' if length is None else f', {info} says {length}'
+        raise ValueError(f'{folder} holds {len(names)} images{expected}')
+    stems = [Path(name).stem for name in names]
+    if all(map(str.isdecimal, stems)):
+        numbers = list(map(int, stems))
+        missing = sorted(set(range(numbers[0], numbers[-1])).difference(numbers))
+        if missing or len(set(numbers)) < len(numbers):
+            raise ValueError(f'{folder}: the numbers of the images have gaps or come '
+                             f'twice; missing are {name_some(missing)}')
+        if numbers[0] not in (0, 1, first_frame):
+            raise ValueError(f'{folder} begins with image {numbers[0]}; if the boxes '
+                             f'count from there: --first-frame {numbers[0]}')
+    return [str(folder / name) for name in names]
+
+
+def _read_images(paths: list[str]) -> Iterator[np.ndarray]:
+    for path in paths:
+        try:
+            yield read_image(path)
+        except UnreadableImage as error:
+            raise UnreadableVideo(f'{path}: {error}') from None
+
+
+def _check_persons(out_dir: Path, names: list[str], settings: CropSettings) -> None:
+    """Raise a FileExistsError where persons would mix with those that are there."""
+    there = [name for name in names if (out_dir / name).is_dir()]
+    twice = [name for name in there if (out_dir / name / str(settings.camid)).exists()]
+    if twice:
+        raise FileExistsError(
+            f'{out_dir} holds tracklets of camera {settings.camid} of '
+            f'{name_some(twice)} already; delete them, choose another --camid or '
+            '--out, or tell this video\'s persons apart with --id-prefix')
+    if there and not settings.same_ids:
+        raise FileExistsError(
+            f'{len(there)} ids of this track file are persons in {out_dir} already: '
+            f'{name_some(there)}. If both trackers number the same persons alike, say '
+            '--same-ids; if not, tell them apart with --id-prefix')
+
+
 def crop_tracklets(video: PathLike, tracks: PathLike, out_dir: PathLike,
-                   settings: CropSettings = DEFAULT_SETTINGS) -> CropReport:
+                   settings: CropSettings = DEFAULT_SETTINGS,
+                   choice: BoxChoice = ALL_PERSONS) -> CropReport:
     """Cut the tracklets of one camera out of its video.
 
-    The ids of the track file become the pids: those of several cameras must name the
-    same people. Run it once for each camera, into one folder.
+    The ids of the track file become the pids. Run it once for each camera, into one
+    folder, with ``same_ids`` or an ``id_prefix``.
 
     Args:
-        video: Video file.
-        tracks: Track file, see :func:`read_tracks`.
+        video: Video file, folder of images in the order of time, or folder with (or
+            path of) a ``seqinfo.ini`` of the MOT challenge.
+        tracks: Track file, see :func:`~.track_files.read_tracks`.
         out_dir: Folder to add ``<pid>/<camid>/<tracklet>/<frame>.jpg`` to.
         settings: What to cut out.
+        choice: Which boxes are persons.
 
     Returns:
         Counts of what was written and what was left out.
 
     Raises:
         FileNotFoundError: One of the files is not there.
-        FileExistsError: ``out_dir`` holds tracklets of this camera and person.
-        ValueError: The track file is malformed, or no tracklet is left.
+        FileExistsError: ``out_dir`` holds tracklets of this camera and person, or,
+            without ``same_ids``, of this person.
+        ValueError: The track file is malformed, images and frames do not agree, or no
+            tracklet is left.
         UnreadableVideo: No decoder reads the video.
     """
     video, out_dir = Path(video), Path(out_dir)
-    if not video.is_file():
+    images = _list_frames(video, choice.first_frame)
+    if images is None and not video.is_file():
         raise FileNotFoundError(f'there is no video {video}')
-    boxes = read_tracks(tracks)
-    for track in sorted({box.track for box in boxes}):
-        folder = out_dir / f'{track:04d}' / str(settings.camid)
-        if folder.exists():  # tracklets of two runs must not mix
-            raise FileExistsError(
-                f'{folder} holds tracklets of camera {settings.camid} already; delete '
-                'them, or choose another --camid or --out')
+    boxes, left_out = read_tracks(tracks, choice)
+    tracks = sorted({box.track for box in boxes})
+    _check_persons(out_dir, list(map(settings.person, tracks)), settings)
     partial = out_dir / f'.partial-{uuid4().hex[:8]}'
     is_new = not out_dir.exists()
 
@@ -280,7 +297,9 @@ def crop_tracklets(video: PathLike, tracks: PathLike, out_dir: PathLike,
         return _crop(frames, boxes, _Writer(partial, settings))
 
     try:
-        report = read_all_frames(video, crop)
+        report = read_all_frames(video, crop) if images is None \
+            else crop(_read_images(images))
+        report = report._replace(left_out=left_out)
         if not report.num_tracklets:
             raise ValueError(f'no tracklet is left of {len(boxes)} boxes: {report}')
         for camera in sorted(partial.glob('*/*')):
