@@ -338,8 +338,8 @@ def test_boxes_of_others_are_left_out_with_their_reason(tool, tmp_path, capsys):
     assert tool(*args, '--camid', '2', '--same-ids', '--classes', 'car',
                 '--min-confidence', '0') == 0
     assert tool(*args, '--camid', '2', '--id-prefix', 'b') == 0
-    assert sorted(str(path.relative_to(tmp_path / 'out'))
-                  for path in tmp_path.glob('out/*/*')) == ['0001/1', '0002/2', 'b0001/2']
+    assert sorted(path.relative_to(tmp_path / 'out').as_posix() for path in
+                  tmp_path.glob('out/*/*')) == ['0001/1', '0002/2', 'b0001/2']
 
 
 @pytest.mark.parametrize(('name', 'content', 'message'), [

@@ -24,11 +24,10 @@ import numpy as np
 __all__ = ['BoxChoice', 'TrackBox', 'TrackFile', 'read_tracks']
 
 _FORMAT = 'frame,id,x,y,w,h[,confidence[,class[,visibility]]]'
-_NONE = '-1'
-_MOT_CLASSES = dict(enumerate(
-    ('pedestrian', 'person on vehicle', 'car', 'bicycle', 'motorbike',
-     'non motorized vehicle', 'static person', 'distractor', 'occluder',
-     'occluder on the ground', 'occluder full', 'reflection', 'crowd'), start=1))
+_MOT_CLASSES = dict(zip(map(str, range(1, 14)), (
+    'pedestrian', 'person on vehicle', 'car', 'bicycle', 'motorbike',
+    'non motorized vehicle', 'static person', 'distractor', 'occluder',
+    'occluder on the ground', 'occluder full', 'reflection', 'crowd')))
 _PERSONS = ('person', 'pedestrian')
 
 
@@ -99,40 +98,38 @@ def _as_name(text: str) -> str:
         return text.lower()
 
 
-class _Columns:
+class _Columns(NamedTuple):
     """What the fields after the boxes mean; None where a file does not have it."""
 
-    def __init__(self, extras: Sequence[Sequence[str]]) -> None:
-        width = max(map(len, extras))
-        rows = [[_as_name(text) for text in row] + [_NONE] * (width - len(row))
-                for row in extras]
-        columns = list(zip(*rows))
-        is_used = [any(text != _NONE for text in column) for column in columns]
-        numbers = [self._numbers(column) for column in columns[:3]] + [None] * 3
-        self.confidence = numbers[0] if any(is_used[:1]) else None
-        self.is_flag = self.confidence is not None and set(self.confidence) <= {0, 1}
-        shares = numbers[2]
-        has_shares = shares is not None and bool((
-            (shares == -1) | ((shares >= 0) & (shares <= 1))).all())
-        # Else the fields are world coordinates, as those of MOT15.
-        is_classes = any(is_used[1:2]) and not any(is_used[3:]) and (
-            width < 3 or has_shares) and (numbers[1] is None or bool((
-                (numbers[1] == np.floor(numbers[1])) & (numbers[1] >= -1)).all()))
-        self.classes = np.array(columns[1]) if is_classes else None
-        self.visibility = shares if is_classes and any(is_used[2:3]) else None
-
-    @staticmethod
-    def _numbers(column: Sequence[str]) -> Optional[np.ndarray]:
-        try:
-            return np.array(column, float)
-        except ValueError:
-            return None
+    confidence: Optional[np.ndarray]
+    classes: Optional[np.ndarray]  # numbers or names, as text
+    visibility: Optional[np.ndarray]
 
     @property
-    def is_ground_truth(self) -> bool:
-        """Whether the columns are those of MOT16 and later."""
-        return self.is_flag and self.visibility is not None and set(
-            self.classes) <= set(map(str, _MOT_CLASSES))
+    def is_flag(self) -> bool:
+        """Whether the confidences are flags."""
+        return self.confidence is not None and set(self.confidence) <= {0, 1}
+
+
+def _read_columns(extras: Sequence[Sequence[str]]) -> _Columns:
+    width = max(3, *map(len, extras))
+    columns = np.array([[_as_name(text) for text in row] + ['-1'] * (width - len(row))
+                        for row in extras]).T
+    is_used = (columns != '-1').any(axis=1)
+    numbers = []
+    for column in columns[:3]:
+        try:
+            numbers.append(column.astype(float))
+        except ValueError:  # names
+            numbers.append(None)
+    confidence, number, share = numbers
+    # Else the fields are world coordinates, as those of MOT15.
+    has_classes = is_used[1] and not is_used[3:].any() and share is not None and all(
+        value == -1 or 0 <= value <= 1 for value in share) and (
+            number is None or all(value % 1 == 0 and value >= -1 for value in number))
+    return _Columns(confidence if is_used[0] else None,
+                    columns[1] if has_classes else None,
+                    share if has_classes and is_used[2] else None)
 
 
 def _name_classes(columns: _Columns, labels: Path) -> dict[str, str]:
@@ -140,12 +137,12 @@ def _name_classes(columns: _Columns, labels: Path) -> dict[str, str]:
     if labels.is_file():
         names = labels.read_text(encoding='utf-8', errors='replace').splitlines()
         return {str(k): name.strip().lower() for k, name in enumerate(names, start=1)}
-    if columns.is_ground_truth:
-        return {str(number): name for number, name in _MOT_CLASSES.items()}
-    found = set(columns.classes) - {_NONE}
-    if '0' in found:
-        return {'0': 'person'}
-    return {'1': 'pedestrian'} if found == {'1'} else {}
+    found = set(columns.classes) - {'-1'}
+    is_mot = columns.is_flag and columns.visibility is not None
+    if is_mot and found <= set(_MOT_CLASSES):
+        return _MOT_CLASSES
+    return {'0': 'person'} if '0' in found else \
+        {'1': 'person'} if found == {'1'} else {}
 
 
 def _other_classes(columns: _Columns, choice: BoxChoice, path: Path) -> dict[str, str]:
@@ -153,25 +150,21 @@ def _other_classes(columns: _Columns, choice: BoxChoice, path: Path) -> dict[str
     names = _name_classes(columns, path.with_name('labels.txt'))
     found = Counter(columns.classes.tolist())
     wanted = set(_PERSONS if choice.classes is None else map(_as_name, choice.classes))
-    titles = {own: f'class {own}' + (f' ({names[own]})' if own in names else '')
-              for own in sorted(found)}
-    others = {own: title for own, title in titles.items()
-              if not wanted & {own, names.get(own)}}
+    others = {own: f'class {own}' + (f' ({names[own]})' if own in names else '')
+              for own in sorted(found) if not wanted & {own, names.get(own)}}
     if len(others) == len(found):
-        raise ValueError(
-            f'{path}: none of the classes is '
-            f'{"known to be persons" if choice.classes is None else "wanted"}: '
-            f'{", ".join(f"{titles[own]}: {found[own]} boxes" for own in titles)}; '
-            'name those of persons with --classes')
+        counts = ', '.join(f'{others[own]}: {found[own]} boxes' for own in others)
+        raise ValueError(f'{path}: none of the classes is known to be persons, or is '
+                         f'wanted: {counts}; name those of persons with --classes')
     return others
 
 
 def _reasons(columns: _Columns, choice: BoxChoice, path: Path, tracks: np.ndarray
              ) -> list[tuple[str, np.ndarray]]:
     """Why boxes are left out, and which; the first reason of a box counts."""
-    confidence, visibility = columns.confidence, columns.visibility
-    for option, column in (('classes', columns.classes), ('min_visibility', visibility),
-                           ('min_confidence', confidence)):
+    for option, column in (('classes', columns.classes),
+                           ('min_visibility', columns.visibility),
+                           ('min_confidence', columns.confidence)):
         if column is None and getattr(choice, option) is not None:
             raise ValueError(f'{path} does not tell the {option.split("_")[-1]} of its '
                              f'boxes: --{option.replace("_", "-")} cannot be used')
@@ -179,16 +172,14 @@ def _reasons(columns: _Columns, choice: BoxChoice, path: Path, tracks: np.ndarra
     if columns.classes is not None:
         reasons += [(title, columns.classes == own) for own, title in
                     _other_classes(columns, choice, path).items()]
-    if choice.min_confidence is not None:
-        reasons.append((f'confidence below {choice.min_confidence:g}',
-                        ~(confidence >= choice.min_confidence)))
-    elif columns.is_flag:
-        reasons.append(('flag 0 (to be ignored)', confidence == 0))
-    if choice.min_visibility is not None:
-        reasons.append((f'visibility below {choice.min_visibility:g}',
-                        ~(visibility >= choice.min_visibility)))
-    elif visibility is not None:
-        reasons.append(('visibility 0', visibility == 0))
+    for name, least, values, title in (
+            ('confidence', choice.min_confidence,
+             columns.confidence, 'flag 0 (to be ignored)' if columns.is_flag else ''),
+            ('visibility', choice.min_visibility, columns.visibility, 'visibility 0')):
+        if least is not None:
+            reasons.append((f'{name} below {least:g}', ~(values >= least)))
+        elif title and values is not None:
+            reasons.append((title, values == 0))
     return reasons
 
 
@@ -219,7 +210,7 @@ def read_tracks(path: Union[str, Path], choice: BoxChoice = BoxChoice()
                 raise _malformed(path, number, line, error) from None
     if not parsed:
         raise ValueError(f'{path} holds no box; expected lines {_FORMAT}')
-    columns = _Columns([extra for *_, extra in parsed])
+    columns = _read_columns([extra for *_, extra in parsed])
     tracks = np.array([box.track for _, _, box, _ in parsed])
     kept, left_out = np.ones(len(parsed), bool), {}
     for reason, is_out in _reasons(columns, choice, path, tracks):
