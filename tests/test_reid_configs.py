@@ -27,14 +27,15 @@ CNN = [name for name in CONFIGS if name not in CLIP]
 STRONG = [name for name in CNN if name.endswith('_strong')]
 NAME = re.compile(
     r'(resnet50|se_resnet50|resnet14|resnet50_ibn)(?:_(cosam|nonlocal)(\d+))?_(tp|ta|rnn)_'
-    r'(mars|dukemtmc|ilids|demo)(?:_(t2|t8|random|spatial|channel|strong))?')
+    r'(mars|dukemtmc|ilids|prid2011|demo)(?:_(t2|t8|random|spatial|channel|strong))?')
 BACKBONES = dict(resnet50=('FrameResNet', 50), se_resnet50=('FrameSEResNet', 50),
                  resnet14=('FrameResNet', 14), resnet50_ibn=('FrameResNet', 50))
 AGGREGATIONS = dict(tp='TemporalPoolAggregation', ta='TemporalAttentionAggregation',
                     rnn='TemporalRNNAggregation')
 ATTENTION = {'cosam': 'COSAM', 'nonlocal': 'ClipAdapter'}
 DATASETS = dict(mars=('MARS', 625), dukemtmc=('DukeMTMCVideoReID', 702),
-                ilids=('ILIDSVID', 150), demo=('MARS', 60))
+                ilids=('ILIDSVID', 150), prid2011=('PRID2011', 89),
+                demo=('MARS', 60))
 # At 150 identities: millions of parameters, billions of operations for 4 frames.
 PAPER = {
     'resnet50_cosam45_tp_mars': (26.22, 17.24),
@@ -244,7 +245,8 @@ def test_recipe_of_clip(name):
 
 
 @pytest.mark.parametrize('name', [
-    name for name in CONFIGS if 'dukemtmc' not in name and 'ilids' not in name])
+    name for name in CONFIGS
+    if not any(data in name for data in ('dukemtmc', 'ilids', 'prid2011'))])
 def test_the_full_size_model_takes_the_clips_of_its_pipeline(name):
     """Those of the other data sets have the same models."""
     needs(name)

@@ -321,10 +321,11 @@ def ilids(nest, config, tmp_path_factory):
         '--no-validate', '--cfg-options', 'train_cfg.max_epochs=1', cwd=folder)
     work_dir = folder / 'work_dirs' / 'three'
     one = torch.load(work_dir / 'split1' / 'epoch_1.pth', weights_only=True)
-    assert one['meta']['dataset_meta']['split'] == 1
+    assert one['meta']['dataset_meta']['split'] == '1 (first half tests)'
     for split in (2, 3):  # the same with other weights
-        one['meta']['dataset_meta']['split'] = split
-        one['meta']['trained_on'] = [dict(dataset='ilids', split=split)]
+        name = f'{split} (first half tests)'
+        one['meta']['dataset_meta']['split'] = name
+        one['meta']['trained_on'] = [dict(dataset='ilids', split=name)]
         weight = one['state_dict']['backbone.conv1.weight']
         generator = torch.Generator().manual_seed(split)
         weight += .1 * torch.randn(weight.shape, generator=generator)

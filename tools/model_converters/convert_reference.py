@@ -83,6 +83,10 @@ def report(model: ReferenceModel, args: argparse.Namespace) -> None:
     config = None if args.backbone_only else shipped_config(model)
     if config:
         print(f'config       {config}')
+        if config.endswith('_ilids.py'):
+            print("split        the authors' code tests on the first half of a row of "
+                  "ls_set, as this config does; if yours trained on it, set "
+                  'split_convention=first_half_trains of the data sets')
     else:
         shown = ('backbone',) if args.backbone_only else tuple(model.settings)
         print('config       none of its own; ' + ', '.join(

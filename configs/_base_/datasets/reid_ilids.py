@@ -1,4 +1,4 @@
-"""iLIDS-VID, the first of its ten splits; figures are means over all ten."""
+"""iLIDS-VID, the first of its ten splits; results are means over all ten."""
 _base_ = ['./reid_mars.py']
 num_splits = 10
 ilids = dict(type='ILIDSVID', data_root='data/ilids', split=1)

@@ -9,6 +9,7 @@ from .dukemtmc import DukeMTMCVideoReID
 from .ilids import ILIDSVID
 from .mars import MARS
 from .pk_sampler import PKSampler
+from .prid2011 import PRID2011
 from .query_gallery import QueryGalleryDataset
 from .tracklet_augmentation import (
     RandomErasingFrames,
@@ -27,6 +28,7 @@ from .tracklet_loading import (
 __all__ = [
     'ILIDSVID',
     'MARS',
+    'PRID2011',
     'DukeMTMCVideoReID',
     'LoadTrackletFrames',
     'PKSampler',

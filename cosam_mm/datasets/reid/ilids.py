@@ -1,41 +1,34 @@
 """iLIDS-VID: 300 persons, one tracklet in each of two cameras, ten splits.
 
-Wang et al., *Person Re-Identification by Video Ranking*, ECCV 2014. Each split trains
-on 150 persons and tests on the others, camera 1 against camera 2. Results are means
-over the ten splits. Checked are that both cameras hold the same persons, that the row
-of the split names each of them once, and the published counts.
+Wang et al., *Person Re-Identification by Video Ranking*, ECCV 2014. A row of ``ls_set``
+(10 x 300) is a split and numbers the sorted persons from 1. Two conventions are in use:
+torchreid, which follows Wang et al., and the COSAM authors' code test on the first half
+of a row and train on the rest; others do the reverse. Checked are that both cameras
+hold the same persons, that the row names each of them once, and the published counts.
 
-Layout (a row of ``ls_set``, 10 x 300, is a split: it numbers the sorted persons from
-1, and its first half trains):
+Layout:
 
     <data_root>/i-LIDS-VID/sequences/cam{1,2}/person<id>/*.png
     <data_root>/train-test people splits/train_test_splits_ilidsvid.mat  (ls_set)
 """
 import os
-import re
 from collections.abc import Sequence
 
 import numpy as np
 from mmengine.registry import DATASETS
 
-from cosam_mm.datasets.image_files import list_folders, list_images
-from cosam_mm.structures.tracklet import Tracklet
-from cosam_mm.utils.messages import name_some
-
 from .matfile import read_integer_matrix
-from .tracklet_dataset import TrackletDataset
+from .two_camera_dataset import TwoCameraDataset
 
 __all__ = ['ILIDSVID']
 
 _SPLIT_FILE = os.path.join(
     'train-test people splits', 'train_test_splits_ilidsvid.mat')
-_CAMERAS = (1, 2)
+_CONVENTIONS = ('first_half_tests', 'first_half_trains')
 
 
-def _split_persons(
-    ls_set: np.ndarray, split: int, persons: Sequence[str]
-) -> tuple[list[str], list[str]]:
-    """Persons of the training and of the test half of a split, each in order.
+def _halves(ls_set: np.ndarray, split: int, persons: Sequence[str]) -> list[list[str]]:
+    """Persons of the first and of the second half of a split, each in order.
 
     ``ls_set`` is (num_splits, num_persons); it numbers ``persons``, as ``split`` the
     splits, from 1.
@@ -49,26 +42,26 @@ def _split_persons(
             f'cameras\' folders) once, but it has {len(numbers)} numbers from '
             f'{min(numbers)} to {max(numbers)}')
     half = len(numbers) // 2
-    train, test = ([persons[number - 1] for number in sorted(part)]
-                   for part in (numbers[:half], numbers[half:]))
-    return train, test
+    return [[persons[number - 1] for number in sorted(part)]
+            for part in (numbers[:half], numbers[half:])]
 
 
 @DATASETS.register_module()
-class ILIDSVID(TrackletDataset):
+class ILIDSVID(TwoCameraDataset):
     """One split of iLIDS-VID.
-
-    ``split`` is in ``metainfo``: the training persons of one split are test persons
-    of others.
 
     Args:
         data_root: Folder with ``i-LIDS-VID`` and ``train-test people splits``.
         split: Number of the split, 1 to 10.
+        split_convention: 'first_half_tests', see above, or 'first_half_trains', which
+            was that of this package up to version 0.1. ``split`` of ``metainfo`` names
+            the first.
         base: Further arguments, and errors, of :class:`TrackletDataset`.
     """
 
     default_name = 'ilids'
-    protocol = 'camera 1 against camera 2'
+    cameras = ('cam1', 'cam2')
+    person_name = 'person([0-9]+)'
     hint = ('It must hold i-LIDS-VID/sequences/ and "train-test people splits/" of '
             'iLIDS-VID.')
 
@@ -77,47 +70,27 @@ class ILIDSVID(TrackletDataset):
                  subset: str = 'train',
                  pipeline: Sequence = (),
                  split: int = 1,
+                 split_convention: str = 'first_half_tests',
                  **base) -> None:
-        if not isinstance(split, int) or split < 1:
-            raise ValueError(f'split must be an integer of at least 1, got {split!r}.')
-        self.split = self.split_name = split
-        super().__init__(data_root, subset, pipeline, **base)
+        if split_convention not in _CONVENTIONS:
+            raise ValueError(f'split_convention must be one of {_CONVENTIONS}, got '
+                             f'{split_convention!r}.')
+        self.first_half_tests = split_convention == 'first_half_tests'
+        if self.first_half_tests:
+            self.split_name = f'{split} (first half tests)'
+        super().__init__(data_root, subset, pipeline, split, **base)
 
     def official_counts(self) -> dict:
         return dict(num_tracklets=300 if self.subset == 'train' else 150, num_pids=150)
 
-    def list_tracklets(self) -> list[Tracklet]:
-        path = os.path.join(self.data_root, _SPLIT_FILE)
-        ls_set = read_integer_matrix(path, 'ls_set')
-        persons = self._list_persons()
-        try:
-            train, test = _split_persons(ls_set, self.split, persons)
-        except ValueError as error:
-            raise ValueError(f'{path!r}: {error}.') from None
-        cameras = {'train': _CAMERAS, 'query': _CAMERAS[:1], 'gallery': _CAMERAS[1:]}
-        tracklets = []
-        for person in train if self.subset == 'train' else test:
-            for camid in cameras[self.subset]:
-                folder = os.path.join(self._folder(camid), person)
-                tracklets.append(Tracklet(
-                    int(person[len('person'):]), camid, f'cam{camid}/{person}',
-                    [os.path.join(folder, name) for name in list_images(folder)]))
-        return tracklets
-
-    def _folder(self, camid: int) -> str:
+    def camera_folder(self, camid: int) -> str:
         return os.path.join(self.data_root, 'i-LIDS-VID', 'sequences', f'cam{camid}')
 
-    def _list_persons(self) -> list[str]:
-        """Folders of persons, which must be the same in both cameras."""
-        persons = []
-        for folder in map(self._folder, _CAMERAS):
-            if not os.path.isdir(folder):
-                raise FileNotFoundError(f'{folder!r} does not exist. {self.hint}')
-            persons.append([name for name in list_folders(folder)
-                            if re.fullmatch('person[0-9]+', name)])
-        alone = sorted(set(persons[0]) ^ set(persons[1]))
-        if alone:
-            raise ValueError(
-                f'{len(alone)} person(s) of {self.data_root!r} are in one camera only: '
-                f'{name_some(alone)}. {self.hint}')
-        return persons[0]
+    def split_persons(self, persons: list[str]) -> tuple[list[str], list[str]]:
+        path = os.path.join(self.data_root, _SPLIT_FILE)
+        ls_set = read_integer_matrix(path, 'ls_set')
+        try:
+            first, second = _halves(ls_set, self.split, persons)
+        except ValueError as error:
+            raise ValueError(f'{path!r}: {error}.') from None
+        return (second, first) if self.first_half_tests else (first, second)
