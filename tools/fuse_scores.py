@@ -27,7 +27,7 @@ def parse_args():
     parser.add_argument('--raw', action='store_true',
                         help='average the scores as they are (default: average class '
                         'probabilities)')
-    parser.add_argument('--topk', type=int, nargs='+', default=[1, 3],
+    parser.add_argument('--topk', type=int, nargs='+',
                         help='accuracies to print (default: 1 3)')
     parser.add_argument('--out', metavar='FILE.npz', help='write the fused scores')
     return parser.parse_args()
@@ -54,9 +54,13 @@ def fuse(args):
     if not readable.any():
         raise ValueError('No clip could be read in every stream.')
     label = first['label'][orders[0]]
+    num_classes = fused.shape[1]
+    if args.topk and max(args.topk) > num_classes:
+        raise ValueError(f'--topk {max(args.topk)}: there are {num_classes} classes.')
+    topk = args.topk or [k for k in (1, 3) if k <= num_classes]
     width = max(map(len, args.scores))
     for name, score in (*zip(args.scores, scores), ('fused', fused)):
-        metrics = top_k_accuracy(score[readable], label[readable], args.topk)
+        metrics = top_k_accuracy(score[readable], label[readable], topk)
         print(f'{name:{width}}', *(f' top{k} {v:.4f}' for k, v in metrics.items()))
     if unreadable.any():
         print(f'{int(unreadable.sum())} of {len(label)} clips could not be read in '

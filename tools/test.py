@@ -22,6 +22,7 @@ from cosam_mm.engine.runner.strategies import build_runner, loading_safely
 from cosam_mm.utils.cli import existing_file, one_line_errors
 from cosam_mm.utils.config import (
     check_checkpoint,
+    check_classes,
     default_work_dir,
     dump_scores,
     set_data_root,
@@ -137,6 +138,7 @@ def merge_args(cfg: Config, args: argparse.Namespace, checkpoint: str, split,
     set_reid_metric(cfg, rerank=args.rerank, attributes=args.attributes)
     if args.dump:
         dump_scores(cfg, name_dump(args.dump, cfg, split))
+    check_classes(cfg, 'test')
     connect_cpu_processes(cfg)
     return cfg
 
@@ -153,7 +155,7 @@ def name_dump(dump: str, cfg: Config, split: Optional[int]) -> str:
 def run(cfg: Config) -> dict:
     """Test once; the metrics by name."""
     with loading_safely(cfg):
-        return build_runner(cfg).test()
+        return build_runner(cfg, keeps_config=True).test()
 
 
 def run_all_splits(cfg: Config, args: argparse.Namespace) -> None:

@@ -24,6 +24,7 @@ from cosam_mm.engine.runner.strategies import (
 from cosam_mm.utils.cli import existing_file, one_line_errors
 from cosam_mm.utils.config import (
     check_checkpoint,
+    check_classes,
     default_work_dir,
     resume_training,
     scale_learning_rate,
@@ -108,6 +109,7 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         scale_learning_rate(cfg)
     if args.no_validate:
         skip_validation(cfg)
+    check_classes(cfg, 'train', 'val')
     fit_to_strategy(cfg)
     connect_cpu_processes(cfg)
     return cfg

@@ -222,7 +222,11 @@ def load_recognizer(checkpoint: Union[PathLike, TrainedModel],
                     config: Union[PathLike, Config, None] = None,
                     device: Union[str, torch.device, None] = 'cpu') -> nn.Module:
     """:func:`~.model_loading.load_model` of what must be a recogniser of MMAction2."""
-    return load_model(checkpoint, config, device, BaseRecognizer, _SCOPE)
+    model = load_model(checkpoint, config, device, BaseRecognizer, _SCOPE)
+    if getattr(model.cls_head, 'multi_class', False):
+        raise ValueError('cls_head.multi_class: several labels of a clip are not '
+                         'supported.')
+    return model
 
 
 def _class_names(names: Union[PathLike, Sequence[str], None],

@@ -31,6 +31,7 @@ from .preparation.annotation_files import (
     read_annotations,
     read_class_names,
 )
+from .preparation.official_splits import OFFICIAL_COUNTS
 from .unreadable_samples import load_readable
 
 __all__ = ['ActionFrameDataset', 'ActionVideoDataset']
@@ -79,6 +80,7 @@ class _SplitDataset:
         self._check_choice(split, subset, num_classes, modality)
         if filename_tmpl and not self.with_frames:
             raise TypeError(f'A video has no filename_tmpl, got {filename_tmpl!r}.')
+        self.subset = subset
         template = filename_tmpl or self.templates[modality]
         data_root = os.fspath(data_root)
         flags = ' --flow tvl1' if modality == 'Flow' else ' --frames'
@@ -141,6 +143,11 @@ class _SplitDataset:
                 self._metainfo.get('classes', ()))
         except ValueError as error:
             raise ValueError(f'{error} {self.hint}') from None
+        official = OFFICIAL_COUNTS.get(self._metainfo['dataset'])
+        subsets = official.clips.get(self._metainfo['split']) if official else None
+        total = subsets[SUBSETS.index(self.subset)] if subsets else 0
+        if self._indices is not None or len(entries) < total:
+            self._metainfo['num_listed'] = max(len(entries), total)
         return [self.make_item(entry, os.path.join(folder, entry.path))
                 for entry in entries]
 

@@ -10,7 +10,8 @@ end. Clips of HMDB51 and UCF101 go by their names as well, however they are enco
 import copy
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Optional
 
@@ -19,8 +20,10 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from cosam_mm.utils.io import regular_size
+from cosam_mm.utils.messages import name_some
 
-__all__ = ['Fingerprint', 'fingerprints', 'is_in']
+__all__ = ['Fingerprint', 'compare', 'fingerprints', 'is_in', 'merge_entries',
+           'trained_entries', 'trained_on_test_clips']
 
 _BLOCK = 1 << 14
 _UNREADABLE = 0  # in place of a file's hash
@@ -142,3 +145,102 @@ def fingerprints(dataset: Any) -> list[Fingerprint]:
 def is_in(content: Tensor, known: Tensor) -> Tensor:
     """(N,) bool: whether any hash of each item, (N, F), is a known one."""
     return (torch.isin(content, known) & (content != _UNREADABLE)).any(1)
+
+
+# -- what was trained on, and what is tested -------------------------------------------
+
+
+def trained_on_test_clips(trained: Mapping, tested: Mapping) -> Optional[str]:
+    """Say by names why a test would rate clips that were trained on, if it would.
+
+    Args:
+        trained: ``dataset`` and ``split`` of the training data set.
+        tested: Those of the test data set.
+    """
+    name, own, other = (trained.get('dataset'), trained.get('split'),
+                        tested.get('split'))
+    if (name is None or name != tested.get('dataset') or None in (own, other)
+            or str(own) == str(other)):
+        return None
+    return (f'The model was trained on split {own} of {name} and would be tested on '
+            f'split {other}: the training set of split {own} holds test clips of split '
+            f'{other}, so the result would mean nothing. {_advice([trained], tested)}')
+
+
+def _advice(trained: Iterable[Mapping], tested: Mapping) -> str:
+    """What to test on instead."""
+    for one in trained:
+        if one.get('dataset') == tested.get('dataset') and re.fullmatch(
+                r'\d+', str(one.get('split'))) and one['split'] != tested.get('split'):
+            return f'Test on split {one["split"]} (--split {one["split"]})'
+    return 'Test on other data (--data-root), or on the split of the training'
+
+
+def trained_entries(meta: Mapping) -> list[dict]:
+    """What a checkpoint says that it was trained on; nothing in it is trusted."""
+    listed = meta.get('trained_on')
+    listed = [one for one in (listed if isinstance(listed, list) else ())
+              if isinstance(one, Mapping)]
+    entries = []
+    for one in listed or [meta.get('dataset_meta') or {}]:
+        entries.append({key: one.get(key) for key in ('dataset', 'split')})
+        if isinstance(one.get('content'), Tensor):
+            entries[-1]['content'] = one['content'].flatten().long()
+    return entries
+
+
+def merge_entries(entries: Iterable[Mapping]) -> list[dict]:
+    """One entry for each data set and split."""
+    merged: dict[tuple, dict] = {}
+    for entry in entries:
+        own = merged.setdefault((str(entry.get('dataset')), str(entry.get('split'))),
+                                {key: entry.get(key) for key in ('dataset', 'split')})
+        hashes = [one['content'] for one in (own, entry) if 'content' in one]
+        if hashes:
+            own['content'] = torch.unique(torch.cat(hashes))
+    return [merged[key] for key in sorted(merged)
+            if 'content' in merged[key] or merged[key]['dataset'] is not None]
+
+
+def _title(about: Mapping) -> str:
+    """``split 1 of hmdb51``."""
+    split, name = about.get('split'), about.get('dataset') or 'data without a name'
+    return str(name) if split is None else f'split {split} of {name}'
+
+
+def _compare_items(entries: list[dict], marks: list[Fingerprint]) -> Optional[str]:
+    """Say which clips or persons of a test were trained on, if some were."""
+    known = torch.cat([entry['content'] for entry in entries])
+    items, seen = {}, {}
+    for mark in marks:
+        marked = zip(mark.names, is_in(mark.content, known).tolist())
+        for k, (name, is_known) in enumerate(marked):
+            items[name if mark.unit == 'persons' else (name, k)] = None
+            if is_known:
+                seen[name] = None
+    if not seen:
+        return None
+    sources = [entry for entry in entries
+               if any(is_in(mark.content, entry['content']).any() for mark in marks)]
+    about = marks[0].about
+    return (
+        f'{len(seen):,} of the {len(items):,} {marks[0].unit} of the test were trained '
+        f'on: {name_some(seen, most=3)}. The model was trained on '
+        f'{name_some(map(_title, sources))} and would be tested on {_title(about)}, so '
+        f'the result would mean nothing. {_advice(sources, about)}')
+
+
+def compare(trained_on: list[dict], dataset: Any) -> tuple[list[str], bool]:
+    """Reasons not to test on a data set, and whether all that was trained on is known.
+
+    The names of data set and split count where there is no content to compare.
+    """
+    entries = merge_entries(trained_on)
+    known = [entry for entry in entries if 'content' in entry]
+    marks = fingerprints(dataset) if known else []
+    reasons = [_compare_items(known, marks)] if marks else []
+    metainfo = getattr(dataset, 'metainfo', None) or {}
+    reasons += [trained_on_test_clips(entry, metainfo) for entry in entries
+                if not marks or 'content' not in entry]
+    return ([reason for reason in reasons if reason],
+            bool(marks) and len(known) == len(entries))

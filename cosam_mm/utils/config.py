@@ -13,7 +13,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 
 __all__ = [
-    'check_checkpoint', 'config_of_checkpoint', 'default_work_dir', 'dump_scores',
+    'check_checkpoint', 'check_classes', 'config_of_checkpoint', 'default_work_dir',
+    'dump_scores',
     'hook_option', 'input_shape', 'resume_training', 'scale_learning_rate',
     'set_data_root', 'set_randomness', 'set_reid_metric', 'set_split',
     'skip_validation', 'split_numbers', 'split_of_test', 'swap_test_data', 'use_amp'
@@ -86,6 +87,60 @@ def split_of_test(cfg: Config) -> Optional[int]:
     """Number of the official split that a config tests on; None where it has none."""
     return next((dataset.split for dataset in _unwrap(cfg.test_dataloader.dataset)
                  if dataset.get('split') is not None), None)
+
+
+def check_classes(cfg: Config, *modes: str) -> None:
+    """Compare the class counts of all that a training or a test is made of.
+
+    Args:
+        cfg: Its model, blending of batches, data sets, lists of classes and metrics.
+        modes: 'train', 'val', 'test': whose loaders and evaluators.
+
+    Raises:
+        ValueError: They disagree; several labels are asked for (``multi_class``), which
+            no data set and metric here has; or accuracies of more classes than exist.
+    """
+    names = [f'{mode}_{part}' for mode in modes for part in ('dataloader', 'evaluator')]
+    places = [place for name in ('model', *names)
+              for place in _dicts(cfg.get(name), name)]
+    counts = {}
+    for path, node in places:
+        if node.get('multi_class'):
+            raise ValueError(f'{path}.multi_class: several labels of a clip are not '
+                             'supported. Give each clip one label.')
+        counts.update(_class_counts(path, node))
+    if len(set(counts.values())) > 1:
+        raise ValueError('The numbers of classes disagree: ' + ', '.join(
+            f'{path}={count}' for path, count in counts.items())
+            + '. Set them alike, with --cfg-options or in the config.')
+    for path, node in places:
+        topk = max(_as_list(node.get('topk') or 0)) if 'evaluator' in path else 0
+        if counts and topk > max(counts.values()):
+            raise ValueError(f'{path}.topk asks for the best {topk} of '
+                             f'{max(counts.values())} classes.')
+
+
+def _class_counts(path: str, node: dict) -> Iterator[tuple[str, int]]:
+    """The numbers of classes that one setting says, with its place."""
+    if isinstance(node.get('num_classes'), int) and '.backbone' not in path:
+        yield f'{path}.num_classes', node['num_classes']
+        file = Path(str(node.get('data_root')), f'{node.get("name")}_classes.txt')
+        if file.is_file():
+            text = file.read_text(encoding='utf-8', errors='replace')
+            yield str(file), len(text.strip().split('\n'))
+    classes = (node.get('metainfo') or {}).get('classes')
+    if isinstance(classes, (list, tuple)):
+        yield f'{path}.metainfo.classes', len(classes)
+
+
+def _dicts(node, path: str) -> Iterator[tuple[str, dict]]:
+    """All dicts inside of a setting, with their places."""
+    if isinstance(node, dict):
+        yield path, node
+    items = node.items() if isinstance(node, dict) else enumerate(
+        node if isinstance(node, (list, tuple)) else ())
+    for key, value in items:
+        yield from _dicts(value, f'{path}.{key}')
 
 
 def set_data_root(cfg: Config, data_root: str) -> None:
@@ -239,6 +294,9 @@ def set_reid_metric(cfg: Config, **settings) -> None:
 def swap_test_data(cfg: Config, other: Config) -> None:
     """Test the model of ``cfg`` on the test data of another config.
 
+    Data set, folders, protocol and attributes are the other's. What the model was made
+    for stays: the pipelines (clip length, image size), distance and re-ranking.
+
     Raises:
         ValueError: The two configs test in different ways, or the other not at all.
     """
@@ -252,8 +310,18 @@ def swap_test_data(cfg: Config, other: Config) -> None:
     if types[0] != types[1]:
         raise ValueError(f'--cross-dataset: the metrics are {types[0]} here and '
                          f'{types[1]} in the other config.')
-    for name in settings:
-        cfg[name] = copy.deepcopy(other[name])
+    dataset = copy.deepcopy(other.test_dataloader.dataset)
+    own, theirs = (list(_unwrap(one)) for one in (cfg.test_dataloader.dataset, dataset))
+    kinds = {one['type'] for one in (*own, *theirs)}
+    if 'ReIDMetric' not in types[0] and len(kinds) > 1:
+        raise ValueError(f'--cross-dataset: {" and ".join(sorted(kinds))} differ.')
+    for number, part in enumerate(theirs):
+        part.pipeline = copy.deepcopy(own[min(number, len(own) - 1)].pipeline)
+    cfg.test_dataloader.dataset = dataset
+    for metric, another in zip(_reid_metrics(cfg), _reid_metrics(other)):
+        metric.pop('attributes', None)
+        if another.get('attributes') is not None:
+            metric.attributes = another.attributes
     cfg.pop('num_splits', None)
     if 'num_splits' in other:
         cfg.num_splits = other.num_splits

@@ -198,6 +198,41 @@ def test_input_shape_of_an_oblong_crop_and_of_none(cfg):
         edits.input_shape(cfg)
 
 
+@pytest.mark.parametrize(('options', 'words'), [
+    ({'model.cls_head.num_classes': 2}, 'cls_head.num_classes=2.*dataset.*=51'),
+    ({'train_dataloader.dataset.num_classes': 7}, 'train_dataloader.*=7'),
+    ({'val_dataloader.dataset.num_classes': 7}, 'val_dataloader.*=7'),
+    ({'train_dataloader.dataset': dict(type='RepeatDataset', dataset=dict(
+        type='ConcatDataset', datasets=[dict(num_classes=9)]))}, r'datasets\.0.*=9'),
+    ({'model.data_preprocessor.blending': dict(
+        type='RandomBatchAugment', augments=[dict(type='MixupBlending',
+                                                  num_classes=400)])}, '0.*=400'),
+    ({'val_evaluator': [dict(type='ActionMetric', topk=(1, 99))]}, 'topk.*99'),
+    ({'val_evaluator.num_classes': 50}, 'val_evaluator.*50'),
+    ({'train_dataloader.dataset.metainfo': dict(classes=('a', 'b'))}, 'classes=2'),
+    ({'model.cls_head.multi_class': True}, 'cls_head.multi_class'),
+    ({'train_dataloader.dataset.multi_class': True}, 'multi_class')])
+def test_class_counts_that_disagree(cfg, options, words):
+    edits.check_classes(cfg, 'train', 'val')
+    cfg.merge_from_dict(options)
+    with pytest.raises(ValueError, match=words):
+        edits.check_classes(cfg, 'train', 'val')
+    edits.skip_validation(cfg)
+    if not words.startswith(('val', 'topk')):
+        with pytest.raises(ValueError, match=words):
+            edits.check_classes(cfg, 'train', 'val')
+
+
+def test_list_of_classes(cfg, tmp_path):
+    edits.set_data_root(cfg, tmp_path)
+    file = tmp_path / 'hmdb51_classes.txt'
+    file.write_text('\n'.join(map(str, range(51))) + '\n')
+    edits.check_classes(cfg, 'test')
+    file.write_text('wave\nrun\n')
+    with pytest.raises(ValueError, match='classes.txt=2'):
+        edits.check_classes(cfg, 'test')
+
+
 # -- the config in a checkpoint ----------------------------------------------
 
 
@@ -322,14 +357,23 @@ def test_metric_settings_of_an_action_config(cfg):
 
 
 def test_swapped_test_data(read):
-    cfg, other, own = read(MARS), read(ILIDS), read(MARS)
-    theirs = other.to_dict()
-    other.test_evaluator.distance = theirs['test_evaluator']['distance'] = 'cosine'
+    cfg, other = read('reid/resnet14_tp_demo_strong.py'), read(ILIDS)
+    cfg.test_evaluator.update(rerank=dict(k1=7), attributes='own.csv')
+    other.test_evaluator.attributes = 'theirs.csv'
+    own, theirs = cfg.to_dict(), other.to_dict()
     edits.swap_test_data(cfg, other)
-    for name in ('test_dataloader', 'test_evaluator', 'test_cfg'):
-        assert cfg[name] == theirs[name]
+    assert cfg.test_evaluator == dict(type='ReIDMetric', distance='cosine',
+                                      rerank=dict(k1=7), attributes='theirs.csv')
+    for part in ('query', 'gallery'):
+        before = own['test_dataloader']['dataset'][part]
+        dataset = theirs['test_dataloader']['dataset'][part]
+        assert before['pipeline'] != dataset['pipeline']
+        assert cfg.test_dataloader.dataset[part] == dict(
+            dataset, pipeline=before['pipeline'])
+    assert cfg.test_dataloader.batch_size == own['test_dataloader']['batch_size']
     assert cfg.num_splits == 10
-    for name in ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator'):
+    for name in ('model', 'train_dataloader', 'val_dataloader', 'val_evaluator',
+                 'test_cfg'):
         assert cfg[name] == own[name]
     edits.set_data_root(cfg, 'mine')
     edits.set_reid_metric(cfg, rerank=True)

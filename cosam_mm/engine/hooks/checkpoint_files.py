@@ -116,6 +116,11 @@ def stay_in_folder(checkpoint: dict) -> None:
             info[key] = [item for item in info[key] or () if is_own(item)]
     if not _is_checkpoint_name(info.get(WITHIN_EPOCH, '')):
         info.pop(WITHIN_EPOCH, None)
+    # mmengine would warn of names without a value.
+    hub = checkpoint.get('message_hub') or {}
+    for key in {*(hub.get('resumed_keys') or ())} - {
+            *info, *(hub.get('log_scalars') or ())}:
+        del hub['resumed_keys'][key]
 
 
 def _is_checkpoint_name(name: object) -> bool:

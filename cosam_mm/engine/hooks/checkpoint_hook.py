@@ -80,6 +80,11 @@ def _validation_is_due(runner) -> bool:
     return done >= loop.val_begin and (done % loop.val_interval == 0 or done == last)
 
 
+def _is_true(record: logging.LogRecord) -> bool:
+    """Of mmengine's lines while gradients are on their way: none of them is lost."""
+    return 'gradient of some iterations is lost' not in record.getMessage()
+
+
 def _counts_epochs(runner) -> bool:
     return isinstance(runner.train_loop, EpochBasedTrainLoop)
 
@@ -168,6 +173,8 @@ class SafeCheckpointHook(CheckpointHook):
         if runner._resume:
             stay_in_folder(checkpoint)
             self._gradients = gradients
+            if gradients:
+                runner.logger.addFilter(_is_true)
             if len(buffers) == get_world_size():
                 self._buffers = buffers[get_rank()]
             self._resumed_from = str(runner._load_from)
@@ -201,6 +208,7 @@ class SafeCheckpointHook(CheckpointHook):
                 Path(self.out_dir, name).unlink(missing_ok=True)
 
     def _go_on(self, runner) -> None:
+        runner.logger.removeFilter(_is_true)
         if self._gradients:
             for name, parameter in bare_model(runner.model).named_parameters():
                 if name in self._gradients:

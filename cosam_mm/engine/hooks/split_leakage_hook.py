@@ -13,11 +13,10 @@ import logging
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Optional
+from typing import Optional
 
-import torch
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -25,7 +24,13 @@ from mmengine.registry import HOOKS
 from torch import Tensor
 
 from cosam_mm.apis.model_loading import describe_misfit, unused_parameters, without
-from cosam_mm.datasets.fingerprint import Fingerprint, fingerprints, is_in
+from cosam_mm.datasets.fingerprint import (
+    compare,
+    fingerprints,
+    merge_entries,
+    trained_entries,
+    trained_on_test_clips,
+)
 from cosam_mm.engine.runner.distributed import bare_model
 from cosam_mm.layers.cosam_resampling import resampled_on_load
 from cosam_mm.utils.config import hook_option
@@ -35,102 +40,6 @@ __all__ = ['SplitLeakageHook', 'trained_on_test_clips']
 
 # Key of a checkpoint's meta: all that its weights have seen.
 _HISTORY = 'trained_on'
-
-
-def trained_on_test_clips(trained: Mapping, tested: Mapping) -> Optional[str]:
-    """Say by names why a test would rate clips that were trained on, if it would.
-
-    Args:
-        trained: ``dataset`` and ``split`` of the training data set.
-        tested: Those of the test data set.
-    """
-    name, own, other = (trained.get('dataset'), trained.get('split'),
-                        tested.get('split'))
-    if (name is None or name != tested.get('dataset') or None in (own, other)
-            or str(own) == str(other)):
-        return None
-    return (f'The model was trained on split {own} of {name} and would be tested on '
-            f'split {other}: the training set of split {own} holds test clips of split '
-            f'{other}, so the result would mean nothing. {_advice([trained], tested)}')
-
-
-def _advice(trained: Iterable[Mapping], tested: Mapping) -> str:
-    """What to test on instead."""
-    for one in trained:
-        if one.get('dataset') == tested.get('dataset') and re.fullmatch(
-                r'\d+', str(one.get('split'))) and one['split'] != tested.get('split'):
-            return f'Test on split {one["split"]} (--split {one["split"]})'
-    return 'Test on other data (--data-root), or on the split of the training'
-
-
-def _entries_of(meta: Mapping) -> list[dict]:
-    """What a checkpoint says that it was trained on; nothing in it is trusted."""
-    listed = meta.get(_HISTORY)
-    listed = [one for one in (listed if isinstance(listed, list) else ())
-              if isinstance(one, Mapping)]
-    entries = []
-    for one in listed or [meta.get('dataset_meta') or {}]:
-        entries.append({key: one.get(key) for key in ('dataset', 'split')})
-        if isinstance(one.get('content'), Tensor):
-            entries[-1]['content'] = one['content'].flatten().long()
-    return entries
-
-
-def _merged(entries: Iterable[Mapping]) -> list[dict]:
-    """One entry for each data set and split."""
-    merged: dict[tuple, dict] = {}
-    for entry in entries:
-        own = merged.setdefault((str(entry.get('dataset')), str(entry.get('split'))),
-                                {key: entry.get(key) for key in ('dataset', 'split')})
-        hashes = [one['content'] for one in (own, entry) if 'content' in one]
-        if hashes:
-            own['content'] = torch.unique(torch.cat(hashes))
-    return [merged[key] for key in sorted(merged)
-            if 'content' in merged[key] or merged[key]['dataset'] is not None]
-
-
-def _title(about: Mapping) -> str:
-    """``split 1 of hmdb51``."""
-    split, name = about.get('split'), about.get('dataset') or 'data without a name'
-    return str(name) if split is None else f'split {split} of {name}'
-
-
-def _compare_items(entries: list[dict], marks: list[Fingerprint]) -> Optional[str]:
-    """Say which clips or persons of a test were trained on, if some were."""
-    known = torch.cat([entry['content'] for entry in entries])
-    items, seen = {}, {}
-    for mark in marks:
-        marked = zip(mark.names, is_in(mark.content, known).tolist())
-        for k, (name, is_known) in enumerate(marked):
-            items[name if mark.unit == 'persons' else (name, k)] = None
-            if is_known:
-                seen[name] = None
-    if not seen:
-        return None
-    sources = [entry for entry in entries
-               if any(is_in(mark.content, entry['content']).any() for mark in marks)]
-    about = marks[0].about
-    return (
-        f'{len(seen):,} of the {len(items):,} {marks[0].unit} of the test were trained '
-        f'on: {name_some(seen, most=3)}. The model was trained on '
-        f'{name_some(map(_title, sources))} and would be tested on {_title(about)}, so '
-        f'the result would mean nothing. {_advice(sources, about)}')
-
-
-def _compare(trained_on: list[dict], dataset: Any) -> tuple[list[str], bool]:
-    """Reasons not to test on a data set, and whether all that was trained on is known.
-
-    The names of data set and split count where there is no content to compare.
-    """
-    entries = _merged(trained_on)
-    known = [entry for entry in entries if 'content' in entry]
-    marks = fingerprints(dataset) if known else []
-    reasons = [_compare_items(known, marks)] if marks else []
-    metainfo = getattr(dataset, 'metainfo', None) or {}
-    reasons += [trained_on_test_clips(entry, metainfo) for entry in entries
-                if not marks or 'content' not in entry]
-    return ([reason for reason in reasons if reason],
-            bool(marks) and len(known) == len(entries))
 
 
 def _first_other_class(trained: dict, tested: dict) -> Optional[str]:
@@ -228,7 +137,7 @@ class SplitLeakageHook(Hook):
         if runner._resume:
             _disarm_resume(checkpoint, runner.work_dir)
         meta = checkpoint.get('meta') or {}
-        self._trained_on = _entries_of(meta)
+        self._trained_on = trained_entries(meta)
         self._classes = [meta.get('dataset_meta') or {}]
 
     def before_train(self, runner) -> None:
@@ -237,17 +146,23 @@ class SplitLeakageHook(Hook):
         dataset = runner.train_dataloader.dataset
         metainfo = getattr(dataset, 'metainfo', None) or {}
         self._classes.append(metainfo)
+        head = getattr(bare_model(runner.model), 'head', None)
+        known, found = getattr(head, 'num_pids', None), metainfo.get('num_pids', 0)
+        if isinstance(known, int) and found > known:
+            raise RuntimeError(
+                f'The model tells {known} persons apart, and {found} are trained on: '
+                f'--cfg-options model.head.num_pids={found}.')
         # One process writes the checkpoints.
         marks = fingerprints(dataset) if is_main_process() else []
         self._trained_on += [dict(mark.about, content=mark.content.unique())
                              for mark in marks] or [metainfo]
         if runner.val_loop is not None and is_main_process():
-            for reason in _compare(self._trained_on, runner.val_dataloader.dataset)[0]:
+            for reason in compare(self._trained_on, runner.val_dataloader.dataset)[0]:
                 _warn(f'Of the validation: {reason}.')
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Hand down what was trained on before, which mmengine forgets."""
-        checkpoint['meta'][_HISTORY] = _merged(self._trained_on)
+        checkpoint['meta'][_HISTORY] = merge_entries(self._trained_on)
 
     def before_test(self, runner) -> None:
         """Stop the test of an unfit checkpoint."""
@@ -256,7 +171,7 @@ class SplitLeakageHook(Hook):
         if not self._trained_on:
             return
         dataset = runner.test_dataloader.dataset
-        found = [_compare(self._trained_on, dataset) if is_main_process() else None]
+        found = [compare(self._trained_on, dataset) if is_main_process() else None]
         broadcast_object_list(found)
         reasons, is_known = found[0]
         if not is_known:

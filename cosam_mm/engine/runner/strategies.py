@@ -5,6 +5,7 @@ A strategy file, such as those of ``configs/_base_/strategies``, holds ``runner_
 and ``strategy`` and goes with any training config.
 """
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Union
 
 from mmengine.config import Config
@@ -33,12 +34,29 @@ class _ConfigOfRun(Config):
         return _texts[content]
 
 
+class _ConfigOfTest(_ConfigOfRun):
+    """Leaves the config of a training, beside its checkpoints, as it is.
+
+    mmengine writes the one of the test into a folder of its own as well.
+    """
+
+    def dump(self, file=None):
+        """Write the config, or return its text."""
+        if file is None or not any(Path(file).parent.glob('*.pth')):
+            return super().dump(file)
+
+
 _texts: dict[str, str] = {}  # of the latest config: its content -> its text
 
 
-def build_runner(cfg: Config) -> Union[Runner, FlexibleRunner]:
-    """Build the runner that a config asks for."""
-    run_cfg = _ConfigOfRun.__new__(_ConfigOfRun)
+def build_runner(cfg: Config, keeps_config: bool = False
+                 ) -> Union[Runner, FlexibleRunner]:
+    """Build the runner that a config asks for.
+
+    With ``keeps_config`` a training's config in the work dir is not written over.
+    """
+    kind = _ConfigOfTest if keeps_config else _ConfigOfRun
+    run_cfg = kind.__new__(kind)
     run_cfg.__dict__.update(cfg.__dict__)
     if 'runner_type' in cfg:
         return RUNNERS.build(run_cfg)

@@ -33,6 +33,10 @@ def _check_score_type(score_type: str) -> None:
 
 def _record(sample: dict) -> dict:
     """What the metrics keep of a sample: a score also from half precision."""
+    if sample['gt_label'].numel() != 1:
+        raise ValueError(
+            f'{sample.get("sample_id")!r} has {sample["gt_label"].numel()} labels: '
+            'several labels of a clip (multi_class) are not supported.')
     return dict(
         sample_id=sample.get('sample_id'),
         score=sample['pred_score'].float().cpu().numpy(),
@@ -46,9 +50,10 @@ class ActionMetric(AccMetric):
 
     Keys: ``acc/top<k>`` for each k, ``acc/mean1``, ``acc/cross_entropy`` (not "loss":
     mmengine's log shows averages over time for names with that word) and, when there
-    are any, ``acc/num_unreadable``. Ties rank as in ``top_k_accuracy``. Samples show
-    up as unreadable when ``PackActionInputs`` has 'unreadable' and 'sample_id' among
-    its meta_keys.
+    are any, ``acc/num_unreadable``; of a part of a test list, or of HMDB51's or
+    UCF101's, also ``acc/num_clips`` and ``acc/num_listed``. Ties rank as in
+    ``top_k_accuracy``. Samples show up as unreadable when ``PackActionInputs`` has
+    'unreadable' and 'sample_id' among its meta_keys.
 
     Args:
         topk: The k to report.
@@ -87,8 +92,12 @@ class ActionMetric(AccMetric):
                 f'to evaluate: check data_root. They are {names[:2000]}.')
         metrics = self.calculate([result['score'] for result in readable],
                                  [result['label'] for result in readable])
+        total = (self.dataset_meta or {}).get('num_listed', 0)
+        if total > len(results):  # floats: mmengine's JSON file holds null for integers
+            metrics.update(num_clips=float(len(results)), num_listed=float(total))
+            print_log(f'Only {len(results):,} of the {total:,} clips of this split are '
+                      'evaluated.', logger='current', level=logging.WARNING)
         if unreadable:
-            # A float: mmengine's JSON file of a test holds null for whole numbers.
             metrics['num_unreadable'] = float(len(unreadable))
             print_log(
                 f'{len(unreadable)} of {len(results)} clips cannot be read and are '

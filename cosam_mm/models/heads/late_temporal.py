@@ -41,7 +41,7 @@ class LateTemporalHead(BaseHead):
             become one: ``'score'`` averages raw scores, as the paper does,
             ``'prob'`` probabilities, None keeps them apart.
         settings: ``loss_cls`` (the config of the loss, by default cross-entropy),
-            ``label_smooth_eps``, ``multi_class`` and ``init_cfg`` of ``BaseHead``.
+            ``label_smooth_eps`` and ``init_cfg`` of ``BaseHead``.
     """
 
     def __init__(self,
@@ -52,6 +52,8 @@ class LateTemporalHead(BaseHead):
                  topk: Union[int, Sequence[int]] = (1, 3),
                  average_clips: Optional[str] = 'score',
                  **settings) -> None:
+        if settings.get('multi_class'):
+            raise ValueError('multi_class: several labels of a clip are not supported.')
         super().__init__(
             num_classes, in_channels, average_clips=average_clips,
             topk=topk if isinstance(topk, int) else tuple(topk), **settings)

@@ -8,7 +8,6 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,8 @@ _TIMES = ' \N{MULTIPLICATION SIGN} '
 # Of the metrics of a test, those that are shown large.
 _LARGE = ('acc/top1', 'acc/top3', 'acc/top5', 'acc/mean1', 'reid/mAP', 'reid/R1',
           'reid/rerank_mAP', 'reid/rerank_R1')
-_LABELS = dict(mean1='Mean class accuracy', cross_entropy='Cross-entropy',
+_LABELS = dict(num_clips='Tested clips', num_listed='Clips of the split',
+               mean1='Mean class accuracy', cross_entropy='Cross-entropy',
                num_unreadable='Unreadable clips', num_queries='Queries',
                num_gallery='Gallery tracklets', num_valid_queries='Valid queries',
                num_queries_without_truth='Queries without a positive match',
@@ -107,6 +107,8 @@ def _metric_facts(found: WorkDir) -> list[tuple[str, str]]:
         else:
             line, words = 'Metrics' + _ORIGINS[origin], f'{label} {shown}'
         lines.setdefault(line, []).append(words)
+    if origin == 'test' and found.tested:
+        lines['Tested checkpoint'] = [found.tested]
     return [(label, ', '.join(shown)) for label, shown in lines.items()]
 
 
@@ -232,12 +234,9 @@ def _length(found: WorkDir) -> str:
 
 
 def _time(found: WorkDir) -> str:
-    """From the start of the last training to the checkpoint."""
-    words = f'{found.started:%Y-%m-%d %H:%M}' if found.started else ''
-    with suppress(ValueError):
-        end = datetime.strptime(str(found.meta.get('time')), '%Y%m%d_%H%M%S')
-        return words and f'{words} to {end:%Y-%m-%d %H:%M}'
-    return words
+    """From the first start to the last end."""
+    return ' to '.join(f'{time:%Y-%m-%d %H:%M}' for time in (found.started, found.ended)
+                       if time and found.started)
 
 
 def _missing(found: WorkDir) -> Iterator[Block]:

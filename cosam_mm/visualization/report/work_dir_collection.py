@@ -81,9 +81,31 @@ class WorkDir:
 
     @property
     def started(self) -> Optional[datetime]:
-        """When the last training began."""
-        return datetime.fromtimestamp(_start_time(self.training_logs[-1])) \
+        """When the first training began."""
+        return datetime.fromtimestamp(_start_time(self.training_logs[0])) \
             if self.training_logs else None
+
+    @property
+    def ended(self) -> Optional[datetime]:
+        """When the last training wrote its last line, else its checkpoint."""
+        times = [str(self.meta.get('time'))]
+        for log in self.training_logs[-1:]:
+            for path in log.parent.parent.glob('*.log'):
+                times += [re.sub(r'\W', '', text).replace('T', '_') for text in
+                          re.findall(r'^\d+/\d+/\d+ [\d:]{8}', _text(path), re.M)[-1:]]
+        found = []
+        for text in times:
+            with suppress(ValueError):
+                found.append(datetime.strptime(text.replace('_', ''), '%Y%m%d%H%M%S'))
+        return max(found, default=None)
+
+    @property
+    def tested(self) -> str:
+        """The checkpoint of the last test, as its log names it, or ''."""
+        path = self.test_logs[-1][0] if self.test_logs else None
+        found = re.findall('Load checkpoint from (.+)', _text(path.with_suffix('.log'))
+                           ) if path else []
+        return found[-1] if found else ''
 
     @cached_property
     def metrics(self) -> tuple[dict[str, Any], str]:
