@@ -254,3 +254,13 @@ def test_a_history_that_is_none(checkpoint, files, tmp_path, history):
     runner = make_runner(tmp_path, test=Clips(meta(), files('a')),
                          load_from=str(tmp_path / 'odd.pth'))
     assert runner.test() == {'count/num': 4}
+
+
+def test_parameters_that_the_model_lacks(checkpoint, tmp_path):
+    content = torch.load(checkpoint, weights_only=True)
+    name = 'backbone.plugins.after_layer3.0.summary.0.weight'
+    content['state_dict'][name] = torch.zeros(1)
+    torch.save(content, tmp_path / 'more.pth')
+    runner = make_runner(tmp_path, test=meta(), load_from=str(tmp_path / 'more.pth'))
+    with pytest.raises(RuntimeError, match='COSAM backbone.plugins.after_layer3'):
+        runner.test()
