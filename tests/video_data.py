@@ -1,9 +1,11 @@
 """Real video files, whole and broken.
 
-They are written with OpenCV's encoder: frame k of a video is red at the left and shows
-k in binary, as six bright or dark bars, so a decoded frame tells its number.
+``write_video`` uses OpenCV's encoder: frame k of a video is red at the left and shows
+k in binary, as six bright or dark bars, so a decoded frame tells its number. ``encode``
+uses PyAV's, for codecs, containers and times of all kinds.
 """
 import struct
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -34,6 +36,40 @@ def write_video(path, num_frames, fourcc='mp4v'):
     for number in range(num_frames):
         writer.write(picture(number))
     writer.release()
+    return str(path)
+
+
+def encode(path, codec, options=(), times=range(48), size=(96, 64), skip=0, keep=None,
+           cut=0., set_up=lambda container, stream: None):
+    """A view over noise that moves.
+
+    Args:
+        times: Of the frames, in units of 1/25 s.
+        skip: Packets that are left out, as by a recording that begins later.
+        keep: Packets after which the file ends.
+        cut: Seconds that are cut off at the start without encoding again.
+        set_up: Called before the first packet.
+    """
+    import av
+    options, packets = dict(options), []
+    ground = np.kron(np.random.default_rng(0).integers(0, 255, (80, 80, 3), np.uint8),
+                     np.ones((4, 4, 1), np.uint8))
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height = size
+        stream.pix_fmt = options.pop('pix_fmt', 'yuv420p')
+        stream.options = options
+        set_up(container, stream)
+        for k, time in enumerate(times):
+            y, x = k % 64, 2 * k % 200
+            frame = av.VideoFrame.from_ndarray(
+                np.ascontiguousarray(ground[y:y + size[1], x:x + size[0]]))
+            frame.pts, frame.time_base = int(time), Fraction(1, 25)
+            packets += stream.encode(frame)
+        for packet in [*packets, *stream.encode(None)][skip:keep]:
+            shift = int((cut or skip / 25) / packet.time_base)
+            packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+            container.mux(packet)
     return str(path)
 
 

@@ -9,7 +9,12 @@ import argparse
 from cosam_mm import ActionRecognizer
 from cosam_mm.apis.action_pipeline import VIEWS
 from cosam_mm.apis.model_loading import find_trained
-from cosam_mm.utils.cli import existing_file, one_line_errors, positive_int
+from cosam_mm.utils.cli import (
+    existing_file,
+    one_line_errors,
+    positive_float,
+    positive_int,
+)
 
 
 def parse_args():
@@ -32,6 +37,10 @@ def parse_args():
         'videos, since the first one is computed both ways')
     parser.add_argument('--device',
                         help='where to compute (default: the GPU, if there is one)')
+    parser.add_argument(
+        '--time-limit', type=positive_float, default=60, metavar='SECONDS',
+        help='give a video up when no data came for so long, as on a disk that hangs '
+        '(default: 60); how long a video is does not matter')
     args = parser.parse_args()
     if args.checkpoint and not args.model.endswith('.py'):
         parser.error(f'--checkpoint goes with a config file, not with {args.model}')
@@ -45,7 +54,7 @@ def main():
         if config is not None:
             print(f'checkpoint {checkpoint}')
         recognizer = ActionRecognizer(checkpoint, config, args.device,
-                                      fast=args.fast)
+                                      fast=args.fast, time_limit=args.time_limit)
         for video in args.video:
             print(video)
             found = recognizer.predict(video, args.topk, args.views)

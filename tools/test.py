@@ -19,7 +19,7 @@ from cosam_mm.engine.runner.distributed import (
 )
 from cosam_mm.engine.runner.process_watchdog import end_with_launcher, leave_when_lost
 from cosam_mm.engine.runner.strategies import build_runner, loading_safely
-from cosam_mm.utils.cli import existing_file, one_line_errors
+from cosam_mm.utils.cli import existing_file, one_line_errors, positive_float
 from cosam_mm.utils.config import (
     check_checkpoint,
     check_classes,
@@ -28,6 +28,7 @@ from cosam_mm.utils.config import (
     set_data_root,
     set_reid_metric,
     set_split,
+    set_time_limit,
     split_numbers,
     split_of_test,
     swap_test_data,
@@ -56,6 +57,10 @@ def parse_args(argv: Optional[Sequence[str]] = None):
     parser.add_argument('--data-root',
                         help="folder that tools/prepare_data.py wrote to (default: "
                         "the config's)")
+    parser.add_argument(
+        '--time-limit', type=positive_float, metavar='SECONDS',
+        help='give up reading a video or image when no data came for so long, as on a '
+        'disk that hangs (default: 60); how long a video is does not matter')
     parser.add_argument(
         '--dump', metavar='FILE.npz',
         help='write the scores of every video, for tools/fuse_scores.py, or the '
@@ -129,6 +134,8 @@ def merge_args(cfg: Config, args: argparse.Namespace, checkpoint: str, split,
         set_split(cfg, split)
     if args.data_root is not None:
         set_data_root(cfg, args.data_root)
+    if args.time_limit is not None:
+        set_time_limit(cfg, args.time_limit)
     check_checkpoint(cfg, args.force)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)

@@ -21,7 +21,7 @@ from cosam_mm.engine.runner.strategies import (
     loading_safely,
     use_strategy,
 )
-from cosam_mm.utils.cli import existing_file, one_line_errors
+from cosam_mm.utils.cli import existing_file, one_line_errors, positive_float
 from cosam_mm.utils.config import (
     check_checkpoint,
     check_classes,
@@ -31,6 +31,7 @@ from cosam_mm.utils.config import (
     set_data_root,
     set_randomness,
     set_split,
+    set_time_limit,
     skip_validation,
     use_amp,
 )
@@ -52,6 +53,10 @@ def parse_args(argv: Optional[Sequence[str]] = None):
     parser.add_argument(
         '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
         help='continue from CHECKPOINT, or from the newest whole one in the work dir')
+    parser.add_argument(
+        '--time-limit', type=positive_float, metavar='SECONDS',
+        help='give up reading a video or image when no data came for so long, as on a '
+        'disk that hangs (default: 60); how long a video is does not matter')
     parser.add_argument('--amp', action='store_true',
                         help='train in automatic mixed precision')
     parser.add_argument('--no-validate', action='store_true',
@@ -93,6 +98,8 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         set_split(cfg, args.split)
     if args.data_root is not None:
         set_data_root(cfg, args.data_root)
+    if args.time_limit is not None:
+        set_time_limit(cfg, args.time_limit)
     if args.amp:
         use_amp(cfg)
     set_randomness(cfg, seed=args.seed, diff_rank_seed=args.diff_rank_seed,

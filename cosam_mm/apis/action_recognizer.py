@@ -13,6 +13,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from torch import Tensor, nn
 
 from cosam_mm.datasets.preparation.annotation_files import read_class_names
+from cosam_mm.datasets.unreadable_samples import TIME_LIMIT, check_time_limit
 from cosam_mm.datasets.video_reader import UnreadableVideo
 from cosam_mm.evaluation.functional.score_fusion import class_probabilities
 from cosam_mm.layers.mask_recording import ModuleMasks, record_masks, split_masks
@@ -72,6 +73,8 @@ class ActionRecognizer:
         fast: Whether to compute faster and less exactly, see
             :func:`~cosam_mm.apis.inference_optimization.make_fast`.
         channel_order: Of arrays (H, W, 3): 'rgb', or 'bgr' as OpenCV gives.
+        time_limit: Seconds without data after which reading a video is given up, for
+            disks that are slow; a long video takes the time it needs.
 
     Raises:
         FileNotFoundError: A file does not exist.
@@ -89,7 +92,9 @@ class ActionRecognizer:
                  config: Union[PathLike, Config, None] = None,
                  device: Union[str, torch.device, None] = None,
                  classes: Union[PathLike, Sequence[str], None] = None,
-                 fast: bool = False, channel_order: str = 'rgb') -> None:
+                 fast: bool = False, channel_order: str = 'rgb',
+                 time_limit: float = TIME_LIMIT) -> None:
+        check_time_limit(time_limit)
         self.channel_order = check_channel_order(channel_order)
         trained = read_trained_model(checkpoint, config)
         self.model = load_recognizer(trained, device=device)
@@ -102,6 +107,7 @@ class ActionRecognizer:
             self.model.class_names if classes is None else classes,
             self.model.cls_head.num_classes)
         self._is_to_be_fast = fast
+        self._time_limit = time_limit
 
     def predict(self, video: Any, topk: int = 5, views: str = 'test',
                 return_feature: bool = False, return_masks: bool = False
@@ -168,7 +174,8 @@ class ActionRecognizer:
                 'This model reads optical flow from folders of images, and a video '
                 'file does not do. Extract frames with tools/prepare_data.py and use '
                 'tools/test.py, or give flow as an array (T, H, W, 2).')
-        reader = open_video(video, self._channels, self.channel_order)
+        reader = open_video(video, self._channels, self.channel_order,
+                            self._time_limit)
         try:
             return pipeline(dict(
                 video_reader=reader, total_frames=len(reader),

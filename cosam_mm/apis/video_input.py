@@ -24,6 +24,7 @@ from cosam_mm.datasets.image_files import (
     rgb_pixels,
     warn_other_files,
 )
+from cosam_mm.datasets.unreadable_samples import TIME_LIMIT
 from cosam_mm.datasets.video_reader import UnreadableVideo, VideoReader
 
 __all__ = ['MemoryReader', 'check_channel_order', 'describe', 'image_files', 'is_path',
@@ -172,14 +173,20 @@ class MemoryReader:
         return 0.
 
     def get_batch(self, indices: Sequence[int]) -> np.ndarray:
-        """Frames by number (n, H, W, C), copied; past the end the last frame."""
-        last = len(self) - 1
-        return np.stack([self._frames[min(index, last)] for index in indices])
+        """Frames by number (n, H, W, C), copied."""
+        return np.stack([self._frames[index] for index in indices])
 
 
-def open_video(video: Any, channels: int = 3, channel_order: str = 'rgb'
+def open_video(video: Any, channels: int = 3, channel_order: str = 'rgb',
+               time_limit: float = TIME_LIMIT
                ) -> Union[VideoReader, MemoryReader]:
     """A reader of a video file, or of what :func:`read_frames` takes.
+
+    Args:
+        video: Path of a file, or anything of :func:`read_frames`.
+        channels: As there.
+        time_limit: Seconds without data after which a file is given up; a long one
+            takes the time it needs.
 
     Raises:
         FileNotFoundError: There is no such file or folder.
@@ -191,6 +198,6 @@ def open_video(video: Any, channels: int = 3, channel_order: str = 'rgb'
     if not os.path.isfile(path):
         raise FileNotFoundError(f'There is no video {path}.')
     try:
-        return VideoReader(path)
+        return VideoReader(path, time_limit=time_limit)
     except UnreadableVideo as error:
         raise ValueError(f'{path} cannot be decoded: {error}') from None

@@ -10,21 +10,25 @@ A sample without notes is as it would be without all this.
 
 Decoders read files that never end, and system calls wait for disks that do not answer.
 Neither can be interrupted from Python. So :func:`within` calls them in a thread of its
-own, and whoever waits goes on without it when the time is over. The thread is left
-behind: it ends when the call comes back, or with the process. A process may leave
-``MAX_GIVEN_UP`` of them, and no file gets a second one.
+own, and whoever waits goes on without it when nothing was read for so long: with all
+that it gets a reader calls :func:`tick`, so a long video takes the time it needs. The
+thread is left behind: it ends when the call comes back, or with the process. A process
+may leave ``MAX_GIVEN_UP`` of them, and no file gets a second one.
 """
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import lru_cache
 from queue import Empty, SimpleQueue
 from threading import Thread
+from time import monotonic
 from typing import Any, Callable, NamedTuple, Optional
 
 __all__ = [
-    'BLANK', 'MAX_GIVEN_UP', 'REPLACED', 'SKIPPED', 'TIME_LIMIT', 'UnreadableSample',
-    'attach_notes', 'check_time_limit', 'each_within', 'forget_given_up',
-    'load_readable', 'log_once', 'note_unreadable', 'notes_of', 'within'
+    'BLANK', 'MAX_GIVEN_UP', 'REPLACED', 'SKIPPED', 'TIME_LIMIT', 'DecoderFailed',
+    'UnreadableSample', 'UnreadableVideo', 'attach_notes', 'check_time_limit',
+    'each_within', 'forget_given_up', 'load_readable', 'log_once', 'note_unreadable',
+    'notes_of', 'tick', 'within'
 ]
 
 # What becomes of a sample, or of a frame of one.
@@ -35,7 +39,7 @@ REPLACED = 'replaced'  # of a frame: another one of the same tracklet takes its 
 # Of a pipeline's results, and of a data sample's metainfo.
 _KEY = 'unreadable_samples'
 
-# Seconds for opening a file, and for a clip or a frame of it. They take milliseconds.
+# Seconds that a reader may wait for the next piece of a file. It takes milliseconds.
 TIME_LIMIT = 60.
 # Calls that a process leaves behind before it takes the disk for broken.
 MAX_GIVEN_UP = 8
@@ -44,6 +48,16 @@ MAX_GIVEN_UP = 8
 GRACE_SECONDS = 1.
 
 _given_up: dict[str, float] = {}
+# When the reading that a thread does for `within` last got something.
+_last_tick: ContextVar[Optional[list]] = ContextVar('last_tick', default=None)
+
+
+class UnreadableVideo(RuntimeError):
+    """A video cannot be decoded; the message says why."""
+
+
+class DecoderFailed(UnreadableVideo):
+    """A library is absent or does not get on with a file; another one may."""
 
 
 class UnreadableSample(NamedTuple):
@@ -134,51 +148,70 @@ def forget_given_up() -> None:
     _given_up.clear()
 
 
+def tick() -> None:
+    """Say that reading goes on; the time that :func:`within` waits starts anew."""
+    last = _last_tick.get()
+    if last is not None:
+        last[0] = monotonic()
+
+
 def within(seconds: float, path: str, function: Callable, *args) -> Any:
-    """What a function returns or raises, unless it takes too long.
+    """What a function returns or raises, unless it hangs.
 
     Args:
-        seconds: How long it may take.
+        seconds: How long it may take from one :func:`tick` to the next.
         path: The file that it reads.
         function: Called with ``args`` in a thread of its own. It may decode and copy,
             but not compute with torch: each new thread would bring threads of its own.
 
     Raises:
-        TimeoutError: It took longer, or reading this file did before.
+        TimeoutError: It hangs, or reading this file did before.
         RuntimeError: This process has left ``MAX_GIVEN_UP`` calls behind.
     """
-    path, outcome = str(path), SimpleQueue()
+    path, outcome, last = str(path), SimpleQueue(), [monotonic()]
     if path in _given_up:
-        raise TimeoutError(f'given up after {_given_up[path]:g} s before')
+        raise TimeoutError(f'given up after {_given_up[path]:g} s without data before')
 
     def call() -> None:
+        _last_tick.set(last)
         try:
             outcome.put((function(*args), None))
         except BaseException as error:  # it is raised where it is waited for
             outcome.put((None, error))
 
     Thread(target=call, daemon=True, name=f'reading {path}').start()
-    try:
-        result, error = outcome.get(timeout=seconds)
-    except Empty:
-        result, error = None, _give_up(path, seconds)
-    except BaseException:  # Ctrl-C
-        with suppress(Empty):
-            outcome.get(timeout=min(seconds, GRACE_SECONDS))
-        raise
+    result, error = _wait(outcome, last, seconds)
+    if isinstance(error, Empty):
+        error = _give_up(path, seconds)
     if error is not None:
         raise error
     return result
 
 
+def _wait(outcome: SimpleQueue, last: list, seconds: float) -> tuple:
+    """(result, error); the error is Empty where nothing came for so long."""
+    try:
+        while True:
+            try:
+                return outcome.get(timeout=max(last[0] + seconds - monotonic(), 0))
+            except Empty as error:
+                if last[0] + seconds <= monotonic():
+                    return None, error
+    except BaseException:  # Ctrl-C
+        with suppress(Empty):
+            outcome.get(timeout=min(seconds, GRACE_SECONDS))
+        raise
+
+
 def _give_up(path: str, seconds: float) -> Exception:
     _given_up[path] = seconds
+    advice = 'set a longer time_limit (--time-limit) where the disk is slow'
     if len(_given_up) >= MAX_GIVEN_UP:
         return RuntimeError(
-            f'Reading {len(_given_up)} files did not come back within {seconds:g} s: '
-            f'{", ".join(map(repr, _given_up))}. Check the disk that they are on, or '
-            'set a longer time_limit where it is slow.')
-    return TimeoutError(f'reading it did not come back within {seconds:g} s')
+            f'Reading {len(_given_up)} files hangs, nothing came for {seconds:g} s: '
+            f'{", ".join(map(repr, _given_up))}. Check their disk, or {advice}.')
+    return TimeoutError(f'it is stuck, not just long: nothing came for {seconds:g} s; '
+                        f'check the file, or {advice}')
 
 
 def each_within(seconds: float, path: str, items: Iterable) -> Iterator:

@@ -3,16 +3,16 @@
     VideoReader(path).get_batch(numbers)    training, inference, plots
     read_all_frames(path, use)              extraction and cropping
 
-decord says whether a file is whole and how many frames it has. Frames by number are
-then decoded with PyAV; where it is absent or meets an error, OpenCV has its turn, and
-where that ends early, decord. A file with broken metadata, which decord refuses, is
-left to OpenCV alone. The libraries' own parts are in ``video_decoders.py``.
+PyAV counts, chooses the stream and decodes: the frames are those that a player shows.
+Where it is absent or fails, OpenCV takes its place in all three, from the start. decord
+is used where it is asked for. The libraries' own parts are in ``video_decoders.py``.
 
 Nothing here waits for ever, see ``unreadable_samples.py``.
 """
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
+from contextvars import copy_context
 from itertools import islice
 from queue import Empty, Queue
 from threading import Event, Thread
@@ -20,8 +20,6 @@ from typing import Any, Optional
 
 import cv2
 import numpy as np
-
-from cosam_mm.utils.messages import one_line
 
 from .unreadable_samples import (
     TIME_LIMIT,
@@ -31,21 +29,18 @@ from .unreadable_samples import (
     within,
 )
 from .video_decoders import (
+    COUNTERS,
     DECODERS,
+    DecoderFailed,
     PathLike,
     UnreadableVideo,
     check_video_file,
-    count_with_decord,
-    count_with_opencv,
-    errors_of,
 )
 
 __all__ = ['UnreadableVideo', 'VideoReader', 'read_all_frames']
 
 # Makes of a frame what is kept of it. It must treat all channels alike.
 Prepare = Callable[[np.ndarray], np.ndarray]
-# Names for messages.
-_NAMES = {'pyav': 'PyAV', 'opencv': 'OpenCV', 'decord': 'decord'}
 # Frames that are handed from the thread that decodes to the one that uses them:
 # handing over one by one costs more.
 _HANDFUL = 4
@@ -57,18 +52,17 @@ class VideoReader:
     Args:
         filename: Path of the video.
         num_threads: Threads that one frame after the other is decoded with. More than
-            one is slower in all but large videos, keeps cores from other workers and
-            does without PyAV.
+            one is slower in all but large videos and keeps cores from other workers.
         ahead: Decode in a thread of its own while frames are prepared: faster where a
             core is free, 6 % slower where none is.
-        time_limit: Seconds that opening the file may take, and each batch.
-        backend: 'pyav', 'opencv' or 'decord', to decode with this library alone.
-            OpenCV alone counts what decodes; otherwise decord counts.
+        time_limit: Seconds without data after which reading is given up. A long video
+            takes the time it needs.
+        backend: 'pyav', 'opencv' or 'decord', to count and decode with this library
+            alone. decord gives what MMAction2's own pipeline sees: also frames that an
+            edit list hides, cover pictures, and the last frame for those it lacks.
 
     Raises:
-        UnreadableVideo: The file is not there, no library reads it, or it takes too
-            long.
-        ImportError: decord is not installed.
+        UnreadableVideo: The file is not there, no library reads it, or reading hangs.
     """
 
     def __init__(self, filename: PathLike, num_threads: int = 1, ahead: bool = False,
@@ -81,8 +75,8 @@ class VideoReader:
         self._num_threads = num_threads
         self._ahead = ahead
         self._time_limit = time_limit
-        several = ['opencv', 'decord'] if num_threads > 1 else list(DECODERS)
-        self._backends = [backend] if backend else several
+        self._backend = backend or 'pyav'
+        self._has_fallback = backend is None
         self._within_limit(self._open)
 
     def __len__(self) -> int:
@@ -92,29 +86,33 @@ class VideoReader:
         """Frames a second, 0 where the file does not say."""
         return self._fps
 
-    def get_batch(self, indices, prepare: Optional[Prepare] = None) -> np.ndarray:
-        """Frames by number; numbers past the end give the last frame.
+    def get_batch(self, indices,
+                  new_prepare: Optional[Callable[[], Prepare]] = None) -> np.ndarray:
+        """Frames by number.
 
         Args:
-            indices: n integers >= 0, in any order, repeated or not.
-            prepare: Makes of a decoded (H, W, 3) frame, RGB or BGR, what is kept of
-                it, such as a resized crop, (H', W', 3) uint8. It is called once for
-                each number, while the frame is in the processor's cache. Default:
-                the frame itself.
+            indices: n integers from 0 to ``len(self) - 1``, in any order, repeated or
+                not.
+            new_prepare: Gives a function that makes of a decoded (H, W, 3) frame, RGB
+                or BGR, what is kept of it, such as a resized crop, (H', W', 3) uint8.
+                The function is called once for each number, while the frame is in the
+                processor's cache; a library that takes over from one that fails gets a
+                new one. Default: the frame itself is kept.
 
         Returns:
-            (n, H', W', 3) uint8, RGB. With ``prepare`` memory has the channels first,
-            (3, n, H', W'), as models take clips.
+            (n, H', W', 3) uint8, RGB. With ``new_prepare`` memory has the channels
+            first, (3, n, H', W'), as models take clips.
 
         Raises:
-            IndexError: A number is negative.
-            UnreadableVideo: A frame does not decode, frames differ in size, or it
-                takes too long.
+            IndexError: There is no such frame.
+            UnreadableVideo: A frame does not decode, frames differ in size, or reading
+                hangs.
         """
         indices = np.asarray(indices)
-        if (indices < 0).any():
-            raise IndexError(f'Frame numbers start at 0, got {indices.min()}.')
-        return self._within_limit(self._get_batch, indices, prepare)
+        if indices.min() < 0 or indices.max() >= len(self):
+            raise IndexError(f'{self.filename} has the frames 0 to {len(self) - 1}; '
+                             f'{indices.min()} to {indices.max()} were asked for.')
+        return self._within_limit(self._get_batch, indices, new_prepare)
 
     def _within_limit(self, function: Callable, *args):
         try:
@@ -124,52 +122,41 @@ class VideoReader:
 
     def _open(self) -> None:
         check_video_file(self.filename)
-        self._header_counts = self._backends != ['opencv']
-        count = count_with_decord if self._header_counts else count_with_opencv
         try:
-            self._num_frames, self._fps = count(self.filename)
-        except (ImportError, UnreadableVideo):
-            raise
-        except Exception as error:  # decord's errors have no common base
-            self._leave_to_opencv(f'decord: {one_line(error)}')
+            self._num_frames, self._fps = COUNTERS[self._backend](self.filename)
+        except DecoderFailed as error:
+            self.fall_back(error)
 
-    def _leave_to_opencv(self, reason: str) -> None:
-        """Read the file with OpenCV from now on, because decord fails in it."""
-        if 'opencv' not in self._backends:
-            raise UnreadableVideo(reason)
+    def fall_back(self, error: DecoderFailed) -> None:
+        """Go on with OpenCV, or raise the error."""
+        if not self._has_fallback:
+            raise error
+        self._backend, self._has_fallback = 'opencv', False
         try:
-            self._num_frames, self._fps = count_with_opencv(self.filename)
+            self._num_frames, self._fps = COUNTERS['opencv'](self.filename)
         except UnreadableVideo as second:
-            raise UnreadableVideo(f'{reason}; {second}') from None
-        self._backends, self._header_counts = ['opencv'], False
-        log_once(f'{self.filename} is read with OpenCV ({reason}).', logging.INFO)
+            raise UnreadableVideo(f'{error}; {second}') from None
+        log_once(f'{self.filename} is read with OpenCV ({error}).', logging.INFO)
 
-    def _get_batch(self, indices: np.ndarray, prepare: Optional[Prepare]) -> np.ndarray:
-        *others, last = self._backends
-        for backend in others:
-            with suppress(UnreadableVideo):  # the last one says what is wrong
-                return self._get_batch_with(backend, indices, prepare)
+    def _get_batch(self, indices: np.ndarray, new_prepare: Optional[Callable]
+                   ) -> np.ndarray:
+        wanted, positions = np.unique(indices, return_inverse=True)
         try:
-            return self._get_batch_with(last, indices, prepare)
-        except UnreadableVideo as error:
-            if last != 'decord':
+            batch = self._decode(wanted.tolist(), new_prepare)
+        except DecoderFailed as error:
+            before = len(self)
+            self.fall_back(error)
+            if len(self) != before:  # then numbers mean other frames
                 raise
-            self._leave_to_opencv(str(error))
-        return self._get_batch_with('opencv', indices, prepare)
-
-    def _get_batch_with(self, backend: str, indices: np.ndarray,
-                        prepare: Optional[Prepare]) -> np.ndarray:
-        wanted, positions = np.unique(
-            np.minimum(indices, len(self) - 1), return_inverse=True)
-        batch = self._decode(backend, wanted.tolist(), prepare)
+            batch = self._decode(wanted.tolist(), new_prepare)
         in_order = len(positions) == len(wanted) and (np.diff(positions) > 0).all()
         return batch if in_order else batch[positions]
 
-    def _decode(self, backend: str, wanted: list[int],
-                prepare: Optional[Prepare]) -> np.ndarray:
+    def _decode(self, wanted: list[int], new_prepare: Optional[Callable]) -> np.ndarray:
         """Frames by rising numbers, one after the other."""
         batch, shape, num_found = None, None, 0
-        frames = DECODERS[backend](self.filename, wanted, self._num_threads)
+        prepare = new_prepare() if new_prepare else None
+        frames = self._frames(wanted)
         with closing(_decoded_ahead(frames) if self._ahead else frames) as frames:
             for frame in frames:
                 shape = shape or frame.shape
@@ -178,21 +165,23 @@ class VideoReader:
                 kept = frame if prepare is None else prepare(frame)
                 if batch is None:
                     batch = _new_batch(len(wanted), kept.shape, prepare is not None)
-                _store(kept, batch[num_found], is_bgr=backend == 'opencv')
+                _store(kept, batch[num_found], is_bgr=self._backend == 'opencv')
                 num_found += 1
-        if num_found == len(wanted) - 1 > 0 and self._may_lack_last(wanted):
-            batch[-1] = batch[-2]
-        elif num_found < len(wanted):
-            raise UnreadableVideo(
-                f'{_NAMES[backend]} does not decode frame {wanted[num_found]}')
         return batch
 
-    def _may_lack_last(self, wanted: list[int]) -> bool:
-        """Whether headers count one frame too many, as in files of HMDB51.
+    def _frames(self, wanted: Sequence[int]) -> Iterator[np.ndarray]:
+        """Frames by rising numbers, BGR where OpenCV decodes."""
+        return DECODERS[self._backend](self.filename, wanted, self._num_threads)
 
-        decord makes that one up by giving the last frame twice.
-        """
-        return self._header_counts and wanted[-2:] == [len(self) - 2, len(self) - 1]
+    def all_frames(self) -> Iterator[np.ndarray]:
+        """All frames in order, RGB, each of which holds until the next one."""
+        frames = self._frames(range(len(self)))
+        try:
+            for frame in each_within(self._time_limit, self.filename, frames):
+                yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) \
+                    if self._backend == 'opencv' else frame
+        except TimeoutError as error:
+            raise UnreadableVideo(str(error)) from None
 
 
 def _new_batch(length: int, shape: tuple, channels_first: bool) -> np.ndarray:
@@ -231,7 +220,8 @@ def _decoded_ahead(frames: Iterator) -> Iterator:
         except BaseException as error:  # it is raised where the frames are used
             handfuls.put(([], error))
 
-    thread = Thread(target=decode, daemon=True)
+    # Within this context, `tick` knows whom to tell that reading goes on.
+    thread = Thread(target=copy_context().run, args=(decode,), daemon=True)
     thread.start()
     try:
         while True:
@@ -257,31 +247,20 @@ def read_all_frames(path: PathLike, use: Callable[[Iterable[np.ndarray]], Any],
     Args:
         path: Video file.
         use: Takes an iterator of RGB frames, uint8, (H, W, 3), which hold until the
-            next one: copy those to keep. It is called with decord's frames and, if
-            decord stops, again with those that OpenCV decodes.
-        time_limit: Seconds that opening the file may take, and each frame.
+            next one: copy those to keep. It is called with PyAV's frames and, if PyAV
+            fails, again with those that OpenCV decodes.
+        time_limit: Seconds without data after which reading is given up.
 
     Returns:
         What ``use`` returns.
 
     Raises:
-        UnreadableVideo: Neither opens the file, or ``use`` raises it for the frames
-            of both.
+        UnreadableVideo: Neither reads the file, or a frame of it does not decode.
     """
-    reasons = []
-    for backend in ('decord', 'opencv'):
+    reader = VideoReader(path, time_limit=time_limit)
+    while True:
         try:
-            with closing(_all_frames(path, backend, time_limit)) as frames:
+            with closing(reader.all_frames()) as frames:
                 return use(frames)
-        except UnreadableVideo as error:
-            reasons.append(str(error))
-    raise UnreadableVideo('; '.join(dict.fromkeys(reasons)))
-
-
-def _all_frames(path: PathLike, backend: str, time_limit: float) -> Iterator:
-    check_video_file(path)
-    frames = DECODERS[backend](path)
-    with errors_of(_NAMES[backend]):
-        for frame in each_within(time_limit, path, frames):
-            yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB) if backend == 'opencv' \
-                else frame
+        except DecoderFailed as error:
+            reader.fall_back(error)

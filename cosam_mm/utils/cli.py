@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from typing import Callable
 
 __all__ = ['at_least_two', 'existing_file', 'is_user_mistake', 'non_negative_float',
-           'non_negative_int', 'one_line_errors', 'positive_int', 'share']
+           'non_negative_int', 'one_line_errors', 'positive_float', 'positive_int',
+           'share']
 
 # These very classes: NotImplementedError, for one, is a RuntimeError and a bug.
 _KINDS = (FileExistsError, FileNotFoundError, RuntimeError, ValueError)
@@ -79,4 +80,7 @@ at_least_two = _number(int, lambda number: number >= 2, '2 or more')
 non_negative_float = _number(
     float, lambda number: math.isfinite(number) and number >= 0,
     'finite and not negative')
+positive_float = _number(
+    float, lambda number: math.isfinite(number) and number > 0,
+    'finite and more than 0')
 share = _number(float, lambda number: 0 <= number <= 1, 'from 0 to 1')

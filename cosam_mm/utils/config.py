@@ -16,7 +16,7 @@ __all__ = [
     'check_checkpoint', 'check_classes', 'config_of_checkpoint', 'default_work_dir',
     'dump_scores',
     'hook_option', 'input_shape', 'resume_training', 'scale_learning_rate',
-    'set_data_root', 'set_randomness', 'set_reid_metric', 'set_split',
+    'set_data_root', 'set_randomness', 'set_reid_metric', 'set_split', 'set_time_limit',
     'skip_validation', 'split_numbers', 'split_of_test', 'swap_test_data', 'use_amp'
 ]
 
@@ -33,6 +33,8 @@ _CLASS = re.compile(
     r'(\.[a-z_]\w*)+\.([A-Z]\w*)')
 # Values that pretty_text writes as calls, besides dict.
 _CALLS = dict(set=set, frozenset=frozenset, range=range, PosixPath=str)
+# Steps of pipelines that give up what hangs.
+_TIME_LIMITED = ('SafeDecordInit', 'SafeRawFrameDecode', 'LoadTrackletFrames')
 _LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -325,6 +327,14 @@ def swap_test_data(cfg: Config, other: Config) -> None:
     cfg.pop('num_splits', None)
     if 'num_splits' in other:
         cfg.num_splits = other.num_splits
+
+
+def set_time_limit(cfg: Config, seconds: float) -> None:
+    """Let the steps that read videos and images wait so long for data."""
+    for dataset in _datasets(cfg):
+        for step in dataset.get('pipeline') or ():
+            if str(step['type']).split('.')[-1] in _TIME_LIMITED:
+                step['time_limit'] = seconds
 
 
 def use_amp(cfg: Config) -> None:

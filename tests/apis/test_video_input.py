@@ -97,10 +97,12 @@ class TestReader:
         frames = RGB.copy()
         reader = MemoryReader(list(frames))
         assert (len(reader), reader.get_avg_fps()) == (3, 0)
-        found = reader.get_batch(np.array([2, 0, 0, 9]))
-        assert_same(found, RGB[[2, 0, 0, 2]])
+        found = reader.get_batch(np.array([2, 0, 0]))
+        assert_same(found, RGB[[2, 0, 0]])
         found[:] = 0  # a copy
         assert_same(frames)
+        with pytest.raises(IndexError):
+            reader.get_batch([3])
         with pytest.raises(ValueError, match='one size'):
             MemoryReader([RGB[0], RGB[1, :, :7]])
 

@@ -168,12 +168,6 @@ class TestBrokenFiles:
         assert results['img_shape'] == (40, 40)
         assert len(log(logging.WARNING)) == 2
 
-    def test_file_that_decord_does_not_decode(self, zeroed, log):
-        results = self.load(zeroed, 'skip')
-        assert results['imgs'].shape == (40, 40, 40, 3)
-        assert 'unreadable' not in results
-        assert len(log(logging.INFO)) == 1
-
     @pytest.mark.parametrize('step', [
         dict(type='ColorJitter'), dict(type='TenCrop', crop_size=8),
         dict(type='Flip', lazy=True)])

@@ -252,8 +252,7 @@ def test_files_that_are_not_there(tmp_path, video):
 # What can go wrong on the way.
 
 
-def test_opencv_takes_over_from_the_start_where_decord_stops(
-        tmp_path, zeroed):
+def test_a_damaged_video_gives_the_frames_that_are_there(tmp_path, zeroed):
     report = crop_tracklets(
         zeroed, write_tracks(tmp_path / 't.txt', rows_of(1, range(1, 41), **FRAME)),
         tmp_path / 'out', ALL)
@@ -267,7 +266,7 @@ def test_opencv_takes_over_from_the_start_where_decord_stops(
 def test_a_video_that_cannot_be_read_leaves_nothing(tmp_path):
     path = tmp_path / 'noise.avi'
     path.write_bytes(np.random.default_rng(0).bytes(5000))
-    with pytest.raises(UnreadableVideo, match='noise.avi.*decord: .*OpenCV: '):
+    with pytest.raises(UnreadableVideo, match='noise.avi.*PyAV: .*OpenCV: '):
         cut(tmp_path, path, rows_of(1, [1]))
     assert not (tmp_path / 'out').exists()
 

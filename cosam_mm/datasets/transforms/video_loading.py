@@ -16,7 +16,7 @@ them to each frame as it is decoded, see ``frame_geometry.py``.
 import logging
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 import cv2
 import numpy as np
@@ -69,8 +69,8 @@ class _BlankReader:
     def __init__(self, size: tuple[int, int]) -> None:
         self.size = size
 
-    def get_batch(self, indices, prepare) -> np.ndarray:
-        frame = prepare(np.zeros((*self.size, 3), dtype=np.uint8))
+    def get_batch(self, indices, new_prepare) -> np.ndarray:
+        frame = new_prepare()(np.zeros((*self.size, 3), dtype=np.uint8))
         return np.zeros((len(indices), *frame.shape), dtype=np.uint8)
 
 
@@ -116,25 +116,28 @@ class SafeDecordInit(_WithPolicy, DecordInit):
     every loading process has two cores, one decodes and one resizes and crops.
 
     Args:
-        num_threads: Threads to decode with; with more than one, PyAV is not used.
+        num_threads: Threads to decode with.
         on_unreadable: What becomes of a sample that cannot be read, here or by
             the decoding later: ``'skip'`` gives None in its place, ``'blank'``
             gives black frames and sets ``unreadable=True``.
         blank_size: (height, width) of black frames in pixels.
-        time_limit: Seconds that opening the file may take, and decoding a clip. What
-            takes longer is unreadable.
+        time_limit: Seconds without data after which a file is unreadable; a long one
+            takes the time it needs.
+        backend: 'decord' to count and decode as MMAction2's own pipeline, see
+            :class:`~cosam_mm.datasets.video_reader.VideoReader`.
     """
 
     def __init__(self, num_threads: int = 1, on_unreadable: str = 'skip',
                  blank_size: tuple[int, int] = (240, 320),
-                 time_limit: float = TIME_LIMIT) -> None:
+                 time_limit: float = TIME_LIMIT, backend: Optional[str] = None) -> None:
         super().__init__(on_unreadable, blank_size, time_limit, num_threads=num_threads)
+        self.backend = backend
 
     def _get_video_reader(self, filename: str) -> VideoReader:
         if not os.path.splitext(filename)[1]:
             filename += '.mp4'
         return VideoReader(filename, self.num_threads, has_free_core(),
-                           self.time_limit)
+                           self.time_limit, self.backend)
 
     def transform(self, results: dict):
         results['on_unreadable'] = self.on_unreadable
@@ -175,23 +178,28 @@ class SafeDecordDecode(DecordDecode):
         self.transforms = [TRANSFORMS.build(config) for config in transforms]
         check_geometry(self.transforms)
 
-    def _decode(self, results: dict) -> None:
+    def _decode(self, results: dict) -> dict:
+        """New results; what an attempt that failed put into its own is gone with it."""
+        attempts = []
+
+        def new_geometry() -> FrameGeometry:
+            attempts.append(dict(results))
+            return FrameGeometry(self.transforms, attempts[-1])
         imgs = results['video_reader'].get_batch(
-            np.ravel(results['frame_inds']), FrameGeometry(self.transforms, results))
-        results['imgs'] = imgs if self.transforms else list(imgs)
+            np.ravel(results['frame_inds']), new_geometry)
+        return dict(attempts[-1], imgs=imgs if self.transforms else list(imgs))
 
     def transform(self, results: dict):
         try:
-            self._decode(results)
+            results = self._decode(results)
         except UnreadableVideo as error:
             policy = results['on_unreadable']
             _report_unreadable(results, results['filename'], error, policy)
             if policy == 'skip':
                 return None
-            # A reader that was given up may still write into the other dict.
-            results = dict(results, unreadable=True,
-                           video_reader=_BlankReader(results['blank_size']))
-            self._decode(results)
+            results = self._decode(dict(
+                results, unreadable=True,
+                video_reader=_BlankReader(results['blank_size'])))
         del results['video_reader']
         return results
 
