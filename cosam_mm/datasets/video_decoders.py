@@ -16,6 +16,7 @@ The variable is left alone: with fewer tries good files fail.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import lru_cache, partial
+from itertools import dropwhile
 from typing import Optional
 
 import cv2
@@ -26,7 +27,6 @@ from cosam_mm.utils.messages import one_line
 
 from .frame_index import (
     MAX_FRAMES,
-    NO_STAMP,
     PathLike,
     absolute,
     decode_packets,
@@ -35,7 +35,6 @@ from .frame_index import (
     frame_index,
     number_packets,
     open_stream,
-    stamp_of,
 )
 from .unreadable_samples import DecoderFailed, UnreadableVideo, tick
 
@@ -222,10 +221,10 @@ def decode_with_pyav(path: PathLike, wanted: Sequence[int],
         UnreadableVideo: A frame does not decode, or the file has no video.
     """
     with errors_of('PyAV'):
-        index, to_rgb, num_found, errors = frame_index(path), _rgb_converter(), 0, []
+        index, to_rgb, num_found = frame_index(path), _rgb_converter(), 0
         for is_short in (True, False):
-            with closing(_told_frames(path, index, wanted[num_found:], num_threads,
-                                      is_short, errors)) as frames:
+            with closing(_numbered_frames(path, index, wanted[num_found:], num_threads,
+                                          is_short)) as frames:
                 for number, frame in frames:
                     if number != wanted[num_found]:
                         break
@@ -233,65 +232,48 @@ def decode_with_pyav(path: PathLike, wanted: Sequence[int],
                     num_found += 1
                     if num_found == len(wanted):
                         return
-        raise UnreadableVideo(
-            f'frame {wanted[num_found]} of {index.num_frames} does not decode'
-            + (f' ({errors[-1]})' if errors else ''))
+        raise (UnreadableVideo if num_found else DecoderFailed)(
+            f'PyAV: frame {wanted[num_found]} of {index.num_frames} does not decode')
 
 
-def _told_frames(path: PathLike, index, wanted: Sequence[int], num_threads: int,
-                 is_short: bool, errors: list) -> Iterator:
+def _numbered_frames(path: PathLike, index, wanted: Sequence[int], num_threads: int,
+                     is_short: bool) -> Iterator:
     """(number, frame) of wanted frames, as they come."""
-    with open_stream(path, num_threads) as (container, stream):
-        decoder = stream.codec_context
+    with open_stream(path, num_threads) as (stream, packets):
         if index.packets is None:
-            packets = (packet for packet in container.demux(stream) if packet.size)
-            asked = dict(zip(wanted, wanted))
-            for number, frame in enumerate(decode_packets(decoder, packets, errors)):
-                tick()
-                if number in asked:
-                    yield number, frame
+            wanted = set(wanted)
+            frames = enumerate(decode_packets(
+                stream.codec_context, number_packets(stream, packets)))
+            yield from (item for item in frames if item[0] in wanted)
             return
         asked = dict(zip(index.packets[wanted].tolist(), wanted))
         entry = np.searchsorted(index.entries, wanted[0], 'right') - 1
-        is_short, start, stamp = is_short and entry >= 0, 0, NO_STAMP
-        if is_short:
-            start, stamp = int(index.starts[entry]), int(index.stamps[entry])
-        packets = _packets_from(container, stream, start, stamp)
+        is_short = is_short and entry >= 0
+        packets = _packets_from(stream, packets, index, entry) if is_short \
+            else number_packets(stream, packets)
         if is_short and num_threads == 1:
-            packets = _leaving_out(decoder, packets, asked)
-        for frame in decode_packets(decoder, packets, errors):
+            packets = _leaving_out(stream.codec_context, packets, asked)
+        for frame in decode_packets(stream.codec_context, packets):
             if frame.pts in asked and not (is_short and frame.is_corrupt):
                 yield asked[frame.pts], frame
 
 
-def _packets_from(container, stream, start: int, stamp: int) -> Iterator:
-    """The first packet, whose headers may name the encoder to imitate; those from
-    number ``start`` on.
+def _packets_from(stream, packets: Iterator, index, entry: int) -> Iterator:
+    """The first packet, whose headers may name the encoder to imitate; those from where
+    an entry starts on.
     """
-    packets = (packet for packet in container.demux(stream) if packet.size)
-    numbered = number_packets(stream, packets)
-    if start == 0:
-        yield from numbered
-        return
-    yield next(numbered)
-    stream.codec_context.flush_buffers()
-    if start <= NEAR_PACKETS or stamp == NO_STAMP:
+    start, numbered = int(index.starts[entry]), number_packets(stream, packets)
+    if start > 0:
+        yield next(numbered)
+        stream.codec_context.flush_buffers()
+    if start <= NEAR_PACKETS or index.times is None:
         yield from (packet for packet in numbered if packet.pts >= start)
         return
-    container.seek(stamp, stream=stream)
-    yield from number_packets(stream, _from_stamp(container, stream, stamp), start)
-
-
-def _from_stamp(container, stream, stamp: int) -> Iterator:
-    """The packet of this time and all behind it; none where the seek went too far."""
-    is_found = False
-    for packet in container.demux(stream):
-        found = stamp_of(container, packet)
-        is_found = is_found or found == stamp
-        if is_found and packet.size:
-            yield packet
-        elif packet.is_keyframe and (found is None or found > stamp):
-            return
+    time = int(index.times[entry])
+    stream.container.seek(time, stream=stream)
+    packets = (packet for packet in stream.container.demux(stream) if packet.size)
+    yield from number_packets(
+        stream, dropwhile(lambda packet: packet.pts != time, packets), start)
 
 
 def _leaving_out(decoder, packets: Iterator, asked: dict) -> Iterator:

@@ -127,15 +127,18 @@ class VideoReader:
         except DecoderFailed as error:
             self.fall_back(error)
 
-    def fall_back(self, error: DecoderFailed) -> None:
-        """Go on with OpenCV, or raise the error."""
+    def fall_back(self, error: DecoderFailed, num_frames: Optional[int] = None) -> None:
+        """Go on with OpenCV, or raise the error, as where it counts other frames."""
         if not self._has_fallback:
             raise error
-        self._backend, self._has_fallback = 'opencv', False
         try:
-            self._num_frames, self._fps = COUNTERS['opencv'](self.filename)
+            found = COUNTERS['opencv'](self.filename)
         except UnreadableVideo as second:
             raise UnreadableVideo(f'{error}; {second}') from None
+        if num_frames not in (None, found[0]):
+            raise error
+        (self._num_frames, self._fps), self._backend = found, 'opencv'
+        self._has_fallback = False
         log_once(f'{self.filename} is read with OpenCV ({error}).', logging.INFO)
 
     def _get_batch(self, indices: np.ndarray, new_prepare: Optional[Callable]
@@ -144,10 +147,7 @@ class VideoReader:
         try:
             batch = self._decode(wanted.tolist(), new_prepare)
         except DecoderFailed as error:
-            before = len(self)
-            self.fall_back(error)
-            if len(self) != before:  # then numbers mean other frames
-                raise
+            self.fall_back(error, len(self))
             batch = self._decode(wanted.tolist(), new_prepare)
         in_order = len(positions) == len(wanted) and (np.diff(positions) > 0).all()
         return batch if in_order else batch[positions]
