@@ -50,12 +50,12 @@ class BuildWithMim(build_py):
 
 
 # Figures, the report's page, and its masks as MP4 files.
-PICTURES = ['matplotlib>=3.6', 'Jinja2>=3.1', 'pillow>=9.2', 'av>=12']
+PICTURES = ['matplotlib>=3.6', 'Jinja2>=3.1', 'pillow>=9.2', 'av>=13']
 REID = ['scipy>=1.9', 'tqdm>=4.60', *PICTURES]
 ACTION = [
     'mmaction2>=1.2,<1.3',
     'transformers>=4.46,<6',
-    'decord>=0.6',
+    'decord>=0.6',  # MMAction2 asks for it
     *REID,
 ]
 # Writing ONNX files and running them; torch.export programs need torch alone.

@@ -6,7 +6,7 @@ each once, over all workers, processes and runs in that folder. A line is what b
 of it, its name and the reason, with tabs between::
 
     skipped   data/hmdb51/videos/wave/a.avi   the file is empty
-    blank     data/hmdb51/videos/wave/b.avi   reading it did not come back within 60 s
+    blank     data/hmdb51/videos/wave/b.avi   it is stuck, not just long: ...
     replaced  data/mars/bbox_train/0001/0001C1T0001F003.jpg   it does not decode
 """
 from collections import Counter
