@@ -163,6 +163,9 @@ def check_checkpoint(cfg: Config, force: bool = False) -> None:
     for hook in hooks if force else ():
         if hook['type'] in names:
             hook['force'] = True
+    for dataset in _datasets(cfg) if force else ():
+        if dataset.get('type') in ('TrackletFolder', 'DukeMTMCVideoReID'):
+            dataset.force = True
     cfg.custom_hooks = hooks
 
 

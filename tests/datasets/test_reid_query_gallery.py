@@ -102,7 +102,7 @@ def test_unknown_cameras_and_two_splits(tmp_path):
     assert dataset.metainfo['num_queries'] == 2
     assert dataset.metainfo['num_queries_without_truth'] == 1
     with pytest.raises(ValueError, match='seed 1.*seed 2'):
-        build(tmp_path, dict(seed=1), dict(seed=2))
+        build(tmp_path, dict(seed=1, lazy_init=True), dict(seed=2, lazy_init=True))
 
 
 @pytest.mark.parametrize(('query', 'gallery', 'match'), [

@@ -13,6 +13,7 @@ Layout (the camera is the number after C):
 """
 import os
 import re
+from collections.abc import Iterable
 
 from mmengine.registry import DATASETS
 
@@ -20,7 +21,7 @@ from cosam_mm.datasets.image_files import list_folders, list_images
 from cosam_mm.structures.tracklet import Tracklet
 from cosam_mm.utils.messages import name_some
 
-from .tracklet_dataset import TrackletDataset
+from .tracklet_dataset import SUBSETS, TrackletDataset
 
 __all__ = ['DukeMTMCVideoReID']
 
@@ -59,6 +60,13 @@ class DukeMTMCVideoReID(TrackletDataset):
                     query=dict(num_pids=702),
                     gallery=dict(num_tracklets=2636))[self.subset]
 
+    def _list_pids(self, subsets: Iterable[str]) -> set[int]:
+        """Persons of subsets, as far as these are there; junk is none."""
+        roots = filter(os.path.isdir, (os.path.join(self.data_root, subset)
+                                       for subset in subsets))
+        return {int(name) for root in roots for name in list_folders(root)
+                if name.isdecimal()}
+
     def list_tracklets(self) -> list[Tracklet]:
         root = os.path.join(self.data_root, self.subset)
         if not os.path.isdir(root):
@@ -68,6 +76,7 @@ class DukeMTMCVideoReID(TrackletDataset):
         if odd:
             raise ValueError(
                 f'{root!r}: folders must be numbers of persons, got {name_some(odd)}.')
+        self.check_shared_persons(map(self._list_pids, (('train',), SUBSETS[1:])))
         return [
             _read_tracklet(os.path.join(root, name, tracklet), int(name),
                           f'{self.subset}/{name}/{tracklet}')

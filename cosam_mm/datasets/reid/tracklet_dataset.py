@@ -13,7 +13,7 @@ pid's rank among the pids of the subset; the others have -1.
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Optional, Union
 
 from mmengine.dataset import BaseDataset
@@ -86,6 +86,7 @@ class TrackletDataset(BaseDataset):
         serialize_data: Keep items pickled, which saves memory.
         lazy_init: List the tracklets at the first use.
         max_refetch: How often training tries another tracklet in a row.
+        force: Go on with persons of ``train`` in ``query`` or ``gallery``.
 
     Raises:
         FileNotFoundError: Data root, or a file or folder in it, is missing.
@@ -109,11 +110,13 @@ class TrackletDataset(BaseDataset):
                  indices: Union[int, Sequence[int], None] = None,
                  serialize_data: bool = True,
                  lazy_init: bool = False,
-                 max_refetch: int = 100) -> None:
+                 max_refetch: int = 100,
+                 force: bool = False) -> None:
         _check_arguments(subset, min_frames, expected_counts)
         self.subset = subset
         self.min_frames = min_frames
         self.expected_counts = expected_counts
+        self.force = force
         super().__init__(
             data_root=os.fspath(data_root), data_prefix={}, indices=indices,
             serialize_data=serialize_data, pipeline=pipeline,
@@ -167,6 +170,26 @@ class TrackletDataset(BaseDataset):
                  camid=tracklet.camid, tracklet_id=tracklet.tracklet_id,
                  subset=self.subset, dataset=self.name)
             for tracklet in tracklets]
+
+    def check_shared_persons(self, parts: Iterable[set]) -> None:
+        """Refuse, or say if forced, persons that train and are tested on.
+
+        Args:
+            parts: Persons of ``train``, and those of ``query`` and ``gallery``.
+        """
+        train, test = parts
+        shared = sorted(train & test)
+        if not shared:
+            return
+        message = (f'{len(shared):,} persons of train/ are in query/ or gallery/ as '
+                   f'well: {name_some(shared)}. A test would rate whom the model was '
+                   'trained on')
+        if not self.force:
+            raise ValueError(
+                f'{self.title} in {self.data_root!r}: {message}. Take them out of one, '
+                'or, if equal names are not equal persons, test with --force and train '
+                'with force=True of the data sets.')
+        self._log(f'{message}. Going on, as forced.', logging.WARNING)
 
     def _log(self, message: str, level: int = logging.INFO) -> None:
         print_log(f'{self.title}: {message}', logger='current', level=level)

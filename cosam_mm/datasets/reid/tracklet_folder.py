@@ -1,23 +1,28 @@
 """Your own tracklets, as folders of images.
 
     <root>/<pid>/<camid>/<tracklet>/*.jpg      or, where cameras are not known,
-    <root>/<pid>/<tracklet>/*.jpg
+    <root>/<pid>/<tracklet>/*.jpg              or, camera first, as of PRID2011,
+    <root>/<camid>/<pid>[/<tracklet>]/*.jpg
 
-Names of folders are free. Persons keep their numbers where every name is a different
-whole number (a negative one is junk and is left out), else they are numbered from 0
-in natural order of the names; cameras likewise. Without cameras ``camid`` is -1,
-unknown: a test compares such a query with every tracklet but itself.
+Camera first is recognised by names: ``cam_a``, ``camera 2`` above persons, or
+``person_0001``, ``id7`` below others. Other names of folders are free. Persons keep
+their numbers where every name is a different whole number (a negative one is junk and
+is left out), else they are numbered from 0 in natural order of the names; cameras
+likewise. Without cameras ``camid`` is -1, unknown: a test compares such a query with
+every tracklet but itself.
 
 Which tracklets make a subset:
 
 - <data_root> holds a folder ``train``, ``query`` or ``gallery``: each subset is the
   folder of its name, laid out as above.
-- It holds none of them: persons are split by a seed into training and test persons.
-  Queries are the first tracklet (in natural order) of each test person in each camera,
-  or of each test person where cameras are not known; the gallery is every tracklet of
-  the test persons, queries included, since a test leaves out what the query's own
-  camera saw of its person.
+- It holds none of them: a hash of the person's name and the seed says whether the
+  person trains or tests, so that nobody moves when persons are added. Queries are the
+  first tracklet (in natural order) of each test person in each camera, or of each test
+  person where cameras are not known; the gallery is every tracklet of the test persons,
+  queries included, since a test leaves out what the query's own camera saw of its
+  person.
 """
+import hashlib
 import logging
 import os
 import re
@@ -27,13 +32,22 @@ from typing import NamedTuple, Optional
 import numpy as np
 from mmengine.registry import DATASETS
 
-from cosam_mm.datasets.image_files import list_folders, list_images
+from cosam_mm.datasets.image_files import (
+    list_folders,
+    list_images,
+    warn_other_files,
+)
 from cosam_mm.structures.tracklet import UNKNOWN_CAMERA, Tracklet
 from cosam_mm.utils.messages import name_some, natural_key
 
 from .tracklet_dataset import SUBSETS, TrackletDataset
 
 __all__ = ['TrackletFolder']
+
+_LAYOUTS = ('auto', 'person_first', 'camera_first')
+_CAMERA_NAME = r'cam(era)?[ ._-]*([0-9]+|[a-z])'
+_PERSON_NAME = r'(person|pid|id)[ ._-]*[0-9]+'
+_SPLITS = ('hash', 'shuffle')
 
 
 class _ImageFolder(NamedTuple):
@@ -58,22 +72,26 @@ def _number_names(names: Iterable[str]) -> dict[str, int]:
     return {name: number for number, name in enumerate(ordered)}
 
 
-def _split_pids(
-    pids: Iterable[int], train_fraction: float, seed: int
-) -> tuple[set[int], set[int]]:
-    """Training and test pids; the same for the same pids, fraction and seed."""
+def _trains(name: str, train_fraction: float, seed: int) -> bool:
+    """Whether a person trains: a matter of nothing but name, fraction and seed."""
+    digest = hashlib.sha256(os.fsencode(f'{seed}/{name}')).digest()
+    return int.from_bytes(digest[:8], 'big') < train_fraction * 2**64
+
+
+def _shuffled_train_pids(
+    pids: Iterable[int], train_fraction: float, seed: int) -> set[int]:
+    """Training pids as version 0.1 chose them: a new person moves others."""
     ordered = sorted(set(pids))
     num_train = int(len(ordered) * train_fraction + 0.5)
     # RandomState: its stream is the same in every version of numpy.
-    shuffled = np.random.RandomState(seed).permutation(ordered).tolist()
-    return set(shuffled[:num_train]), set(shuffled[num_train:])
+    return set(np.random.RandomState(seed).permutation(ordered).tolist()[:num_train])
 
 
-def _walk_persons(root: str) -> list[_ImageFolder]:
+def _walk_persons(root: str, others: list[str]) -> list[_ImageFolder]:
     """Folders of tracklets in a folder of persons, also those without an image.
 
     They are in natural order of person, camera and name. Images where folders should
-    be are a ValueError.
+    be are a ValueError; files that are no images are added to ``others``.
     """
     tracklets = []
     for person in list_folders(root):
@@ -84,7 +102,8 @@ def _walk_persons(root: str) -> list[_ImageFolder]:
                 'tracklet into a folder: <pid>/<camid>/<tracklet>/*.jpg.')
         for name in list_folders(folder):
             path = os.path.join(folder, name)
-            images, inside = list_images(path), list_folders(path)
+            inside = list_folders(path)
+            images = list_images(path, None if inside else others)
             if images and inside:
                 raise ValueError(
                     f'{path!r} holds images and folders: it must be a tracklet '
@@ -92,8 +111,28 @@ def _walk_persons(root: str) -> list[_ImageFolder]:
             if not inside:
                 tracklets.append(_ImageFolder(person, None, path, images))
             for own in (os.path.join(path, each) for each in inside):
-                tracklets.append(_ImageFolder(person, name, own, list_images(own)))
+                tracklets.append(
+                    _ImageFolder(person, name, own, list_images(own, others)))
     return tracklets
+
+
+def _is_camera_first(folders: Sequence[_ImageFolder]) -> bool:
+    """Whether names say that cameras are above persons."""
+    upper = {each.person.lower() for each in folders}
+    lower = {_second_level(each).lower() for each in folders}
+    if all(re.fullmatch(_CAMERA_NAME, name) for name in upper):
+        return bool(upper)
+    return all(re.fullmatch(_PERSON_NAME, name) for name in lower) and not any(
+        re.fullmatch(_PERSON_NAME, name) for name in upper)
+
+
+def _plain(name: str) -> str:
+    """The name, or the number that it is: 007 is 7."""
+    return str(int(name)) if name.isdecimal() else name
+
+
+def _second_level(folder: _ImageFolder) -> str:
+    return folder.camera or os.path.basename(folder.folder)
 
 
 def _number_cameras(folders: Sequence[_ImageFolder]) -> list[int]:
@@ -121,6 +160,9 @@ class TrackletFolder(TrackletDataset):
         train_fraction: Part of the persons that trains, 0 to 1; of no use where the
             subsets have folders.
         seed: Makes the split of the persons.
+        person_split: 'hash', see above, or 'shuffle', for models that version 0.1
+            trained: a permutation of all persons, which a new one changes.
+        layout: 'person_first', 'camera_first', or 'auto', which looks at the names.
         base: Further arguments, and errors, of :class:`TrackletDataset`; the default of
             ``name`` is the folder's name.
     """
@@ -134,12 +176,20 @@ class TrackletFolder(TrackletDataset):
                  pipeline: Sequence = (),
                  train_fraction: float = 0.5,
                  seed: int = 0,
+                 person_split: str = 'hash',
+                 layout: str = 'auto',
                  **base) -> None:
+        for name, value, allowed in (('person_split', person_split, _SPLITS),
+                                     ('layout', layout, _LAYOUTS)):
+            if value not in allowed:
+                raise ValueError(f'{name} must be one of {allowed}, got {value!r}.')
         if not 0 <= train_fraction <= 1:
             raise ValueError(
                 f'train_fraction must lie in [0, 1], got {train_fraction!r}.')
         self.train_fraction = train_fraction
         self.seed = seed
+        self.person_split = person_split
+        self.layout = layout
         # Those of the subsets that have a folder.
         self.subset_folders = [each for each in SUBSETS
                                if os.path.isdir(os.path.join(data_root, each))]
@@ -147,7 +197,9 @@ class TrackletFolder(TrackletDataset):
         if not self.subset_folders:
             self.protocol = (
                 'gallery with queries (first tracklet of each person and camera)')
-            self.split_name = f'seed {seed}, {train_fraction:g} of the persons train'
+            self.split_name = (
+                f'{"hash of names, " if person_split == "hash" else ""}seed {seed}, '
+                f'{train_fraction:g} of the persons train')
         super().__init__(data_root, subset, pipeline, **base)
 
     def list_tracklets(self) -> list[Tracklet]:
@@ -157,37 +209,64 @@ class TrackletFolder(TrackletDataset):
                 f'{self.data_root!r} has folders of {subsets}, but none of '
                 f'{self.subset!r}. {self.hint}')
         # Numbers of persons and cameras must agree between the subsets.
-        subset_of, folders = [], []
+        subset_of, folders, others = [], [], []
         for subset in subsets or ['']:
-            found = self._find(subset)
+            found = self._find(subset, others)
             folders += found
             subset_of += [subset] * len(found)
+        warn_other_files(others, self.title)
+        folders = self._in_layout(folders)
         pids = _number_names(each.person for each in folders)
+        self.check_shared_persons(
+            {_plain(each.person) for each, subset in zip(folders, subset_of)
+             if (subset == 'train') == part and subset and pids[each.person] >= 0}
+            for part in (True, False))
         tracklets = [
             Tracklet(pids[each.person], camid,
                      os.path.relpath(each.folder, self.data_root).replace(os.sep, '/'),
                      [os.path.join(each.folder, image) for image in each.images])
             for each, camid in zip(folders, _number_cameras(folders))]
         if not subsets:
-            return self._choose(tracklets)
+            return self._choose(tracklets, pids)
         return [tracklet for subset, tracklet in zip(subset_of, tracklets)
                 if subset == self.subset]
 
-    def _find(self, subset: str) -> list[_ImageFolder]:
+    def _find(self, subset: str, others: list[str]) -> list[_ImageFolder]:
         """Folders with images of a subset; the others are named in the log."""
-        folders = _walk_persons(os.path.join(self.data_root, subset))
+        folders = _walk_persons(os.path.join(self.data_root, subset), others)
         empty = [each.folder for each in folders if not each.images]
         if empty and subset in ('', self.subset):
             self._log(f'{len(empty):,} folders without an image are left out: '
                       f'{name_some(empty)}.', logging.WARNING)
         return [each for each in folders if each.images]
 
-    def _choose(self, tracklets: list[Tracklet]) -> list[Tracklet]:
+    def _in_layout(self, folders: list[_ImageFolder]) -> list[_ImageFolder]:
+        """The folders, each with its person and its camera."""
+        is_auto = self.layout == 'auto'
+        if not (_is_camera_first(folders) if is_auto else
+                self.layout == 'camera_first'):
+            return folders
+        self._log(f'{folders[0].person if folders else ""} and the others beside it '
+                  'are cameras, the folders in them persons'
+                  + (' (by their names; layout="person_first" reads it the other way)'
+                     if is_auto else '') + '.')
+        return [each._replace(person=_second_level(each), camera=each.person)
+                for each in folders]
+
+    def _choose(self, tracklets: list[Tracklet], pids: dict[str, int]
+                ) -> list[Tracklet]:
         """Tracklets of the subset where the seed splits the persons."""
-        train, test = _split_pids(
-            (tracklet.pid for tracklet in tracklets if tracklet.pid >= 0),
-            self.train_fraction, self.seed)
-        wanted = train if self.subset == 'train' else test
+        known = {name: pid for name, pid in pids.items() if pid >= 0}
+        split = self.train_fraction, self.seed
+        train = {pid for name, pid in known.items() if _trains(name, *split)} \
+            if self.person_split == 'hash' else _shuffled_train_pids(
+                known.values(), *split)
+        wanted = train if self.subset == 'train' else {*known.values()} - train
+        if known and not wanted:
+            raise ValueError(
+                f'{self.title}: none of the {len(known)} persons of {self.data_root!r} '
+                f'comes into it by {self.split_name}. Set another seed or '
+                'train_fraction, or make folders train, query and gallery.')
         chosen = [tracklet for tracklet in tracklets if tracklet.pid in wanted]
         if self.subset != 'query':
             return chosen
