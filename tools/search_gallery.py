@@ -3,6 +3,7 @@
     python tools/search_gallery.py index CHECKPOINT FOLDER --out gallery.npz
     python tools/search_gallery.py search gallery.npz QUERY_FOLDER \\
         --checkpoint CHECKPOINT
+    python tools/search_gallery.py index --remove NAME ... --out gallery.npz
 
 Every folder below FOLDER that directly holds images is one tracklet, named by its path
 below FOLDER. Indexing again computes only what is new or has changed, and continues
@@ -15,7 +16,13 @@ import sys
 import numpy as np
 
 from cosam_mm import TrackletEncoder
-from cosam_mm.apis.gallery import ENGINES, FLAT, Gallery, index_folder
+from cosam_mm.apis.gallery import (
+    ENGINES,
+    FLAT,
+    Gallery,
+    index_folder,
+    remove_tracklets,
+)
 from cosam_mm.apis.tracklet_encoder import DISTANCES
 from cosam_mm.apis.video_input import image_files
 from cosam_mm.datasets.preparation import default_num_workers
@@ -41,12 +48,22 @@ def add_model_arguments(parser, num_workers):
 
 
 def add_index_arguments(parser):
-    parser.add_argument('checkpoint', help='trained re-identification model')
-    parser.add_argument('folder', help='folder of folders of images')
+    parser.add_argument('checkpoint', nargs='?',
+                        help='trained re-identification model')
+    parser.add_argument('folder', nargs='?', help='folder of folders of images')
     parser.add_argument('--out', required=True, metavar='GALLERY.npz',
                         help='gallery file to write, or to bring up to date')
-    parser.add_argument('--overwrite', action='store_true',
-                        help='compute everything anew, whatever GALLERY.npz holds')
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument('--add', action='store_const', const='add', dest='mode',
+                      help='keep tracklets of GALLERY.npz that are not in FOLDER')
+    what.add_argument('--mirror', action='store_const', const='mirror', dest='mode',
+                      help='remove them, even if none of FOLDER is in GALLERY.npz '
+                      '(default: remove them if others are in both)')
+    what.add_argument('--remove', nargs='+', metavar='NAME',
+                      help='take tracklets, or all in a folder, out of GALLERY.npz and '
+                      'compute nothing; needs no checkpoint and folder')
+    what.add_argument('--overwrite', action='store_true',
+                      help='compute everything anew, whatever GALLERY.npz holds')
     add_model_arguments(parser, default_num_workers())
     parser.set_defaults(run=run_index)
 
@@ -92,6 +109,8 @@ def parse_args():
     if args.command == 'search' and args.engine != 'faiss' and (
             args.faiss_index != FLAT or args.faiss_parameters):
         parser.error('--faiss-index and --faiss-parameters go with --engine faiss')
+    if args.command == 'index' and not args.remove and args.folder is None:
+        parser.error('index needs a checkpoint and a folder')
     return args
 
 
@@ -101,8 +120,13 @@ def make_encoder(args):
 
 def run_index(args):
     """Write the gallery and say what is in it."""
+    if args.remove:
+        num_left = remove_tracklets(args.out, args.remove)
+        print(f'{args.out}: {num_left} tracklets are left')
+        return
     report = index_folder(make_encoder(args), args.folder, args.out, args.batch_size,
-                          args.num_workers, args.overwrite)
+                          args.num_workers, args.overwrite,
+                          mode=args.mode or 'update')
     num_new = report.num_tracklets - report.num_kept
     print(f'{args.out}: {report.num_tracklets} tracklets, {num_new} of them computed '
           f'now, {report.num_kept} from before; {report.num_removed} '

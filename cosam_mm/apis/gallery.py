@@ -5,7 +5,8 @@
     Gallery                  the file in memory: check_fit, search
 
 Features are made by :class:`cosam_mm.TrackletEncoder`. A gallery file mirrors its
-folder: what :func:`index_folder` leaves equals what it would make from nothing.
+folder: what :func:`index_folder` leaves equals what it would make from nothing, unless
+tracklets of other folders were added or some removed.
 ``tools/search_gallery.py`` is the command line.
 """
 import dataclasses
@@ -32,9 +33,10 @@ from .gallery_faiss import FLAT, nearest_by_faiss
 from .tracklet_encoder import DISTANCES, TrackletEncoder
 
 __all__ = ['ENGINES', 'FLAT', 'Gallery', 'IndexReport', 'TrackletFiles',
-           'find_tracklet_folders', 'index_folder']
+           'find_tracklet_folders', 'index_folder', 'remove_tracklets']
 
 ENGINES = ('auto', 'exact', 'faiss')
+_MODES = ('update', 'add', 'mirror')
 # Arrays of a gallery file: kinds of their dtype, and how many dimensions.
 _ARRAYS = dict(feature=('f', 2), tracklet_id=('U', 1), state=('u', 1),
                weights_sha256=('U', 0), recipe=('U', 0), checkpoint=('U', 0),
@@ -44,7 +46,7 @@ _ARRAYS = dict(feature=('f', 2), tracklet_id=('U', 1), state=('u', 1),
 class TrackletFiles(NamedTuple):
     """A folder that holds the images of one tracklet."""
     tracklet_id: str  # its path relative to the folder that was searched, with '/'
-    folder: str
+    folder: str  # '' of one that is kept from another folder
     state: int  # 64 bits that change with names, sizes and times of the images
 
 
@@ -331,7 +333,7 @@ class _GalleryBuilder:
 
 def index_folder(encoder: TrackletEncoder, folder: str, path: str,
                  batch_size: int = 4, num_workers: int = 0, overwrite: bool = False,
-                 save_every: float = 600.) -> IndexReport:
+                 save_every: float = 600., mode: str = 'update') -> IndexReport:
     """Write a gallery of all tracklets below a folder, or bring one up to date.
 
     What is done is kept when this is interrupted, or fails; the same call continues.
@@ -340,7 +342,10 @@ def index_folder(encoder: TrackletEncoder, folder: str, path: str,
         encoder: Makes the features.
         folder: See :func:`find_tracklet_folders`.
         path: Gallery file, ends in .npz. If it exists, only tracklets that are new in
-            it or whose images changed are computed; those that are gone leave it.
+            it or whose images changed are computed.
+        mode: What becomes of tracklets of the file that are not in the folder. 'add':
+            they stay; 'mirror': they leave it; 'update': they leave it if others of it
+            are still in the folder as they were, else nothing is done.
         batch_size: Tracklets at once.
         num_workers: Processes that read images.
         overwrite: Do not look at the file, compute everything.
@@ -350,8 +355,11 @@ def index_folder(encoder: TrackletEncoder, folder: str, path: str,
         FileNotFoundError: There is no such folder.
         FileExistsError: The file would replace a folder.
         ValueError: It holds no tracklet, none can be read, the file cannot be
-            written, or it exists and is no gallery, or one of another model.
+            written, or it exists and is no gallery, one of another model, or one of
+            another folder whose tracklets would be lost.
     """
+    if mode not in _MODES:
+        raise ValueError(f'mode must be one of {_MODES}, got {mode!r}.')
     path = os.fspath(path)
     if not path.endswith('.npz'):
         raise ValueError(f'A gallery file must end in .npz, got {path!r}.')
@@ -362,6 +370,7 @@ def index_folder(encoder: TrackletEncoder, folder: str, path: str,
     if os.path.exists(path) and not overwrite:
         old = Gallery.read(path)
         old.check_fit(encoder, path)
+        tracklets += _others_to_keep(old, tracklets, mode, folder, path)
         builder.keep(old)
         before = set(old.tracklet_id.tolist())
         is_current = (len(builder.features) == len(old) == len(tracklets)
@@ -377,3 +386,57 @@ def index_folder(encoder: TrackletEncoder, folder: str, path: str,
         builder.save()
     readable = {tracklet.tracklet_id for tracklet in tracklets}.difference(skipped)
     return IndexReport(len(builder.features), num_kept, len(before - readable), skipped)
+
+
+def _others_to_keep(old: Gallery, tracklets: Sequence[TrackletFiles], mode: str,
+                    folder: str, path: str) -> list[TrackletFiles]:
+    """Tracklets of a gallery that stay in it though they are not in the folder.
+
+    Raises:
+        ValueError: They must neither stay nor leave, see :func:`index_folder`.
+    """
+    there = dict(zip(old.tracklet_id.tolist(), old.state.tolist()))
+    now = {tracklet.tracklet_id: tracklet.state for tracklet in tracklets}
+    gone = [name for name in there if name not in now]
+    has_common = any(now.get(name) == state for name, state in there.items())
+    if gone and mode == 'update' and not has_common:
+        raise ValueError(
+            f'None of the {len(there)} tracklets of {path} is in {folder} as it was, '
+            f'and {len(gone)} would leave the gallery: {name_some(gone)}. Say --add to '
+            'keep them beside those of the folder, --mirror to make the gallery that '
+            'of this folder alone, or name another --out.')
+    changed = [name for name, state in there.items() if now.get(name, state) != state]
+    if mode == 'add' and changed and not has_common:
+        raise ValueError(
+            f'{len(changed)} tracklets of {folder} have names that others have in '
+            f'{path}: {name_some(changed)}. Index the folder above it, so that their '
+            'names differ, or --remove those first.')
+    return [TrackletFiles(name, '', there[name]) for name in gone] \
+        if mode == 'add' else []
+
+
+def remove_tracklets(path: str, names: Sequence[str]) -> int:
+    """Take tracklets out of a gallery file; returns how many are left.
+
+    Args:
+        path: Gallery file.
+        names: Of tracklets, or of folders above them.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no gallery, a name is not in it, or nothing would be left.
+    """
+    gallery = Gallery.read(path)
+    leaves = np.zeros(len(gallery), bool)
+    for name in (name.rstrip('/') for name in names):
+        is_it = np.array([own == name or own.startswith(f'{name}/')
+                          for own in gallery.tracklet_id.tolist()])
+        if not is_it.any():
+            raise ValueError(f'{path} holds no tracklet {name!r}; nothing is removed.')
+        leaves |= is_it
+    if leaves.all():
+        raise ValueError(f'{path} would be empty: delete the file instead.')
+    for key in ('feature', 'tracklet_id', 'state'):
+        setattr(gallery, key, getattr(gallery, key)[~leaves])
+    gallery.write(path)
+    return len(gallery)

@@ -22,7 +22,8 @@ from torch.utils.data import Dataset, Subset
 from cosam_mm.utils.io import regular_size
 from cosam_mm.utils.messages import name_some
 
-__all__ = ['Fingerprint', 'compare', 'fingerprints', 'is_in', 'merge_entries',
+__all__ = ['Fingerprint', 'compare', 'fingerprints', 'former_split', 'is_in',
+           'merge_entries',
            'trained_entries', 'trained_on_test_clips']
 
 _BLOCK = 1 << 14
@@ -150,6 +151,16 @@ def is_in(content: Tensor, known: Tensor) -> Tensor:
 # -- what was trained on, and what is tested -------------------------------------------
 
 
+def former_split(own, metainfo: dict) -> Optional[str]:
+    """Say how to get the split that version 0.1 made, if it is what differs."""
+    former, option = metainfo.get('former_split') or (None, '')
+    if own is None or str(own) != str(former):
+        return None
+    return (f'The model was trained on split {own} of {metainfo.get("dataset")} as '
+            'version 0.1 made it, and other persons train and test today. For that '
+            f'split, set {option} of every data set')
+
+
 def trained_on_test_clips(trained: Mapping, tested: Mapping) -> Optional[str]:
     """Say by names why a test would rate clips that were trained on, if it would.
 
@@ -162,6 +173,8 @@ def trained_on_test_clips(trained: Mapping, tested: Mapping) -> Optional[str]:
     if (name is None or name != tested.get('dataset') or None in (own, other)
             or str(own) == str(other)):
         return None
+    if former := former_split(own, tested):
+        return former
     return (f'The model was trained on split {own} of {name} and would be tested on '
             f'split {other}: the training set of split {own} holds test clips of split '
             f'{other}, so the result would mean nothing. {_advice([trained], tested)}')

@@ -7,9 +7,11 @@ feature        (N, D) float32
 pid, camid     (N,) integers. A negative pid is junk, which may not be evaluated. A
                negative camid means an unknown camera: such a tracklet is compared
                with all others, whatever their camera, only not with itself
-               (the same pid and tracklet_id).
+               (the same pid and source).
 subset         (N,) 'query' or 'gallery'
 tracklet_id    (N,) names for reports
+source         (N,) names, optional: tracklets of equal images have one source, and are
+               no match for each other. Default: tracklet_id
 unreadable     (N,) bool, optional: such features mean nothing and are left out
 dataset, protocol, split, clip_sampling
                strings, optional: '' where unknown
@@ -30,7 +32,8 @@ __all__ = ['ARRAYS', 'SUBSETS', 'TEXTS', 'Attributes', 'complete_features',
 
 SUBSETS = ('query', 'gallery')
 ARRAYS = dict(feature='f', pid='iu', camid='iu', subset='U', tracklet_id='U',
-              unreadable='b')
+              source='U', unreadable='b')
+_OPTIONAL = ('source', 'unreadable')
 TEXTS = ('dataset', 'protocol', 'split', 'clip_sampling')
 
 # -- features ----------------------------------------------------------------
@@ -42,17 +45,20 @@ def complete_features(features: Mapping) -> dict:
     Raises:
         ValueError: A key is missing or unknown, or an array does not fit.
     """
-    required = [key for key in ARRAYS if key != 'unreadable']
+    required = [key for key in ARRAYS if key not in _OPTIONAL]
     missing = [key for key in required if key not in features]
     unknown = sorted(set(features).difference(ARRAYS, TEXTS))
     if missing or unknown:
         raise ValueError(
-            f'Features need the keys {required} and may have unreadable, '
-            f'{", ".join(TEXTS)}; {missing} are missing, {unknown} are unknown.')
+            f'Features need the keys {required} and may have '
+            f'{", ".join((*_OPTIONAL, *TEXTS))}; {missing} are missing, {unknown} are '
+            'unknown.')
     out = {key: np.asarray(features[key]) for key in required}
     out['feature'] = out['feature'].astype(np.float32, copy=False)
     for key in ('subset', 'tracklet_id'):
         out[key] = out[key].astype(str, copy=False)
+    source = features.get('source')
+    out['source'] = out['tracklet_id'] if source is None else np.asarray(source, str)
     unreadable = features.get('unreadable')
     out['unreadable'] = (np.zeros(len(out['feature']), bool) if unreadable is None
                          else np.asarray(unreadable))

@@ -13,7 +13,12 @@ import numpy as np
 import pytest
 
 from cosam_mm import TrackletEncoder
-from cosam_mm.apis.gallery import Gallery, find_tracklet_folders, index_folder
+from cosam_mm.apis.gallery import (
+    Gallery,
+    find_tracklet_folders,
+    index_folder,
+    remove_tracklets,
+)
 from tests.gallery_data import (
     reid_config,
     write_checkpoint,
@@ -134,6 +139,64 @@ class TestFolders:
         write_tracklet(tmp_path, 1, 0)
         with pytest.raises(ValueError, match='only that folder itself'):
             find_tracklet_folders(str(tmp_path))
+
+
+class TestOtherFolders:
+
+    @pytest.fixture
+    def other(self, tmp_path):
+        for name in ('q1/t', 'q2/t'):
+            write_tracklet(tmp_path / 'other' / name, 2, 7)
+        return str(tmp_path / 'other')
+
+    @staticmethod
+    def copy(indexed, path):
+        os.makedirs(os.path.dirname(path))
+        shutil.copy(indexed[0], path)
+
+    def test_a_gallery_is_not_thrown_away(self, encoder, indexed, other, path):
+        self.copy(indexed, path)
+        before = contents(path)
+        with pytest.raises(ValueError, match='6 would leave.*--add.*--mirror'):
+            index_folder(encoder, other, path)
+        write_tracklet(f'{other}/p0/c0/t', 3, 99)  # a name in common, other images
+        with pytest.raises(ValueError, match='5 would leave'):
+            index_folder(encoder, other, path)
+        with pytest.raises(ValueError, match='p0/c0/t'):
+            index_folder(encoder, other, path, mode='add')
+        np.testing.assert_equal(contents(path), before)
+        assert index_folder(encoder, other, path, mode='mirror').num_removed == 5
+        assert sorted(contents(path)['tracklet_id']) == ['p0/c0/t', 'q1/t', 'q2/t']
+        with pytest.raises(ValueError, match='mode'):
+            index_folder(encoder, other, path, mode='replace')
+
+    def test_add(self, encoder, indexed, other, path):
+        self.copy(indexed, path)
+        with counted_runs(encoder) as runs:
+            report = index_folder(encoder, other, path, mode='add')
+        assert (len(runs), report.num_tracklets, report.num_removed) == (1, 8, 0)
+        old, new = contents(indexed[0]), contents(path)
+        for name, row in zip(old['tracklet_id'], old['feature']):
+            np.testing.assert_array_equal(
+                new['feature'][new['tracklet_id'] == name][0], row)
+        with counted_runs(encoder) as runs:  # again, of the first folder
+            index_folder(encoder, indexed[1], path, mode='add')
+        assert not runs
+        assert len(contents(path)['tracklet_id']) == 8
+
+    def test_remove(self, encoder, indexed, path):
+        self.copy(indexed, path)
+        before = contents(path)
+        for names, match in ((['p1', 'p'], "'p'"), (['p0/c0/t', 'x'], "'x'"),
+                             ([f'p{k}' for k in range(6)], 'empty')):
+            with pytest.raises(ValueError, match=match):
+                remove_tracklets(path, names)
+        np.testing.assert_equal(contents(path), before)
+        assert remove_tracklets(path, ['p1/', 'p2/c0/t']) == 4
+        after = contents(path)
+        assert after['tracklet_id'].tolist() == [
+            'p0/c0/t', 'p3/c1/t', 'p4/c0/t', 'p5/c1/t']
+        np.testing.assert_array_equal(after['feature'], before['feature'][[0, 3, 4, 5]])
 
 
 class TestIndex:

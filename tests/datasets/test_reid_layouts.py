@@ -148,7 +148,8 @@ class TestILIDS:
         assert seen(gallery) == [(pid, 2, f'cam2/person{pid:03}') for pid in test]
         assert query.metainfo == dict(
             dataset='ilids', subset='query', protocol='camera 1 against camera 2',
-            split=f'{split} (first half tests)', num_tracklets=3, num_pids=3)
+            split=f'{split} (first half tests)', num_tracklets=3, num_pids=3,
+            former_split=(split, 'split_convention=first_half_trains'))
         train = self.build(root)
         assert isinstance(train, ILIDSVID)
         assert [info['label'] for info in infos(train)] == [0, 0, 1, 1, 2, 2]

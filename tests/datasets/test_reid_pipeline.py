@@ -39,7 +39,7 @@ def num_frames_of(pid, camid, tracklet):
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
-    """Six persons; grey 30 * pid + 2 * frame, of many sizes."""
+    """Six persons; grey 30 * pid + 2 * frame, of many sizes that say whose they are."""
     root = tmp_path_factory.mktemp('own')
     for pid in range(1, 7):
         for camid in (1, 2):
@@ -48,7 +48,8 @@ def root(tmp_path_factory):
                 folder.mkdir(parents=True)
                 for frame in range(num_frames_of(pid, camid, tracklet)):
                     image = np.full(
-                        (30 + frame, 12 + pid, 3), 30 * pid + 2 * frame, np.uint8)
+                        (30 + frame, 12 + 9 * pid + 4 * camid + tracklet, 3),
+                        30 * pid + 2 * frame, np.uint8)
                     cv2.imwrite(str(folder / f'{frame}.png'), image)
     return root
 

@@ -74,7 +74,7 @@ def test_metainfo_of_configs_and_of_data_sets(root, log):
 
 
 def test_queries_without_match_are_counted_and_named(tmp_path, log):
-    write(tmp_path, gallery=['1/c2/a', '2/c1/a'])
+    write(tmp_path, gallery=['1/c2/a', '2/c1/a', '9/c2/a'])
     dataset = build(tmp_path, query=dict(name='own'), gallery=dict(name='own'))
     assert dataset.metainfo['num_queries_without_truth'] == 2
     line, = log(logging.WARNING)
@@ -113,3 +113,51 @@ def test_parts_that_do_not_belong_together(root, query, gallery, match):
         build(root, query, gallery)
 
 
+def fill(folder, *contents):
+    folder.mkdir(parents=True)
+    for number, content in enumerate(contents):
+        (folder / f'{number}.jpg').write_text(content)
+
+
+@pytest.mark.parametrize('copied', [
+    ('abc',), ('cab',), ('b',), ('abcd',)], ids=['same', 'renamed', 'part', 'more'])
+@pytest.mark.parametrize('camera', ['', 'c1/'], ids=['unknown', 'known'])
+def test_a_query_that_is_in_the_gallery_has_no_match_in_itself(
+        tmp_path, log, copied, camera):
+    fill(tmp_path / f'query/1/{camera}x', *copied[0])
+    other = camera.replace('1', '2')
+    fill(tmp_path / f'gallery/1/{other}y', *'abc')
+    fill(tmp_path / f'gallery/1/{other}z', *'xyz')
+    fill(tmp_path / f'query/2/{camera}x', *'def')
+    fill(tmp_path / f'gallery/2/{other}y', *'def')
+    fill(tmp_path / f'gallery/3/{other}y', *'abc')  # another person: no match, wrong
+    meta = build(tmp_path).metainfo
+    assert meta['num_queries_without_truth'] == 1
+    sources = [{meta['copies'].pop(f'{subset}/{name}') for subset, name in names}
+               for names in ((('query', f'1/{camera}x'), ('gallery', f'1/{other}y')),
+                             (('query', f'2/{camera}x'), ('gallery', f'2/{other}y')))]
+    assert [len(one) for one in sources] == [1, 1]
+    assert not sources[0] & sources[1]
+    assert not meta['copies']
+    copies, without = log(logging.WARNING)
+    assert '2 queries are, byte for byte' in copies
+    assert f'query/1/{camera}x' in copies
+    assert f'query/2/{camera}x' in without
+
+
+def test_images_of_one_size_in_bytes_are_no_copies(tmp_path):
+    for subset, content in (('query', 'abc'), ('gallery', 'abd')):
+        fill(tmp_path / subset / '1/t', *content)
+        fill(tmp_path / subset / '2/t', content)
+    assert 'copies' not in build(tmp_path).metainfo
+
+
+@pytest.mark.parametrize('folders', [
+    ('query/1/c1/a', 'gallery/1/c2/a', 'gallery/1/c2/b'),
+    ('1/c1/a', '1/c2/b'), ('cama/p1', 'cama/p2')])  # a camera in place of a person
+def test_a_gallery_of_one_person_is_refused(tmp_path, folders):
+    for number, folder in enumerate(folders):
+        fill(tmp_path / folder, str(number))
+    options = dict(train_fraction=0, layout='person_first')
+    with pytest.raises(ValueError, match='100 %'):
+        build(tmp_path, options, options)

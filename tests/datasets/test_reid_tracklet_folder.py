@@ -66,7 +66,8 @@ class TestSplit:
         assert build(root, seed=5).metainfo == dict(
             dataset='shop', subset='gallery', num_tracklets=12, num_pids=3,
             protocol='gallery with queries (first tracklet of each person and camera)',
-            split='hash of names, seed 5, 0.5 of the persons train')
+            split='hash of names, seed 5, 0.5 of the persons train',
+            former_split=('seed 5, 0.5 of the persons train', 'person_split=shuffle'))
 
     @pytest.mark.parametrize('fraction', [0.1, 0.5, 0.8])
     def test_a_new_person_moves_nobody(self, tmp_path, fraction):
@@ -214,9 +215,9 @@ class TestOddFolders:
 
     def test_nobody_comes_into_a_subset(self, tmp_path):
         write(tmp_path, 'ann/t')
-        assert len(build(tmp_path, 'train')) == 1
+        assert len(build(tmp_path, 'gallery')) == 1
         with pytest.raises(ValueError, match='seed'):
-            build(tmp_path, 'gallery')
+            build(tmp_path, 'train')
 
     @pytest.mark.parametrize(('folders', 'match'), [
         (('1/t', '4/cam/t'), 'camera'),

@@ -57,6 +57,11 @@ def test_review_in_blocks(block_bytes):
     expected = *review_ranking(whole, *ids, 5).lists, *rank_distances(whole, *ids)
     for found, wanted in zip((*review.lists, *review.ranks), expected):
         np.testing.assert_allclose(found, wanted, rtol=1e-12)
+    # A second column that never agrees changes nothing.
+    two = [np.stack([camids, other + np.arange(len(camids))], axis=1)
+           for camids, other in ((ids[2], 0), (ids[3], 100))]
+    for found, wanted in zip(review_ranking(whole, *ids[:2], *two, 5).lists, expected):
+        np.testing.assert_array_equal(found, wanted)
     same_pid = ids[0][:, None] == ids[1]
     same_camera = ids[2][:, None] == ids[3]
     assert review.pairs.same.sum() == (same_pid & ~same_camera).sum()

@@ -129,6 +129,30 @@ class TestEvaluateFeatures:
         assert result.unreadable == ('tracklet 2', 'tracklet 10', 'tracklet 11')
         assert (result.num_queries, result.num_gallery) == (6, 38)
 
+    def test_a_copy_of_the_query_is_no_match_of_it(self, features):
+        """As if the entry were not there, for that query alone."""
+        query, gallery = 0, 7 + int(np.flatnonzero(
+            (features['pid'][7:] == 1) & (features['camid'][7:] != 1))[0])
+        features['feature'][gallery] = features['feature'][query]
+        with_itself = evaluate_features(features)
+        features['source'] = features['tracklet_id'].copy()
+        features['source'][[query, gallery]] = 'same'
+        result = evaluate_features(features)
+        assert result.num_copied_queries == 1
+        assert '1 queries leave out copies' in str(result)
+        assert result.metrics['mAP'] < with_itself.metrics['mAP']
+        # The oracle knows cameras only: the copy gets that of the query, for it alone.
+        others = expected_metrics(features, rows=range(1, 7))
+        features['camid'][gallery] = 1
+        own = expected_metrics(features, rows=[query])
+        assert result.metrics['mAP'] == pytest.approx(
+            (own['mAP'].expected + 5 * others['mAP'].expected) / 6)
+
+    def test_a_gallery_of_one_person_is_refused(self, features):
+        features['pid'][:] = 3
+        with pytest.raises(ValueError, match='100 %'):
+            evaluate_features(features)
+
     def test_unknown_cameras(self):
         """Everything is compared but a tracklet with itself, whatever its subset."""
         features = dict(
@@ -278,6 +302,7 @@ class TestFeatureFiles:
         with np.load(path, allow_pickle=False) as file:
             assert all(file[key].dtype != object for key in file.files)
         read = load_features(path)
+        features['source'] = features['tracklet_id']
         assert set(read) == set(features)
         for key in features:
             np.testing.assert_array_equal(read[key], features[key])

@@ -75,6 +75,19 @@ def test_ranked_tracklets(nest, model, indexed):
             for entry in results[0]['matches']] == found[:4]
 
 
+def test_another_folder_and_removal(nest, model, indexed, tmp_path):
+    shutil.copy(indexed / 'gallery.npz', tmp_path)
+    write_tracklet(tmp_path / 'new' / 'q1' / 't', 2, 50)
+    index = TOOL, 'index', model, 'new', '--out', 'gallery.npz', '--num-workers', 0
+    assert_refused(nest.run(*index, cwd=tmp_path), '--add')
+    assert '7 tracklets, 1 of' in nest.ok(*index, '--add', cwd=tmp_path).stdout
+    done = nest.ok(TOOL, 'index', '--remove', 'p0', 'p1/c1/t', '--out', 'gallery.npz',
+                   cwd=tmp_path)
+    assert done.stdout == 'gallery.npz: 5 tracklets are left\n'
+    assert '1 tracklets' in nest.ok(*index, '--mirror', cwd=tmp_path).stdout
+    assert nest.run(TOOL, 'index', '--out', 'g.npz', cwd=tmp_path).returncode == 2
+
+
 def test_index_again(nest, model, indexed, tmp_path):
     """What is new, what is gone, what cannot be read."""
     shutil.copytree(indexed, tmp_path / 'copy')

@@ -78,6 +78,7 @@ class ILIDSVID(TwoCameraDataset):
         self.first_half_tests = split_convention == 'first_half_tests'
         if self.first_half_tests:
             self.split_name = f'{split} (first half tests)'
+            self.former_split = split, 'split_convention=first_half_trains'
         super().__init__(data_root, subset, pipeline, split, **base)
 
     def official_counts(self) -> dict:

@@ -4,13 +4,19 @@
     items Q … Q + G - 1        the gallery, subset='gallery'
 
 Before anything is computed it is known, and logged, for how many queries the gallery
-has no positive match: a tracklet of the same pid in another camera. Such queries cannot
-be rated, and metrics leave them out. Tracklets of unknown cameras (negative ``camid``)
-are compared with all but themselves.
+has no positive match: a tracklet of the same pid in another camera that is not the
+query itself. A tracklet all of whose images are, byte for byte, among those of another
+is that tracklet once more, whatever folders and cameras say. Queries without a match
+cannot be rated, and metrics leave them out. Tracklets of unknown cameras (negative
+``camid``) are compared with all but themselves.
 """
+import hashlib
 import logging
+import os
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
 from typing import Union
 
 from mmengine.dataset import BaseDataset
@@ -22,32 +28,49 @@ from cosam_mm.utils.messages import name_some
 
 __all__ = ['QueryGalleryDataset']
 
-_SHARED = ('dataset', 'protocol', 'split')
+_SHARED = ('dataset', 'protocol', 'split', 'former_split')
 
 
-def _queries_without_match(
-    query: Sequence[tuple[int, Hashable]], gallery: Sequence[tuple[int, Hashable]]
-) -> tuple[list[int], list[int]]:
-    """Queries whose pid the gallery lacks, or has in the query's own camera only.
+def _items(part: BaseDataset) -> list[dict]:
+    return [part.get_data_info(number) for number in range(len(part))]
 
-    Both parts are (pid, camera) of each tracklet.
 
-    >>> _queries_without_match([(1, 1), (2, 1), (3, 1)], [(1, 2), (2, 1)])
-    ([2], [1])
+def _in_own_camera(query: dict, item: dict) -> bool:
+    """Whether a test leaves out an item of the query's person."""
+    return query['tracklet_id'] == item['tracklet_id'] or (
+        query['camid'] == item['camid'] >= 0)
+
+
+def _find_copies(pairs: list[tuple[dict, dict]]) -> dict[str, str]:
+    """Tracklets with the same images, by name: what they are copies of.
+
+    Sizes of files are compared first, so that hardly any file is read.
     """
-    cameras = defaultdict(set)
-    for pid, camera in gallery:
-        cameras[pid].add(camera)
-    absent = [number for number, (pid, _) in enumerate(query) if pid not in cameras]
-    alone = [number for number, (pid, camera) in enumerate(query)
-             if cameras.get(pid) == {camera}]
-    return absent, alone
+    def size(path: str) -> Union[int, str]:
+        try:
+            return os.path.getsize(path) or path  # empty files are not alike
+        except OSError:
+            return path
 
+    def digest(path: str) -> bytes:
+        return hashlib.sha256(Path(path).read_bytes()).digest()
 
-def _pids_and_cameras(part: BaseDataset) -> list[tuple[int, Hashable]]:
-    """An unknown camera goes by the name of its tracklet: it is like no other."""
-    return [(item['pid'], item['tracklet_id'] if item['camid'] < 0 else item['camid'])
-            for item in map(part.get_data_info, range(len(part)))]
+    @lru_cache(None)
+    def values(of, paths: tuple[str, ...]) -> frozenset:
+        return frozenset(map(of, paths))
+
+    size, digest = map(lru_cache(None), (size, digest))
+    copies: dict[str, str] = {}
+    for pair in pairs:
+        paths = [tuple(item['img_paths']) for item in pair]
+        fewer, more = sorted(paths, key=len)
+        if values(size, fewer) <= values(size, more) and (
+                values(digest, fewer) <= values(digest, more)):
+            names = [item['tracklet_id'] for item in pair]
+            source = next((copies[name] for name in names if name in copies),
+                          f'copies of {names[0]}')
+            copies.update(dict.fromkeys(names, source))
+    return copies
 
 
 def _build(part: Union[dict, BaseDataset], subset: str) -> BaseDataset:
@@ -66,7 +89,8 @@ class QueryGalleryDataset(Dataset):
     """The queries, then the gallery, each with the pipeline of its own.
 
     ``metainfo`` holds ``dataset``, ``protocol`` and ``split`` of the two and, once
-    initialised, ``num_queries``, ``num_gallery`` and ``num_queries_without_truth``.
+    initialised, ``num_queries``, ``num_gallery``, ``num_queries_without_truth`` and,
+    where there are any, ``copies``: which tracklets are in it twice, by name.
 
     Args:
         query: Tracklet data set, or config of one; ``subset='query'`` and
@@ -76,14 +100,16 @@ class QueryGalleryDataset(Dataset):
 
     Raises:
         ValueError: The two are of other subsets, of different data sets, splits or
-            protocols, or no query has a positive match in the gallery.
+            protocols, no query has a positive match in the gallery, or none has a
+            wrong candidate there, so that any model would reach 100 %.
     """
 
     def __init__(self, query: Union[dict, BaseDataset],
                  gallery: Union[dict, BaseDataset], lazy_init: bool = False) -> None:
         self.query = _build(query, 'query')
         self.gallery = _build(gallery, 'gallery')
-        theirs = [{key: part.metainfo.get(key) for key in _SHARED}
+        theirs = [{key: part.metainfo.get(key) for key in _SHARED
+                   if key != 'former_split' or key in part.metainfo}
                   for part in (self.query, self.gallery)]
         if theirs[0] != theirs[1]:
             raise ValueError(
@@ -101,24 +127,56 @@ class QueryGalleryDataset(Dataset):
             return
         self.query.full_init()
         self.gallery.full_init()
-        query, gallery = map(_pids_and_cameras, (self.query, self.gallery))
-        absent, alone = _queries_without_match(query, gallery)
-        name, without = self._metainfo['dataset'], sorted(absent + alone)
-        self._metainfo.update(
-            num_queries=len(query), num_gallery=len(gallery),
-            num_queries_without_truth=len(without))
-        names = [self.query.get_data_info(number)['tracklet_id'] for number in without]
+        query, by_pid = _items(self.query), defaultdict(list)
+        for item in _items(self.gallery):
+            by_pid[item['pid']].append(item)
+        self._check_persons({item['pid'] for item in query}, set(by_pid))
+        pairs = [(item, other) for item in query
+                 for other in by_pid.get(item['pid'], ())
+                 if not _in_own_camera(item, other)]
+        copies = _find_copies(pairs)
+        matched = {item['tracklet_id'] for item, other in pairs
+                   if item['tracklet_id'] not in copies or (
+                       copies.get(other['tracklet_id']) != copies[item['tracklet_id']])}
+        self._metainfo.update(num_queries=len(query), num_gallery=len(self.gallery))
+        if copies:
+            self._metainfo['copies'] = copies
+        self._report([item for item in query if item['tracklet_id'] not in matched],
+                     set(by_pid), [item['tracklet_id'] for item in query
+                                   if item['tracklet_id'] in copies])
+        self._fully_initialized = True
+
+    def _check_persons(self, q_pids: set[int], g_pids: set[int]) -> None:
+        """Raise a ValueError where no query has a wrong candidate."""
+        if len(g_pids) == 1 and g_pids <= q_pids:
+            raise ValueError(
+                f'{self._metainfo["dataset"]}: all {len(self.gallery)} gallery '
+                f'tracklets are of one person, pid {next(iter(g_pids))}, so any model '
+                'would reach 100 %. Check how the data set reads the folders: what are '
+                'persons, what are cameras?')
+
+    def _report(self, without: list[dict], g_pids: set[int], copied: list[str]) -> None:
+        """Say which queries have no match, and which are in the gallery once more."""
+        name, num_queries = self._metainfo['dataset'], self._metainfo['num_queries']
+        self._metainfo['num_queries_without_truth'] = len(without)
+        absent = sum(item['pid'] not in g_pids for item in without)
+        names = [item['tracklet_id'] for item in without]
         message = (
-            f'{name}: {len(without):,} of {len(query):,} queries have no positive '
-            f'match in the gallery: {len(absent):,} pids of queries are not in it, '
-            f'{len(alone):,} only in the camera of the query: {name_some(names)}.')
-        if len(without) == len(query):
+            f'{name}: {len(without):,} of {num_queries:,} queries have no positive '
+            f'match in the gallery: {absent:,} pids of queries are not in it, '
+            f'{len(without) - absent:,} only in the camera of the query, or as the '
+            f'query itself: {name_some(names)}.')
+        if copied:
+            print_log(
+                f'{name}: {len(copied):,} queries are, byte for byte, in the gallery '
+                f'as well: {name_some(copied)}. Their own ranking leaves these out.',
+                logger='current', level=logging.WARNING)
+        if len(without) == num_queries:
             raise ValueError(f'{message} Nothing can be rated: check that query and '
                              'gallery number persons and cameras alike.')
         if without:
             print_log(f'{message} They are not rated.', logger='current',
                       level=logging.WARNING)
-        self._fully_initialized = True
 
     @property
     def metainfo(self) -> dict:

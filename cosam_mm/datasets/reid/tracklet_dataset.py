@@ -98,6 +98,8 @@ class TrackletDataset(BaseDataset):
     hint: str = 'Set data_root to the folder of the data set.'
     protocol: str  # what a test compares with what
     split_name: Union[int, str, None] = None  # of the pids; None where there is one
+    # The same split in checkpoints of version 0.1, and the option that makes it.
+    former_split: Optional[tuple[Union[int, str], str]] = None
 
     def __init__(self,
                  data_root: str,
@@ -127,6 +129,8 @@ class TrackletDataset(BaseDataset):
         self._metainfo.update(
             dataset=self.name, subset=subset, protocol=self.protocol,
             split=self.split_name)
+        if self.former_split is not None:
+            self._metainfo['former_split'] = self.former_split
         if not lazy_init:
             self.full_init()
 

@@ -197,9 +197,10 @@ class TrackletFolder(TrackletDataset):
         if not self.subset_folders:
             self.protocol = (
                 'gallery with queries (first tracklet of each person and camera)')
-            self.split_name = (
-                f'{"hash of names, " if person_split == "hash" else ""}seed {seed}, '
-                f'{train_fraction:g} of the persons train')
+            self.split_name = f'seed {seed}, {train_fraction:g} of the persons train'
+            if person_split == 'hash':
+                self.former_split = self.split_name, 'person_split=shuffle'
+                self.split_name = f'hash of names, {self.split_name}'
         super().__init__(data_root, subset, pipeline, **base)
 
     def list_tracklets(self) -> list[Tracklet]:

@@ -27,6 +27,7 @@ from cosam_mm.apis.model_loading import describe_misfit, unused_parameters, with
 from cosam_mm.datasets.fingerprint import (
     compare,
     fingerprints,
+    former_split,
     merge_entries,
     trained_entries,
     trained_on_test_clips,
@@ -145,6 +146,9 @@ class SplitLeakageHook(Hook):
         self._misfit = None
         dataset = runner.train_dataloader.dataset
         metainfo = getattr(dataset, 'metainfo', None) or {}
+        for trained in self._trained_on if runner._resume else ():
+            if problem := former_split(trained.get('split'), metainfo):
+                raise RuntimeError(f'{problem}.')
         self._classes.append(metainfo)
         head = getattr(bare_model(runner.model), 'head', None)
         known, found = getattr(head, 'num_pids', None), metainfo.get('num_pids', 0)

@@ -14,7 +14,7 @@ from typing import NamedTuple, Union
 import numpy as np
 
 from .distance import check_counts
-from .retrieval import Blocks, QueryRanks, as_blocks, rank_distances
+from .retrieval import Blocks, QueryRanks, as_blocks, rank_distances, same_camera
 
 __all__ = ['IGNORED', 'RIGHT', 'WRONG', 'ExtremeQueries', 'PairHistogram',
            'RankedLists', 'RankingReview', 'Separation', 'coarser', 'extreme_queries',
@@ -187,7 +187,7 @@ def review_ranking(distances: Union[np.ndarray, Blocks], q_pids: Sequence[int],
             yield rows, block  # the consumer checks it before it is read here
             block, same_pid = np.asarray(block), q_pid[rows, None] == g_pid
             states = np.where(same_pid, np.int8(RIGHT), np.int8(WRONG))
-            states[same_pid & (q_camid[rows, None] == g_camid)] = IGNORED
+            states[same_pid & same_camera(q_camid[rows], g_camid)] = IGNORED
             parts.append(_lists(block, states, k))
             counter.add(block, states == RIGHT, states == WRONG)
 

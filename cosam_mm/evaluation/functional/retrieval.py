@@ -71,10 +71,17 @@ class _Ids(NamedTuple):
     g_camids: np.ndarray
 
 
+def same_camera(q_camids: np.ndarray, g_camids: np.ndarray) -> np.ndarray:
+    """(b, G) bool: whether any column of cameras (b[, C]) and (G[, C]) is equal."""
+    q, g = (camids.reshape(len(camids), -1).T for camids in (q_camids, g_camids))
+    return np.logical_or.reduce([own[:, None] == other for own, other in zip(q, g)])
+
+
 def _check_ids(*values: Sequence[int]) -> _Ids:
     ids = _Ids(*map(np.asarray, values))
     for name, values in ids._asdict().items():
-        if values.ndim != 1 or values.dtype.kind not in 'iu' or not len(values):
+        num_dims = max(values.ndim, 1) if 'camids' in name and values.ndim < 3 else 1
+        if values.ndim != num_dims or values.dtype.kind not in 'iu' or not len(values):
             raise ValueError(
                 f'{name} must hold an integer for each tracklet, and at least one, got '
                 f'{values.dtype} of shape {values.shape}.')
@@ -89,8 +96,7 @@ def _check_ids(*values: Sequence[int]) -> _Ids:
 def _rank_rows(distances: np.ndarray, ids: _Ids, rows: slice) -> QueryRanks:
     """Ranks of the queries ``rows`` from their distances (b, G)."""
     same_pid = ids.q_pids[rows, None] == ids.g_pids
-    same_camera = ids.q_camids[rows, None] == ids.g_camids
-    row, column = np.nonzero(same_pid & ~same_camera)
+    row, column = np.nonzero(same_pid & ~same_camera(ids.q_camids[rows], ids.g_camids))
     value = distances[row, column]
     order = np.lexsort((value, row))
     row, value = row[order], value[order]
@@ -156,7 +162,8 @@ def rank_distances(distances: Union[np.ndarray, Blocks], q_pids: Sequence[int],
             :func:`.distance.distance_blocks` and :func:`.reranking.rerank_blocks`
             return it.
         q_pids, g_pids: (Q,) and (G,) integers.
-        q_camids, g_camids: Likewise.
+        q_camids, g_camids: Likewise; or (Q, C) and (G, C), where one equal column is
+            enough to remove an entry of the query's person.
 
     Raises:
         ValueError: There is no query or no gallery entry, sizes do not fit, or a

@@ -98,12 +98,15 @@ def _split_subsets(features: dict) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _comparable_cameras(features: dict) -> np.ndarray:
-    """Camera numbers; each tracklet of an unknown camera gets one of its own."""
+    """Camera numbers; an unknown camera has seen nothing but the tracklet's source.
+
+    (N,), or (N, 2) with numbers of the sources where tracklets share them.
+    """
     camids = features['camid'].astype(np.int64)
-    unknown = camids < 0
-    _, number = np.unique(features['tracklet_id'][unknown], return_inverse=True)
-    camids[unknown] = -1 - number
-    return camids
+    _, source = np.unique(features['source'], return_inverse=True)
+    camids[camids < 0] = -1 - source[camids < 0]
+    is_plain = (features['source'] == features['tracklet_id']).all()
+    return camids if is_plain else np.stack([camids, source], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +115,7 @@ class PreparedRanking:
     features: dict  # with every key; see the head of reid_features.py
     query: np.ndarray  # (Q,) rows of the readable queries in features
     gallery: np.ndarray  # (G,) rows of the readable gallery tracklets
-    # q_pids, g_pids, q_camids, g_camids; an unknown camera counts as one of its own.
+    # q_pids, g_pids, q_camids, g_camids, as rank_distances takes them.
     ids: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     distance: str  # 'euclidean' or 'cosine'
     rerank: dict  # options of the re-ranking; empty where there is none
@@ -157,6 +160,10 @@ def prepare_ranking(features: Mapping, distance: str = 'euclidean',
     ids = tuple(values[rows]
                 for values in (features['pid'], _comparable_cameras(features))
                 for rows in (query, gallery))
+    if len(set(ids[1])) == 1 and set(ids[1]) <= set(ids[0]):
+        raise ValueError(
+            f'All {len(gallery)} gallery tracklets are of one person, pid {ids[1][0]}: '
+            'no query has a wrong candidate, and any model would reach 100 %.')
     return PreparedRanking(features, query, gallery, ids, distance, options)
 
 
@@ -187,6 +194,7 @@ class ReIDResult:
     queries_without_match: tuple  # tracklet ids of the other ones
     num_queries_without_attributes: int  # that the attribute table does not know
     unreadable: tuple  # tracklet ids, of both subsets, that were left out
+    num_copied_queries: int  # whose ranking leaves out copies of themselves
 
     def as_dict(self) -> dict:
         """Everything but the lists of names, flat, in types that JSON knows.
@@ -227,6 +235,9 @@ class ReIDResult:
                        'out')
         if self.unreadable:
             counts += f'; {len(self.unreadable):,} unreadable tracklets are left out'
+        if self.num_copied_queries:
+            counts += (f'; the rankings of {self.num_copied_queries:,} queries leave '
+                       'out copies of themselves')
         parts.append(counts)
         for name, metrics in self.attributes.items():
             count, *rest = metrics.items()
@@ -316,7 +327,8 @@ def evaluate_features(features: Mapping, distance: str = 'euclidean',
         num_valid_queries=int(valid.sum()),
         queries_without_match=tuple(names[query[~valid]].tolist()),
         num_queries_without_attributes=int((~known).sum()),
-        unreadable=tuple(names[features['unreadable']].tolist()))
+        unreadable=tuple(names[features['unreadable']].tolist()),
+        num_copied_queries=int((features['source'] != names)[query].sum()))
 
 
 # -- metric ------------------------------------------------------------------
@@ -324,7 +336,8 @@ def evaluate_features(features: Mapping, distance: str = 'euclidean',
 
 def _kept_values(sample: Mapping) -> dict:
     """What the metric keeps of a data sample."""
-    missing = [key for key in ARRAYS if key != 'unreadable' and sample.get(key) is None]
+    missing = [key for key in ARRAYS
+               if key not in ('source', 'unreadable') and sample.get(key) is None]
     if missing:
         raise ValueError(
             f'A data sample lacks {missing}: VideoReID sets "feature" in mode '
@@ -418,8 +431,10 @@ class ReIDMetric(BaseMetric):
         if len(lengths) > 1:
             raise ValueError(f'Features of lengths {lengths} came in one test.')
         features = {key: np.stack([result[key] for result in results])
-                    for key in ARRAYS}
+                    for key in ARRAYS if key != 'source'}
         meta = dict(self.dataset_meta or {})
+        copies, names = meta.get('copies') or {}, features['tracklet_id'].tolist()
+        features['source'] = np.array([copies.get(name, name) for name in names])
         if self.clip_sampling is not None:
             meta['clip_sampling'] = self.clip_sampling
         for key in TEXTS:
