@@ -1,6 +1,5 @@
 """DukeMTMC-VideoReID, iLIDS-VID, PRID2011: small trees in their layouts."""
 import json
-import logging
 import os
 import shutil
 from functools import partial
@@ -207,7 +206,7 @@ class TestPRID2011:
             {key: [f'person_{pid:04}' for pid in pids]
              for key, pids in zip(('train', 'test'), split)} for split in splits]))
 
-    def test_splits(self, root, log):
+    def test_splits(self, root):
         train = self.build(root)
         assert isinstance(train, PRID2011)
         assert seen(train) == [
@@ -221,14 +220,11 @@ class TestPRID2011:
         assert query.metainfo == dict(
             dataset='prid2011', subset='query', split=2, num_tracklets=2, num_pids=2,
             protocol='camera a against camera b')
-        assert not log(logging.WARNING)
 
-    def test_without_the_outer_folder_and_with_a_file_elsewhere(self, root, log):
+    def test_without_the_outer_folder_and_with_a_file_elsewhere(self, root):
         (root / 'prid_2011/multi_shot').rename(root / 'multi_shot')
         (root / 'splits_prid2011.json').rename(root / 'mine.json')
-        (root / 'multi_shot/cam_b/person_0004/0005.png').unlink()
         assert len(self.build(root, split_file=str(root / 'mine.json'))) == 4
-        assert 'cam_b/person_0004' in log(logging.WARNING)[0]
 
     @pytest.mark.parametrize(('content', 'match'), [
         ('{', 'split'), ('[]', 'split 1'), ('[{"train": ["person_0001"]}]', 'test'),

@@ -65,13 +65,8 @@ class ILIDSVID(TwoCameraDataset):
     hint = ('It must hold i-LIDS-VID/sequences/ and "train-test people splits/" of '
             'iLIDS-VID.')
 
-    def __init__(self,
-                 data_root: str,
-                 subset: str = 'train',
-                 pipeline: Sequence = (),
-                 split: int = 1,
-                 split_convention: str = 'first_half_tests',
-                 **base) -> None:
+    def __init__(self, *args, split: int = 1,
+                 split_convention: str = 'first_half_tests', **base) -> None:
         if split_convention not in _CONVENTIONS:
             raise ValueError(f'split_convention must be one of {_CONVENTIONS}, got '
                              f'{split_convention!r}.')
@@ -79,7 +74,7 @@ class ILIDSVID(TwoCameraDataset):
         if self.first_half_tests:
             self.split_name = f'{split} (first half tests)'
             self.former_split = split, 'split_convention=first_half_trains'
-        super().__init__(data_root, subset, pipeline, split, **base)
+        super().__init__(*args, split=split, **base)
 
     def official_counts(self) -> dict:
         return dict(num_tracklets=300 if self.subset == 'train' else 150, num_pids=150)

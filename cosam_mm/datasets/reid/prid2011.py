@@ -13,23 +13,17 @@ Layout (``prid_2011`` may be left out):
     <data_root>/splits_prid2011.json    [{"train": ["person_0004", …], "test": […]}, …]
 """
 import json
-import logging
 import os
 import re
-from collections.abc import Sequence
 from typing import Optional
 
 from mmengine.registry import DATASETS
 
-from cosam_mm.structures.tracklet import Tracklet
 from cosam_mm.utils.messages import name_some, one_line
 
 from .two_camera_dataset import TwoCameraDataset
 
 __all__ = ['PRID2011']
-
-_MIN_IMAGES = 27
-
 
 @DATASETS.register_module()
 class PRID2011(TwoCameraDataset):
@@ -45,19 +39,15 @@ class PRID2011(TwoCameraDataset):
     default_name = 'prid2011'
     protocol = 'camera a against camera b'
     cameras = ('cam_a', 'cam_b')
+    all_in_both = False
     person_name = 'person_([0-9]+)'
     hint = ('It must hold prid_2011/multi_shot/ of PRID2011 and splits_prid2011.json, '
             'which comes with the data set that torchreid names in its documents.')
 
-    def __init__(self,
-                 data_root: str,
-                 subset: str = 'train',
-                 pipeline: Sequence = (),
-                 split: int = 1,
-                 split_file: Optional[str] = None,
+    def __init__(self, data_root: str, *args, split_file: Optional[str] = None,
                  **base) -> None:
         self.split_file = split_file or os.path.join(data_root, 'splits_prid2011.json')
-        super().__init__(data_root, subset, pipeline, split, **base)
+        super().__init__(data_root, *args, **base)
 
     def official_counts(self) -> dict:
         return dict(num_tracklets=178 if self.subset == 'train' else 89, num_pids=89)
@@ -67,10 +57,9 @@ class PRID2011(TwoCameraDataset):
                                 self.cameras[camid - 1]) for above in ('prid_2011', '')]
         return next(filter(os.path.isdir, folders), folders[0])
 
-    def check_persons(self, first: list[str], second: list[str]) -> None:
-        """Most persons are in one camera only."""
-
     def split_persons(self, persons: list[str]) -> tuple[list[str], list[str]]:
+        if not os.path.isfile(self.split_file):
+            raise FileNotFoundError(f'{self.split_file!r} does not exist. {self.hint}')
         try:
             train, test = self._read_split()
         except (ValueError, KeyError, TypeError) as error:
@@ -86,8 +75,6 @@ class PRID2011(TwoCameraDataset):
         return train, test
 
     def _read_split(self) -> tuple[list[str], list[str]]:
-        if not os.path.isfile(self.split_file):
-            raise FileNotFoundError(f'{self.split_file!r} does not exist. {self.hint}')
         with open(self.split_file, encoding='utf-8') as file:
             splits = json.load(file)
         if self.split > len(splits):
@@ -98,12 +85,3 @@ class PRID2011(TwoCameraDataset):
         if bad or len(set(names)) < len(names):
             raise ValueError(f'split {self.split} with {bad or "a person twice"}')
         return train, test
-
-    def list_tracklets(self) -> list[Tracklet]:
-        tracklets = super().list_tracklets()
-        short = [each.tracklet_id for each in tracklets
-                 if len(each.img_paths) < _MIN_IMAGES]
-        if short:
-            self._log(f'{len(short)} tracklets have fewer than {_MIN_IMAGES} images, '
-                      f'so files are missing: {name_some(short)}.', logging.WARNING)
-        return tracklets

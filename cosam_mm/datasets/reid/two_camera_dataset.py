@@ -31,6 +31,7 @@ class TwoCameraDataset(TrackletDataset):
     protocol = 'camera 1 against camera 2'
     cameras: tuple[str, str]  # names of their folders
     person_name: str  # pattern of the persons' folders, with the pid as a group
+    all_in_both = True  # whether both cameras saw every person
 
     def __init__(self,
                  data_root: str,
@@ -74,13 +75,9 @@ class TwoCameraDataset(TrackletDataset):
                 raise FileNotFoundError(f'{folder!r} does not exist. {self.hint}')
             persons.append([name for name in list_folders(folder)
                             if re.fullmatch(self.person_name, name)])
-        self.check_persons(*persons)
-        return [name for name in persons[0] if name in set(persons[1])]
-
-    def check_persons(self, first: list[str], second: list[str]) -> None:
-        """Raise a ValueError if persons are in one camera only."""
-        alone = sorted(set(first) ^ set(second))
-        if alone:
+        alone = sorted(set(persons[0]) ^ set(persons[1]))
+        if alone and self.all_in_both:
             raise ValueError(
                 f'{len(alone)} person(s) of {self.data_root!r} are in one camera only: '
                 f'{name_some(alone)}. {self.hint}')
+        return [name for name in persons[0] if name not in alone]
