@@ -14,6 +14,7 @@ from cosam_mm.evaluation.metrics.reid_metric import load_features
 from tests.action_data import write_data_root
 from tests.gallery_data import write_tracklet
 from tests.reference.naive_retrieval import naive_distances, naive_retrieval
+from tests.tool_process import assert_refused
 
 # What version 0.1 logged: a test, and the losses when training went on.
 LOGGED = {
@@ -50,10 +51,27 @@ def numbers(pattern, log):
     return [float(text) for text in re.findall(pattern, log)]
 
 
+FORMER = {'action': [], 'reid': [
+    f'{part}.person_split=shuffle' for part in (
+        'train_dataloader.dataset', 'val_dataloader.dataset.query',
+        'val_dataloader.dataset.gallery', 'test_dataloader.dataset.query',
+        'test_dataloader.dataset.gallery')]}
+
+
+@pytest.mark.parametrize('command', [
+    ['tools/test.py', 'reid.py', 'reid.pth'],
+    ['tools/train.py', 'reid.py', '--resume', 'reid.pth', '--work-dir', 'run_refused']])
+def test_persons_of_another_part_are_said(nest, files, folder, command):
+    shutil.copy(files / 'reid.pth', folder)
+    assert_refused(nest.run(*command, cwd=folder), 'set person_split=shuffle')
+
+
 @pytest.mark.parametrize('name', ['action', 'reid'])
 def test_checkpoint_is_tested(nest, files, folder, name):
     pattern, metric, _ = LOGGED[name]
-    done = nest.ok('tools/test.py', f'{name}.py', files / f'{name}.pth', cwd=folder)
+    done = nest.ok('tools/test.py', f'{name}.py', files / f'{name}.pth',
+                   '--cfg-options', 'test_dataloader.num_workers=0', *FORMER[name],
+                   cwd=folder)
     assert numbers(pattern, done.stdout)[-1:] == pytest.approx(metric, abs=1e-3)
 
 
@@ -63,7 +81,7 @@ def test_training_is_resumed(nest, files, folder, name):
     shutil.copy(files / f'{name}.pth', folder)
     done = nest.ok('tools/train.py', f'{name}.py', '--resume', f'{name}.pth',
                    '--work-dir', f'run_{name}', '--cfg-options',
-                   'train_cfg.max_epochs=2', cwd=folder)
+                   'train_cfg.max_epochs=2', *FORMER[name], cwd=folder)
     assert numbers(r'Epoch\(train\).* loss: (\S+)', done.stdout) == pytest.approx(
         losses, rel=1e-3)
 
