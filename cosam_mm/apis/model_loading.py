@@ -34,9 +34,9 @@ from cosam_mm.utils.messages import name_some
 
 __all__ = [
     'PathLike', 'TrainedModel', 'dataset_of_tests', 'describe_misfit',
-    'find_checkpoint', 'find_trained', 'load_model', 'load_weights', 'model_class',
-    'read_trained_model', 'scope_of', 'seed_of_training', 'untrained_model',
-    'unused_parameters', 'weights_sha256', 'without'
+    'find_checkpoint', 'find_trained', 'list_misfits', 'load_model', 'load_weights',
+    'model_class', 'read_trained_model', 'scope_of', 'seed_of_training',
+    'untrained_model', 'unused_parameters', 'weights_sha256', 'without'
 ]
 
 PathLike = Union[str, os.PathLike]
@@ -298,33 +298,26 @@ _PLUGINS = {
     'non-local block': r'(module\.)?(g|theta|phi|conv_out)\.'}
 
 
-def _plugins_of(names: Iterable[str]) -> list[str]:
-    """The plugins that parameters belong to: 'COSAM backbone.plugins.layer3.0'."""
-    found = {}
+def _plugins_of(names: Iterable[str], there: Iterable[str]
+                ) -> tuple[list[str], list[str]]:
+    """The plugins that parameters belong to, as 'COSAM backbone.plugins.layer3.0', if
+    none of their parameters is ``there``; and the names of the other parameters."""
+    found, others = {}, []
+    kinds = {kind: rf'(.+?)\.{part}' for kind, part in _PLUGINS.items()}
+    kinds['plugin'] = r'(.*\bplugins\.\w+)\.'
     for name in names:
-        for kind, part in _PLUGINS.items():
-            if match := re.match(rf'(.+?)\.{part}', name):
-                found[f'{kind} {match[1]}'] = None
-                break
+        kind, match = next(((kind, match) for kind, form in kinds.items()
+                            if (match := re.match(form, name))), ('', None))
+        if match and not any(one.startswith(f'{match[1]}.') for one in there):
+            found[f'{kind} {match[1]}'] = None
         else:
-            if match := re.match(r'(.*\bplugins\.\w+)\.', name):
-                found[f'plugin {match[1]}'] = None
-    return list(found)
+            others.append(name)
+    return list(found), others
 
 
-def describe_misfit(given: dict[str, tuple], wanted: dict[str, tuple],
-                    resampled: Container[str] = ()) -> Optional[str]:
-    """Say why parameters do not fit a model.
-
-    Args:
-        given: Name -> shape of what the checkpoint holds.
-        wanted: Name -> shape of what the model of the config holds.
-        resampled: Names of parameters that the model brings into shape itself.
-
-    Returns:
-        None when both have the same parameters in the same shapes, else what differs
-        and what to do. BatchNorm's ``num_batches_tracked`` may be absent.
-    """
+def list_misfits(given: dict[str, tuple], wanted: dict[str, tuple],
+                 resampled: Container[str] = ()) -> list[str]:
+    """What differs between a checkpoint and a model: see :func:`describe_misfit`."""
     differ = [name for name in wanted if name not in resampled
               and given.get(name, wanted[name]) != wanted[name]]
     parts = []
@@ -343,11 +336,29 @@ def describe_misfit(given: dict[str, tuple], wanted: dict[str, tuple],
                                       (given, wanted, 'checkpoint', 'model')):
         names = [name for name in here if name not in there
                  and not name.endswith('num_batches_tracked')]
-        if plugins := _plugins_of(names):
+        plugins, others = _plugins_of(names, there)
+        if plugins:
             parts.append(f'the {owner} has {name_some(plugins)}, the {other} not')
-        if names:
-            parts.append(f'{len(names)} parameter(s) of the {owner} are not in the '
-                         f'{other}: {name_some(names)}')
+        if others:
+            parts.append(f'{len(others)} parameter(s) of the {owner} are not in the '
+                         f'{other}: {name_some(others)}')
+    return parts
+
+
+def describe_misfit(given: dict[str, tuple], wanted: dict[str, tuple],
+                    resampled: Container[str] = ()) -> Optional[str]:
+    """Say why parameters do not fit a model.
+
+    Args:
+        given: Name -> shape of what the checkpoint holds.
+        wanted: Name -> shape of what the model of the config holds.
+        resampled: Names of parameters that the model brings into shape itself.
+
+    Returns:
+        None when both have the same parameters in the same shapes, else what differs
+        and what to do. BatchNorm's ``num_batches_tracked`` may be absent.
+    """
+    parts = list_misfits(given, wanted, resampled)
     return None if not parts else (
         f'The checkpoint does not fit the model of the config: {". ".join(parts)}. '
         'Give the config that it was trained with.')

@@ -182,10 +182,12 @@ def trained_on_test_clips(trained: Mapping, tested: Mapping) -> Optional[str]:
 
 def _advice(trained: Iterable[Mapping], tested: Mapping) -> str:
     """What to test on instead."""
-    for one in trained:
-        if one.get('dataset') == tested.get('dataset') and re.fullmatch(
-                r'\d+', str(one.get('split'))) and one['split'] != tested.get('split'):
-            return f'Test on split {one["split"]} (--split {one["split"]})'
+    for one in trained:  # '1', or '1 (first half tests)'
+        own, other = (re.fullmatch(r'(\d+)(.*)', str(each.get('split')))
+                      for each in (one, tested))
+        if (one.get('dataset') == tested.get('dataset') and own and other
+                and own[1] != other[1] and own[2] == other[2]):
+            return f'Test on split {own[1]} (--split {own[1]})'
     return 'Test on other data (--data-root), or on the split of the training'
 
 

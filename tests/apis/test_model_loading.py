@@ -171,6 +171,19 @@ def test_misfit_of_resampled_parameters():
     assert 'a (2, 3), (2, 9)' in describe_misfit(found, wanted, {'b'})
 
 
+@pytest.mark.parametrize(('names', 'said', 'unsaid'), [
+    (('reduction.0.bias', 'summary.1.bias'), 'has COSAM b.0, the', 'bias'),
+    (('channel_attention.0.bias',), 'b.0.channel_attention.0.bias', 'has COSAM')])
+def test_misfit_names_plugins_that_are_absent(names, said, unsaid):
+    """A plugin that both have in part is no absent one."""
+    own = {f'b.0.{name}': (1,) for name in names}
+    both = {'x': (1,), **({'b.0.reduction.0.bias': (1,)} if len(names) == 1 else {})}
+    for pair in (({**both, **own}, both), (both, {**both, **own})):
+        message = describe_misfit(*pair)
+        assert said in message
+        assert unsaid not in message
+
+
 def test_sha256_of_weights():
     model = net()
     first = weights_sha256(model)

@@ -1,4 +1,5 @@
 """The hook in real runs of mmengine's Runner: train, save, resume, test."""
+import copy
 import logging
 
 import pytest
@@ -166,6 +167,22 @@ def test_fine_tuning_and_tests_after_it(checkpoint, tmp_path):
                              load_from=str(tmp_path / 'tune' / 'epoch_1.pth'))
         with pytest.raises(RuntimeError, match=message):
             runner.test()
+
+
+def test_fine_tuning_says_in_one_line_what_is_taken(checkpoint, tmp_path):
+    """The head has other classes, the neck is new."""
+    model = Model(num_classes=7, extra=True)
+    fresh = copy.deepcopy(model.state_dict())
+    loaded = torch.load(checkpoint, weights_only=True)['state_dict']
+    runner = make_runner(tmp_path, model, train=meta(), load_from=checkpoint)
+    runner.optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.))
+    runner.train()
+    line, = (line for line in log_of(runner, logging.INFO).splitlines()
+             if ' of the ' in line)
+    for word in (checkpoint, '7 of the 11', 'cls_head.fc_cls.weight', 'neck.weight'):
+        assert word in line
+    for name, value in model.named_parameters():
+        assert torch.equal(value, loaded[name] if 'backbone' in name else fresh[name])
 
 
 def test_split_of_the_training_of_this_run(tmp_path):

@@ -345,11 +345,11 @@ def test_mean_of_all_splits(nest, ilids, tmp_path):
     each = []
     for split in (1, 2, 3):
         features = load_features(folder / 'features' / f'{split}.npz')
-        assert features['split'] == str(split)
-        assert set(features['pid'].tolist()) == set(table[split - 1, 4:].tolist())
+        assert features['split'] == f'{split} (first half tests)'
+        assert set(features['pid'].tolist()) == set(table[split - 1, :4].tolist())
         each.append(naive_metrics(features))
         own = written_metrics(folder / 'results' / f'split{split}')
-        assert own['split'] == str(split)
+        assert own['split'] == features['split']
         assert own['mAP'] == pytest.approx(each[-1]['mAP'], abs=1e-6)
     written = json.loads((folder / 'results' / 'all_splits.json').read_text())
     printed = [line.split() for line in done.stdout.splitlines()]
@@ -366,7 +366,8 @@ def test_mean_of_all_splits(nest, ilids, tmp_path):
     done = nest.run(  # a split that the model was not trained for
         'tools/test.py', config, folder / 'work_dirs/three/split1/epoch_1.pth',
         '--data-root', folder, '--split', 2, cwd=tmp_path)
-    assert_error(done, 'split 1 of ilids', 'split 2', '--force')
+    assert_error(done, 'split 1 (first half tests) of ilids', 'split 2', '--split 1',
+                 '--force')
 
 
 # -- bad input ---------------------------------------------------------------
@@ -376,6 +377,7 @@ def test_mean_of_all_splits(nest, ilids, tmp_path):
     (('--cfg-options', WITH_QUERIES[1]), 'protocol'),
     (('--attributes', 'a.csv'), 'a.csv'),
     (('--cross-dataset', 'configs/resnext14_cosam_bert_demo.py'), 'ActionMetric'),
+    (('--cfg-options', 'model.backbone.plugins=None'), 'COSAM backbone.plugins'),
     (('--split', 2), '--split'),
     (('--all-splits',), 'splits'),
     (('--data-root', 'nowhere'), "'nowhere' of reid_demo")])

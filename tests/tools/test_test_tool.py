@@ -91,6 +91,25 @@ def test_other_classes_than_the_checkpoint(
     assert_refused(done, 'num_classes=51', 'classes.txt=8')
 
 
+@pytest.mark.parametrize(('owner', 'lacks'), [('checkpoint', 'model'),
+                                              ('model', 'checkpoint')])
+def test_with_cosam_and_without(nest, trained, tiny_config, demo_root, tmp_path, owner,
+                                lacks):
+    """Each checkpoint with the config of the other: no metrics, insist as one may."""
+    path, options = trained / 'epoch_2.pth', ['model.backbone.plugins=None']
+    if owner == 'model':
+        content = torch.load(path, weights_only=True)
+        content['state_dict'] = {name: value for name, value in
+                                 content['state_dict'].items() if 'plugins' not in name}
+        path, options = tmp_path / 'plain.pth', ['model.test_cfg=None']
+        torch.save(content, path)
+    done = nest.run('tools/test.py', tiny_config, path, '--data-root', demo_root,
+                    '--force', '--cfg-options', *options, cwd=tmp_path)
+    assert_refused(done, f'{owner} has COSAM backbone.plugins.after_layer3.0, '
+                   f'the {lacks} not')
+    assert 'Epoch(test)' not in done.stdout
+
+
 @pytest.fixture(scope='module')
 def three(trained, demo_root, tmp_path_factory):
     """(folder, data root): three checkpoints that differ, as do the test lists."""

@@ -23,7 +23,12 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from torch import Tensor
 
-from cosam_mm.apis.model_loading import describe_misfit, unused_parameters, without
+from cosam_mm.apis.model_loading import (
+    describe_misfit,
+    list_misfits,
+    unused_parameters,
+    without,
+)
 from cosam_mm.datasets.fingerprint import (
     compare,
     fingerprints,
@@ -62,6 +67,19 @@ def _tensors(state_dict) -> dict[str, Tensor]:
                           if hasattr(value, 'shape'))
     tensors._metadata = getattr(state_dict, '_metadata', {})
     return tensors
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple]:
+    return {name: tuple(value.shape) for name, value in tensors.items()}
+
+
+def _describe_start(given: dict, wanted: dict, resampled: dict) -> str:
+    """Say what a training takes from a checkpoint, and what it does not."""
+    taken = [name for name, shape in wanted.items()
+             if name in resampled or given.get(name) == shape]
+    parts = [f'training begins with {len(taken)} of the {len(wanted)} parameters of '
+             'the model from the checkpoint', *list_misfits(given, wanted, resampled)]
+    return '. '.join(parts) + '.'
 
 
 def _refuse_to_resume(resampled: dict[str, tuple]) -> Optional[str]:
@@ -117,6 +135,7 @@ class SplitLeakageHook(Hook):
     def __init__(self, force: bool = False) -> None:
         self.force = force
         self._misfit: Optional[str] = None
+        self._loaded: Optional[str] = None  # what a training begins with
         self._trained_on: list[dict] = []
         self._classes: list[Mapping] = []  # metainfo of the training sets
 
@@ -124,12 +143,12 @@ class SplitLeakageHook(Hook):
         """Note what the checkpoint holds; stop if it is to be resumed and unfit."""
         model = bare_model(runner.model)
         unused = () if runner._resume else unused_parameters(model)
-        found, own = (without(_tensors(each), unused) for each in (
+        found, own = (_tensors(each) for each in (
             checkpoint.get('state_dict', checkpoint), model.state_dict()))
         resampled = resampled_on_load(model, found)
-        self._misfit = describe_misfit(
-            *({name: tuple(value.shape) for name, value in tensors.items()}
-              for tensors in (found, own)), resampled)
+        self._misfit = describe_misfit(*(_shapes(without(tensors, unused))
+                                         for tensors in (found, own)), resampled)
+        self._loaded = _describe_start(_shapes(found), _shapes(own), resampled)
         problem = self._misfit or _refuse_to_resume(resampled)
         if problem and runner._resume:
             raise RuntimeError(
@@ -144,6 +163,8 @@ class SplitLeakageHook(Hook):
     def before_train(self, runner) -> None:
         """Note what is trained on; parameters that did not fit are trained now."""
         self._misfit = None
+        if self._loaded and not runner._resume:
+            print_log(f'{runner._load_from}: {self._loaded}', logger='current')
         dataset = runner.train_dataloader.dataset
         metainfo = getattr(dataset, 'metainfo', None) or {}
         for trained in self._trained_on if runner._resume else ():
