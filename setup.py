@@ -50,7 +50,7 @@ class BuildWithMim(build_py):
 
 
 # Figures, the report's page, and its masks as MP4 files.
-PICTURES = ['matplotlib>=3.6', 'Jinja2>=3.1', 'pillow>=9.2', 'av>=13']
+PICTURES = ['matplotlib>=3.6', 'Jinja2>=3.1', 'pillow>=9.2', 'av>=15']
 REID = ['scipy>=1.9', 'tqdm>=4.60', *PICTURES]
 ACTION = [
     'mmaction2>=1.2,<1.3',

@@ -14,13 +14,18 @@ is of another codec.
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from itertools import chain, takewhile
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple, Optional, Union
 
 import numpy as np
 
-from .unreadable_samples import DecoderFailed, UnreadableVideo, tick
+from .unreadable_samples import (
+    DecoderFailed,
+    UnreadableVideo,
+    library_timeout,
+    tick,
+)
 
 __all__ = ['MAX_FRAMES', 'FrameIndex', 'absolute', 'decode_packets', 'file_version',
            'forget_indices', 'frame_index', 'number_packets', 'open_stream']
@@ -42,6 +47,8 @@ _OPEN = {'h264', 'hevc'}
 _TIMED = ('mov', 'matroska', 'mpegts', 'flv')
 # A VOP of MPEG-4 begins so, then two bits say its type (ISO/IEC 14496-2, 6.2.5).
 _VOP, _I_VOP, _B_VOP = b'\x00\x00\x01\xb6', 0, 2
+# Frames at the start that are decoded to see whether they are those expected.
+_PROBE = 4
 # Bytes of a packet of MPEG-4: less is padding, less may be a VOP that shows nothing
 # (MAX_NVOP_SIZE of FFmpeg's mpeg4_unpack_bframes).
 _LEAST_VOP, _SURE_VOP = 5, 20
@@ -107,7 +114,9 @@ def frame_index(path: PathLike) -> FrameIndex:
 def open_stream(path: PathLike, num_threads: int = 1) -> Iterator[tuple]:
     """PyAV's stream that a player shows, never a cover picture, and its packets."""
     import av  # here, so that others can do without it
-    with av.open(absolute(path), metadata_errors='ignore') as container:
+    tick()
+    with av.open(absolute(path), metadata_errors='ignore',
+                 timeout=library_timeout()) as container:
         stream = container.streams.best('video')
         if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
             raise UnreadableVideo(
@@ -146,11 +155,14 @@ class _Packets:
     """What the packets of a stream tell, without a decoder."""
 
     def __init__(self, stream, packets: Iterator) -> None:
+        from av.bitstream import BitStreamFilterContext
         from av.error import FFmpegError
         self.codec = stream.codec_context.name
         self.times = []  # of all packets
         self.numbers = []  # of those that are frames
         self.hidden, self.keys, self.b_vops = set(), set(), set()
+        self.slices = (BitStreamFilterContext('filter_units=pass_types=1|5', stream)
+                       if self.codec == 'h264' else None)
         # Whether all is known from the first key frames on.
         self.is_sound = self.codec in _FRAME_A_PACKET
 
@@ -177,14 +189,28 @@ class _Packets:
         if packet.is_discard:
             self.hidden.add(packet.pts)
         vop = head.partition(_VOP)[2] if is_mpeg4 else b''
-        if packet.is_keyframe and (not vop or vop[0] >> 6 == _I_VOP):
-            self.keys.add(packet.pts)
-        elif vop and vop[0] >> 6 == _B_VOP:
+        if vop and vop[0] >> 6 == _B_VOP:
             self.b_vops.add(packet.pts)
         is_doubtful = is_mpeg4 and (packet.size < _SURE_VOP or not (
             vop or packet.is_keyframe))
         if is_doubtful or packet.is_corrupt or not any(head[:4]):  # not written yet
             self.is_sound = False
+        if packet.is_keyframe and self._is_intra(packet, vop):
+            self.keys.add(self.numbers[-1])
+
+    def _is_intra(self, packet, vop: bytes) -> bool:
+        """Whether a packet that is called a key frame is one; H.264 empties it.
+
+        In H.264 a gradual refresh is called so, too. A slice is of type 5 or begins
+        with ue(0), ue(2) or ue(7) where it is intra (Rec. H.264, 7.3.3 and 7.4.3).
+        """
+        if self.slices is None:
+            return not vop or vop[0] >> 6 == _I_VOP
+        from av.error import FFmpegError
+        with suppress(FFmpegError, IndexError):  # damage; decoding will tell
+            head = bytes(self.slices.filter(packet)[0])[4:6]
+            return head[0] & 31 == 5 or head[1] >> 4 == 0b1011 or head[1] == 0b10001000
+        return False
 
     def order(self) -> list:
         """Numbers of the packets in the order of their frames, hidden ones included.
@@ -229,16 +255,19 @@ def _shown(path: str, facts: _Packets, order: list) -> Optional[list]:
     """
     keys = sorted(facts.keys)
     with closing(_decoded_numbers(path)) as decoded:
-        first = next(decoded, None)
+        first = list(islice(decoded, _PROBE))
         shown = [number for number in order if number not in facts.hidden]
-        if facts.numbers[:1] == order[:1] == keys[:1] and [first] == shown[:1]:
+        if facts.numbers[:1] == order[:1] == keys[:1] and first == shown[:_PROBE]:
             return shown
         if len(keys) < 3:
             return None
-        rest = order[order.index(keys[2]):]
-        until = set(rest)
-        head = takewhile(lambda number: number not in until, chain([first], decoded))
-        return [*head, *(number for number in rest if number not in facts.hidden)]
+        rest, head = order[order.index(keys[2]):], []
+        until, rest = set(rest), [one for one in rest if one not in facts.hidden]
+        for number in chain(first, decoded):
+            if number in until:
+                return head + rest if number == rest[0] else None
+            head.append(number)
+    return None
 
 
 def _decoded_numbers(path: str) -> Iterator[int]:

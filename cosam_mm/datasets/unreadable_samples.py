@@ -12,9 +12,11 @@ Decoders read files that never end, and system calls wait for disks that do not 
 Neither can be interrupted from Python. So :func:`within` calls them in a thread of its
 own, and whoever waits goes on without it when nothing was read for so long: with all
 that it gets a reader calls :func:`tick`, so a long video takes the time it needs. The
-thread is left behind: it ends when the call comes back, or with the process. A process
-may leave ``MAX_GIVEN_UP`` of them, and no file gets a second one.
+thread is left behind: it ends at its next :func:`tick`, when the library notices
+(:func:`library_timeout`), when the call comes back, or with the process. A process may
+leave ``MAX_GIVEN_UP`` of them, and no file gets a second one.
 """
+import atexit
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
@@ -27,8 +29,8 @@ from typing import Any, Callable, NamedTuple, Optional
 __all__ = [
     'BLANK', 'MAX_GIVEN_UP', 'REPLACED', 'SKIPPED', 'TIME_LIMIT', 'DecoderFailed',
     'UnreadableSample', 'UnreadableVideo', 'attach_notes', 'check_time_limit',
-    'each_within', 'forget_given_up', 'load_readable', 'log_once', 'note_unreadable',
-    'notes_of', 'tick', 'within'
+    'each_within', 'forget_given_up', 'library_timeout', 'load_readable', 'log_once',
+    'note_unreadable', 'notes_of', 'tick', 'within'
 ]
 
 # What becomes of a sample, or of a frame of one.
@@ -47,8 +49,13 @@ MAX_GIVEN_UP = 8
 # would abort the process.
 GRACE_SECONDS = 1.
 
+# Seconds that Python waits before it ends for calls that were left behind.
+END_SECONDS = 5.
+
 _given_up: dict[str, float] = {}
-# When the reading that a thread does for `within` last got something.
+_left_behind: list[Thread] = []
+# When the reading that a thread does for `within` last got something, and how long it
+# may wait; empty where nobody waits for it any more.
 _last_tick: ContextVar[Optional[list]] = ContextVar('last_tick', default=None)
 
 
@@ -152,7 +159,18 @@ def tick() -> None:
     """Say that reading goes on; the time that :func:`within` waits starts anew."""
     last = _last_tick.get()
     if last is not None:
+        if not last:
+            raise TimeoutError('it was given up')
         last[0] = monotonic()
+
+
+def library_timeout() -> float:
+    """Seconds after which a library should end a read: :func:`within` does so first.
+
+    Left to itself it would go on, and take a core from the others.
+    """
+    last = _last_tick.get()
+    return (last[1] if last else TIME_LIMIT) + GRACE_SECONDS
 
 
 def within(seconds: float, path: str, function: Callable, *args) -> Any:
@@ -168,7 +186,7 @@ def within(seconds: float, path: str, function: Callable, *args) -> Any:
         TimeoutError: It hangs, or reading this file did before.
         RuntimeError: This process has left ``MAX_GIVEN_UP`` calls behind.
     """
-    path, outcome, last = str(path), SimpleQueue(), [monotonic()]
+    path, outcome, last = str(path), SimpleQueue(), [monotonic(), seconds]
     if path in _given_up:
         raise TimeoutError(f'given up after {_given_up[path]:g} s without data before')
 
@@ -179,9 +197,12 @@ def within(seconds: float, path: str, function: Callable, *args) -> Any:
         except BaseException as error:  # it is raised where it is waited for
             outcome.put((None, error))
 
-    Thread(target=call, daemon=True, name=f'reading {path}').start()
+    thread = Thread(target=call, daemon=True, name=f'reading {path}')
+    thread.start()
     result, error = _wait(outcome, last, seconds)
     if isinstance(error, Empty):
+        last.clear()
+        _left_behind.append(thread)
         error = _give_up(path, seconds)
     if error is not None:
         raise error
@@ -201,6 +222,14 @@ def _wait(outcome: SimpleQueue, last: list, seconds: float) -> tuple:
         with suppress(Empty):
             outcome.get(timeout=min(seconds, GRACE_SECONDS))
         raise
+
+
+@atexit.register
+def _end() -> None:
+    """Wait for calls that were left behind: libraries come back within a second."""
+    end = monotonic() + END_SECONDS
+    for thread in _left_behind:
+        thread.join(max(end - monotonic(), 0))
 
 
 def _give_up(path: str, seconds: float) -> Exception:

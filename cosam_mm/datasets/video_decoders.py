@@ -36,7 +36,12 @@ from .frame_index import (
     number_packets,
     open_stream,
 )
-from .unreadable_samples import DecoderFailed, UnreadableVideo, tick
+from .unreadable_samples import (
+    DecoderFailed,
+    UnreadableVideo,
+    library_timeout,
+    tick,
+)
 
 __all__ = [
     'COUNTERS', 'DECODERS', 'NEAR_PACKETS', 'DecoderFailed', 'UnreadableVideo',
@@ -136,11 +141,15 @@ def decode_with_decord(path: PathLike, wanted: Sequence[int],
 def _open_with_opencv(path: PathLike, num_threads: Optional[int]) -> Iterator:
     """A capture that is released at the end; by default with a thread per core."""
     capture = cv2.VideoCapture()
-    threads = [cv2.CAP_PROP_N_THREADS, num_threads] if num_threads else []
+    options = [cv2.CAP_PROP_N_THREADS, num_threads] if num_threads else []
+    tick()
+    for timeout in (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC):
+        # By default, what does not come within 30 s counts as the end of the file.
+        options += [timeout, int(1000 * library_timeout())]
     try:
         with errors_of('OpenCV'):
             # Other backends than FFmpeg take "%" in a name for a pattern.
-            capture.open(absolute(path), cv2.CAP_FFMPEG, threads)
+            capture.open(absolute(path), cv2.CAP_FFMPEG, options)
             yield capture
     finally:
         capture.release()
@@ -288,11 +297,12 @@ def _leaving_out(decoder, packets: Iterator, asked: dict) -> Iterator:
 
 def _rgb_converter():
     """A function from PyAV's frames to RGB arrays, as they are to be seen."""
+    from av import __version__ as version
     from av.video.reformatter import Interpolation, VideoReformatter
-    # More threads than one take twice the time for frames of this size.
-    to_rgb24 = partial(VideoReformatter().reformat, format='rgb24',
-                       interpolation=Interpolation.BICUBIC, threads=1)
-
+    options = dict(format='rgb24', interpolation=Interpolation.BICUBIC)
+    if int(version.split('.')[0]) >= 17:  # one thread before
+        options['threads'] = 1  # more take twice the time for frames of this size
+    to_rgb24 = partial(VideoReformatter().reformat, **options)
     rotation, turn = None, None
 
     def to_rgb(frame) -> np.ndarray:

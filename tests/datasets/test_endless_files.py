@@ -11,10 +11,14 @@ import threading
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from mmengine.fileio import FileClient
 
 from cosam_mm.datasets import unreadable_samples, video_decoders
+from cosam_mm.datasets.reid import tracklet_loading
+from cosam_mm.datasets.reid.tracklet_loading import LoadTrackletFrames
 from cosam_mm.datasets.transforms import SafeRawFrameDecode
 from cosam_mm.datasets.unreadable_samples import (
     MAX_GIVEN_UP,
@@ -24,7 +28,7 @@ from cosam_mm.datasets.unreadable_samples import (
     tick,
     within,
 )
-from cosam_mm.datasets.video_reader import VideoReader
+from cosam_mm.datasets.video_reader import UnreadableVideo, VideoReader
 from tests.video_data import write_video
 
 HOLES = 1 << 40  # bytes of nothing
@@ -138,6 +142,19 @@ def test_file_without_end(tmp_path):
         assert 'stuck' in reason
 
 
+@pytest.mark.parametrize('backend', [None, 'opencv'])
+def test_reader_that_is_left_behind_ends(tmp_path, backend):
+    """It would take a core from the others, and from the end of the process."""
+    path = with_holes(write_video(tmp_path / 'a.avi', 30, 'XVID'))
+    with pytest.raises(UnreadableVideo, match='stuck'):
+        VideoReader(path, time_limit=0.5, backend=backend)
+    forget_given_up()
+    for thread in threading.enumerate():
+        if thread.name.startswith('reading'):
+            thread.join(30)
+            assert not thread.is_alive()
+
+
 @pytest.mark.parametrize('policy', ['skip', 'blank'])
 def test_workers_go_on(tmp_path, policy):
     """The clip is named with each sample that stands in for it, in two epochs."""
@@ -170,6 +187,32 @@ def test_frames_of_pipes(tmp_path):
         assert results['unreadable_samples'] == [UnreadableSample(
             'skipped', str(tmp_path),
             f'UnreadableVideo: {name}: it is a named pipe, not a file')]
+
+
+def test_many_images_are_no_stall(tmp_path, monkeypatch):
+    """Reading them all takes longer than the limit, each a fraction of it."""
+    for number in range(1, 13):
+        path = str(tmp_path / f'img_{number:05}.jpg')
+        cv2.imwrite(path, np.zeros((8, 8, 3), np.uint8))
+    read = FileClient.get
+
+    def slowly(client, path):
+        time.sleep(0.1)
+        return read(client, path)
+    monkeypatch.setattr(FileClient, 'get', slowly)
+    found = SafeRawFrameDecode(time_limit=0.6).transform(dict(
+        frame_dir=str(tmp_path), filename_tmpl='img_{:05}.jpg', modality='RGB',
+        frame_inds=np.arange(1, 13)))
+    assert len(found['imgs']) == 12
+    paths = [str(path) for path in tmp_path.iterdir()]
+
+    def slow_image(path, white_level):
+        time.sleep(0.1)
+        return np.zeros((8, 8, 3), np.uint8)
+    monkeypatch.setattr(tracklet_loading, 'read_image', slow_image)
+    found = LoadTrackletFrames(time_limit=0.6)(dict(
+        img_paths=paths, frame_inds=np.arange(12)))
+    assert len(found['imgs']) == 12
 
 
 # What happens to the call that hangs.

@@ -39,6 +39,7 @@ from cosam_mm.datasets.unreadable_samples import (
     SKIPPED,
     check_time_limit,
     note_unreadable,
+    tick,
     within,
 )
 from cosam_mm.structures.tracklet import TrackletDataSample
@@ -158,8 +159,8 @@ class LoadTrackletFrames(TrackletTransform):
             gives None instead, 'blank' gives black frames and sets
             ``unreadable=True``.
         blank_size: (height, width) of black frames in pixels.
-        time_limit: Seconds that reading may take; a tracklet that takes longer is
-            unreadable.
+        time_limit: Seconds that one image may take; where it takes longer, the tracklet
+            is unreadable.
         white_level: What counts as white in grey images of more than 8 bits, as 4095
             for 12 bits in files of 16. Default: such images are unreadable.
     """
@@ -205,6 +206,7 @@ class LoadTrackletFrames(TrackletTransform):
         """(number, image) of a frame or of the nearest that can be read."""
         paths, unreadable = results['img_paths'], []
         for candidate in sorted(range(len(paths)), key=lambda k: (abs(k - index), k)):
+            tick()
             try:
                 image = read_image(paths[candidate], self.white_level)
             except UnreadableImage as error:

@@ -26,6 +26,7 @@ from mmaction.datasets.transforms import (
     RawFrameDecode,
 )
 from mmaction.registry import TRANSFORMS
+from mmengine.fileio import FileClient
 from torch.utils.data import get_worker_info
 
 from cosam_mm.datasets.unreadable_samples import (
@@ -35,6 +36,7 @@ from cosam_mm.datasets.unreadable_samples import (
     check_time_limit,
     log_once,
     note_unreadable,
+    tick,
     within,
 )
 from cosam_mm.datasets.video_reader import UnreadableVideo, VideoReader
@@ -214,11 +216,23 @@ def _check_images(results: dict) -> None:
     for number in np.unique(results['frame_inds']) + results.get('offset', 0):
         for plane in planes:
             name = results['filename_tmpl'].format(*plane, number)
+            tick()
             try:
                 regular_size(os.path.join(results['frame_dir'], name), MAX_IMAGE_BYTES)
             except OSError as error:
                 raise UnreadableVideo(
                     f'{name}: {error.strerror or error}') from None
+
+
+class _TickingClient:
+    """MMEngine's FileClient; each file that is read has the limit for itself."""
+
+    def __init__(self, backend: str, **kwargs) -> None:
+        self._client = FileClient(backend, **kwargs)
+
+    def get(self, path: str) -> bytes:
+        tick()
+        return self._client.get(path)
 
 
 @TRANSFORMS.register_module()
@@ -251,6 +265,8 @@ class SafeRawFrameDecode(_WithPolicy, RawFrameDecode):
 
     def _read(self, results: dict, channels: int) -> dict:
         _check_images(results)
+        self.file_client = self.file_client or _TickingClient(
+            self.io_backend, **self.kwargs)
         results = super().transform(results)
         shapes = {getattr(img, 'shape', None) for img in results['imgs']}
         shape = next(iter(shapes))
