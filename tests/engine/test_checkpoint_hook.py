@@ -197,8 +197,15 @@ def test_gradients_that_wait_are_kept(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         make_runner(tmp_path / 'stopped', hooks=[stop_at('after_val_epoch', 1)],
                     **settings).train()
-    make_runner(tmp_path / 'stopped', resume=True, **settings).train()
-    assert_same_end(tmp_path / 'calm', tmp_path / 'stopped')
+    del stored['gradients_of_processes']
+    torch.save(stored, tmp_path / 'lost.pth')
+    for path, is_lost in ((None, False), (str(tmp_path / 'lost.pth'), True)):
+        runner = make_runner(tmp_path / 'stopped', resume=True, load_from=path,
+                             **settings)
+        runner.train()
+        assert ('is lost' in log_of(runner, logging.WARNING)) is is_lost
+        if not is_lost:
+            assert_same_end(tmp_path / 'calm', tmp_path / 'stopped')
 
 
 @pytest.mark.parametrize(('damage', 'said', 'used'), [
@@ -282,7 +289,9 @@ def test_stops_when_asked_to(calm, tmp_path, stage, occasion, iteration, file):
     last = log_of(runner, logging.WARNING).splitlines()[-1]
     for part in ('SIGTERM', f'iteration {iteration} of 9', str(tmp_path / file)):
         assert part in last
-    make_runner(tmp_path, scores=(1, 3, 2), resume=True).train()
+    runner = make_runner(tmp_path, scores=(1, 3, 2), resume=True)
+    runner.train()
+    assert 'not defined' not in log_of(runner, logging.WARNING)
     assert_same_end(tmp_path, calm)
     assert names(tmp_path) == names(calm)  # none of the middle of an epoch is left
 
