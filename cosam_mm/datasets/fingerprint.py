@@ -22,9 +22,9 @@ from torch.utils.data import Dataset, Subset
 from cosam_mm.utils.io import regular_size
 from cosam_mm.utils.messages import name_some
 
-__all__ = ['Fingerprint', 'compare', 'fingerprints', 'former_split', 'is_in',
-           'merge_entries',
-           'trained_entries', 'trained_on_test_clips']
+__all__ = ['Fingerprint', 'compare', 'fingerprints', 'former_split',
+           'inner_datasets', 'is_in', 'merge_entries', 'trained_entries',
+           'trained_on_test_clips']
 
 _BLOCK = 1 << 14
 _UNREADABLE = 0  # in place of a file's hash
@@ -82,8 +82,11 @@ def _files_of(dataset: Any, item: Mapping) -> Optional[tuple[str, list[list[str]
     return (name, [[name]]) if isinstance(name, str) else None
 
 
-def _parts(dataset: Any) -> Iterator[tuple[Any, Iterator[Mapping]]]:
-    """Data sets inside of what joins, repeats or selects them, with their items."""
+def inner_datasets(dataset: Any) -> Iterator[tuple[Any, Iterator[Mapping]]]:
+    """Data sets inside of what joins, repeats or selects them, with their items.
+
+    Each is an object with ``get_data_info``, with the infos that are in use.
+    """
     inner = getattr(dataset, 'dataset', None)
     joined = [part for part in (
         *(getattr(dataset, 'datasets', None) or ()), inner,
@@ -93,7 +96,7 @@ def _parts(dataset: Any) -> Iterator[tuple[Any, Iterator[Mapping]]]:
         yield inner, map(inner.get_data_info, dataset.indices)
     elif joined:
         for part in joined:
-            yield from _parts(part)
+            yield from inner_datasets(part)
     elif hasattr(dataset, 'get_data_info'):
         yield dataset, map(dataset.get_data_info, range(len(dataset)))
 
@@ -123,7 +126,7 @@ def fingerprints(dataset: Any) -> list[Fingerprint]:
         One for each data set inside; none for one whose items name no files.
     """
     found = []
-    for part, infos in _parts(dataset):
+    for part, infos in inner_datasets(dataset):
         items = list(infos)
         items += _elsewhere(part, {item.get('pid') for item in items})
         entries = [_files_of(part, item) for item in items]

@@ -33,7 +33,9 @@ def shared(trained, tested):
     lambda one: one, lambda one: RepeatDataset(one, 2),
     lambda one: ConcatDataset([one, one]), lambda one: Subset(one, range(len(one))),
     lambda one: torch.utils.data.ConcatDataset([RepeatDataset(one, 2)]),
-    lambda one: ClassBalancedDataset(one, 0.9)])
+    lambda one: ClassBalancedDataset(one, 0.9),
+    lambda one: RepeatDataset(
+        dict(type='mmengine.ConcatDataset', datasets=[one, one]), 2)])
 @pytest.mark.parametrize('kind', [ActionVideoDataset, ActionFrameDataset])
 def test_clips_inside_of_wrappers(root, wrap, kind):
     trained = wrap(clips(root, kind=kind))
@@ -47,6 +49,20 @@ def test_a_part_is_no_more_than_its_items(root):
     assert len(shared(Subset(whole, [0, 2]), whole)) == 2
     assert not shared(Subset(whole, [0, 2]), Subset(whole, [1, 3]))
     assert len(shared(clips(root, indices=[1]), whole)) == 1
+
+
+def test_unreadable_files_are_nobodys(root, tmp_path):
+    """Files that are missing, empty or no videos, and one that is known."""
+    other = shutil.copytree(root, tmp_path / 'other')
+    first, second, third, _ = sorted(other.glob('videos/class */shown*'))
+    first.unlink()
+    second.unlink()
+    third.write_bytes(b'')
+    trained, = fingerprints(clips(other))
+    assert sorted(trained.content.flatten().eq(0).tolist()) == [False, *[True] * 3]
+    assert len(shared(clips(other), clips(root))) == 1
+    assert len(shared(clips(root), clips(other))) == 1
+    assert len(shared(clips(other), clips(other))) == 1
 
 
 def test_names_do_not_count_but_content(root, tmp_path):
@@ -80,8 +96,8 @@ def people(tmp_path):
 
 
 def rated_persons(root):
-    parts = (TrackletFolder(str(root), subset) for subset in ('query', 'gallery'))
-    return QueryGalleryDataset(*parts)
+    return QueryGalleryDataset(*(TrackletFolder(str(root), subset, force=True)
+                                 for subset in ('query', 'gallery')))
 
 
 def test_persons_of_train_in_other_folders(people):
@@ -89,12 +105,14 @@ def test_persons_of_train_in_other_folders(people):
     assert not shared(train, rated_persons(people))
     for k in range(2):  # other pictures of a person who is trained on
         write_tracklet(people / 'gallery' / '2' / 'gallery' / str(k), 3, seed=900 + k)
+    with pytest.raises(ValueError, match='persons of train'):
+        TrackletFolder(str(people))
     people.rename(people.with_name('renamed'))
     people = people.with_name('renamed')
-    train = TrackletFolder(str(people))
+    train = TrackletFolder(str(people), force=True)
     assert {name.split()[0] for name in shared(train, rated_persons(people))} == {'2'}
     shutil.rmtree(people / 'train')
-    assert shared(train.__class__(str(people), 'gallery'), rated_persons(people))
+    assert shared(TrackletFolder(str(people), 'gallery'), rated_persons(people))
 
 
 def test_tracklets_that_were_copied_and_trimmed(people):

@@ -14,6 +14,7 @@ import pytest
 import torch
 from scipy.io import loadmat, savemat
 
+from cosam_mm.apis.tracklet_encoder import TrackletEncoder
 from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
 from cosam_mm.evaluation.metrics.reid_metric import evaluate_features, load_features
 from tests.reference.naive_retrieval import (
@@ -42,8 +43,13 @@ OTHER_FOLDER = """
 _base_ = [{base!r}]
 part = dict(
     _delete_=True, type='TrackletFolder', data_root='nowhere', train_fraction=0,
-    name='my people', pipeline={{{{_base_.test_pipeline}}}})
+    name='my people', pipeline=[
+        dict(type='SampleTrackletFrames', num_frames=2, mode='all_clips'),
+        dict(type='LoadTrackletFrames'), dict(type='ResizeFrames', size=(96, 48)),
+        {{{{_base_.pack}}}}])
 test_dataloader = dict(dataset=dict(query=part, gallery=part))
+test_evaluator = dict(distance='cosine', rerank=dict(k1=3))
+model = dict(data_preprocessor=dict(mean=[0, 0, 0]))
 """
 ILIDS = """
 _base_ = [{base!r}]
@@ -200,6 +206,34 @@ def test_resume(nest, config, reid_training, root, tmp_path):
         logged_metrics(straight, 'val').keys())
 
 
+JOINED = '''
+_base_ = [{base!r}]
+part = dict(type='MARS', data_root={root!r}, expected_counts=None, name='a',
+            pipeline={{{{_base_.train_dataloader.dataset.pipeline}}}})
+train_dataloader = dict(dataset=dict(
+    _delete_=True, type='mmengine.ConcatDataset', ignore_keys=['dataset'],
+    datasets=[part, dict(part, data_root={other!r}, name='b')]))
+'''
+
+
+@pytest.mark.parametrize('joins', ['another', 'itself'])
+def test_persons_of_two_data_sets(nest, config, root, copied, tmp_path, joins):
+    """Both count their persons from 0: no two of them are one."""
+    other = tmp_path / 'joined.py'
+    other.write_text(JOINED.format(base=str(config), root=str(root), other=str(
+        copied if joins == 'another' else root)))
+    arguments = (other, '--no-validate', '--cfg-options', 'train_cfg.max_epochs=1')
+    if joins == 'another':
+        done = nest.run('tools/train.py', *arguments, cwd=tmp_path)
+        assert_error(done, 'two persons', str(root), str(copied), 'one folder')
+    else:
+        nest.ok('tools/train.py', *arguments, cwd=tmp_path)
+        done = nest.run('tools/train.py', *arguments, 'model.head.num_pids=3',
+                        cwd=tmp_path)
+        assert_error(done, '3 persons', 'model.head.num_pids=4')
+    assert len(list(tmp_path.rglob('epoch_*.pth'))) == (joins == 'itself')
+
+
 # -- metrics -----------------------------------------------------------------
 
 
@@ -272,8 +306,11 @@ def test_queries_in_the_gallery_and_options_of_the_reranking(tested):
     assert 'gallery with queries' in log
 
 
-def test_another_data_set(tested, config, tmp_path):
-    """Own folders of other persons; --data-root is that of the data tested on."""
+def test_another_data_set(tested, config, checkpoint, tmp_path):
+    """Own folders of other persons; --data-root is that of the data tested on.
+
+    Clips, images and distance are what the model was made for, as in its encoder.
+    """
     strangers = generate_reid_dataset(
         tmp_path / 'strangers', 1, 3, num_cameras=2, seed=1, num_distractors=0,
         num_junk=0, progress=False)
@@ -286,13 +323,19 @@ def test_another_data_set(tested, config, tmp_path):
     other.write_text(OTHER_FOLDER.format(base=str(config)))
     _, written = tested('--cross-dataset', other, '--dump', 'f.npz', data_root='people')
     assert written.items() >= dict(
-        dataset='my people', num_queries=6, num_gallery=12,
+        dataset='my people', num_queries=6, num_gallery=12, distance='euclidean',
+        clip_sampling='all_clips, 4 frames',
         protocol='gallery with queries (first tracklet of each person and camera)',
     ).items()
     features = load_features(tmp_path / 'f.npz')
     assert features['dataset'] == 'my people'
     assert set(features['pid'].tolist()) == {2, 3, 4}
     assert written['mAP'] == pytest.approx(naive_metrics(features)['mAP'], abs=1e-6)
+    assert 'rerank_mAP' not in written
+    encoder = TrackletEncoder(checkpoint, device='cpu')
+    for name, feature in zip(features['tracklet_id'], features['feature']):
+        np.testing.assert_allclose(encoder.encode(tmp_path / 'people' / name), feature,
+                                   atol=1e-5)
 
 
 # -- several splits ----------------------------------------------------------

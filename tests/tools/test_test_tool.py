@@ -91,6 +91,27 @@ def test_other_classes_than_the_checkpoint(
     assert_refused(done, 'num_classes=51', 'classes.txt=8')
 
 
+def test_a_part_of_the_list_in_the_folder_of_the_training(
+        nest, trained, tiny_config, demo_root, tmp_path):
+    """The result says that it is one, and the training's config stays."""
+    work_dir = shutil.copytree(trained, tmp_path / 'run')
+    config = (work_dir / 'tiny.py').read_text()
+    done = nest.ok(
+        'tools/test.py', tiny_config, work_dir / 'epoch_1.pth', '--data-root',
+        demo_root, '--work-dir', work_dir, '--cfg-options', 'train_cfg.max_epochs=200',
+        'test_dataloader.dataset.indices=3', cwd=tmp_path)
+    assert (work_dir / 'tiny.py').read_text() == config
+    assert re.search('WARNING.* 3 of the 4 clips', done.stdout)
+    (log,) = work_dir.glob('*/[0-9]*.json')
+    assert json.loads(log.read_text()).items() >= {
+        'acc/num_clips': 3, 'acc/num_listed': 4}.items()
+    report = work_dir / 'report.html'
+    nest.ok('tools/report.py', work_dir, '--no-masks', cwd=tmp_path)
+    for words in ('Tested clips: 3, Clips of the split: 4', 'of 2 epochs',
+                  str(work_dir / 'epoch_1.pth')):
+        assert words in report.read_text()
+
+
 @pytest.mark.parametrize(('owner', 'lacks'), [('checkpoint', 'model'),
                                               ('model', 'checkpoint')])
 def test_with_cosam_and_without(nest, trained, tiny_config, demo_root, tmp_path, owner,

@@ -33,6 +33,7 @@ from cosam_mm.datasets.fingerprint import (
     compare,
     fingerprints,
     former_split,
+    inner_datasets,
     merge_entries,
     trained_entries,
     trained_on_test_clips,
@@ -106,6 +107,26 @@ def _disarm_resume(checkpoint: dict, work_dir: str) -> None:
             del info[key]
 
 
+def _check_persons(dataset, head: object) -> None:
+    """Stop if a label stands for two persons, or a head has too few of them."""
+    persons: dict[int, tuple] = {}
+    for part, items in inner_datasets(dataset):
+        for item in items:
+            label = item.get('label', -1) if 'pid' in item else -1
+            own = getattr(part, 'data_root', ''), item.get('pid')
+            if label >= 0 and persons.setdefault(label, own) != own:
+                both = [f'{pid} of {root}' for root, pid in (persons[label], own)]
+                raise RuntimeError(
+                    f'Label {label} stands for two persons, {" and ".join(both)}: each '
+                    'data set counts its persons from 0. Train on one folder with the '
+                    'persons of both (TrackletFolder).')
+    known, found = getattr(head, 'num_pids', None), max(persons, default=-1) + 1
+    if isinstance(known, int) and found > known:
+        raise RuntimeError(
+            f'The model tells {known} persons apart, and {found} are trained on: '
+            f'--cfg-options model.head.num_pids={found}.')
+
+
 _warn = partial(print_log, logger='current', level=logging.WARNING)
 
 
@@ -171,12 +192,7 @@ class SplitLeakageHook(Hook):
             if problem := former_split(trained.get('split'), metainfo):
                 raise RuntimeError(f'{problem}.')
         self._classes.append(metainfo)
-        head = getattr(bare_model(runner.model), 'head', None)
-        known, found = getattr(head, 'num_pids', None), metainfo.get('num_pids', 0)
-        if isinstance(known, int) and found > known:
-            raise RuntimeError(
-                f'The model tells {known} persons apart, and {found} are trained on: '
-                f'--cfg-options model.head.num_pids={found}.')
+        _check_persons(dataset, getattr(bare_model(runner.model), 'head', None))
         # One process writes the checkpoints.
         marks = fingerprints(dataset) if is_main_process() else []
         self._trained_on += [dict(mark.about, content=mark.content.unique())

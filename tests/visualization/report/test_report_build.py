@@ -14,6 +14,7 @@ from tests.hostile_files import Payload
 from tests.report_content import sections_of, simple
 from tests.training_logs import epochs, train_line, val_line, write_log
 from tests.work_dir_data import (
+    LOG,
     TESTED,
     TRAINED,
     write_checkpoint,
@@ -185,6 +186,20 @@ def test_summary_says_what_was_written_down(root):
         'Checkpoint': 'run/best_acc_top1_epoch_20.pth\nSHA-256 begins with ' + digest,
         'Metrics': 'Top-1 accuracy 75.0 %, Mean class accuracy 50.0 %, '
                    'Cross-entropy 0.2500'}
+
+
+def test_summary_of_a_training_that_was_resumed_and_tested(root):
+    """From the first start to the last end; metrics beside what made them."""
+    later = '20260105_060708'
+    write_log(root / 'run', later, epochs(2, 3))
+    for path, line in ((root / 'run' / later / f'{later}.log',
+                        '2026/01/05 07:08:09 - mmengine - INFO - Epoch'),
+                       (root / 'test' / TESTED / f'{TESTED}.log',
+                        'mmengine - INFO - Load checkpoint from other/epoch_3.pth')):
+        path.write_text(LOG + line + '\n')
+    facts = sections_of(root)['Summary'].facts
+    assert facts['When'] == '2026-01-02 03:04 to 2026-01-05 07:08'
+    assert facts['Tested checkpoint'] == 'other/epoch_3.pth'
 
 
 def test_last_section_tells_how_to_reproduce(root):
