@@ -39,6 +39,12 @@ def ids(file):
     ({track: f'{extra},-1' for track, extra in BOXMOT.items()}, [1, 2], {'class 2': 2}),
     ({1: '0.9,1,-1', 2: '0.3,1.0,-1'}, [1, 2], {}),
     ({1: '0.9,Person', 2: '0.8,dog'}, [1], {'class dog': 2}),
+    # BoxMOT in whole numbers, and counting from 1 with a flag and the confidence
+    ({1: '0,0,-1', 2: '1,0,-1', 3: '0,2,-1'}, [1, 2], {'class 2': 2}),
+    ({1: '1,1,0.9', 2: '1,1,0.3', 3: '1,3,0.9'}, [1, 2], {'class 3 (car)': 2}),
+    # VisDrone: truncation and occlusion
+    ({1: '1,1,0,0', 2: '1,1,1,2', 3: '1,4,0,1', 4: '0,0,0,0', 5: '0,1,0,0'}, [1, 2],
+     {'class 0 (ignored region)': 2, 'class 4': 2, 'flag 0 (to be ignored)': 2}),
     # DeepSORT: a constant instead of a confidence
     ({1: '1,-1,-1,-1'}, [1], {})])
 @pytest.mark.parametrize('mark', [',', ' ', '\t', ', ', ';', ' , '])
@@ -68,7 +74,7 @@ def test_choices(tmp_path, extras, choice, kept):
     (BOXMOT, dict(min_visibility=.5), '--min-visibility'),
     ({1: '0.9,2,-1', 2: '0.9,7,-1'}, {}, 'class 2: 2 boxes.*--classes'),
     (MOT16, dict(classes=['cat']), '--classes'),
-    ({-1: '0.9,-1,-1,-1'}, {}, 'without an id'),
+    ({-1: '0.9,-1,-1,-1'}, {}, 'until a tracker'),
     (MOT16, dict(min_visibility=2), 'no box is left')])
 def test_choices_that_the_file_does_not_allow(tmp_path, extras, choice, match):
     with pytest.raises(ValueError, match=match):
@@ -78,7 +84,7 @@ def test_choices_that_the_file_does_not_allow(tmp_path, extras, choice, match):
 def test_labels_of_an_annotation_tool(tmp_path):
     path = write(tmp_path / 'gt.txt', {1: '1,1,1', 2: '1,2,1', 3: '0,2,1'})
     assert ids(read_tracks(path)) == [1]
-    (tmp_path / 'labels.txt').write_text('dog\nPerson\n')
+    (tmp_path / 'labels.txt').write_text('\ufeffdog\nPerson\n', encoding='utf-8')
     file = read_tracks(path)
     assert ids(file) == [2]
     assert file.left_out == {'class 1 (dog)': 2, 'flag 0 (to be ignored)': 2}
@@ -93,6 +99,17 @@ def test_frames_from_0(tmp_path):
         read_tracks(path)
     assert [box.frame for box in read_tracks(path, BoxChoice(first_frame=0)).boxes] == [
         1, 2]
+
+
+@pytest.mark.parametrize(('line', 'match'), [
+    ('0 0.3 0.4 0.1 0.33 1', 'the id'),  # Ultralytics: class, box as shares, id
+    ('0 1 Pedestrian 0 0 -1.57 80 40 110 120', 'Pedestrian')])  # KITTI
+def test_first_frame_is_no_advice_for_other_formats(tmp_path, line, match):
+    path = tmp_path / 't.txt'
+    path.write_text(line)
+    with pytest.raises(ValueError, match=match) as error:
+        read_tracks(path)
+    assert 'first-frame' not in str(error.value)
 
 
 def test_ids_may_repeat_among_classes(tmp_path):

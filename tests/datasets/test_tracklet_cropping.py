@@ -224,10 +224,13 @@ class TestImageSequences:
 
     @pytest.mark.parametrize(('gone', 'match'), [
         ([7], 'missing are 7'), (range(1, 6), '--first-frame 6')])
+    @pytest.mark.parametrize('name', ['{}', 'frame_{}'])
     def test_images_whose_numbers_are_not_those_of_the_frames(
-            self, tmp_path, sequence, gone, match):
+            self, tmp_path, sequence, gone, match, name):
         for number in gone:
             (sequence / f'img1/{number:06d}.jpg').unlink()
+        for path in (sequence / 'img1').iterdir():
+            path.rename(path.with_name(name.format(path.name)))
         with pytest.raises(ValueError, match=match):
             cut(tmp_path, sequence / 'img1', rows_of(1, [9]))
 

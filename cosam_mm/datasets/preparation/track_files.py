@@ -5,12 +5,14 @@
     frame,id,x,y,w,h,flag,x,y,z                 MOT15 ground truth, world x, y, z
     frame,id,x,y,w,h,flag,class,visibility      MOT16, MOT17, MOT20 ground truth, CVAT
     frame,id,x,y,w,h,confidence,class,-1        trackers of several classes
+    frame,id,x,y,w,h,flag,class,cut,occlusion   VisDrone ground truth
 
 Between fields stand commas, semicolons, spaces or tabs. Frames count from 1, flag 0
 marks what is to be ignored, and class 1 is a pedestrian (motchallenge.net/instructions;
 Milan et al., *MOT16*, 2016, on its data format; TrackEval keeps the same boxes). A file
 ``labels.txt`` beside the track file names the classes from 1 on (CVAT, Datumaro). A
-class 0 occurs in COCO's numbering only, where it is a person (Ultralytics, BoxMOT).
+class 0 is a person in COCO's numbering (Ultralytics, BoxMOT, whose whole numbers turn
+confidences into 0) and a region to be ignored in VisDrone's, where 1 is a pedestrian.
 """
 from collections import Counter
 from collections.abc import Sequence
@@ -82,11 +84,12 @@ def _parse_line(line: str, first_frame: int) -> tuple[TrackBox, list[str]]:
     if len(fields) < 6:
         raise ValueError(f'{len(fields)} fields')
     advice = ' (of a file that counts from 0: --first-frame 0)' if first_frame else ''
-    frame = _whole(fields[0], first_frame, f'frame{advice}')
-    track = _whole(fields[1], -1, 'id')
+    # The frame comes last: lines of other formats begin with a 0 as well.
     box = [float(field) for field in fields[2:6]]
     if not all(map(isfinite, box)):
         raise ValueError('the box must be finite')
+    track = _whole(fields[1], -1, 'id')
+    frame = _whole(fields[0], first_frame, f'frame{advice}')
     return TrackBox(frame - first_frame + 1, track, *box), fields[6:]
 
 
@@ -104,11 +107,14 @@ class _Columns(NamedTuple):
     confidence: Optional[np.ndarray]
     classes: Optional[np.ndarray]  # numbers or names, as text
     visibility: Optional[np.ndarray]
+    is_visdrone: bool
 
     @property
     def is_flag(self) -> bool:
         """Whether the confidences are flags."""
-        return self.confidence is not None and set(self.confidence) <= {0, 1}
+        is_coco = self.classes is not None and '0' in self.classes
+        return self.confidence is not None and set(self.confidence) <= {0, 1} \
+            and (self.is_visdrone or not is_coco)
 
 
 def _read_columns(extras: Sequence[Sequence[str]]) -> _Columns:
@@ -123,24 +129,29 @@ def _read_columns(extras: Sequence[Sequence[str]]) -> _Columns:
         except ValueError:  # names
             numbers.append(None)
     confidence, number, share = numbers
+    is_visdrone = width > 3 and set(columns[2:].ravel()) <= set('012')
     # Else the fields are world coordinates, as those of MOT15.
-    has_classes = is_used[1] and not is_used[3:].any() and share is not None and all(
+    has_classes = is_used[1] and share is not None and all(
         value == -1 or 0 <= value <= 1 for value in share) and (
-            number is None or all(value % 1 == 0 and value >= -1 for value in number))
+            number is None or all(value % 1 == 0 and value >= -1 for value in number)
+        ) and (is_visdrone or not is_used[3:].any())
     return _Columns(confidence if is_used[0] else None,
                     columns[1] if has_classes else None,
-                    share if has_classes and is_used[2] else None)
+                    share if has_classes and is_used[2] and not is_visdrone else None,
+                    has_classes and is_visdrone)
 
 
 def _name_classes(columns: _Columns, labels: Path) -> dict[str, str]:
     """Names of classes by number, as far as they are known."""
     if labels.is_file():
-        names = labels.read_text(encoding='utf-8', errors='replace').splitlines()
+        names = labels.read_text(encoding='utf-8-sig', errors='replace').splitlines()
         return {str(k): name.strip().lower() for k, name in enumerate(names, start=1)}
     found = set(columns.classes) - {'-1'}
     is_mot = columns.is_flag and columns.visibility is not None
     if is_mot and found <= set(_MOT_CLASSES):
         return _MOT_CLASSES
+    if columns.is_visdrone:
+        return {'0': 'ignored region', '1': 'pedestrian', '2': 'people'}
     return {'0': 'person'} if '0' in found else \
         {'1': 'person'} if found == {'1'} else {}
 
@@ -224,7 +235,9 @@ def read_tracks(path: Union[str, Path], choice: BoxChoice = BoxChoice()
                              f'id {box.track} comes twice in frame {box.frame}')
         boxes[box[:2]] = box
     if not boxes:
-        raise ValueError(f'{path}: no box is left: {left_out}')
+        advice = '; detections have no ids until a tracker links them' \
+            if (tracks < 0).all() else ''
+        raise ValueError(f'{path}: no box is left: {left_out}{advice}')
     return TrackFile(list(boxes.values()), left_out)
 
 

@@ -217,9 +217,9 @@ def _list_frames(video: Path, first_frame: int) -> Optional[list[str]]:
     if not names or length not in (None, len(names)):
         expected = '' if length is None else f', {info} says {length}'
         raise ValueError(f'{folder} holds {len(names)} images{expected}')
-    stems = [Path(name).stem for name in names]
-    if all(map(str.isdecimal, stems)):
-        numbers = list(map(int, stems))
+    stems = [re.fullmatch('(.*?)([0-9]+)', Path(name).stem) for name in names]
+    if all(stems) and len({stem[1] for stem in stems}) == 1:  # frame_0001, ...
+        numbers = [int(stem[2]) for stem in stems]
         missing = sorted(set(range(numbers[0], numbers[-1])).difference(numbers))
         if missing or len(set(numbers)) < len(numbers):
             raise ValueError(f'{folder}: the numbers of the images have gaps or come '
