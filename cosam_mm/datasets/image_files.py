@@ -17,8 +17,8 @@ from PIL import Image, ImageOps
 from cosam_mm.utils.io import MAX_IMAGE_BYTES, regular_size
 from cosam_mm.utils.messages import name_some, natural_key
 
-__all__ = ['UnreadableImage', 'check_white_level', 'list_folders', 'list_images',
-           'read_image', 'rgb_pixels', 'warn_other_files']
+__all__ = ['UnreadableImage', 'list_folders', 'list_images', 'read_image',
+           'rgb_pixels', 'warn_other_files']
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff',
                   '.gif')
@@ -70,13 +70,6 @@ def warn_other_files(others: list[str], title: str) -> None:
             logger='current', level=logging.WARNING)
 
 
-def check_white_level(white_level: Optional[float]) -> None:
-    """Raise a ValueError unless it is None or a positive number."""
-    if white_level is not None and not 0 < white_level < float('inf'):
-        raise ValueError('white_level must be None or the value of white, as 4095 of '
-                         f'12 bits, got {white_level!r}.')
-
-
 def _is_deep(image: Image.Image) -> bool:
     """Whether a file has more than 8 bits a channel, also where PIL cuts them off."""
     bits = getattr(image, 'tag_v2', {}).get(_TIFF_BITS, (8,))
@@ -97,8 +90,11 @@ def rgb_pixels(image: Image.Image, white_level: Optional[float] = None) -> np.nd
         (H, W, 3) uint8, RGB.
 
     Raises:
-        UnreadableImage: It has more than 8 bits a channel.
+        UnreadableImage: It has more than 8 bits a channel, or several frames.
     """
+    # MPO, the JPEG of many phones, holds previews after the image.
+    if image.format != 'MPO' and (frames := getattr(image, 'n_frames', 1)) > 1:
+        raise UnreadableImage(f'it holds {frames} frames: save or copy() each')
     is_deep, mode = _is_deep(image), image.mode
     image = ImageOps.exif_transpose(image)
     if not is_deep:
@@ -127,16 +123,12 @@ def read_image(path: str, white_level: Optional[float] = None) -> np.ndarray:
         raise UnreadableImage(error.strerror or str(error)) from None
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-            # MPO, the JPEG of many phones, holds previews after the image.
-            frames = 1 if image.format == 'MPO' else getattr(image, 'n_frames', 1)
             pixels = rgb_pixels(image, white_level)
     except UnreadableImage:
         raise
     except Exception as error:  # of many kinds, as the damage
         raise UnreadableImage(
             f'it does not decode ({type(error).__name__})') from None
-    if frames > 1:
-        raise UnreadableImage(f'it holds {frames} frames: save each as a file')
     height, width = pixels.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise UnreadableImage(f'it is {width} x {height} pixels')

@@ -8,7 +8,12 @@ import pytest
 from PIL import Image, ImageOps
 
 from cosam_mm.apis.video_input import read_frames
-from cosam_mm.datasets.image_files import UnreadableImage, list_images, read_image
+from cosam_mm.datasets.image_files import (
+    UnreadableImage,
+    list_images,
+    read_image,
+    rgb_pixels,
+)
 from cosam_mm.datasets.reid import LoadTrackletFrames
 from tests.datasets.test_reid_frames import spoil
 
@@ -112,6 +117,11 @@ def test_files_of_several_frames_are_refused_but_those_of_phones(tmp_path):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
         with pytest.raises(UnreadableImage, match='3 frames'):
             read_image(tmp_path / name)
+        with Image.open(tmp_path / name) as image:
+            with pytest.raises(UnreadableImage, match='3 frames'):
+                rgb_pixels(image)
+            image.seek(2)
+            assert rgb_pixels(image.copy()).shape == CORNERS.shape
     frames[0].save(tmp_path / 'a.jpg', 'MPO', save_all=True, append_images=frames[1:])
     assert_corners(read_image(tmp_path / 'a.jpg'))
 

@@ -28,11 +28,7 @@ import torch
 from mmengine.logging import print_log
 from mmengine.registry import TRANSFORMS
 
-from cosam_mm.datasets.image_files import (
-    UnreadableImage,
-    check_white_level,
-    read_image,
-)
+from cosam_mm.datasets.image_files import UnreadableImage, read_image
 from cosam_mm.datasets.unreadable_samples import (
     BLANK,
     REPLACED,
@@ -169,7 +165,9 @@ class LoadTrackletFrames(TrackletTransform):
                  blank_size: tuple[int, int] = (256, 128),
                  time_limit: float = 60, white_level: Optional[float] = None) -> None:
         check_time_limit(time_limit)
-        check_white_level(white_level)
+        if white_level is not None and not 0 < white_level < float('inf'):
+            raise ValueError('white_level must be None or the value of white, as 4095 '
+                             f'of 12 bits, got {white_level!r}.')
         if on_unreadable not in _ACTIONS:
             raise ValueError(f'on_unreadable must be one of {tuple(_ACTIONS)}, got '
                              f'{on_unreadable!r}.')
