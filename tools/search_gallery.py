@@ -57,8 +57,8 @@ def add_index_arguments(parser):
     what.add_argument('--add', action='store_const', const='add', dest='mode',
                       help='keep tracklets of GALLERY.npz that are not in FOLDER')
     what.add_argument('--mirror', action='store_const', const='mirror', dest='mode',
-                      help='remove them, even if none of FOLDER is in GALLERY.npz '
-                      '(default: remove them if others are in both)')
+                      help='remove them, however many (default: remove them if as '
+                      'many others are in both, else stop)')
     what.add_argument('--remove', nargs='+', metavar='NAME',
                       help='take tracklets, or all in a folder, out of GALLERY.npz and '
                       'compute nothing; needs no checkpoint and folder')

@@ -19,11 +19,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from cosam_mm.datasets.image_files import (
-    list_folders,
-    list_images,
-    warn_other_files,
-)
+from cosam_mm.datasets.image_files import list_folders, list_images, warn_other_files
 from cosam_mm.evaluation.functional.neighbours import Neighbours, nearest
 from cosam_mm.utils.io import check_destination, read_arrays, write_arrays
 from cosam_mm.utils.messages import name_some
@@ -248,16 +244,13 @@ def _describe_problem(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def _flat(settings, name: str = '') -> dict:
-    """Settings by their path, as ``model.backbone.depth``."""
-    if isinstance(settings, dict):
-        settings = [(f'{name}.{key}' if name else key, value)
-                    for key, value in settings.items()]
-    elif isinstance(settings, list):
-        settings = [(f'{name}[{key}]', value) for key, value in enumerate(settings)]
-    else:
+    """Settings by their path, as ``model.backbone.depth`` or ``pipeline.0.mode``."""
+    if isinstance(settings, list):
+        settings = dict(enumerate(settings))
+    if not isinstance(settings, dict):
         return {name: settings}
-    return {path: leaf for part, value in settings
-            for path, leaf in _flat(value, part).items()}
+    return {path: leaf for key, value in settings.items()
+            for path, leaf in _flat(value, f'{name}.{key}' if name else key).items()}
 
 
 class IndexReport(NamedTuple):
@@ -344,8 +337,8 @@ def index_folder(encoder: TrackletEncoder, folder: str, path: str,
         path: Gallery file, ends in .npz. If it exists, only tracklets that are new in
             it or whose images changed are computed.
         mode: What becomes of tracklets of the file that are not in the folder. 'add':
-            they stay; 'mirror': they leave it; 'update': they leave it if others of it
-            are still in the folder as they were, else nothing is done.
+            they stay; 'mirror': they leave it; 'update': they leave it if as many of
+            it are still in the folder as they were, else nothing is done.
         batch_size: Tracklets at once.
         num_workers: Processes that read images.
         overwrite: Do not look at the file, compute everything.
@@ -398,15 +391,15 @@ def _others_to_keep(old: Gallery, tracklets: Sequence[TrackletFiles], mode: str,
     there = dict(zip(old.tracklet_id.tolist(), old.state.tolist()))
     now = {tracklet.tracklet_id: tracklet.state for tracklet in tracklets}
     gone = [name for name in there if name not in now]
-    has_common = any(now.get(name) == state for name, state in there.items())
-    if gone and mode == 'update' and not has_common:
+    num_common = sum(now.get(name) == state for name, state in there.items())
+    if len(gone) > num_common and mode == 'update':
         raise ValueError(
-            f'None of the {len(there)} tracklets of {path} is in {folder} as it was, '
-            f'and {len(gone)} would leave the gallery: {name_some(gone)}. Say --add to '
-            'keep them beside those of the folder, --mirror to make the gallery that '
-            'of this folder alone, or name another --out.')
+            f'{num_common} of the {len(there)} tracklets of {path} are in {folder} as '
+            f'they were, {len(gone)} would leave the gallery: {name_some(gone)}. Say '
+            '--add to keep them beside those of the folder, --mirror to make the '
+            'gallery that of this folder alone, or name another --out.')
     changed = [name for name, state in there.items() if now.get(name, state) != state]
-    if mode == 'add' and changed and not has_common:
+    if mode == 'add' and changed and not num_common:
         raise ValueError(
             f'{len(changed)} tracklets of {folder} have names that others have in '
             f'{path}: {name_some(changed)}. Index the folder above it, so that their '

@@ -183,6 +183,8 @@ class TestOtherFolders:
             index_folder(encoder, indexed[1], path, mode='add')
         assert not runs
         assert len(contents(path)['tracklet_id']) == 8
+        with pytest.raises(ValueError, match='6 would leave.*--add'):
+            index_folder(encoder, other, path)  # as it was, but less than the others
 
     def test_remove(self, encoder, indexed, path):
         self.copy(indexed, path)
@@ -268,7 +270,7 @@ class TestIndex:
         other = TrackletEncoder(write_checkpoint(tmp_path / 'other.pth', config))
         assert other.weights == encoder.weights
         with pytest.raises(ValueError, match=(
-                r'model.backbone.last_stride 1 .*2.*; pipeline\[0\].num_frames 4 .*2')):
+                r'model.backbone.last_stride 1 .*2.*; pipeline.0.num_frames 4 .*2')):
             Gallery.read(indexed[0]).check_fit(other, 'g.npz')
 
     def test_settings_that_features_do_not_depend_on(self, encoder, tmp_path):
