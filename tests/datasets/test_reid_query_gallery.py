@@ -50,7 +50,7 @@ def test_queries_come_first(root):
     assert dataset[-8] == dataset[0]
     assert dataset[-1] == dataset[7]
     for index in (8, -9):
-        with pytest.raises(IndexError, match=str(index)):
+        with pytest.raises(IndexError, match='range'):
             dataset[index]
 
 
@@ -143,6 +143,19 @@ def test_a_query_that_is_in_the_gallery_has_no_match_in_itself(
     assert '2 queries are, byte for byte' in copies
     assert f'query/1/{camera}x' in copies
     assert f'query/2/{camera}x' in without
+
+
+def test_a_tracklet_that_joins_two_groups_of_copies(tmp_path):
+    queries = dict(q1='a', q2='b', q3='c')
+    gallery = dict(g1='ac', g2='bc', g3='xy')
+    for subset, tracklets in (('query', queries), ('gallery', gallery)):
+        for name, content in tracklets.items():
+            fill(tmp_path / subset / '1' / name, *content)
+    fill(tmp_path / 'gallery/2/t', 'z')
+    copies = build(tmp_path).metainfo['copies']
+    assert len(set(copies.values())) == 1
+    assert set(copies) == {f'query/1/q{k}' for k in (1, 2, 3)} | {
+        'gallery/1/g1', 'gallery/1/g2'}
 
 
 def test_images_of_one_size_in_bytes_are_no_copies(tmp_path):

@@ -169,7 +169,7 @@ class TestCameraFirst:
 
     @pytest.mark.parametrize('cameras', [
         ('cam_a', 'cam_b'), ('cam1', 'cam2'), ('Camera 1', 'Camera 2'), ('CAM-3', 'c'),
-        ('north', 'south')])
+        ('C1', 'C12'), ('north', 'south')])
     @pytest.mark.parametrize('below', ['', '/t1'])
     def test_recognised_by_names(self, tmp_path, log, cameras, below):
         write(tmp_path, *(f'{camera}/person_{pid:04}{below}' for camera in cameras
@@ -196,9 +196,21 @@ class TestCameraFirst:
         persons = build(tmp_path / 'x', train_fraction=0, layout='person_first')
         assert [item[:2] for item in seen(persons)] == [(0, -1), (1, -1)]
 
+    def test_cameras_beside_others_are_refused(self, tmp_path):
+        write(tmp_path, 'cam_a/1/t', 'cam_b/1/t', 'extra/1/t')
+        with pytest.raises(ValueError, match='extra.*layout'):
+            build(tmp_path, train_fraction=0)
+        assert len(build(tmp_path, train_fraction=0, layout='person_first')) == 3
+
+    def test_more_cameras_than_persons_are_said(self, tmp_path, log):
+        write(tmp_path, *(f'{upper}/{lower}/t' for upper in (1, 2) for lower in '567'))
+        build(tmp_path, train_fraction=0)
+        line, = log(logging.WARNING)
+        assert 'camera_first' in line
+
     @pytest.mark.parametrize('folders', [
-        ('cameron/t', 'camilla/t'), ('person_1/cam1/t', 'person_2/cam1/t'),
-        ('1/id5', 'id2/id5')])
+        ('cameron/t', 'camilla/t'), ('c0001/cam1/t', 'c0002/cam1/t'),
+        ('person_1/cam1/t', 'person_2/cam1/t'), ('1/id5', 'id2/id5')])
     def test_others_are_persons(self, tmp_path, folders):
         write(tmp_path, *folders)
         assert len({item[0] for item in seen(build(tmp_path, train_fraction=0))}) == 2

@@ -2,10 +2,10 @@
 
 Hirzer et al., *Person Re-Identification by Descriptive and Discriminative
 Classification*, SCIA 2011. The video protocol (Wang et al., *Person Re-Identification
-by Video Ranking*, ECCV 2014) takes the 178 persons with 27 images and more in both
-cameras: 89 train, 89 test, camera a against camera b, mean of ten splits. The splits in
-use are those of torchreid's ``splits_prid2011.json``. Checked are that a split names
-different persons, that both cameras hold them, and the counts.
+by Video Ranking*, ECCV 2014) takes the 178 persons with long sequences in both cameras:
+89 train, 89 test, camera a against camera b, mean of ten splits. Which 178, the splits
+in use say, those of torchreid's ``splits_prid2011.json``: no image is counted. Checked
+are that a split names different persons, that both cameras hold them, and the counts.
 
 Layout (``prid_2011`` may be left out):
 

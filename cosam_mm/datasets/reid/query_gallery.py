@@ -25,6 +25,7 @@ from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
 from cosam_mm.utils.messages import name_some
+from cosam_mm.utils.progress import progress_bar
 
 __all__ = ['QueryGalleryDataset']
 
@@ -61,15 +62,17 @@ def _find_copies(pairs: list[tuple[dict, dict]]) -> dict[str, str]:
 
     size, digest = map(lru_cache(None), (size, digest))
     copies: dict[str, str] = {}
-    for pair in pairs:
+    for pair in progress_bar(pairs, 'looking for copies', 'pair', leave=False):
         paths = [tuple(item['img_paths']) for item in pair]
         fewer, more = sorted(paths, key=len)
         if values(size, fewer) <= values(size, more) and (
                 values(digest, fewer) <= values(digest, more)):
             names = [item['tracklet_id'] for item in pair]
-            source = next((copies[name] for name in names if name in copies),
-                          f'copies of {names[0]}')
-            copies.update(dict.fromkeys(names, source))
+            sources = {copies[name] for name in names if name in copies}
+            if len(sources) > 1:  # one tracklet joins two groups
+                names += [name for name in copies if copies[name] in sources]
+            copies.update(dict.fromkeys(
+                names, min(sources, default=f'copies of {names[0]}')))
     return copies
 
 
@@ -152,8 +155,8 @@ class QueryGalleryDataset(Dataset):
             raise ValueError(
                 f'{self._metainfo["dataset"]}: all {len(self.gallery)} gallery '
                 f'tracklets are of one person, pid {next(iter(g_pids))}, so any model '
-                'would reach 100 %. Check how the data set reads the folders: what are '
-                'persons, what are cameras?')
+                'would reach 100 %. Check how the data set reads the folders (what are '
+                'persons, what are cameras?) and how many persons its split leaves.')
 
     def _report(self, without: list[dict], g_pids: set[int], copied: list[str]) -> None:
         """Say which queries have no match, and which are in the gallery once more."""
@@ -185,13 +188,9 @@ class QueryGalleryDataset(Dataset):
 
     def _locate(self, idx: int) -> tuple[BaseDataset, int]:
         """The part that holds item ``idx``, and the item's number in it."""
-        total, num_queries = len(self), len(self.query)
-        if not -total <= idx < total:
-            raise IndexError(f'Item {idx} of {total}.')
-        idx %= total
-        if idx < num_queries:
-            return self.query, idx
-        return self.gallery, idx - num_queries
+        idx = range(len(self))[idx]
+        number = idx - len(self.query)
+        return (self.query, idx) if number < 0 else (self.gallery, number)
 
     def get_data_info(self, idx: int) -> dict:
         """Item ``idx`` as it is before the pipeline."""

@@ -4,7 +4,7 @@
     <root>/<pid>/<tracklet>/*.jpg              or, camera first, as of PRID2011,
     <root>/<camid>/<pid>[/<tracklet>]/*.jpg
 
-Camera first is recognised by names: ``cam_a``, ``camera 2`` above persons, or
+Camera first is recognised by names: ``cam_a``, ``camera 2``, ``c1`` above persons, or
 ``person_0001``, ``id7`` below others. Other names of folders are free. Persons keep
 their numbers where every name is a different whole number (a negative one is junk and
 is left out), else they are numbered from 0 in natural order of the names; cameras
@@ -32,11 +32,7 @@ from typing import NamedTuple, Optional
 import numpy as np
 from mmengine.registry import DATASETS
 
-from cosam_mm.datasets.image_files import (
-    list_folders,
-    list_images,
-    warn_other_files,
-)
+from cosam_mm.datasets.image_files import list_folders, list_images, warn_other_files
 from cosam_mm.structures.tracklet import UNKNOWN_CAMERA, Tracklet
 from cosam_mm.utils.messages import name_some, natural_key
 
@@ -45,7 +41,7 @@ from .tracklet_dataset import SUBSETS, TrackletDataset
 __all__ = ['TrackletFolder']
 
 _LAYOUTS = ('auto', 'person_first', 'camera_first')
-_CAMERA_NAME = r'cam(era)?[ ._-]*([0-9]+|[a-z])'
+_CAMERA_NAME = r'cam(era)?[ ._-]*([0-9]+|[a-z])|c[0-9]{1,2}'
 _PERSON_NAME = r'(person|pid|id)[ ._-]*[0-9]+'
 _SPLITS = ('hash', 'shuffle')
 
@@ -120,10 +116,15 @@ def _is_camera_first(folders: Sequence[_ImageFolder]) -> bool:
     """Whether names say that cameras are above persons."""
     upper = {each.person.lower() for each in folders}
     lower = {_second_level(each).lower() for each in folders}
-    if all(re.fullmatch(_CAMERA_NAME, name) for name in upper):
-        return bool(upper)
-    return all(re.fullmatch(_PERSON_NAME, name) for name in lower) and not any(
-        re.fullmatch(_PERSON_NAME, name) for name in upper)
+    cameras = sorted(name for name in upper if re.fullmatch(_CAMERA_NAME, name))
+    is_above_persons = all(re.fullmatch(_PERSON_NAME, name) for name in lower) and (
+        not any(re.fullmatch(_PERSON_NAME, name) for name in upper))
+    if not is_above_persons and 0 < len(cameras) < len(upper):
+        raise ValueError(
+            f'Folders named as cameras ({name_some(cameras)}) lie beside others '
+            f'({name_some(sorted(upper.difference(cameras)))}): move those, or say '
+            'what is above, layout="person_first" or "camera_first".')
+    return bool(upper) and (is_above_persons or len(cameras) == len(upper))
 
 
 def _plain(name: str) -> str:
@@ -246,6 +247,11 @@ class TrackletFolder(TrackletDataset):
         is_auto = self.layout == 'auto'
         if not (_is_camera_first(folders) if is_auto else
                 self.layout == 'camera_first'):
+            persons, cameras = ({getattr(each, key) for each in folders}
+                                for key in ('person', 'camera'))
+            if is_auto and len(cameras) > len(persons) > 1:
+                self._log('there are more cameras than persons: if the folders above '
+                          'are cameras, set layout="camera_first".', logging.WARNING)
             return folders
         self._log(f'{folders[0].person if folders else ""} and the others beside it '
                   'are cameras, the folders in them persons'

@@ -42,8 +42,7 @@ class TwoCameraDataset(TrackletDataset):
         if not isinstance(split, int) or split < 1:
             raise ValueError(f'split must be an integer of at least 1, got {split!r}.')
         self.split = split
-        if self.split_name is None:
-            self.split_name = split
+        self.split_name = self.split_name or split
         super().__init__(data_root, subset, pipeline, **base)
 
     def camera_folder(self, camid: int) -> str:
