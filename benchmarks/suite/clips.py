@@ -16,8 +16,8 @@ Parts:
 Stock is DecordInit, SampleFrames, DecordDecode, then Resize, MultiScaleCrop, Resize,
 Flip, FormatShape and PackActionInputs. A clip is 64 frames with its own seed, so both
 sides choose the same frames, crop and flip. Files are those below the folder of
-``--videos``, at most 24, save what decord refuses; without it some are drawn: MPEG-4,
-320 x 240, in AVI and MP4. Every file is read several times: it is in the system's
+``--videos``, at most 24, in which decord counts as many frames; without it some are
+drawn: MPEG-4, 320 x 240, in AVI and MP4. Every file is read several times: it is in the system's
 cache, and ours has counted its frames and noted where they are, as from the second
 epoch on; ``first`` is without that. OpenCV and torch have one thread, as in the
 workers of a loader. In ``time`` and ``workers`` either decodes in a thread of its own
@@ -90,7 +90,7 @@ def _videos(options: Options) -> Iterator[list[str]]:
                              f'{folder}')
         chosen = np.linspace(0, len(files) - 1, min(len(files), MOST_FILES))
         files = [files[int(k)] for k in chosen]
-        files = [file for file in files if _is_whole(file)]
+        files = [file for file in files if _is_comparable(file)]
         yield files[:2] if options.quick else files
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -100,14 +100,13 @@ def _videos(options: Options) -> Iterator[list[str]]:
                for name, codec, length in drawn]
 
 
-def _is_whole(file: str) -> bool:
-    """Whether decord opens it: the stock pipeline stops at others."""
-    import decord
+def _is_comparable(file: str) -> bool:
+    """Whether decord opens it and finds as many frames, so that clips are the same."""
+    from cosam_mm.datasets.video_reader import UnreadableVideo, VideoReader
     try:
-        decord.VideoReader(file, num_threads=1)
-    except (decord.DECORDError, RuntimeError):
+        return len(VideoReader(file, backend='decord')) == len(VideoReader(file))
+    except UnreadableVideo:
         return False
-    return True
 
 
 def _draw(path: Path, codec: str, num_frames: int, rng: np.random.Generator) -> str:
