@@ -17,9 +17,9 @@ Stock is DecordInit, SampleFrames, DecordDecode, then Resize, MultiScaleCrop, Re
 Flip, FormatShape and PackActionInputs. A clip is 64 frames with its own seed, so both
 sides choose the same frames, crop and flip. Files are those below the folder of
 ``--videos``, at most 24, in which decord counts as many frames; without it some are
-drawn: MPEG-4, 320 x 240, in AVI and MP4. Every file is read several times: it is in the system's
-cache, and ours has counted its frames and noted where they are, as from the second
-epoch on; ``first`` is without that. OpenCV and torch have one thread, as in the
+drawn: MPEG-4, 320 x 240, in AVI and MP4. Every file is read several times: it is in the
+system's cache, and ours has counted its frames and noted where they are, as from the
+second epoch on; ``first`` is without that. OpenCV and torch have one thread, as in the
 workers of a loader. In ``time`` and ``workers`` either decodes in a thread of its own
 where a core is free, stock always.
 """
