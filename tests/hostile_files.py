@@ -1,11 +1,15 @@
 """Files that would write a marker if anything in them were run."""
+import contextlib
+import http.server
 import io
 import pickle
+import threading
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.config import Config
 
 EVIL_CONFIG = 'model = dict(type=open({!r}, "w").close())\n'
 
@@ -51,3 +55,35 @@ def assert_is_dangerous(path: Path, marker: Path) -> None:
     torch.load(path, weights_only=False)
     assert marker.exists()
     marker.unlink()
+
+
+def change_config(source: Path, path: Path, change) -> Path:
+    """A real checkpoint whose config ``change`` has edited."""
+    content = torch.load(source, weights_only=False)  # one of this repository
+    settings = {}
+    exec(content['meta']['cfg'], {}, settings)
+    cfg = Config(settings)
+    change(cfg)
+    content['meta']['cfg'] = cfg.pretty_text
+    torch.save(content, path)
+    return path
+
+
+@contextlib.contextmanager
+def listener():
+    """Address of a server on loopback, and what it was asked for so far."""
+    asked = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{server.server_port}', asked
+        server.shutdown()

@@ -75,6 +75,7 @@ for name, module in sorted(sys.modules.items()):
 found['origins'] = origins
 found['loaders'] = {{scheme: origin(loader) for scheme, loader in
                      CheckpointLoader._schemes.items() if scheme != 'imagenet://'}}
+found['safe globals'] = sorted(map(str, torch.serialization.get_safe_globals()))
 found['environment'] = sorted(name for name in os.environ if 'TORCH' in name)
 
 # Registries.

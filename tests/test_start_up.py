@@ -134,9 +134,10 @@ def test_one_cycle_checkpoints_load_before_mmengine_optim(run_python, tmp_path):
     schedules[0].step()
     torch.save([schedule.state_dict() for schedule in schedules], tmp_path / 'a.pth')
     status, out, err = run_python(f'''
-        import sys, torch, cosam_mm
+        import sys, cosam_mm
+        from cosam_mm.utils.io import read_checkpoint
         assert 'mmengine.optim' not in sys.modules
-        states = torch.load({str(tmp_path / 'a.pth')!r}, weights_only=True)
+        states = read_checkpoint({str(tmp_path / 'a.pth')!r})
         print(*(state['anneal_func'].__name__ for state in states),
               states[0]['last_step'])
     ''')

@@ -28,7 +28,9 @@ from torch import Tensor, nn
 
 from cosam_mm.layers.cosam_resampling import resampled_on_load
 from cosam_mm.models.reid import VideoReID
-from cosam_mm.utils.config import config_of_checkpoint, default_work_dir
+from cosam_mm.utils.buildable_types import refuse_unlisted
+from cosam_mm.utils.config import default_work_dir
+from cosam_mm.utils.config_of_checkpoint import config_of_checkpoint
 from cosam_mm.utils.io import read_checkpoint, unwrap_state_dict
 from cosam_mm.utils.messages import name_some
 
@@ -144,7 +146,9 @@ def dataset_of_tests(config: Config) -> Mapping:
 
 def scope_of(config: Config, default: Optional[str] = None):
     """Context of a config's ``default_scope``, to look its parts up and build them."""
-    return DefaultScope.overwrite_default_scope(config.get('default_scope', default))
+    scope = config.get('default_scope', default)
+    refuse_unlisted(scope)
+    return DefaultScope.overwrite_default_scope(scope)
 
 
 def model_class(config: Config, default_scope: Optional[str] = None) -> type:
@@ -163,9 +167,11 @@ def model_class(config: Config, default_scope: Optional[str] = None) -> type:
 
 def _build(config: Config, default_scope: Optional[str] = None, **changes) -> nn.Module:
     """Build the model of a config; ``ValueError`` if a part of it is unknown."""
+    model = dict(config.model, **changes)
+    refuse_unlisted(model)
     try:
         with scope_of(config, default_scope):
-            return MODELS.build(dict(config.model, **changes))
+            return MODELS.build(model)
     except KeyError as error:
         if 'registry' not in str(error):
             raise

@@ -7,7 +7,6 @@ project that uses nothing of this one behaves as without it. The mechanisms:
   modules that no other finder has, so a complete installation never meets it;
 * *import hooks*: a callback runs right after a named module was executed,
   without importing that module early;
-* *safe globals*: classes that ``torch.load`` accepts with ``weights_only=True``;
 * *locations*: modules that mmengine's registries import when a name is looked up.
 
 ===============================  ====================================================
@@ -24,8 +23,6 @@ mmaction2 1.2.0, mmpretrain      their import fails otherwise: their switch
 mmaction2 1.2.0 without timm     models are the placeholders that they have for that
 torchvision 0.28, compiled       declarations of two operators, without which torch
 for another torch                stops the import; calling them stays an error
-mmengine <= 0.10.7 with          the classes in mmengine's checkpoints, and numpy's
-torch >= 2.6                     numbers, as safe globals
 mmengine <= 0.10.7               ``imagenet://`` as a scheme of its checkpoint loader
 mmengine <= 0.10.7               locations of this package's modules in its root
                                  registries and their children
@@ -286,52 +283,6 @@ def _declare_torchvision_operators(extension: ModuleType) -> None:
     extension._declared_operators = library  # they last as long as this does
 
 
-def _one_cycle_scheduler() -> type:
-    """Stands for the class in an allow-list: it takes a second to import."""
-    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
-    return OneCycleParamScheduler
-
-
-def _plain_attribute(owner, name: str):
-    """What a checkpoint may ask ``getattr`` for: functions it refers to by name."""
-    from mmengine.logging import HistoryBuffer
-    allowed = {
-        HistoryBuffer: ('min', 'max', 'current', 'mean'),
-        _one_cycle_scheduler: ('_annealing_cos', '_annealing_linear'),
-    }
-    if name in allowed.get(owner, ()):
-        owner = owner() if owner is _one_cycle_scheduler else owner
-        return getattr(owner, name)
-    raise ValueError(f'The checkpoint asks for {name!r} of {owner!r}, which none of '
-                     'mmengine does: do not trust this file.')
-
-
-def _allow_mmengine_checkpoints() -> None:
-    """Name the classes of an mmengine checkpoint as safe to load.
-
-    A checkpoint's message hub holds ``HistoryBuffer`` objects, made of numpy arrays
-    and scalars. They refer to their own statistics, and a one-cycle schedule to its
-    annealing function, through ``getattr``, which is allowed for exactly that.
-    """
-    import numpy as np
-    import torch
-    from mmengine.logging import HistoryBuffer
-    core = importlib.import_module(
-        'numpy._core.multiarray' if np.lib.NumpyVersion(np.__version__) >= '2.0.0'
-        else 'numpy.core.multiarray')
-    dtypes = {type(np.dtype(kind)) for kind in
-              ('bool', 'int32', 'int64', 'uint8', 'uint32', 'uint64',
-               'float16', 'float32', 'float64')}
-    torch.serialization.add_safe_globals(
-        [HistoryBuffer, np.ndarray, np.dtype, core._reconstruct, *dtypes,
-         # numpy 1 and 2 keep it in modules of different names.
-         *((core.scalar, f'numpy.{name}.multiarray.scalar')
-           for name in ('core', '_core')),
-         (_one_cycle_scheduler,
-          'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler'),
-         (_plain_attribute, 'builtins.getattr')])
-
-
 def install() -> None:
     """Make all additions. Calling it again changes nothing."""
     if _hook_finder in sys.meta_path:
@@ -341,4 +292,3 @@ def install() -> None:
     on_import('mmaction.utils.dependency', _use_multimodal_placeholders)
     on_import('mmpretrain.utils.dependency', _use_multimodal_placeholders)
     on_import('torchvision.extension', _declare_torchvision_operators)
-    _allow_mmengine_checkpoints()

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from .messages import name_some
+from .unpickling import checked_classes
 
 __all__ = [
     'MAX_IMAGE_BYTES', 'check_destination', 'loading_weights_only', 'read_arrays',
@@ -185,8 +186,9 @@ def read_checkpoint(path: PathLike, map_location: Any = 'cpu',
     if not path.is_file():
         raise FileNotFoundError(f'There is no checkpoint file {path}.')
     try:
-        return torch.load(path, map_location=map_location, weights_only=True,
-                          mmap=mmap and zipfile.is_zipfile(path))
+        with checked_classes():
+            return torch.load(path, map_location=map_location, weights_only=True,
+                              mmap=mmap and zipfile.is_zipfile(path))
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
@@ -199,6 +201,9 @@ def read_checkpoint(path: PathLike, map_location: Any = 'cpu',
 
 def _describe_refusal(path: PathLike, error: Exception) -> str:
     """Explain torch's error to someone who wants to load a checkpoint."""
+    if odd := re.search(r'The checkpoint holds .*do not trust this file', str(error),
+                        re.DOTALL):
+        return f'{path}: {odd[0]}.'
     wanted = re.search(r'GLOBAL `?([\w.]+)`? (?:was not|whose)', str(error))
     if isinstance(error, pickle.UnpicklingError) and wanted:
         return (f'{path} does not hold weights alone: loading it would run '
@@ -224,7 +229,8 @@ def loading_weights_only() -> Iterator[None]:
     before = {name: os.environ.pop(name, None) for name in names}
     os.environ[names[0]] = '1'
     try:
-        yield
+        with checked_classes():
+            yield
     except Exception as error:
         path = _checkpoint_being_read(error)
         if path is None:

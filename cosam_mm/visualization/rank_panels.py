@@ -21,9 +21,9 @@ from typing import NamedTuple, Optional
 import numpy as np
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DATASETS
 
-from cosam_mm.apis.model_loading import dataset_of_tests
+from cosam_mm.apis.model_loading import dataset_of_tests, scope_of
 from cosam_mm.apis.tracklet_encoder import TrackletEncoder
 from cosam_mm.datasets import reid  # noqa: F401  (registers what configs name)
 from cosam_mm.datasets.image_files import UnreadableImage, read_image
@@ -138,7 +138,7 @@ def find_tracklet_images(config: Config, data_root: Optional[str] = None,
     if re.fullmatch('[0-9]{1,3}', split) and any(
             'split' in subset for subset in subsets.values()):
         set_split(config, int(split))
-    with DefaultScope.overwrite_default_scope(config.get('default_scope')):
+    with scope_of(config):
         return TrackletImages([
             DATASETS.build(dict(subset, subset=name, pipeline=[], test_mode=True))
             for name, subset in subsets.items()])

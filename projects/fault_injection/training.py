@@ -13,6 +13,8 @@ from typing import Any, Callable, NamedTuple, Optional
 
 import torch
 
+from cosam_mm.utils.io import read_checkpoint
+
 from .launched import REPO, Launched, run_tool
 from .trials import Options, Trial
 
@@ -88,7 +90,7 @@ def read_result(work_dir: Path) -> Result:
     """Read what a training has left."""
     last = (work_dir / 'last_checkpoint').read_text()
     return Result(sorted(path.name for path in work_dir.glob('*.pth')),
-                  torch.load(last, map_location='cpu', weights_only=True))
+                  read_checkpoint(last))
 
 
 # Of a message hub: what tells the time, the place, or how it came about.

@@ -12,6 +12,7 @@ from cosam_mm import ActionRecognizer
 from cosam_mm.datasets.video_reader import VideoReader
 from cosam_mm.evaluation.metrics.action_metric import load_scores
 from cosam_mm.utils.config import dump_scores, set_data_root
+from cosam_mm.utils.io import read_checkpoint
 from tests import gallery_data
 from tests.action_data import write_data_root, write_video
 
@@ -319,7 +320,7 @@ class TestCheckpoint:
 
     def test_config_file_beside_a_bare_checkpoint(self, repo, checkpoint, prediction,
                                                   frames, tmp_path):
-        content = torch.load(checkpoint, weights_only=True)
+        content = read_checkpoint(checkpoint)
         torch.save(content['state_dict'], tmp_path / 'bare.pth')
         (tmp_path / 'c.py').write_text(action_config(repo).pretty_text)
         with pytest.raises(ValueError, match='config'):

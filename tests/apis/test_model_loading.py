@@ -19,6 +19,7 @@ from cosam_mm.apis.model_loading import (
     weights_sha256,
 )
 from cosam_mm.layers import COSAM
+from cosam_mm.utils.io import read_checkpoint
 from tests.engine.test_split_leakage_hook import make_runner, meta
 from tests.layers.test_cosam import randomized
 
@@ -223,7 +224,7 @@ class TestRunsAtAnotherSize:
                              load_from=checkpoint, other_hooks=hooks)
         runner.train()
         assert runner.test() == {'count/num': 4}
-        state = torch.load(tmp_path / 'epoch_1.pth', weights_only=True)['state_dict']
+        state = read_checkpoint(tmp_path / 'epoch_1.pth')['state_dict']
         assert state._metadata['cosam']['volume_size'] == (4, 4, 4)
 
     @pytest.mark.parametrize('size', [(5, (4, 4)), (3, (4, 1))])

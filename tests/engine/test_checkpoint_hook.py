@@ -25,6 +25,7 @@ from cosam_mm.engine.hooks import (
 )
 from cosam_mm.engine.hooks.checkpoint_files import describe_damage
 from cosam_mm.engine.runner.stop_signals import TrainingStopped
+from cosam_mm.utils.io import read_checkpoint
 from tests.small_runs import Do, loader_of, log_of, small_runner
 
 pytestmark = pytest.mark.usefixtures('clean_up_runs')
@@ -95,7 +96,7 @@ def names(folder):
 
 
 def load(path):
-    return torch.load(path, weights_only=True)
+    return read_checkpoint(path)
 
 
 def assert_same_end(one, other, epoch=3):

@@ -7,6 +7,8 @@ batches, and decides what the epoch ends with. One layer is used by the second a
 import pytest
 import torch
 
+from cosam_mm.utils.io import read_checkpoint
+
 SCRIPT = """
 import os, signal, sys
 import torch
@@ -16,6 +18,7 @@ from mmengine.runner import Runner
 from cosam_mm.engine.runner.distributed import (
     connect_cpu_processes, disconnect_cpu_processes)
 from cosam_mm.engine.runner.stop_signals import TrainingStopped
+from cosam_mm.utils.io import read_checkpoint
 from tests.engine import test_checkpoint_hook as small
 from tests.engine.test_checkpoint_hook import Do, make_runner
 
@@ -64,7 +67,7 @@ for name, stops, resume in (('calm', 0, 0), ('stopped', 1, 0), ('stopped', 0, 1)
     except TrainingStopped:
         assert stops
         if rank == 0:
-            kept = torch.load('stopped/iter_5.pth', weights_only=True).get(
+            kept = read_checkpoint('stopped/iter_5.pth').get(
                 'gradients_of_processes', [])
             assert ['rare.weight' in one for one in kept] == [False, True][:len(kept)]
             assert not any('idle.weight' in one for one in kept)
@@ -86,7 +89,7 @@ def test_stopped_within_an_epoch(nest, tmp_path, counts):
         '9\n4\n9\n'}
     assert 'goes on from' in pair[0].stdout
     assert 'iter_5.pth' in pair[0].stdout
-    one, other = (torch.load(tmp_path / name / 'epoch_3.pth', weights_only=True)
+    one, other = (read_checkpoint(tmp_path / name / 'epoch_3.pth')
                   for name in ('calm', 'stopped'))
     assert not torch.equal(one['state_dict']['norm.running_mean'], torch.zeros(4))
     torch.testing.assert_close(other['state_dict'], one['state_dict'], rtol=0, atol=0)

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from cosam_mm.engine.hooks.split_leakage_hook import trained_on_test_clips
+from cosam_mm.utils.io import read_checkpoint
 from tests.small_runs import loader_of, log_of, unique_name
 
 pytestmark = pytest.mark.usefixtures('clean_up_runs')
@@ -98,7 +99,7 @@ def checkpoint(tmp_path_factory):
 
 
 def test_checkpoint_says_what_it_was_trained_on(checkpoint):
-    stored = torch.load(checkpoint, weights_only=True)['meta']
+    stored = read_checkpoint(checkpoint)['meta']
     assert stored['dataset_meta'] == meta()
     assert stored['trained_on'] == [dict(dataset='hmdb51', split=1)]
 
@@ -173,7 +174,7 @@ def test_fine_tuning_says_in_one_line_what_is_taken(checkpoint, tmp_path):
     """The head has other classes, the neck is new."""
     model = Model(num_classes=7, extra=True)
     fresh = copy.deepcopy(model.state_dict())
-    loaded = torch.load(checkpoint, weights_only=True)['state_dict']
+    loaded = read_checkpoint(checkpoint)['state_dict']
     runner = make_runner(tmp_path, model, train=meta(), load_from=checkpoint)
     runner.optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.))
     runner.train()
@@ -265,7 +266,7 @@ def test_validation_on_what_is_trained_on(files, tmp_path):
     5, ['x'], [dict(dataset='hmdb51', split=1, content='x')],
     [dict(content=torch.ones(2, 2))]])
 def test_a_history_that_is_none(checkpoint, files, tmp_path, history):
-    content = torch.load(checkpoint, weights_only=True)
+    content = read_checkpoint(checkpoint)
     content['meta']['trained_on'] = history
     torch.save(content, tmp_path / 'odd.pth')
     runner = make_runner(tmp_path, test=Clips(meta(), files('a')),
@@ -274,7 +275,7 @@ def test_a_history_that_is_none(checkpoint, files, tmp_path, history):
 
 
 def test_parameters_that_the_model_lacks(checkpoint, tmp_path):
-    content = torch.load(checkpoint, weights_only=True)
+    content = read_checkpoint(checkpoint)
     name = 'backbone.plugins.after_layer3.0.summary.0.weight'
     content['state_dict'][name] = torch.zeros(1)
     torch.save(content, tmp_path / 'more.pth')

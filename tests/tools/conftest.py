@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cosam_mm.utils.io import read_checkpoint
 from tests.action_data import write_data_root
 from tests.tool_process import run_fresh
 
@@ -57,7 +58,7 @@ def first_epoch(trained, tmp_path_factory) -> Path:
 
     mmengine would delete the best checkpoint of ``trained`` on resuming elsewhere.
     """
-    checkpoint = torch.load(trained / 'epoch_1.pth', weights_only=True)
+    checkpoint = read_checkpoint(trained / 'epoch_1.pth')
     checkpoint['message_hub']['runtime_info'].pop('best_ckpt', None)
     path = tmp_path_factory.mktemp('first') / 'epoch_1.pth'
     torch.save(checkpoint, path)

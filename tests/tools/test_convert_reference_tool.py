@@ -10,6 +10,7 @@ from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import DefaultScope
 from mmengine.runner import load_checkpoint
 
+from cosam_mm.utils.io import read_checkpoint
 from tests.reference import reference_names as names
 from tests.reference.reference_forward import random_state
 from tests.tool_process import assert_refused
@@ -76,7 +77,7 @@ class TestActionModels:
             ['classes', '51'],
             ['config', 'configs/i3d_bert_hmdb51.py'],
         ]
-        checkpoint = torch.load(target, weights_only=True)
+        checkpoint = read_checkpoint(target)
         assert set(checkpoint) == {'state_dict', 'meta'}
         meta = checkpoint['meta']
         assert meta['converted_from'] == dict(
@@ -85,7 +86,7 @@ class TestActionModels:
         with DefaultScope.overwrite_default_scope('mmaction'):
             recognizer = MODELS.build(dict(type='Recognizer3D', **meta['model']))
         load_checkpoint(recognizer, str(target), strict=True)
-        state = torch.load(source, weights_only=True)['state_dict']
+        state = read_checkpoint(source)['state_dict']
         assert torch.equal(recognizer.cls_head.fc_cls.weight,
                            state['module.fc_action.weight'])
 
@@ -94,7 +95,7 @@ class TestActionModels:
         result = run(source, target, '--backbone-only')
         assert result.returncode == 0, result.stderr
         assert 'left out     20 tensors of the head' in result.stdout
-        state = torch.load(target, weights_only=True)['state_dict']
+        state = read_checkpoint(target)['state_dict']
         assert all(name.startswith('backbone.') for name in state)
         backbone = MODELS.build(dict(
             type='I3D', feature_reduction='FRMB', init_cfg=dict(
@@ -120,7 +121,7 @@ class TestReIDModels:
             ['identities', '625'],
             ['config', 'configs/reid/se_resnet50_cosam45_tp_mars.py'],
         ]
-        meta = torch.load(target, weights_only=True)['meta']
+        meta = read_checkpoint(target)['meta']
         assert meta['converted_from'] == dict(
             repository='InnovArul/vidreid_cosegmentation', epoch=799)
         config = Config.fromfile(repo / lines[6][1]).model
@@ -137,7 +138,7 @@ class TestRefusals:
         assert_refused(run(source, target), '--overwrite')
         assert target.read_bytes() == b'precious'
         assert run(source, target, '--overwrite').returncode == 0
-        assert 'state_dict' in torch.load(target, weights_only=True)
+        assert 'state_dict' in read_checkpoint(target)
 
     def test_source_is_never_replaced(self, run, tmp_path):
         path = tmp_path / 'a.pth'

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from cosam_mm.evaluation.metrics.action_metric import load_scores
+from cosam_mm.utils.io import read_checkpoint
 from tests.tool_process import assert_refused
 
 TOOL = 'tools/demo.py'
@@ -80,7 +81,7 @@ def test_config_alone_finds_the_work_dir(nest, training, tiny_config, video, tmp
 
 def test_config_in_a_checkpoint_is_not_executed(nest, trained, video, tmp_path):
     line = "work_dir = __import__('os').system('touch harm')"
-    checkpoint = torch.load(trained / 'epoch_2.pth', weights_only=True)
+    checkpoint = read_checkpoint(trained / 'epoch_2.pth')
     checkpoint['meta']['cfg'] += f'\n{line}\n'
     number = len(checkpoint['meta']['cfg'].splitlines())
     torch.save(checkpoint, tmp_path / 'bad.pth')

@@ -17,6 +17,7 @@ import torch
 from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
 from cosam_mm.evaluation.metrics.action_metric import load_scores
 from cosam_mm.evaluation.metrics.reid_metric import load_features
+from cosam_mm.utils.io import read_checkpoint
 from tests.tool_process import ENVIRONMENT, LIMIT, REPO, run_fresh
 
 PLAIN = """
@@ -100,7 +101,7 @@ def assert_same_training(work_dir, expected_dir, num_steps):
 
 def assert_same_weights(work_dir, expected_dir):
     weights, expected = (
-        torch.load(path / 'epoch_2.pth', weights_only=True)['state_dict']
+        read_checkpoint(path / 'epoch_2.pth')['state_dict']
         for path in (work_dir, expected_dir))
     assert weights.keys() == expected.keys()
     weights, expected = (

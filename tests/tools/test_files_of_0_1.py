@@ -5,12 +5,12 @@ from itertools import product
 
 import numpy as np
 import pytest
-import torch
 
 from cosam_mm import ActionRecognizer, TrackletEncoder
 from cosam_mm.apis.gallery import Gallery
 from cosam_mm.evaluation.metrics.action_metric import load_scores
 from cosam_mm.evaluation.metrics.reid_metric import load_features
+from cosam_mm.utils.io import read_checkpoint
 from tests.action_data import write_data_root
 from tests.gallery_data import write_tracklet
 from tests.reference.naive_retrieval import naive_distances, naive_retrieval
@@ -42,7 +42,7 @@ def folder(files, tmp_path_factory):
         write_tracklet(folder / 'people' / f'p{person}' / f'c{camera}' / f't{k}',
                        5 + k, 10 * person + camera)
     for name in ('action', 'reid'):
-        meta = torch.load(files / f'{name}.pth', weights_only=True)['meta']
+        meta = read_checkpoint(files / f'{name}.pth')['meta']
         (folder / f'{name}.py').write_text(meta['cfg'])
     return folder
 

@@ -2,9 +2,9 @@
 import re
 
 import pytest
-import torch
 
 from cosam_mm.evaluation.metrics.action_metric import load_scores
+from cosam_mm.utils.io import read_checkpoint
 from tests.tool_process import run_fresh
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def assert_resumed(log, work_dir):
     """A second epoch followed, from the weights of the first."""
     assert 'resumed epoch: 1, iter: 2' in log
     assert 'Epoch(train) [2][2/2]' in log
-    first, second = (torch.load(work_dir / f'epoch_{k}.pth', weights_only=True)
+    first, second = (read_checkpoint(work_dir / f'epoch_{k}.pth')
                      for k in (1, 2))
     name = 'cls_head.fc_cls.weight'
     change = (second['state_dict'][name] - first['state_dict'][name]).abs().max()

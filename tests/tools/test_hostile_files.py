@@ -5,9 +5,12 @@ import shutil
 import numpy as np
 import pytest
 
+from cosam_mm.utils.io import read_checkpoint
 from tests.hostile_files import (
     EVIL_CONFIG,
     assert_is_dangerous,
+    change_config,
+    listener,
     write_arrays,
     write_checkpoint,
     write_pickle,
@@ -120,3 +123,69 @@ def test_report_of_a_folder(nest, trained, demo_root, tmp_path, evil):
                  'scores.npz', 'features.npz', 'other.npz'):
         assert name in done.stdout
     assert (work_dir / 'report.html').stat().st_size > 10_000
+
+
+# -- configs in files that would import, download or unpickle ------------------------
+# ``this`` is a module of Python's own that prints when it is imported.
+
+
+def change(cfg, how, url):
+    """Make a config out of a file ask for something."""
+    pipeline = [dict(type='this')]
+    if how == 'address':
+        cfg.model.cls_head = dict(
+            type='mmpretrain.VQAGenerationHead', inference_method='rank',
+            decoder=dict(type='mmpretrain.GlobalAveragePooling'),
+            num_ans_candidates=1, answer_list_path=f'{url}/a.pkl')
+    elif how == 'pipeline':
+        cfg.test_dataloader.dataset.pipeline += pipeline
+    elif how == 'default scope':
+        cfg.default_scope = 'this'
+    else:
+        cfg.model.backbone['_scope_' if how == 'scope' else 'type'] = 'this'
+
+
+CALL = """
+import numpy as np
+from cosam_mm import {0}
+model = {0}('evil.pth', device='cpu')
+model.predict(np.zeros((9, 64, 64, 3), np.uint8))
+"""
+
+
+@pytest.mark.parametrize(('name', 'how', 'command'), [
+    *(('action', how, ['ActionRecognizer'])
+      for how in ('address', 'module', 'scope', 'default scope', 'pipeline')),
+    ('action', 'address', ['tools/demo.py', 'EVIL', 'clip.mp4']),
+    ('action', 'module', ['tools/deployment/export.py', 'EVIL', '--format', 'program']),
+    ('reid', 'scope', ['TrackletEncoder']),
+    ('reid', 'module', ['tools/search_gallery.py', 'index', 'EVIL', '.', '--out',
+                        'a.npz'])])
+def test_only_listed_types_are_built(nest, repo, tmp_path, name, how, command):
+    path = tmp_path / 'evil.pth'
+    with listener() as (url, asked):
+        change_config(repo / f'tests/data/written_by_0_1/{name}.pth', path,
+                      lambda cfg: change(cfg, how, url))
+        done = nest.run_code(CALL.format(*command), tmp_path) if len(command) == 1 \
+            else nest.run(*(path if word == 'EVIL' else word for word in command),
+                          cwd=tmp_path)
+    assert asked == []
+    assert 'Zen of Python' not in done.stdout
+    assert 'out of a file' in done.stderr
+    assert done.returncode != 0
+    assert sorted(set(tmp_path.iterdir()) - {tmp_path / 'code.py'}) == [path]
+
+
+def test_report_builds_no_data_set_that_unpickles(nest, repo, tmp_path):
+    marker, work_dir = tmp_path / 'it ran', tmp_path / 'work'
+    work_dir.mkdir()
+    write_pickle(work_dir / 'evil.pkl', marker)
+    path = change_config(
+        repo / 'tests/data/written_by_0_1/action.pth', work_dir / 'epoch_1.pth',
+        lambda cfg: setattr(cfg.test_dataloader, 'dataset', dict(
+            type='mmaction.PoseDataset', ann_file=str(work_dir / 'evil.pkl'),
+            pipeline=cfg.test_dataloader.dataset.pipeline)))
+    (work_dir / 'config.py').write_text(read_checkpoint(path)['meta']['cfg'])
+    nest.ok('tools/report.py', work_dir, '--data-root', tmp_path, cwd=tmp_path)
+    assert not marker.exists()
+    assert 'out of a file' in (work_dir / 'report.html').read_text()

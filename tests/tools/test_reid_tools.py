@@ -17,6 +17,7 @@ from scipy.io import loadmat, savemat
 from cosam_mm.apis.tracklet_encoder import TrackletEncoder
 from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
 from cosam_mm.evaluation.metrics.reid_metric import evaluate_features, load_features
+from cosam_mm.utils.io import read_checkpoint
 from tests.reference.naive_retrieval import (
     naive_distances,
     naive_rerank,
@@ -183,7 +184,7 @@ def test_trains_validates_and_keeps_the_best(reid_training, everything):
     assert len(list(work_dir.glob('best_reid_mAP_*.pth'))) == 1
     for name, value in logged_metrics(log, 'val').items():  # of the test as well
         assert name == 'rerank' or logged_metrics(everything[0])[name] == value
-    meta = torch.load(work_dir / 'epoch_2.pth', weights_only=True)['meta']
+    meta = read_checkpoint(work_dir / 'epoch_2.pth')['meta']
     assert meta['dataset_meta'] == dict(
         dataset='reid_demo', subset='train', protocol='gallery without queries',
         split=None, num_tracklets=16, num_pids=4)
@@ -198,7 +199,7 @@ def test_resume(nest, config, reid_training, root, tmp_path):
                    '--resume', cwd=tmp_path)
     assert 'resumed epoch: 1, iter: 1' in done.stdout
     assert learning_rates(done.stdout) == learning_rates(straight)[1:]
-    ours, theirs = (torch.load(folder / 'epoch_2.pth', weights_only=True)
+    ours, theirs = (read_checkpoint(folder / 'epoch_2.pth')
                     for folder in (tmp_path / 'run', work_dir))
     assert ours['meta'].items() >= dict(epoch=2, iter=2, seed=0).items()
     torch.testing.assert_close(ours['state_dict'], theirs['state_dict'], rtol=0, atol=0)
@@ -363,7 +364,7 @@ def ilids(nest, config, tmp_path_factory):
         'tools/train.py', own, '--data-root', folder, '--split', 1, '--seed', 0,
         '--no-validate', '--cfg-options', 'train_cfg.max_epochs=1', cwd=folder)
     work_dir = folder / 'work_dirs' / 'three'
-    one = torch.load(work_dir / 'split1' / 'epoch_1.pth', weights_only=True)
+    one = read_checkpoint(work_dir / 'split1' / 'epoch_1.pth')
     assert one['meta']['dataset_meta']['split'] == '1 (first half tests)'
     for split in (2, 3):  # the same with other weights
         name = f'{split} (first half tests)'

@@ -4,6 +4,7 @@ import re
 import pytest
 import torch
 
+from cosam_mm.utils.io import read_checkpoint
 from projects.fault_injection.training import differences_in_weights, read_result
 from tests.tools.conftest import TINY
 
@@ -32,7 +33,7 @@ def figures(log):
 
 
 def load(path):
-    return torch.load(path, map_location='cpu', weights_only=True)
+    return read_checkpoint(path)
 
 
 def test_a_checkpoint_holds_the_average_and_what_is_averaged(trained_strong):

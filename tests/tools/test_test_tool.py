@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cosam_mm.evaluation.metrics.action_metric import load_scores
+from cosam_mm.utils.io import read_checkpoint
 from tests.tool_process import assert_refused
 
 METRICS = ('acc/top1', 'acc/top3', 'acc/mean1', 'acc/cross_entropy')
@@ -119,7 +120,7 @@ def test_with_cosam_and_without(nest, trained, tiny_config, demo_root, tmp_path,
     """Each checkpoint with the config of the other: no metrics, insist as one may."""
     path, options = trained / 'epoch_2.pth', ['model.backbone.plugins=None']
     if owner == 'model':
-        content = torch.load(path, weights_only=True)
+        content = read_checkpoint(path)
         content['state_dict'] = {name: value for name, value in
                                  content['state_dict'].items() if 'plugins' not in name}
         path, options = tmp_path / 'plain.pth', ['model.test_cfg=None']
@@ -142,8 +143,7 @@ def three(trained, demo_root, tmp_path_factory):
         if split == 3:
             lines.append('class 1/lost.avi 1\n')
         (root / f'demo_val_split_{split}_videos.txt').write_text(''.join(lines))
-        checkpoint = torch.load(trained / f'epoch_{1 + split % 2}.pth',
-                                weights_only=True)
+        checkpoint = read_checkpoint(trained / f'epoch_{1 + split % 2}.pth')
         checkpoint['meta']['dataset_meta']['split'] = split
         checkpoint['meta']['trained_on'] = [dict(dataset='demo', split=split)]
         checkpoint['state_dict']['cls_head.fc_cls.bias'][split] += 0.3

@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 
+from cosam_mm.utils.io import read_checkpoint
 from tests.action_data import write_data_root
 from tests.tool_process import assert_refused
 
@@ -31,7 +32,7 @@ LOADERS = ('train_dataloader', 'val_dataloader')
 
 def load(path):
     """A checkpoint as resuming would read it."""
-    return torch.load(path, map_location='cpu', weights_only=True)
+    return read_checkpoint(path)
 
 
 def learning_rates(log):

@@ -6,8 +6,6 @@ from importlib.metadata import PackageNotFoundError
 from types import SimpleNamespace
 
 import pytest
-import torch
-from mmengine.logging import HistoryBuffer
 from mmengine.registry import Registry
 
 from cosam_mm.utils import compat
@@ -213,16 +211,3 @@ def test_on_import_runs_once_after_the_module(tmp_path, monkeypatch):
     assert late_module_for_test.__spec__.loader is late_module_for_test.__loader__
     compat.on_import('late_module_for_test', lambda m: seen.append('at once'))
     assert seen == [3, 'at once']
-
-
-class _Walker:
-    """Asks ``getattr`` for something that is no statistic."""
-
-    def __reduce__(self):
-        return getattr, (HistoryBuffer, '__init__')
-
-
-def test_getattr_is_allowed_for_statistics_only(tmp_path):
-    torch.save(_Walker(), tmp_path / 'walk.pth')
-    with pytest.raises(Exception, match='do not trust this file'):
-        torch.load(tmp_path / 'walk.pth')

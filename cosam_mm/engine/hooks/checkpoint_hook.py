@@ -34,6 +34,7 @@ from cosam_mm.engine.runner.stop_signals import (
     shield_workers,
 )
 from cosam_mm.utils.io import remove_partial_files, write_text, writing
+from cosam_mm.utils.unpickling import checked_classes
 
 from .checkpoint_files import (
     AWAITS_VALIDATION,
@@ -122,6 +123,7 @@ class SafeCheckpointHook(CheckpointHook):
         super().__init__(*args, **kwargs)
         self.start_from = start_from
         self._stop: Optional[StopSignals] = None
+        self._reading = contextlib.ExitStack()  # of checkpoints
         self._resumed_from: Optional[str] = None
         self._gradients: dict[str, torch.Tensor] = {}  # to be restored
         self._buffers: dict[str, torch.Tensor] = {}
@@ -134,6 +136,8 @@ class SafeCheckpointHook(CheckpointHook):
 
     def before_run(self, runner) -> None:
         """Choose the checkpoint to go on from; refuse a named one that is damaged."""
+        # mmengine reads by torch's defaults, and they refuse its own checkpoints.
+        self._reading.enter_context(checked_classes())
         if not isinstance(runner, Runner) or not runner._resume:
             return
         named = runner._load_from
@@ -168,6 +172,9 @@ class SafeCheckpointHook(CheckpointHook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Take from a checkpoint what mmengine would leave in it."""
+        self._reading.close()
+        # mmengine would run it as Python.
+        (checkpoint.get('meta') or {}).pop('config', None)
         gradients = take_gradients(checkpoint)
         buffers = checkpoint.pop(BUFFERS, None) or []
         if runner._resume:
@@ -181,8 +188,15 @@ class SafeCheckpointHook(CheckpointHook):
             self._awaits_validation = (checkpoint.get('meta') or {}).get(
                 AWAITS_VALIDATION, False)
 
+    def before_val(self, runner) -> None:
+        """All checkpoints are read."""
+        self._reading.close()
+
+    before_test = before_val
+
     def before_train(self, runner) -> None:
         """Put everything where the checkpoint left it; catch up on its validation."""
+        self._reading.close()
         super().before_train(runner)
         if isinstance(self.file_backend, LocalBackend) and is_main_process():
             self._tidy(runner)

@@ -14,6 +14,7 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Optional
 
@@ -42,6 +43,7 @@ from cosam_mm.engine.runner.distributed import bare_model
 from cosam_mm.layers.cosam_resampling import resampled_on_load
 from cosam_mm.utils.config import hook_option
 from cosam_mm.utils.messages import name_some
+from cosam_mm.utils.unpickling import checked_classes
 
 __all__ = ['SplitLeakageHook', 'trained_on_test_clips']
 
@@ -155,13 +157,21 @@ class SplitLeakageHook(Hook):
 
     def __init__(self, force: bool = False) -> None:
         self.force = force
+        self._reading = ExitStack()  # of checkpoints
         self._misfit: Optional[str] = None
         self._loaded: Optional[str] = None  # what a training begins with
         self._trained_on: list[dict] = []
         self._classes: list[Mapping] = []  # metainfo of the training sets
 
+    def before_run(self, runner) -> None:
+        """Let mmengine read its own checkpoints, which torch's defaults refuse."""
+        self._reading.enter_context(checked_classes())
+
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Note what the checkpoint holds; stop if it is to be resumed and unfit."""
+        self._reading.close()
+        # mmengine would run it as Python.
+        (checkpoint.get('meta') or {}).pop('config', None)
         model = bare_model(runner.model)
         unused = () if runner._resume else unused_parameters(model)
         found, own = (_tensors(each) for each in (
@@ -183,6 +193,7 @@ class SplitLeakageHook(Hook):
 
     def before_train(self, runner) -> None:
         """Note what is trained on; parameters that did not fit are trained now."""
+        self._reading.close()
         self._misfit = None
         if self._loaded and not runner._resume:
             print_log(f'{runner._load_from}: {self._loaded}', logger='current')
@@ -207,6 +218,7 @@ class SplitLeakageHook(Hook):
 
     def before_test(self, runner) -> None:
         """Stop the test of an unfit checkpoint."""
+        self._reading.close()
         if self._misfit:
             raise RuntimeError(self._misfit)
         if not self._trained_on:

@@ -9,7 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from cosam_mm.apis.model_loading import TrainedModel, scope_of, seed_of_training
-from cosam_mm.utils.config import config_of_checkpoint, set_data_root
+from cosam_mm.utils.config import set_data_root
+from cosam_mm.utils.config_of_checkpoint import config_of_checkpoint
 from cosam_mm.utils.io import unwrap_state_dict
 from cosam_mm.utils.messages import one_line
 from cosam_mm.utils.progress import progress_bar

@@ -18,7 +18,7 @@ from typing import Any, Optional, Union
 
 from mmengine.config import Config
 
-from cosam_mm.utils.config import config_of_checkpoint
+from cosam_mm.utils.config_of_checkpoint import config_of_checkpoint
 from cosam_mm.utils.io import read_checkpoint
 from cosam_mm.utils.messages import natural_key
 
