@@ -135,9 +135,13 @@ def find_tracklet_images(config: Config, data_root: Optional[str] = None,
     if not all(isinstance(subset, dict) for subset in subsets.values()):
         raise ValueError('The test data set of this config has no query and gallery: '
                          'take a config of configs/reid.')
-    if re.fullmatch('[0-9]{1,3}', split) and any(
-            'split' in subset for subset in subsets.values()):
-        set_split(config, int(split))
+    named = re.fullmatch(r'([0-9]{1,3})( \(first half tests\))?', split)
+    if named and any('split' in subset for subset in subsets.values()):
+        set_split(config, int(named[1]))
+        for subset in subsets.values():
+            if subset['type'] == 'ILIDSVID':  # up to version 0.1 without these words
+                subset['split_convention'] = \
+                    'first_half_tests' if named[2] else 'first_half_trains'
     with scope_of(config):
         return TrackletImages([
             DATASETS.build(dict(subset, subset=name, pipeline=[], test_mode=True))

@@ -180,7 +180,7 @@ def test_unreadable_clips(tool, small, capsys):
     assert f'  wave/{NAMES[1]}\t' in printed.out
     assert 'error: videos cannot be read, no list of frames was written' in printed.err
     named = (out / 'unreadable_videos.txt').read_text()
-    assert named.startswith(f'wave/{NAMES[1]}\tdecord: ')
+    assert named.startswith(f'wave/{NAMES[1]}\tPyAV: ')
     assert 'OpenCV: ' in named
     assert not list(out.glob('*rawframes.txt'))
 

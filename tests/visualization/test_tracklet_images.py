@@ -53,7 +53,9 @@ def test_tracklet_of_query_and_gallery_counts_once(small):
     assert len(TrackletImages([part, part])) == 3
 
 
-@pytest.mark.parametrize(('split', 'tested'), [('', 1), ('1', 1), ('2', 2), ('x', 1)])
+@pytest.mark.parametrize(('split', 'tested'), [
+    ('', 2), ('x', 2), ('1 (first half tests)', 2), ('2 (first half tests)', 1),
+    ('1', 1), ('2', 2)])  # a number alone is that of version 0.1
 def test_ilids_follows_the_split_of_the_features(tmp_path, split, tested):
     for camid in (1, 2):
         for pid in (1, 2):

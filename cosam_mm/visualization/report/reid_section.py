@@ -108,8 +108,6 @@ def _facts(review: ReIDReview) -> list[tuple[str, Any]]:
 
 def _distances(review: ReIDReview) -> Block:
     pairs = review.ranking.pairs
-    if not pairs.different.any():
-        return page.missing('the distances of pairs', 'all tracklets are of one person')
     best = separation(pairs)
     words = reid_plots.describe_separation(best, review.distance)
     return page.plot(
