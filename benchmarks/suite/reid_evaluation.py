@@ -31,12 +31,12 @@ from benchmarks.reid_baselines import (
     loop_over_distances,
 )
 from cosam_mm.evaluation.functional.distance import distance_blocks
-from cosam_mm.evaluation.functional.reranking import rerank_blocks
-from cosam_mm.evaluation.functional.retrieval import (
+from cosam_mm.evaluation.functional.ranking import (
     QueryRanks,
     rank_distances,
     retrieval_metrics,
 )
+from cosam_mm.evaluation.functional.reranking import rerank_blocks
 from projects.attention_study.measurement import (
     Summary,
     ratio_to_baseline,

@@ -17,8 +17,8 @@ from benchmarks.suite.reid_evaluation import (
     rank_features,
     rank_in_blocks,
 )
+from cosam_mm.evaluation.functional.ranking import retrieval_metrics
 from cosam_mm.evaluation.functional.reranking import rerank_blocks
-from cosam_mm.evaluation.functional.retrieval import retrieval_metrics
 
 
 def rerank_distance(*arguments):

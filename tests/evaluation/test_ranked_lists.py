@@ -13,8 +13,8 @@ from cosam_mm.evaluation.functional.ranked_lists import (
     review_ranking,
     separation,
 )
-from cosam_mm.evaluation.functional.retrieval import QueryRanks, rank_distances
-from tests.evaluation.test_retrieval import random_ids
+from cosam_mm.evaluation.functional.ranking import QueryRanks, rank_distances
+from tests.evaluation.test_ranking import random_ids
 
 
 def naive_list(row, pid, camid, g_pids, g_camids):

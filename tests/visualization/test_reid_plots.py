@@ -7,7 +7,7 @@ from cosam_mm.evaluation.functional.ranked_lists import (
     Separation,
     separation,
 )
-from cosam_mm.evaluation.functional.retrieval import retrieval_metrics
+from cosam_mm.evaluation.functional.ranking import retrieval_metrics
 from cosam_mm.evaluation.metrics.reid_metric import evaluate_features
 from cosam_mm.visualization.reid_plots import (
     describe_separation,

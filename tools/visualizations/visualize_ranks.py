@@ -18,7 +18,7 @@ from cosam_mm.apis.tracklet_encoder import (
     configured_distance,
 )
 from cosam_mm.evaluation.functional.ranked_lists import extreme_queries, separation
-from cosam_mm.evaluation.functional.retrieval import retrieval_metrics
+from cosam_mm.evaluation.functional.ranking import retrieval_metrics
 from cosam_mm.evaluation.reid_features import load_features
 from cosam_mm.utils.cli import one_line_errors, positive_int
 from cosam_mm.visualization.rank_panels import (

@@ -1,6 +1,6 @@
 """What a ranking looks like: the lists themselves, and the distances of all pairs.
 
-The rules are those at the head of :mod:`.retrieval`. A list also shows the entries that
+The rules are those at the head of :mod:`.ranking`. A list also shows the entries that
 those rules remove, of the query's own person and camera: they are :data:`IGNORED` and
 have no rank. Equal distances are listed as they are ranked: wrong, right, ignored.
 
@@ -14,7 +14,7 @@ from typing import NamedTuple, Union
 import numpy as np
 
 from .distance import check_counts
-from .retrieval import Blocks, QueryRanks, as_blocks, rank_distances, same_camera
+from .ranking import Blocks, QueryRanks, as_blocks, rank_distances, same_camera
 
 __all__ = ['IGNORED', 'RIGHT', 'WRONG', 'ExtremeQueries', 'PairHistogram',
            'RankedLists', 'RankingReview', 'Separation', 'coarser', 'extreme_queries',

@@ -6,7 +6,7 @@
         |
     prepare_ranking         checks features and options, leaves unreadable tracklets out
         |  distances        of the features or re-ranked, block by block
-    rank_distances          ranks of the positive matches (functional/retrieval.py)
+    rank_distances          ranks of the positive matches (functional/ranking.py)
         |
     retrieval_metrics       CMC, mAP, mINP
         |
@@ -24,12 +24,12 @@ from mmengine.logging import print_log
 from mmengine.registry import METRICS
 
 from cosam_mm.evaluation.functional.distance import distance_blocks
-from cosam_mm.evaluation.functional.reranking import check_rerank_options, rerank_blocks
-from cosam_mm.evaluation.functional.retrieval import (
+from cosam_mm.evaluation.functional.ranking import (
     QueryRanks,
     rank_distances,
     retrieval_metrics,
 )
+from cosam_mm.evaluation.functional.reranking import check_rerank_options, rerank_blocks
 from cosam_mm.evaluation.reid_features import (
     ARRAYS,
     SUBSETS,
@@ -282,7 +282,7 @@ def evaluate_features(features: Mapping, distance: str = 'euclidean',
     """Evaluate how the gallery is ranked for each query.
 
     The rules on ties, cameras and queries without a match are those at the head of
-    :mod:`cosam_mm.evaluation.functional.retrieval`.
+    :mod:`cosam_mm.evaluation.functional.ranking`.
 
     Args:
         features: See the head of ``reid_features.py``; ``load_features`` reads

@@ -5,7 +5,7 @@ import numpy as np
 
 from cosam_mm.apis.tracklet_encoder import DISTANCES, configured_distance
 from cosam_mm.evaluation.functional.ranked_lists import extreme_queries, separation
-from cosam_mm.evaluation.functional.retrieval import retrieval_metrics
+from cosam_mm.evaluation.functional.ranking import retrieval_metrics
 from cosam_mm.evaluation.reid_features import load_features
 from cosam_mm.visualization import rank_panels, reid_plots
 from cosam_mm.visualization.reid_plots import ReIDReview

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cosam_mm.evaluation.functional.distance import distance_blocks
-from cosam_mm.evaluation.functional.retrieval import rank_distances, retrieval_metrics
+from cosam_mm.evaluation.functional.ranking import rank_distances, retrieval_metrics
 from tests.reference.naive_retrieval import naive_distances, naive_retrieval
 
 
