@@ -1,6 +1,7 @@
 """Fixtures every test may use: where the optional reference material lies."""
 import importlib.util
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,9 @@ from mmengine.logging import MMLogger
 
 import cosam_mm  # noqa: F401  (registers the plugin before any test builds it)
 from tests.tool_process import ToolNest
+
+with suppress(ImportError):
+    import av  # noqa: F401  (its encoders do not work if decord is imported before)
 
 REPO = Path(__file__).resolve().parents[1]
 SHARED = REPO.parent / 'shared'

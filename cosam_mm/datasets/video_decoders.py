@@ -14,7 +14,7 @@ up after DECORD_EOF_RETRY_MAX tries (10,240, some milliseconds) where a file end
 The variable is left alone: with fewer tries good files fail.
 """
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import lru_cache, partial
 from itertools import dropwhile
 from typing import Optional
@@ -99,6 +99,14 @@ def forget_files() -> None:
 # -- decord ------------------------------------------------------------------
 
 
+def _import_decord():
+    """decord, after PyAV: it offers its codecs to whatever is loaded behind it."""
+    with suppress(ImportError):
+        import av  # noqa: F401
+    import decord
+    return decord
+
+
 def count_with_decord(path: PathLike) -> tuple[int, float]:
     """Number of packets and frames a second; remembered until the file changes."""
     with errors_of('decord'):
@@ -107,8 +115,7 @@ def count_with_decord(path: PathLike) -> tuple[int, float]:
 
 @lru_cache(maxsize=_MOST_FILES)  # training opens the same files in every epoch
 def _decord_header(path: str, size: int, changed: int) -> tuple[int, float]:
-    import decord  # here, so that others can do without it
-    container = decord.VideoReader(path, num_threads=1)
+    container = _import_decord().VideoReader(path, num_threads=1)
     return len(container), container.get_avg_fps()
 
 
@@ -125,7 +132,7 @@ def decode_with_decord(path: PathLike, wanted: Sequence[int],
         DecoderFailed: decord is absent, refuses the file or fails in it.
     """
     with errors_of('decord'):
-        import decord
+        decord = _import_decord()
         container = decord.VideoReader(absolute(path), num_threads=num_threads)
         chosen, end = set(wanted), max(wanted) + 1
         for start in range(0, end, _BATCH):

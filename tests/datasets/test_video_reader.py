@@ -292,10 +292,11 @@ class TestWhatIsShown:
         ('last.mp4', add_cover), ('first.mp4', add_cover), ('a.mkv', add_cover),
         ('b.mkv', attach_picture)])
     def test_cover_picture(self, tmp_path, name, add):
-        path = encode(tmp_path / name, 'libx264', X264, set_up=add)
+        lossless = {'qp': '0'}  # of one input, x264 does not always make the same file
+        path = encode(tmp_path / name, 'libx264', lossless, set_up=add)
         if name == 'first.mp4':
             tags_first(path)
-        plain = encode(tmp_path / f'plain{Path(name).suffix}', 'libx264', X264)
+        plain = encode(tmp_path / f'plain{Path(name).suffix}', 'libx264', lossless)
         with av.open(path) as container:
             assert len(container.streams.video) == 2
         np.testing.assert_array_equal(
