@@ -18,13 +18,14 @@ dataset, protocol, split, clip_sampling
 =============  ======================================================================
 """
 import csv
+import io
 import os
 from collections.abc import Collection, Mapping
 from typing import Union
 
 import numpy as np
 
-from cosam_mm.utils.io import read_arrays, write_arrays
+from cosam_mm.utils.io import read_arrays, read_text, write_arrays
 from cosam_mm.utils.messages import name_some
 
 __all__ = ['ARRAYS', 'SUBSETS', 'TEXTS', 'Attributes', 'complete_features',
@@ -153,23 +154,21 @@ def read_attributes(path: str) -> dict[Union[int, str], frozenset]:
     if not os.path.isfile(path):
         raise FileNotFoundError(f'The attribute file {str(path)!r} does not exist.')
     attributes = {}
-    # utf-8-sig: spreadsheets put a mark in front of the first name.
-    with open(path, encoding='utf-8-sig', newline='') as file:
-        reader = csv.reader(file)
+    reader = csv.reader(io.StringIO(read_text(path)))
+    try:
         header = [name.strip() for name in next(reader, [])]
         if len(header) < 2 or header[0] not in ('pid', 'tracklet_id') or (
                 '' in header or len(set(header)) < len(header)):
             raise ValueError(
-                f'{path}: the first line must be "pid" or "tracklet_id" and the '
-                f'different names of the attributes, between commas; got {header}.')
+                'the first line must be "pid" or "tracklet_id" and the different '
+                f'names of the attributes, between commas; got {header}')
         for row in filter(any, reader):
-            try:
-                name, carried = _read_row(row, header)
-                if name in attributes:
-                    raise ValueError(f'{header[0]} {name!r} comes twice')
-            except ValueError as error:
-                raise ValueError(f'{path}, line {reader.line_num}: {error}.') from None
+            name, carried = _read_row(row, header)
+            if name in attributes:
+                raise ValueError(f'{header[0]} {name!r} comes twice')
             attributes[name] = carried
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f'{path}, line {reader.line_num}: {error}.') from None
     if not attributes:
         raise ValueError(f'{path}: there is no line beneath the first.')
     return attributes

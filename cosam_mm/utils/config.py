@@ -10,6 +10,8 @@ from typing import Optional
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 
+from .io import read_text
+
 __all__ = [
     'check_checkpoint', 'check_classes', 'default_work_dir', 'dump_scores',
     'hook_option', 'input_shape', 'resume_training', 'scale_learning_rate',
@@ -112,7 +114,7 @@ def _class_counts(path: str, node: dict) -> Iterator[tuple[str, int]]:
         yield f'{path}.num_classes', node['num_classes']
         file = Path(str(node.get('data_root')), f'{node.get("name")}_classes.txt')
         if file.is_file():
-            text = file.read_text(encoding='utf-8', errors='replace')
+            text = read_text(file, errors='replace')
             yield str(file), len(text.strip().split('\n'))
     classes = (node.get('metainfo') or {}).get('classes')
     if isinstance(classes, (list, tuple)):

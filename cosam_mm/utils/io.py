@@ -6,6 +6,7 @@ what opens files that others wrote asks :func:`regular_size` first.
 """
 import contextlib
 import hashlib
+import math
 import os
 import pickle
 import re
@@ -27,14 +28,19 @@ from .unpickling import checked_classes
 
 __all__ = [
     'MAX_IMAGE_BYTES', 'check_destination', 'loading_weights_only', 'read_arrays',
-    'read_checkpoint', 'regular_size', 'remove_partial_files', 'sha256_of_file',
-    'unwrap_state_dict', 'write_arrays', 'write_checkpoint', 'write_text', 'writing'
+    'read_checkpoint', 'read_text', 'regular_size', 'remove_partial_files',
+    'sha256_of_file', 'unwrap_state_dict', 'write_arrays', 'write_checkpoint',
+    'write_text', 'writing'
 ]
 
 PathLike = Union[str, os.PathLike]
 
 # More than any frame has. A file full of holes can have any size, and is read whole.
 MAX_IMAGE_BYTES = 1 << 28
+# More than any list or log has. MARS names a million images in 20 MB.
+_MAX_TEXT_BYTES = 1 << 28
+# Of an .npz file's arrays, as bytes and as a multiple of the file's own.
+_MAX_INFLATED, _MAX_RATIO = 1 << 30, 20
 _SUFFIX = '.partial'
 _KINDS = {stat.S_IFDIR: 'a folder', stat.S_IFIFO: 'a named pipe',
           stat.S_IFSOCK: 'a socket', stat.S_IFCHR: 'a device',
@@ -104,12 +110,34 @@ def sha256_of_file(path: PathLike) -> str:
     return digest.hexdigest()
 
 
-def regular_size(path: PathLike, most: float = float('inf')) -> int:
+def read_text(path: PathLike, errors: str = 'strict') -> str:
+    """Text of a UTF-8 file, without the mark that spreadsheets begin it with.
+
+    Args:
+        path: The file; it may be empty.
+        errors: What becomes of other bytes, as in ``open``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no regular file, too large for a text, or not UTF-8.
+    """
+    try:
+        regular_size(path, _MAX_TEXT_BYTES, least=0)
+        return Path(path).read_text(encoding='utf-8-sig', errors=errors)
+    except FileNotFoundError:
+        raise FileNotFoundError(f'There is no file {path}.') from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path} is not UTF-8 text: {error}') from None
+    except OSError as error:
+        raise ValueError(f'{path} cannot be read: {error.strerror or error}') from None
+
+
+def regular_size(path: PathLike, most: float = float('inf'), least: int = 1) -> int:
     """Size of a regular file or of one that a link leads to, in bytes.
 
     Raises:
-        OSError: It is not there, is no regular file, is empty or has more than ``most``
-            bytes; or no file can have such a name.
+        OSError: It is not there, is no regular file, has less than ``least`` or more
+            than ``most`` bytes; or no file can have such a name.
     """
     try:
         status = os.stat(path)
@@ -118,7 +146,7 @@ def regular_size(path: PathLike, most: float = float('inf')) -> int:
     kind = stat.S_IFMT(status.st_mode)
     if kind != stat.S_IFREG:
         raise OSError(f'it is {_KINDS.get(kind, "something else")}, not a file')
-    if status.st_size == 0:
+    if status.st_size < least:
         raise OSError('the file is empty')
     if status.st_size > most:
         raise OSError(f'it has {status.st_size:,} bytes, more than {most:,}')
@@ -150,18 +178,49 @@ def read_arrays(path: PathLike, kind: str = 'file of arrays') -> dict[str, np.nd
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no .npz file, is damaged, or holds pickled objects.
+        ValueError: It is no .npz file, is damaged, holds pickled objects, or claims
+            more than it has.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(
             f'The {kind} {str(path)!r} does not exist. Write one with tools/test.py.')
     try:
-        # np.load leaves a file open that it opened and found broken.
-        with open(path, 'rb') as file, np.load(file, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, EOFError, AttributeError, TypeError,
+        with zipfile.ZipFile(path) as archive:
+            _check_inflated(archive, os.path.getsize(path))
+            return {info.filename.removesuffix('.npy'): _read_array(archive, info)
+                    for info in archive.infolist()}
+    except (ValueError, OSError, EOFError, AttributeError, TypeError, RuntimeError,
             zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f'{path} is not a {kind}: {error}') from error
+
+
+def _check_inflated(archive: zipfile.ZipFile, size: int) -> None:
+    """Raise a ValueError for what numpy does not write, or that inflates to memory.
+
+    DEFLATE makes a kilobyte of zeros one byte (RFC 1951, 3.2.5).
+    """
+    inflated = sum(info.file_size for info in archive.infolist())
+    if inflated > max(_MAX_INFLATED, _MAX_RATIO * size):
+        raise ValueError(f'{size:,} bytes that claim to hold {inflated:,}')
+    if odd := {info.compress_type for info in archive.infolist()} - {
+            zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise ValueError(f'compressed in ways that numpy does not use: {odd}')
+
+
+def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    """An array as large as the bytes that are there for it."""
+    form = np.lib.format
+    with archive.open(info) as file:
+        read_header = {(1, 0): form.read_array_header_1_0,
+                       (2, 0): form.read_array_header_2_0}.get(form.read_magic(file))
+        if read_header is None:
+            raise ValueError(f'{info.filename} is no array of plain values')
+        shape, _, dtype = read_header(file)
+    if math.prod(shape) * max(dtype.itemsize, 1) > info.file_size:
+        raise ValueError(f'{info.filename} claims shape {shape}, for which its '
+                         f'{info.file_size:,} bytes are too few')
+    with archive.open(info) as file:
+        return form.read_array(file, allow_pickle=False)
 
 
 # -- checkpoints ---------------------------------------------------------------

@@ -23,6 +23,8 @@ from typing import NamedTuple, Optional, Union
 
 import numpy as np
 
+from cosam_mm.utils.io import read_text
+
 __all__ = ['LogRecord', 'RunFiles', 'TrainingLog', 'duration', 'find_runs',
            'group_runs', 'read_training_log']
 
@@ -204,9 +206,9 @@ def read_training_log(files: Sequence[Union[str, Path]], name: str) -> TrainingL
 def _read_lines(path: Path, problems: list[str]) -> list[dict]:
     """The valid lines of a file; says in ``problems`` what is wrong with others."""
     try:
-        text = path.read_text(encoding='utf-8', errors='replace')
-    except OSError as error:
-        problems.append(f'{path} cannot be read: {error.strerror}')
+        text = read_text(path, errors='replace')
+    except (FileNotFoundError, ValueError) as error:
+        problems.append(str(error))
         return []
     lines = []
     for number, line in enumerate(text.split('\n'), start=1):

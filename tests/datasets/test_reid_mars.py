@@ -248,7 +248,7 @@ class TestBrokenIndex:
         ('train_name.txt', b'', 'empty'),
         ('train_name.txt', b'../../x.jpg\n', r'\.\./\.\./x\.jpg'),
         ('train_name.txt', b'a.jpg\n..\n', r"'\.\.'"),
-        ('train_name.txt', b'\xff\xfe\n', 'UnicodeDecodeError'),
+        ('train_name.txt', b'\xff\xfe\n', 'UTF-8'),
         ('train_name.txt', b'a.jpg\nb.jpg\na.jpg\n', 'twice: a.jpg'),
         ('train_name.txt.gz', b'no gzip', 'BadGzipFile'),
         ('train_name.txt.gz', gzip.compress(b'a.jpg\n' * 99)[:-12], 'EOFError'),

@@ -223,7 +223,7 @@ class TestImageSequences:
         assert not (tmp_path / 'out').exists()
 
     @pytest.mark.parametrize(('gone', 'match'), [
-        ([7], 'missing are 7'), (range(1, 6), '--first-frame 6')])
+        ([7], '8 follows on 6'), (range(1, 6), '--first-frame 6')])
     @pytest.mark.parametrize('name', ['{}', 'frame_{}'])
     def test_images_whose_numbers_are_not_those_of_the_frames(
             self, tmp_path, sequence, gone, match, name):

@@ -24,6 +24,8 @@ from typing import Callable, Optional, Union
 
 import numpy as np
 
+from cosam_mm.utils.io import read_text
+
 from .annotation_files import clip_folder, write_lines
 from .worker_pool import run_jobs
 
@@ -158,7 +160,7 @@ def _read_settings(path: Path) -> Optional[FrameSettings]:
     if not path.exists():
         return None
     try:
-        return FrameSettings(**json.loads(path.read_text(encoding='utf-8')))
+        return FrameSettings(**json.loads(read_text(path)))
     except (ValueError, TypeError) as error:
         raise ValueError(
             f'{path} does not say how the frames beside it were made ({error}): '

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Optional, Union
 
+from cosam_mm.utils.io import read_text
+
 SUBSETS = ('train', 'val')
 SPLITS = (1, 2, 3)
 
@@ -168,14 +170,11 @@ def numbered_lines(path: PathLike) -> list[tuple[int, str]]:
     """Lines with text, stripped, with their numbers from 1.
 
     Raises:
-        ValueError: The file is not UTF-8 text.
+        FileNotFoundError, ValueError: As :func:`~cosam_mm.utils.io.read_text`.
     """
-    try:
-        text = Path(path).read_text(encoding='utf-8-sig')
-    except UnicodeDecodeError as error:
-        raise ValueError(f'{path} is not UTF-8 text: {error}') from None
     return [(number, line.strip())
-            for number, line in enumerate(text.split('\n'), 1) if line.strip()]
+            for number, line in enumerate(read_text(path).split('\n'), 1)
+            if line.strip()]
 
 
 def _read_lines(path: Path, what: str = 'clip') -> list[tuple[int, str]]:

@@ -23,6 +23,8 @@ from typing import NamedTuple, Optional, Union
 
 import numpy as np
 
+from cosam_mm.utils.io import read_text
+
 __all__ = ['BoxChoice', 'TrackBox', 'TrackFile', 'read_tracks']
 
 _FORMAT = 'frame,id,x,y,w,h[,confidence[,class[,visibility]]]'
@@ -144,7 +146,7 @@ def _read_columns(extras: Sequence[Sequence[str]]) -> _Columns:
 def _name_classes(columns: _Columns, labels: Path) -> dict[str, str]:
     """Names of classes by number, as far as they are known."""
     if labels.is_file():
-        names = labels.read_text(encoding='utf-8-sig', errors='replace').splitlines()
+        names = read_text(labels, errors='replace').splitlines()
         return {str(k): name.strip().lower() for k, name in enumerate(names, start=1)}
     found = set(columns.classes) - {'-1'}
     is_mot = columns.is_flag and columns.visibility is not None
@@ -212,8 +214,8 @@ def read_tracks(path: Union[str, Path], choice: BoxChoice = BoxChoice()
         raise FileNotFoundError(f'there is no track file {path}')
     parsed = []
     # Undecodable bytes make a malformed line, which is then shown.
-    text = path.read_text(encoding='utf-8-sig', errors='replace')
-    for number, line in enumerate(text.splitlines(), start=1):
+    lines = read_text(path, errors='replace').splitlines()
+    for number, line in enumerate(lines, start=1):
         if line.strip() and not line.lstrip().startswith('#'):
             try:
                 parsed.append((number, line, *_parse_line(line, choice.first_frame)))

@@ -220,10 +220,10 @@ def _list_frames(video: Path, first_frame: int) -> Optional[list[str]]:
     stems = [re.fullmatch('(.*?)([0-9]+)', Path(name).stem) for name in names]
     if all(stems) and len({stem[1] for stem in stems}) == 1:  # frame_0001, ...
         numbers = [int(stem[2]) for stem in stems]
-        missing = sorted(set(range(numbers[0], numbers[-1])).difference(numbers))
-        if missing or len(set(numbers)) < len(numbers):
-            raise ValueError(f'{folder}: the numbers of the images have gaps or come '
-                             f'twice; missing are {name_some(missing)}')
+        for before, after in zip(numbers, numbers[1:]):
+            if after != before + 1:
+                raise ValueError(f'{folder}: the numbers of the images have gaps or '
+                                 f'come twice: {after} follows on {before}')
         if numbers[0] not in (0, 1, first_frame):
             raise ValueError(f'{folder} begins with image {numbers[0]}; if the boxes '
                              f'count from there: --first-frame {numbers[0]}')

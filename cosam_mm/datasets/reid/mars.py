@@ -39,6 +39,7 @@ import numpy as np
 from mmengine.registry import DATASETS
 
 from cosam_mm.structures.tracklet import Tracklet
+from cosam_mm.utils.io import read_text
 from cosam_mm.utils.messages import name_some, one_line
 from cosam_mm.utils.progress import progress_bar
 
@@ -50,6 +51,8 @@ __all__ = ['MARS']
 _CHECK_MODES = (True, False, 'sample')
 # Digits of the pid, which is the folder as well, and up to the tracklet's number.
 _PID_CHARS, _TRACKLET_CHARS = 4, 11
+# The names of a part of MARS have 10 million.
+_MAX_CHARS = 1 << 28
 _SEPARATORS = r'[/\\\0]'
 
 
@@ -60,18 +63,25 @@ class _Index(NamedTuple):
     source: str  # path of the rows
 
 
+def _inflate(path: str) -> str:
+    with gzip.open(path, 'rt', encoding='utf-8') as file:
+        text = file.read(_MAX_CHARS + 1)
+    if len(text) > _MAX_CHARS:
+        raise ValueError(f'more than {_MAX_CHARS:,} characters')
+    return text
+
+
 def _read_names(path: str) -> list[str]:
     """Read a list of image names, one a line, or its gzipped form ``path + '.gz'``."""
-    expected, opened = 'expected a list of image names, one a line', open
+    expected, is_plain = 'expected a list of image names, one a line', True
     if not os.path.isfile(path):
-        opened, path = gzip.open, f'{path}.gz'
+        is_plain, path = False, f'{path}.gz'
         if not os.path.isfile(path):
             raise FileNotFoundError(
                 f'{path[:-3]!r} does not exist, nor does {path!r}: {expected}.')
     try:
-        with opened(path, 'rt', encoding='utf-8') as file:
-            text = file.read()
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+        text = read_text(path) if is_plain else _inflate(path)
+    except (ValueError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f'{path!r}: {expected}; got {one_line(error)}.') from error
     names = text.split()
     bad = {'.', '..'}.intersection(names)

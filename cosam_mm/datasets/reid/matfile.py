@@ -19,7 +19,7 @@ __all__ = ['read_integer_matrix']
 _PLAIN = ('double', 'single', 'logical', *(
     f'{sign}int{bits}' for sign in ('', 'u') for bits in (8, 16, 32, 64)))
 # Far above any list of tracklets; it bounds what a broken header can ask for.
-_MAX_ELEMENTS = 50_000_000
+_MAX_ELEMENTS = 10_000_000
 
 # Of the file format's version 5: numbers of types of elements, sizes in bytes.
 _HEAD_BYTES = 128

@@ -19,6 +19,7 @@ from typing import Optional
 
 from mmengine.registry import DATASETS
 
+from cosam_mm.utils.io import read_text
 from cosam_mm.utils.messages import name_some, one_line
 
 from .two_camera_dataset import TwoCameraDataset
@@ -75,8 +76,7 @@ class PRID2011(TwoCameraDataset):
         return train, test
 
     def _read_split(self) -> tuple[list[str], list[str]]:
-        with open(self.split_file, encoding='utf-8') as file:
-            splits = json.load(file)
+        splits = json.loads(read_text(self.split_file))
         if self.split > len(splits):
             raise ValueError(f'no split {self.split}, only 1 to {len(splits)}')
         train, test = (splits[self.split - 1][key] for key in ('train', 'test'))

@@ -19,7 +19,7 @@ from typing import Any, Optional, Union
 from mmengine.config import Config
 
 from cosam_mm.utils.config_of_checkpoint import config_of_checkpoint
-from cosam_mm.utils.io import read_checkpoint
+from cosam_mm.utils.io import read_checkpoint, read_text
 from cosam_mm.utils.messages import natural_key
 
 __all__ = ['ACTION', 'REID', 'WorkDir', 'collect_work_dir', 'get_in']
@@ -240,7 +240,7 @@ def _best_checkpoint(files: list[Path], damaged: list
 def _read_config(path: Path) -> Config:
     """The config that a training wrote down; it is data, and not executed."""
     try:
-        config = config_of_checkpoint(path.read_text(encoding='utf-8'))
+        config = config_of_checkpoint(read_text(path))
     except ValueError as error:
         raise ValueError(f'{path} is no config that can be read as data: {error}'
                          ) from None
@@ -287,8 +287,8 @@ def _data_roots(value: Any) -> Iterator[str]:
 
 
 def _text(path: Path) -> str:
-    with suppress(OSError):
-        return path.read_text(encoding='utf-8', errors='replace')
+    with suppress(OSError, ValueError):
+        return read_text(path, errors='replace')
     return ''
 
 
