@@ -10,8 +10,13 @@ a codec puts one frame into each, they tell all that is needed::
 Decoding tells the rest: what comes out before the first key frames of a recording that
 begins between two, and all frames of a file that is cut off, has no usable times, or
 is of another codec.
+
+A file that was cut off still says how long it was: of its stream, else of a Matroska
+track's tag, else of the only stream. Its frames are compared with that. MPEG-TS,
+MPEG-PS and fragmented files do not say it, nor does ASF once it is cut.
 """
 import os
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from itertools import chain, islice
@@ -49,6 +54,10 @@ _TIMED = ('mov', 'matroska', 'mpegts', 'flv')
 _VOP, _I_VOP, _B_VOP = b'\x00\x00\x01\xb6', 0, 2
 # Frames at the start that are decoded to see whether they are those expected.
 _PROBE = 4
+# What a file may lack of the length that it says: containers lie by a frame or two.
+_SLACK_SHARE, _SLACK_FRAMES = 0.05, 3
+# As FFmpeg and mkvmerge write a track's length into Matroska.
+_DURATION = re.compile(r'(\d+):(\d\d):(\d\d(?:\.\d+)?)')
 # Bytes of a packet of MPEG-4: less is padding, less may be a VOP that shows nothing
 # (MAX_NVOP_SIZE of FFmpeg's mpeg4_unpack_bframes).
 _LEAST_VOP, _SURE_VOP = 5, 20
@@ -65,6 +74,7 @@ class FrameIndex(NamedTuple):
         entries: (m,) rising, the first frame that is exact where decoding starts at ...
         starts: (m,) ... the packet of this number ...
         times: (m,) ... and this time, if any container time tells packets apart.
+        shortfall: How much less there is than the file says; '' where it is whole.
     """
 
     num_frames: int
@@ -73,6 +83,7 @@ class FrameIndex(NamedTuple):
     entries: np.ndarray
     starts: np.ndarray
     times: Optional[np.ndarray]
+    shortfall: str = ''
 
 
 _indices: dict[tuple, FrameIndex] = {}
@@ -158,7 +169,7 @@ class _Packets:
         from av.bitstream import BitStreamFilterContext
         from av.error import FFmpegError
         self.codec = stream.codec_context.name
-        self.times = []  # of all packets
+        self.times, self.ends = [], []  # of all packets
         self.numbers = []  # of those that are frames
         self.hidden, self.keys, self.b_vops = set(), set(), set()
         self.slices = (BitStreamFilterContext('filter_units=pass_types=1|5', stream)
@@ -169,6 +180,9 @@ class _Packets:
         def timed() -> Iterator:
             for packet in packets:
                 self.times.append(packet.pts)
+                start = packet.dts if packet.pts is None else packet.pts
+                self.ends.append(None if start is None
+                                 else start + (packet.duration or 0))
                 yield packet
         try:
             for packet in number_packets(stream, timed()):
@@ -235,16 +249,43 @@ class _Packets:
 def _read_index(path: str) -> FrameIndex:
     with open_stream(path) as (stream, packets):
         facts, fps = _Packets(stream, packets), float(stream.average_rate or 0)
+        start, end, unit = *_declared_times(stream), float(stream.time_base)
     order = facts.order()
     shown = _shown(path, facts, order) if order else None
     if shown is None:
         order = shown = list(_decoded_numbers(path))
     if not shown:
         raise DecoderFailed('PyAV: no frame decodes')
+    ends = [facts.ends[number] for number in shown if number is not None]
+    last = max((one for one in ends if one is not None), default=end)
+    shortfall = _describe_shortfall((last - start) * unit, (end - start) * unit, fps)
     if len(set(shown)) < len(shown) or None in shown:
-        return FrameIndex(len(shown), fps, None, *np.empty((2, 0), np.int64), None)
+        return FrameIndex(len(shown), fps, None, *np.empty((2, 0), np.int64), None,
+                          shortfall)
     return FrameIndex(len(shown), fps, np.array(shown, np.int32),
-                      *_entries(facts, order, shown))
+                      *_entries(facts, order, shown), shortfall)
+
+
+def _declared_times(stream) -> tuple[int, float]:
+    """When a stream starts and ends by what the file says; (0, 0) where it does not."""
+    container, start = stream.container, stream.start_time or 0
+    # FFmpeg shortens the duration of an AVI file that is cut, not its frame count,
+    # which is a length in units of time (AVISTREAMHEADER, dwLength).
+    if own := stream.frames if container.format.name == 'avi' else stream.duration:
+        return start, start + own
+    tags = [tag for name, tag in stream.metadata.items() if name.startswith('DURATION')]
+    if tags and (found := _DURATION.match(tags[0])):
+        hours, minutes, seconds = map(float, found.groups())
+        return 0, (3600 * hours + 60 * minutes + seconds) / float(stream.time_base)
+    if len(container.streams) == 1 and container.duration:  # in microseconds
+        return 0, container.duration / 1e6 / float(stream.time_base)
+    return 0, 0
+
+
+def _describe_shortfall(found: float, declared: float, fps: float) -> str:
+    slack = max(_SLACK_SHARE * declared, _SLACK_FRAMES / fps if fps else 0.)
+    return '' if found >= declared - slack else (
+        f'the file says {declared:.2f} s, of which {max(found, 0.):.2f} s are there')
 
 
 def _shown(path: str, facts: _Packets, order: list) -> Optional[list]:

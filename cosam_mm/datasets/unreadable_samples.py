@@ -27,15 +27,16 @@ from time import monotonic
 from typing import Any, Callable, NamedTuple, Optional
 
 __all__ = [
-    'BLANK', 'MAX_GIVEN_UP', 'REPLACED', 'SKIPPED', 'TIME_LIMIT', 'DecoderFailed',
-    'UnreadableSample', 'UnreadableVideo', 'attach_notes', 'check_time_limit',
-    'each_within', 'forget_given_up', 'library_timeout', 'load_readable', 'log_once',
-    'note_unreadable', 'notes_of', 'tick', 'within'
+    'BLANK', 'CUT', 'MAX_GIVEN_UP', 'REPLACED', 'SKIPPED', 'TIME_LIMIT',
+    'DecoderFailed', 'UnreadableSample', 'UnreadableVideo', 'attach_notes',
+    'check_time_limit', 'each_within', 'forget_given_up', 'library_timeout',
+    'load_readable', 'log_once', 'note_unreadable', 'notes_of', 'tick', 'within'
 ]
 
 # What becomes of a sample, or of a frame of one.
 SKIPPED = 'skipped'  # another sample takes its place
 BLANK = 'blank'  # black frames stand in; no metric counts it
+CUT = 'cut off'  # the file ends early; the frames that are there are used
 REPLACED = 'replaced'  # of a frame: another one of the same tracklet takes its place
 
 # Of a pipeline's results, and of a data sample's metainfo.
@@ -69,7 +70,7 @@ class DecoderFailed(UnreadableVideo):
 
 class UnreadableSample(NamedTuple):
     """What could not be read."""
-    outcome: str  # SKIPPED, BLANK or REPLACED
+    outcome: str  # SKIPPED, BLANK, CUT or REPLACED
     name: str  # file, folder or tracklet
     reason: str  # in one line
 
@@ -80,7 +81,7 @@ def note_unreadable(results: dict, outcome: str, name: str, reason: Any) -> None
     Args:
         results: What transforms pass on. A data set that wants the notes has put an
             empty list into it, which it keeps even if the pipeline gives None.
-        outcome: SKIPPED, BLANK or REPLACED.
+        outcome: SKIPPED, BLANK, CUT or REPLACED.
         name: File, folder or tracklet.
         reason: An error, or words.
     """

@@ -35,6 +35,7 @@ from .video_decoders import (
     PathLike,
     UnreadableVideo,
     check_video_file,
+    shortfall_with_pyav,
 )
 
 __all__ = ['UnreadableVideo', 'VideoReader', 'read_all_frames']
@@ -63,7 +64,12 @@ class VideoReader:
 
     Raises:
         UnreadableVideo: The file is not there, no library reads it, or reading hangs.
+
+    Attributes:
+        shortfall: How much less PyAV finds than the file says; '' where it is whole.
     """
+
+    shortfall = ''
 
     def __init__(self, filename: PathLike, num_threads: int = 1, ahead: bool = False,
                  time_limit: float = TIME_LIMIT, backend: Optional[str] = None) -> None:
@@ -124,8 +130,12 @@ class VideoReader:
         check_video_file(self.filename)
         try:
             self._num_frames, self._fps = COUNTERS[self._backend](self.filename)
+            if self._backend == 'pyav':
+                self.shortfall = shortfall_with_pyav(self.filename)
         except DecoderFailed as error:
             self.fall_back(error)
+        if self.shortfall:
+            log_once(f'{self.filename} is cut off: {self.shortfall}.', logging.WARNING)
 
     def fall_back(self, error: DecoderFailed, num_frames: Optional[int] = None) -> None:
         """Go on with OpenCV, or raise the error, as where it counts other frames."""

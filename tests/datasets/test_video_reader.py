@@ -1,4 +1,5 @@
 """Frames out of real files, by every library: exact, and no file left open."""
+import logging
 import os
 import subprocess
 import sys
@@ -187,6 +188,9 @@ class TestFramesByNumber:
         path = write_kind(tmp_path / 'a', kind, change)
         expected = decoded_from_the_start(path)
         assert_same_frames(path, expected)
+        says_its_length = Path(path).suffix not in ('.ts', '.mpg', '.wmv')
+        assert bool(VideoReader(path).shortfall) is (
+            change == 'half a file' and says_its_length)
         if change in ('whole', 'odd size') and 'AV1' not in kind:  # nor does OpenCV
             found = VideoReader(path, backend='opencv').get_batch(range(48))
             assert np.abs(found.astype(int) - expected).max() <= 3
@@ -444,6 +448,26 @@ class TestBrokenFiles:
         assert len({*numbers_of(reader.get_batch(range(count)))}) >= count - 1
         with pytest.raises(UnreadableVideo, match='decord'):
             VideoReader(zeroed, backend='decord').get_batch(range(40))
+
+    @pytest.mark.parametrize(('suffix', 'share'), [
+        ('.mp4', 1), ('.mkv', 1), ('.avi', 1), ('.flv', 1), ('.mp4', .3), ('.avi', .3)])
+    def test_sound_that_goes_on_is_no_lack_of_frames(
+            self, tmp_path, log, suffix, share):
+        def add_sound(container, stream):
+            sound = container.add_stream('mp3' if suffix != '.mkv' else 'pcm_s16le',
+                                         rate=44100)
+            for k in range(100):
+                frame = av.AudioFrame.from_ndarray(
+                    np.zeros((1, 2 * 1764), np.int16), layout='stereo')
+                frame.rate, frame.pts = 44100, 1764 * k
+                container.mux(sound.encode(frame))
+        path = Path(encode(tmp_path / f'a{suffix}', 'libx264', X264, set_up=add_sound))
+        data = path.read_bytes()
+        data = index_first(data) if suffix == '.mp4' else data
+        path.write_bytes(data[:int(len(data) * share)])
+        reader = VideoReader(path)
+        assert ('1.92 s' in reader.shortfall) is (share < 1)
+        assert len(log(logging.WARNING)) == (share < 1)
 
     def test_real_header_that_counts_one_frame_too_many(self, real_data_dir):
         path = real_data_dir / ('hmdb51/videos/brush_hair/April_09_brush_hair_u_nm_np1_'

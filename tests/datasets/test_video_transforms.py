@@ -127,7 +127,11 @@ class TestDamagedFiles:
             range((count - 16) // 2, (count - 16) // 2 + 16))
         assert results['avg_fps'] == pytest.approx(25)
         assert 'unreadable' not in results
-        assert not log(logging.INFO) + log(logging.WARNING)
+        ((outcome, name, reason),) = results['unreadable_samples']
+        assert (outcome, name) == ('cut off', path)
+        assert '1.60 s' in reason
+        (line,) = log(logging.INFO) + log(logging.WARNING)
+        assert reason in line
 
     def test_nothing_of_a_failed_attempt_stays(self, good, monkeypatch, log):
         """Its frames had another size, from which a crop was chosen."""

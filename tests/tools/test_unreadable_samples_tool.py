@@ -65,6 +65,26 @@ def test_too_many(nest, tiny_config, tmp_path):
                    '--work-dir', 'run', *ACTION, setting, cwd=tmp_path)
 
 
+def test_clips_that_are_cut_off(nest, tiny_config, tmp_path):
+    """Counted in training, refused in a validation or a test, whose metrics change."""
+    root = write_data_root(tmp_path / 'data', 'demo', 8, num_clips=8)
+    for title in ('shown', 'clip'):
+        for path in sorted(root.glob(f'videos/*/{title}*.avi'))[:5]:
+            path.write_bytes(path.read_bytes()[:path.stat().st_size * 6 // 10])
+    arguments = ('tools/train.py', tiny_config, '--data-root', root, '--work-dir',
+                 'run', '--resume', *ACTION)
+    done = nest.run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert re.search(r'5 of 8 samples \(train, 62.5%\) are shorter', done.stdout)
+    setting = re.search(r'error: 5 of 8 samples \(val, 62.5%\) are shorter.*'
+                        r'(custom_hooks\.\d+\.max_share=0\.)5', done.stderr)[1]
+    lines = listed_samples(tmp_path / 'run')
+    assert len(lines) == 10
+    assert all(line.startswith('cut off\t') and '0.80 s' in line for line in lines)
+    done = nest.ok(*arguments, f'{setting}7', cwd=tmp_path)
+    assert re.search(r'5 of 8 samples \(val, 62.5%\) are shorter', done.stdout)
+
+
 @pytest.fixture(scope='module')
 def persons(tmp_path_factory):
     root = tmp_path_factory.mktemp('persons') / 'data'

@@ -8,7 +8,8 @@ Three transforms take the place of MMAction2's loaders of the same names:
 A file that ``video_reader.py`` cannot read is logged once, and the policy of the
 transform decides: ``skip`` (training: the data set loads another sample) or ``blank``
 (validation and test: a black clip marked ``unreadable``, which the metrics leave out).
-Either is noted with the sample, see ``unreadable_samples.py``.
+Either is noted with the sample, see ``unreadable_samples.py``; so is a video that is
+shorter than its file says, whose frames are used.
 
 SafeDecordDecode can take the resizes, crops and flips of a pipeline along and apply
 them to each frame as it is decoded, see ``frame_geometry.py``.
@@ -31,6 +32,7 @@ from torch.utils.data import get_worker_info
 
 from cosam_mm.datasets.unreadable_samples import (
     BLANK,
+    CUT,
     SKIPPED,
     TIME_LIMIT,
     check_time_limit,
@@ -145,7 +147,10 @@ class SafeDecordInit(_WithPolicy, DecordInit):
         results['on_unreadable'] = self.on_unreadable
         results['blank_size'] = self.blank_size
         try:
-            return super().transform(results)
+            results = super().transform(results)
+            if shortfall := results['video_reader'].shortfall:
+                note_unreadable(results, CUT, results['filename'], shortfall)
+            return results
         except UnreadableVideo as error:
             _report_unreadable(
                 results, results['filename'], error, self.on_unreadable)

@@ -7,6 +7,7 @@ of it, its name and the reason, with tabs between::
 
     skipped   data/hmdb51/videos/wave/a.avi   the file is empty
     blank     data/hmdb51/videos/wave/b.avi   it is stuck, not just long: ...
+    cut off   data/hmdb51/videos/wave/c.avi   the file says 4.00 s, of which ...
     replaced  data/mars/bbox_train/0001/0001C1T0001F003.jpg   it does not decode
 """
 from collections import Counter
@@ -19,6 +20,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
 from cosam_mm.datasets.unreadable_samples import (
+    CUT,
     REPLACED,
     SKIPPED,
     UnreadableSample,
@@ -35,6 +37,7 @@ _OLD_FILE_NAME = 'bad_samples.txt'  # of version 0.1
 _ALWAYS_ALLOWED = 3
 _MAX_NAMED = 3
 _MAX_REASONS = 5
+_WORDS = dict(samples='could not be read', cut='are shorter than their file says')
 _ESCAPES = (('\\', '\\\\'), ('\t', '\\t'), ('\n', '\\n'), ('\r', '\\r'))
 
 
@@ -75,6 +78,8 @@ class _Phase:
     def __init__(self) -> None:
         self.samples: dict[str, str] = {}  # that could not be read: name -> reason
         self.frames: dict[str, str] = {}  # that another one replaced
+        self.cut: dict[str, str] = {}  # that are shorter than their file says
+        self.num_cut_logged = 0
         self.num_replaced = 0  # how often another sample replaced one
         self.num_doubled = 0  # how often it was in the batch already
         self._waiting: list[UnreadableSample] = []
@@ -101,7 +106,8 @@ class _Phase:
             self.num_replaced += num_replaced
             self.num_doubled += num_doubled
             for note in notes:
-                known = self.frames if note.outcome == REPLACED else self.samples
+                known = {REPLACED: self.frames, CUT: self.cut}.get(
+                    note.outcome, self.samples)
                 if note.name not in known:
                     known[note.name] = note.reason
                     new.append(note)
@@ -114,9 +120,10 @@ class UnreadableSamplesHook(Hook):
 
     A run stops when more than ``max_share`` of the different samples of a data set
     cannot be read, and more than three: training at once, validation and test once
-    their metrics are there. Frames of a tracklet that another frame stands in for are
-    listed, but do not count; nor does what an earlier run has listed, which may have
-    been repaired.
+    their metrics are there. Videos that are shorter than their file says count in
+    validation and test, whose metrics they change; in training the log says how many
+    there are. Frames of a tracklet that another frame stands in for are listed, but do
+    not count; nor does what an earlier run has listed, which may have been repaired.
 
     The sample that replaces another is chosen at random and may be in the batch
     already. The log says after each epoch how often that was.
@@ -154,11 +161,16 @@ class UnreadableSamplesHook(Hook):
 
     def _after_epoch(self, runner, mode: str = 'train') -> None:
         self._update(runner, mode)
+        phase = self._phases[mode]
+        if len(phase.cut) > phase.num_cut_logged:
+            phase.num_cut_logged = len(phase.cut)
+            runner.logger.warning(f'{self._describe(runner, mode, "cut")}: see '
+                                  f'{FILE_NAME}.')
         phase = self._phases['train']
         if mode == 'train' and phase.num_replaced > self._num_logged:
             self._num_logged = phase.num_replaced
             runner.logger.warning(
-                f'{self._describe(runner, "train")}. Others replaced them '
+                f'{self._describe(runner, "train", "samples")}. Others replaced them '
                 f'{phase.num_replaced} time(s), {phase.num_doubled} of them in a '
                 f'batch that they were in already: see {FILE_NAME}.')
 
@@ -173,8 +185,9 @@ class UnreadableSamplesHook(Hook):
         if new and is_main_process():
             self._write(runner, new)
         allowed = max(self.max_share * _total(runner, mode), _ALWAYS_ALLOWED)
-        if len(phase.samples) > allowed and new:
-            raise RuntimeError(self._too_many(runner, mode))
+        spoilt = {**({} if mode == 'train' else phase.cut), **phase.samples}
+        if len(spoilt) > allowed and new:
+            raise RuntimeError(self._too_many(runner, mode, spoilt))
 
     def _write(self, runner, new: list[UnreadableSample]) -> None:
         path = Path(runner.work_dir) / FILE_NAME
@@ -189,18 +202,20 @@ class UnreadableSamplesHook(Hook):
         except OSError as error:  # the log has them, too
             runner.logger.warning(f'{path} could not be written: {error}.')
 
-    def _describe(self, runner, mode: str) -> str:
-        num, total = len(self._phases[mode].samples), _total(runner, mode)
-        return (f'{num:,} of {total:,} samples ({mode}, {num / max(total, 1):.1%}) '
-                'could not be read')
+    def _describe(self, runner, mode: str, *kinds: str) -> str:
+        counts, total = [], _total(runner, mode)
+        for kind in kinds or _WORDS:
+            if num := len(getattr(self._phases[mode], kind)):
+                counts.append(f'{num:,} of {total:,} samples ({mode}, '
+                              f'{num / max(total, 1):.1%}) {_WORDS[kind]}')
+        return ', '.join(counts)
 
-    def _too_many(self, runner, mode: str) -> str:
-        phase = self._phases[mode]
-        reasons = Counter(phase.samples.values()).most_common(_MAX_REASONS)
+    def _too_many(self, runner, mode: str, spoilt: dict[str, str]) -> str:
+        reasons = Counter(spoilt.values()).most_common(_MAX_REASONS)
         summary = '; '.join(f'{count} x {reason}' for reason, count in reasons)
         return (
             f'{self._describe(runner, mode)} so far, more than max_share='
             f'{self.max_share:g} allows: {summary}. {Path(runner.work_dir, FILE_NAME)} '
-            f'lists {name_some(map(repr, phase.samples), _MAX_NAMED)}. Repair them, '
+            f'lists {name_some(map(repr, spoilt), _MAX_NAMED)}. Repair them, '
             'take them out of the list, or allow more: --cfg-options '
             f'{hook_option(runner.cfg, self, "max_share")}=0.5.')
