@@ -111,6 +111,7 @@ _MOVED: dict[str, tuple[str, ...]] = {
     'cosam_mm.engine.inference': ('cosam_mm.apis',),
     'cosam_mm.evaluation.action': ('cosam_mm.evaluation.metrics.action_metric',),
     'cosam_mm.evaluation.reid': ('cosam_mm.evaluation.metrics.reid_metric',
+                                 'cosam_mm.evaluation.reid_evaluation',
                                  'cosam_mm.evaluation.reid_features'),
     'cosam_mm.functional': ('cosam_mm.layers.cosam_functional',
                             'cosam_mm.evaluation.functional'),

@@ -18,7 +18,7 @@ from cosam_mm.evaluation.functional.ranked_lists import (
     coarser,
     review_ranking,
 )
-from cosam_mm.evaluation.metrics.reid_metric import PreparedRanking, prepare_ranking
+from cosam_mm.evaluation.reid_evaluation import PreparedRanking, prepare_ranking
 
 from .style import AMBER, BLUE, INK, new_figure, style
 

@@ -42,7 +42,7 @@ from torch import nn
 from cosam_mm.apis.complexity import measure_complexity
 from cosam_mm.evaluation.functional.ranking import rank_distances
 from cosam_mm.evaluation.metrics.action_metric import load_scores
-from cosam_mm.evaluation.metrics.reid_metric import prepare_ranking
+from cosam_mm.evaluation.reid_evaluation import prepare_ranking
 from cosam_mm.evaluation.reid_features import load_features
 from cosam_mm.utils.config import input_shape
 from cosam_mm.utils.io import write_text

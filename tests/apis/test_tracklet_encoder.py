@@ -14,7 +14,7 @@ from PIL import Image
 
 from cosam_mm import TrackletEncoder
 from cosam_mm.apis.tracklet_encoder import configured_distance
-from cosam_mm.evaluation.metrics.reid_metric import load_features
+from cosam_mm.evaluation.reid_features import load_features
 from cosam_mm.utils.config import dump_scores
 from tests.gallery_data import (
     MEAN,

@@ -13,15 +13,14 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement
 from torch.utils.data import Dataset
 
-from cosam_mm.evaluation.metrics.reid_metric import (
-    ReIDMetric,
-    ReIDResult,
-    evaluate_features,
+from cosam_mm.evaluation.metrics.reid_metric import ReIDMetric
+from cosam_mm.evaluation.reid_evaluation import ReIDResult, evaluate_features
+from cosam_mm.evaluation.reid_features import (
+    ARRAYS,
     load_features,
     read_attributes,
     save_features,
 )
-from cosam_mm.evaluation.reid_features import ARRAYS
 from tests.reference.naive_retrieval import (
     naive_distances,
     naive_rerank,

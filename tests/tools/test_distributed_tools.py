@@ -16,7 +16,7 @@ import torch
 
 from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
 from cosam_mm.evaluation.metrics.action_metric import load_scores
-from cosam_mm.evaluation.metrics.reid_metric import load_features
+from cosam_mm.evaluation.reid_features import load_features
 from cosam_mm.utils.io import read_checkpoint
 from tests.tool_process import ENVIRONMENT, LIMIT, REPO, run_fresh
 

@@ -9,7 +9,7 @@ import pytest
 from cosam_mm import ActionRecognizer, TrackletEncoder
 from cosam_mm.apis.gallery import Gallery
 from cosam_mm.evaluation.metrics.action_metric import load_scores
-from cosam_mm.evaluation.metrics.reid_metric import load_features
+from cosam_mm.evaluation.reid_features import load_features
 from cosam_mm.utils.io import read_checkpoint
 from tests.action_data import write_data_root
 from tests.gallery_data import write_tracklet

@@ -16,7 +16,8 @@ from scipy.io import loadmat, savemat
 
 from cosam_mm.apis.tracklet_encoder import TrackletEncoder
 from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
-from cosam_mm.evaluation.metrics.reid_metric import evaluate_features, load_features
+from cosam_mm.evaluation.reid_evaluation import evaluate_features
+from cosam_mm.evaluation.reid_features import load_features
 from cosam_mm.utils.io import read_checkpoint
 from tests.reference.naive_retrieval import (
     naive_distances,

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cosam_mm.evaluation.metrics.reid_metric import save_features
+from cosam_mm.evaluation.reid_features import save_features
 from tests.gallery_data import reid_config, write_checkpoint
 from tests.ranking_data import small_config, small_features, write_tracklets
 from tests.tool_process import assert_refused

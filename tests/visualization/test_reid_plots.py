@@ -8,7 +8,7 @@ from cosam_mm.evaluation.functional.ranked_lists import (
     separation,
 )
 from cosam_mm.evaluation.functional.ranking import retrieval_metrics
-from cosam_mm.evaluation.metrics.reid_metric import evaluate_features
+from cosam_mm.evaluation.reid_evaluation import evaluate_features
 from cosam_mm.visualization.reid_plots import (
     describe_separation,
     plot_cmc,

@@ -5,7 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from cosam_mm.evaluation.metrics.reid_metric import evaluate_features, save_features
+from cosam_mm.evaluation.reid_evaluation import evaluate_features
+from cosam_mm.evaluation.reid_features import save_features
 from tests.ranking_data import small_config, small_features, write_tracklets
 from tests.report_content import read_image, sections_of
 
