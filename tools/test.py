@@ -33,7 +33,9 @@ from cosam_mm.utils.config import (
     split_of_test,
     swap_test_data,
 )
+from cosam_mm.utils.config_options import merge_options
 from cosam_mm.utils.io import write_text
+from cosam_mm.utils.training_settings import fit_workers
 
 
 def parse_args(argv: Optional[Sequence[str]] = None):
@@ -137,8 +139,8 @@ def merge_args(cfg: Config, args: argparse.Namespace, checkpoint: str, split,
     if args.time_limit is not None:
         set_time_limit(cfg, args.time_limit)
     check_checkpoint(cfg, args.force)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    merge_options(cfg, args.cfg_options or {})
+    fit_workers(cfg)
     if args.fast:
         use_fast_inference(cfg)
     # After the options, which may be those of the re-ranking.

@@ -1,5 +1,6 @@
 """Train a model: ``python tools/train.py CONFIG``."""
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Optional
 
 from mmengine.config import Config, DictAction
+from mmengine.logging import print_log
 
 import cosam_mm  # noqa: F401
 from cosam_mm.engine.runner.distributed import (
@@ -21,20 +23,44 @@ from cosam_mm.engine.runner.strategies import (
     loading_safely,
     use_strategy,
 )
-from cosam_mm.utils.cli import existing_file, one_line_errors, positive_float
+from cosam_mm.utils.cli import (
+    existing_file,
+    non_negative_int,
+    one_line_errors,
+    positive_float,
+    positive_int,
+)
 from cosam_mm.utils.config import (
     check_checkpoint,
     check_classes,
     default_work_dir,
-    resume_training,
-    scale_learning_rate,
     set_data_root,
-    set_randomness,
     set_split,
     set_time_limit,
+)
+from cosam_mm.utils.config_options import merge_options
+from cosam_mm.utils.training_settings import (
+    check_schedule,
+    fit_workers,
+    freeze_stages,
+    resume_training,
+    scale_learning_rate,
+    set_batch_size,
+    set_epochs,
+    set_frames,
+    set_learning_rate,
+    set_num_classes,
+    set_randomness,
+    set_workers,
     skip_validation,
     use_amp,
 )
+
+# Option -> the setting that it stands for, in this order.
+SETTINGS = {
+    'num_classes': set_num_classes, 'frames': set_frames, 'batch_size': set_batch_size,
+    'workers': set_workers, 'epochs': set_epochs, 'lr': set_learning_rate,
+    'freeze': freeze_stages}
 
 
 def parse_args(argv: Optional[Sequence[str]] = None):
@@ -53,6 +79,11 @@ def parse_args(argv: Optional[Sequence[str]] = None):
     parser.add_argument(
         '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
         help='continue from CHECKPOINT, or from the newest whole one in the work dir')
+    parser.add_argument(
+        '--from', dest='load_from', metavar='CHECKPOINT',
+        help='weights to begin with, as far as names and shapes fit; the log says '
+        'what was taken')
+    add_settings(parser)
     parser.add_argument(
         '--time-limit', type=positive_float, metavar='SECONDS',
         help='give up reading a video or image when no data came for so long, as on a '
@@ -83,11 +114,33 @@ def parse_args(argv: Optional[Sequence[str]] = None):
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
                         help='set by the launcher')
     args = parser.parse_args(argv)
-    start = args.resume or 'auto'
-    if start != 'auto' and '://' not in start and not Path(start).is_file():
-        parser.error(f'there is no checkpoint {start}')
+    for start in (args.resume, args.load_from):
+        if (start not in (None, 'auto') and '://' not in start
+                and not Path(start).is_file()):
+            parser.error(f'there is no checkpoint {start}')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add the options that stand for settings of a config."""
+    group = parser.add_argument_group(
+        'settings', "each is said once and reaches every place (default: the config's)")
+    group.add_argument('--epochs', type=positive_int, metavar='N',
+                       help='length of the training; the schedule stretches with it')
+    group.add_argument('--lr', type=positive_float, metavar='RATE',
+                       help='learning rate; peaks of the schedule move with it')
+    group.add_argument('--batch-size', type=positive_int, metavar='N',
+                       help='clips or tracklets of a batch, of one process')
+    group.add_argument('--workers', type=non_negative_int, metavar='N',
+                       help='processes that read data; 0 reads in the main process')
+    group.add_argument('--freeze', type=int, metavar='STAGE',
+                       help='train nothing of the backbone up to this stage; 0 is the '
+                       'stem')
+    group.add_argument('--num-classes', type=positive_int, metavar='N',
+                       help='of the classifier and of every data set')
+    group.add_argument('--frames', type=positive_int, metavar='N',
+                       help='frames of a clip, for pipelines and model')
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
@@ -106,8 +159,17 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
                    deterministic=args.deterministic)
     if args.strategy is not None:
         use_strategy(cfg, args.strategy)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    if args.load_from is not None:
+        cfg.load_from = args.load_from
+    options = dict(args.cfg_options or {})
+    args.epochs = options.pop('train_cfg.max_epochs', args.epochs)
+    for name, change in SETTINGS.items():
+        if getattr(args, name) is not None:
+            change(cfg, getattr(args, name))
+    merge_options(cfg, options)
+    fit_workers(cfg)
+    if problem := check_schedule(cfg):
+        print_log(problem, logger='current', level=logging.WARNING)
     # After the options, which may speak of what these look at.
     check_checkpoint(cfg)
     if args.resume is not None:

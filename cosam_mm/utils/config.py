@@ -8,25 +8,23 @@ from pathlib import Path
 from typing import Optional
 
 from mmengine.config import Config, ConfigDict
-from mmengine.device import get_device
 
 from .io import read_text
 
 __all__ = [
-    'check_checkpoint', 'check_classes', 'default_work_dir', 'dump_scores',
-    'hook_option', 'input_shape', 'resume_training', 'scale_learning_rate',
-    'set_data_root', 'set_randomness', 'set_reid_metric', 'set_split', 'set_time_limit',
-    'skip_validation', 'split_numbers', 'split_of_test', 'swap_test_data', 'use_amp'
+    'LOADERS', 'check_checkpoint', 'check_classes', 'default_work_dir', 'dicts_of',
+    'dump_scores', 'hook_option', 'input_shape', 'set_data_root', 'set_reid_metric',
+    'set_split', 'set_time_limit', 'split_numbers', 'split_of_test', 'swap_test_data'
 ]
 
 # Steps of pipelines that give up what hangs.
 _TIME_LIMITED = ('SafeDecordInit', 'SafeRawFrameDecode', 'LoadTrackletFrames')
-_LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
 def _datasets(cfg: Config) -> Iterator[ConfigDict]:
     """Data sets of all loaders, inside of what wraps or joins them."""
-    for name in _LOADERS:
+    for name in LOADERS:
         loader = cfg.get(name)
         if loader is not None:
             yield from _unwrap(loader.dataset)
@@ -90,7 +88,7 @@ def check_classes(cfg: Config, *modes: str) -> None:
     """
     names = [f'{mode}_{part}' for mode in modes for part in ('dataloader', 'evaluator')]
     places = [place for name in ('model', *names)
-              for place in _dicts(cfg.get(name), name)]
+              for place in dicts_of(cfg.get(name), name)]
     counts = {}
     for path, node in places:
         if node.get('multi_class'):
@@ -100,7 +98,7 @@ def check_classes(cfg: Config, *modes: str) -> None:
     if len(set(counts.values())) > 1:
         raise ValueError('The numbers of classes disagree: ' + ', '.join(
             f'{path}={count}' for path, count in counts.items())
-            + '. Set them alike, with --cfg-options or in the config.')
+            + '. Set them alike: --num-classes N of tools/train.py does.')
     for path, node in places:
         topk = max(_as_list(node.get('topk') or 0)) if 'evaluator' in path else 0
         if counts and topk > max(counts.values()):
@@ -121,14 +119,14 @@ def _class_counts(path: str, node: dict) -> Iterator[tuple[str, int]]:
         yield f'{path}.metainfo.classes', len(classes)
 
 
-def _dicts(node, path: str) -> Iterator[tuple[str, dict]]:
+def dicts_of(node, path: str) -> Iterator[tuple[str, dict]]:
     """All dicts inside of a setting, with their places."""
     if isinstance(node, dict):
         yield path, node
     items = node.items() if isinstance(node, dict) else enumerate(
         node if isinstance(node, (list, tuple)) else ())
     for key, value in items:
-        yield from _dicts(value, f'{path}.{key}')
+        yield from dicts_of(value, f'{path}.{key}')
 
 
 def set_data_root(cfg: Config, data_root: str) -> None:
@@ -197,46 +195,8 @@ def input_shape(cfg: Config) -> tuple[int, int, int, int]:
     return cfg.model.backbone.get('in_channels', 3), clip_lens[-1], height, width
 
 
-def resume_training(cfg: Config, checkpoint: Optional[str] = None) -> None:
-    """Go on with a training from a checkpoint.
-
-    Default: the newest one in the work dir that is whole; where there is none, the
-    training begins as the config says, with the weights of its ``load_from`` if any.
-    """
-    hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
-    if not checkpoint and hook.get('type') == 'SafeCheckpointHook':
-        hook.start_from = cfg.get('load_from')
-    cfg.resume, cfg.load_from = True, checkpoint
 
 
-def skip_validation(cfg: Config) -> None:
-    """Train without validating, and without what needs its metrics."""
-    cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    schedulers = cfg.get('param_scheduler') or []
-    if isinstance(schedulers, dict):
-        schedulers = [schedulers]
-    cfg.param_scheduler = [s for s in schedulers if 'Plateau' not in s['type']]
-    cfg.get('default_hooks', {}).get('checkpoint', {}).pop('save_best', None)
-
-
-def scale_learning_rate(cfg: Config) -> None:
-    """Scale the learning rate by the batch size over all processes.
-
-    Raises:
-        ValueError: The config does not say which batch size its rate is for.
-    """
-    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
-        raise ValueError(
-            '--auto-scale-lr needs the batch size that the learning rate is for: '
-            '--cfg-options auto_scale_lr.base_batch_size=NUMBER.')
-    cfg.auto_scale_lr.enable = True
-
-
-def set_randomness(cfg: Config, **settings) -> None:
-    """Change settings of mmengine's ``randomness`` that are neither None nor False."""
-    asked = {key: value for key, value in settings.items()
-             if value is not None and value is not False}
-    cfg.randomness = {'seed': None, **(cfg.get('randomness') or {}), **asked}
 
 
 def dump_scores(cfg: Config, out_file: str) -> None:
@@ -324,19 +284,3 @@ def set_time_limit(cfg: Config, seconds: float) -> None:
         for step in dataset.get('pipeline') or ():
             if str(step['type']).split('.')[-1] in _TIME_LIMITED:
                 step['time_limit'] = seconds
-
-
-def use_amp(cfg: Config) -> None:
-    """Train in automatic mixed precision: float16, on a CPU bfloat16.
-
-    Raises:
-        ValueError: The optimiser wrapper is one that AMP cannot replace.
-    """
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if kind not in ('OptimWrapper', 'AmpOptimWrapper', 'CPUAmpOptimWrapper'):
-        raise ValueError('--amp works with optim_wrapper.type OptimWrapper, got '
-                         f'{kind}.')
-    is_cpu = get_device() == 'cpu'
-    cfg.optim_wrapper.type = 'CPUAmpOptimWrapper' if is_cpu else 'AmpOptimWrapper'
-    if not is_cpu:
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')

@@ -130,9 +130,9 @@ def test_resume_from_a_named_checkpoint_of_another_folder(
 
 def test_a_seed_gives_the_same_weights_again(
         nest, trained, tiny_config, demo_root, tmp_path):
-    # Another folder, split and number of epochs, but the same clips.
+    # Another folder and split, but the same clips.
     nest.ok('tools/train.py', tiny_config, '--data-root', demo_root,
-            '--seed', 0, '--split', 3, *ONE_EPOCH, cwd=tmp_path)
+            '--seed', 0, '--split', 3, cwd=tmp_path)
     again = load(tmp_path / 'work_dirs' / 'tiny' / 'split3' / 'epoch_1.pth')
     assert again['meta']['dataset_meta']['split'] == 3
     assert_equal_weights(again['state_dict'],
@@ -141,7 +141,7 @@ def test_a_seed_gives_the_same_weights_again(
 
 def test_mixed_precision_on_a_cpu(nest, trained, tiny_config, demo_root, tmp_path):
     nest.ok('tools/train.py', tiny_config, '--data-root', demo_root,
-            '--seed', 0, '--amp', *ONE_EPOCH, cwd=tmp_path)
+            '--seed', 0, '--amp', cwd=tmp_path)
     mixed = load(tmp_path / 'work_dirs' / 'tiny' / 'epoch_1.pth')['state_dict']
     full = load(trained / 'epoch_1.pth')['state_dict']
     assert {value.dtype for value in mixed.values()} == {torch.float32, torch.int64}
@@ -215,6 +215,33 @@ def test_bad_annotation_line_is_named(nest, tiny_config, tmp_path, name, text, w
     path.write_text(text)
     done = nest.run('tools/train.py', tiny_config, '--data-root', root, cwd=tmp_path)
     assert_refused(done, str(path), *words)
+
+
+def test_settings_reach_config_and_training(
+        nest, trained, tiny_config, demo_root, tmp_path):
+    """Each option once; what it stands for is in the config that the run keeps."""
+    done = nest.ok(
+        'tools/train.py', tiny_config, '--data-root', demo_root, '--epochs', 3,
+        '--lr', 1e-4, '--batch-size', 1, '--workers', 0, '--freeze', 1, '--from',
+        trained / 'epoch_2.pth', '--work-dir', 'run', cwd=tmp_path)
+    start = load(trained / 'epoch_2.pth')['state_dict']
+    checkpoint = load(tmp_path / 'run' / 'epoch_3.pth')
+    assert max(learning_rates(done.stdout)) == (3, checkpoint['meta']['iter'] // 3)
+    assert min(learning_rates(done.stdout).values()) < 1e-6
+    kept = {name for name, value in checkpoint['state_dict'].items()
+            if torch.equal(value, start[name])}
+    assert 'backbone.layer1.0.conv1.weight' in kept
+    assert 'backbone.layer2.0.conv1.weight' not in kept
+
+
+@pytest.mark.parametrize(('option', 'word'), [
+    ('max_epochs=2', 'train_cfg.max_epochs'), ('train_cfg.epochs=2', 'max_epochs'),
+    ('custom_hooks.0.forced=True', 'force')])
+def test_option_that_nothing_reads(nest, tiny_config, tmp_path, option, word):
+    done = nest.run('tools/train.py', tiny_config, '--cfg-options', option,
+                    cwd=tmp_path)
+    assert_refused(done, word)
+    assert not list(tmp_path.iterdir())
 
 
 def test_loss_that_is_nan_names_the_clips(nest, tiny_config, demo_root, tmp_path):

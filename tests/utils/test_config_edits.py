@@ -2,11 +2,10 @@
 import copy
 
 import pytest
-import torch
 from mmengine.config import Config
 
-from cosam_mm.engine.runner.amp_optim_wrapper import CPUAmpOptimWrapper
 from cosam_mm.utils import config as edits
+from cosam_mm.utils.training_settings import skip_validation
 
 HMDB51 = 'resnext101_cosam_bert_hmdb51.py'
 MARS, DUKE, ILIDS = (
@@ -56,7 +55,7 @@ def test_split_and_data_root_reach_into_wrappers(cfg):
     cfg.train_dataloader.dataset = dict(
         type='RepeatDataset', times=2,
         dataset=dict(type='ConcatDataset', datasets=[dict(plain), dict(plain)]))
-    edits.skip_validation(cfg)  # a loader that is not there is passed over
+    skip_validation(cfg)  # a loader that is not there is passed over
     edits.set_split(cfg, 2)
     edits.set_data_root(cfg, 'x')
     wrapper = cfg.train_dataloader.dataset
@@ -102,43 +101,6 @@ def test_force_reaches_the_hook(cfg):
                                 dict(type='SplitLeakageHook', force=True)]
 
 
-def test_skip_validation(cfg):
-    cfg.param_scheduler.append(dict(type='LinearLR'))
-    edits.skip_validation(cfg)
-    assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
-    assert [scheduler['type'] for scheduler in cfg.param_scheduler] == ['LinearLR']
-    assert 'save_best' not in cfg.default_hooks.checkpoint
-    assert cfg.default_hooks.checkpoint.interval == 1
-
-
-@pytest.mark.parametrize(('schedulers', 'expected'), [
-    (dict(type='ReduceOnPlateauLR'), []), (dict(type='OneCycleLR'), ['OneCycleLR']),
-    (None, [])])
-def test_skip_validation_of_a_sparse_config(schedulers, expected):
-    cfg = Config(dict(param_scheduler=schedulers))
-    edits.skip_validation(cfg)
-    assert [scheduler.type for scheduler in cfg.param_scheduler] == expected
-
-
-def test_scale_learning_rate(cfg):
-    assert not cfg.auto_scale_lr.enable
-    edits.scale_learning_rate(cfg)
-    assert cfg.auto_scale_lr == dict(enable=True, base_batch_size=8)
-    with pytest.raises(ValueError, match='base_batch_size'):
-        edits.scale_learning_rate(Config({}))
-
-
-def test_set_randomness_keeps_what_is_not_asked_for():
-    cfg = Config(dict(randomness=dict(seed=5, deterministic=True)))
-    edits.set_randomness(cfg, seed=None, diff_rank_seed=True, deterministic=False)
-    assert cfg.randomness == dict(seed=5, diff_rank_seed=True, deterministic=True)
-    edits.set_randomness(cfg, seed=0)
-    assert cfg.randomness.seed == 0
-    cfg = Config({})
-    edits.set_randomness(cfg, seed=None)
-    assert cfg.randomness == dict(seed=None)
-
-
 @pytest.mark.parametrize(('averaged', 'score_type'), [
     (None, 'logit'), ('score', 'logit'), ('prob', 'prob')])
 def test_dump_scores(cfg, averaged, score_type):
@@ -150,34 +112,6 @@ def test_dump_scores(cfg, averaged, score_type):
         dict(type='DumpScores', out_file=name, score_type=score_type)
         for name in ('x.npz', 'y.npz'))]
     assert cfg.val_evaluator == dict(type='ActionMetric')
-
-
-@pytest.mark.parametrize(('device', 'expected'), [
-    ('cpu', 'CPUAmpOptimWrapper'), ('cuda', 'AmpOptimWrapper')])
-def test_use_amp(cfg, monkeypatch, device, expected):
-    monkeypatch.setattr(edits, 'get_device', lambda: device)
-    edits.use_amp(cfg)
-    edits.use_amp(cfg)  # nothing more
-    assert cfg.optim_wrapper.type == expected
-    assert cfg.optim_wrapper.get('loss_scale') == (
-        'dynamic' if device == 'cuda' else None)
-    assert cfg.optim_wrapper.accumulative_counts == 16
-    cfg.optim_wrapper.type = 'ApexOptimWrapper'
-    with pytest.raises(ValueError, match='ApexOptimWrapper'):
-        edits.use_amp(cfg)
-
-
-def test_cpu_amp_computes_in_bfloat16():
-    model = torch.nn.Linear(3, 2)
-    wrapper = CPUAmpOptimWrapper(
-        torch.optim.SGD(model.parameters(), lr=0.1), accumulative_counts=2)
-    with wrapper.optim_context(model):
-        out = model(torch.ones(1, 3))
-    assert out.dtype is torch.bfloat16
-    wrapper.update_params(out.sum())
-    wrapper.update_params(model(torch.ones(1, 3)).sum())
-    assert model.weight.dtype is torch.float32
-    assert set(wrapper.state_dict()) >= {'state', 'param_groups'}
 
 
 @pytest.mark.parametrize(('name', 'shape'), [
@@ -216,7 +150,7 @@ def test_class_counts_that_disagree(cfg, options, words):
     cfg.merge_from_dict(options)
     with pytest.raises(ValueError, match=words):
         edits.check_classes(cfg, 'train', 'val')
-    edits.skip_validation(cfg)
+    skip_validation(cfg)
     if not words.startswith(('val', 'topk')):
         with pytest.raises(ValueError, match=words):
             edits.check_classes(cfg, 'train', 'val')

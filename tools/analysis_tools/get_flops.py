@@ -8,6 +8,7 @@ import cosam_mm  # noqa: F401
 from cosam_mm.apis.complexity import measure_complexity
 from cosam_mm.utils.cli import existing_file, one_line_errors
 from cosam_mm.utils.config import input_shape
+from cosam_mm.utils.config_options import merge_options
 
 
 def parse_args():
@@ -27,8 +28,7 @@ def main():
     args = parse_args()
     with one_line_errors():
         cfg = Config.fromfile(args.config)
-        if args.cfg_options is not None:
-            cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options or {})
         init_default_scope(cfg.get('default_scope', 'mmaction'))
         shape = tuple(args.shape or input_shape(cfg))
         cost = measure_complexity(MODELS.build(cfg.model), shape, args.table)

@@ -7,6 +7,7 @@ from mmengine.registry import init_default_scope
 import cosam_mm  # noqa: F401
 from cosam_mm.apis.insertion_points import list_insertion_points
 from cosam_mm.utils.cli import existing_file, one_line_errors, positive_int
+from cosam_mm.utils.config_options import merge_options
 from cosam_mm.utils.messages import table_lines
 
 
@@ -32,8 +33,7 @@ def main():
     args = parse_args()
     with one_line_errors():
         cfg = Config.fromfile(args.config)
-        if args.cfg_options is not None:
-            cfg.merge_from_dict(args.cfg_options)
+        merge_options(cfg, args.cfg_options or {})
         init_default_scope(cfg.get('default_scope', 'mmaction'))
         points = list_insertion_points(cfg, args.shape)
     rows = [(point.name, point.kind, point.shape or point.reason,
