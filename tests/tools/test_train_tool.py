@@ -234,6 +234,19 @@ def test_settings_reach_config_and_training(
     assert 'backbone.layer2.0.conv1.weight' not in kept
 
 
+@pytest.mark.parametrize(('names', 'words'), [
+    (['features.0.weight', 'fc_action.weight'], ('LateTemporal', 'convert_reference')),
+    (['conv1.weight', 'fc.weight'], ('kenshohara', 'convert_reference')),
+    (['my.weight'], ('no checkpoint',))])
+def test_start_from_what_does_not_fit(
+        nest, tiny_config, demo_root, tmp_path, names, words):
+    torch.save({name: torch.zeros(8, 3, 1, 1, 1) for name in names},
+               tmp_path / 'other.pth')
+    done = nest.run('tools/train.py', tiny_config, '--data-root', demo_root, '--from',
+                    'other.pth', cwd=tmp_path)
+    assert_refused(done, 'other.pth', *words)
+
+
 @pytest.mark.parametrize(('option', 'word'), [
     ('max_epochs=2', 'train_cfg.max_epochs'), ('train_cfg.epochs=2', 'max_epochs'),
     ('custom_hooks.0.forced=True', 'force')])

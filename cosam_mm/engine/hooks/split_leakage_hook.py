@@ -41,6 +41,7 @@ from cosam_mm.datasets.fingerprint import (
 )
 from cosam_mm.engine.runner.distributed import bare_model
 from cosam_mm.layers.cosam_resampling import resampled_on_load
+from cosam_mm.models.converters import recognise
 from cosam_mm.utils.config import hook_option
 from cosam_mm.utils.messages import name_some
 from cosam_mm.utils.unpickling import checked_classes
@@ -83,6 +84,19 @@ def _describe_start(given: dict, wanted: dict, resampled: dict) -> str:
     parts = [f'training begins with {len(taken)} of the {len(wanted)} parameters of '
              'the model from the checkpoint', *list_misfits(given, wanted, resampled)]
     return '. '.join(parts) + '.'
+
+
+def _refuse_start(found: Mapping[str, Tensor], wanted: dict) -> Optional[str]:
+    """Say so if nothing of a checkpoint fits, and what it may be."""
+    if any(_shapes(found).get(name) == shape for name, shape in wanted.items()):
+        return None
+    try:
+        advice = (f'It is of {recognise(found).source.repository}: convert it with '
+                  'tools/model_converters/convert_reference.py.')
+    except ValueError as error:
+        advice = str(error)
+    return ('Nothing in the checkpoint fits the model, and the training would begin '
+            f'with random weights. {advice}')
 
 
 def _refuse_to_resume(resampled: dict[str, tuple]) -> Optional[str]:
@@ -160,6 +174,7 @@ class SplitLeakageHook(Hook):
         self._reading = ExitStack()  # of checkpoints
         self._misfit: Optional[str] = None
         self._loaded: Optional[str] = None  # what a training begins with
+        self._unfit: Optional[str] = None  # why it must not begin with that
         self._trained_on: list[dict] = []
         self._classes: list[Mapping] = []  # metainfo of the training sets
 
@@ -180,6 +195,7 @@ class SplitLeakageHook(Hook):
         self._misfit = describe_misfit(*(_shapes(without(tensors, unused))
                                          for tensors in (found, own)), resampled)
         self._loaded = _describe_start(_shapes(found), _shapes(own), resampled)
+        self._unfit = _refuse_start(found, _shapes(own))
         problem = self._misfit or _refuse_to_resume(resampled)
         if problem and runner._resume:
             raise RuntimeError(
@@ -195,6 +211,8 @@ class SplitLeakageHook(Hook):
         """Note what is trained on; parameters that did not fit are trained now."""
         self._reading.close()
         self._misfit = None
+        if self._unfit and not runner._resume:
+            raise RuntimeError(f'{runner._load_from}: {self._unfit}')
         if self._loaded and not runner._resume:
             print_log(f'{runner._load_from}: {self._loaded}', logger='current')
         dataset = runner.train_dataloader.dataset
