@@ -9,9 +9,11 @@ Building such an index takes longer than one exact search, so it is kept in a fi
 FAISS's own format, and behind it a key of what the index was made of. FAISS is imported
 when it is used.
 """
+import contextlib
 import hashlib
 import os
 import warnings
+from collections.abc import Iterator
 from typing import Optional
 
 import numpy as np
@@ -129,13 +131,29 @@ def _read(faiss, path: str, key: bytes, shape: tuple[int, int]):
     reason = 'an index of other features'
     if is_ours:
         try:
-            index = faiss.read_index(path)
+            with _claims_limited(faiss, os.path.getsize(path)):
+                index = faiss.read_index(path)
             if (index.ntotal, index.d) == shape:
                 return index
         except (RuntimeError, MemoryError) as error:
             reason = f'damaged ({_first_sentence(error)})'
     print_log(f'{path} is {reason}; it is built anew.', logger='current')
     return None
+
+
+@contextlib.contextmanager
+def _claims_limited(faiss, size: int) -> Iterator[None]:
+    """Have FAISS refuse vectors that a file of a size cannot hold; 1.14 and later."""
+    names = [name for name in ('vector_byte_limit', 'loop_limit')
+             if hasattr(faiss, f'set_deserialization_{name}')]
+    before = [getattr(faiss, f'get_deserialization_{name}')() for name in names]
+    try:
+        for name in names:
+            getattr(faiss, f'set_deserialization_{name}')(size)
+        yield
+    finally:
+        for name, value in zip(names, before):
+            getattr(faiss, f'set_deserialization_{name}')(value)
 
 
 def _write(faiss, index, path: str, key: bytes) -> None:

@@ -15,10 +15,12 @@ A file that was cut off still says how long it was: of its stream, else of a Mat
 track's tag, else of the only stream. Its frames are compared with that. MPEG-TS,
 MPEG-PS and fragmented files do not say it, nor does ASF once it is cut.
 """
+import ctypes
 import os
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple, Optional, Union
@@ -33,12 +35,15 @@ from .unreadable_samples import (
 )
 
 __all__ = ['MAX_FRAMES', 'FrameIndex', 'absolute', 'decode_packets', 'file_version',
-           'forget_indices', 'frame_index', 'number_packets', 'open_stream']
+           'forget_indices', 'frame_index', 'limit_memory', 'number_packets',
+           'open_stream']
 
 PathLike = Union[str, Path]
 
 # Two days at 60 frames a second. It bounds what a file without end can cost.
 MAX_FRAMES = 10_000_000
+# Bytes of one block in FFmpeg: the entries of MAX_FRAMES, or 8 bits of 16,000 x 16,000.
+_MAX_BLOCK = 1 << 28
 # Frames in all indices, 4 bytes each; HMDB51 and UCF101 have 3 million.
 MOST_INDEXED_FRAMES = 16_000_000
 # A packet is a frame, and decoding can start at what is called a key frame. An MP4 file
@@ -121,10 +126,28 @@ def frame_index(path: PathLike) -> FrameIndex:
     return index
 
 
+@lru_cache
+def limit_memory(package_file: str, library: str) -> None:
+    """Have the FFmpeg of a package refuse what claims too much, until the process ends.
+
+    An MP4 file of 600 bytes can claim as many frames as it likes, each of which takes
+    FFmpeg 24 bytes. PyAV, OpenCV and decord bring an FFmpeg each; its limit of a block
+    of memory is ``av_max_alloc`` (``libavutil/mem.h``).
+
+    Args:
+        package_file: ``__file__`` of the package.
+        library: Pattern for the file beside it that is linked with FFmpeg.
+    """
+    for path in Path(package_file).parent.glob(library):
+        with suppress(OSError, AttributeError):  # Windows does not find it so
+            ctypes.CDLL(str(path)).av_max_alloc(ctypes.c_size_t(_MAX_BLOCK))
+
+
 @contextmanager
 def open_stream(path: PathLike, num_threads: int = 1) -> Iterator[tuple]:
     """PyAV's stream that a player shows, never a cover picture, and its packets."""
     import av  # here, so that others can do without it
+    limit_memory(av.__file__, '_core*')
     tick()
     with av.open(absolute(path), metadata_errors='ignore',
                  timeout=library_timeout()) as container:

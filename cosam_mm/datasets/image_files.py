@@ -15,10 +15,10 @@ from mmengine.logging import print_log
 from PIL import Image, ImageOps
 
 from cosam_mm.utils.io import MAX_IMAGE_BYTES, regular_size
-from cosam_mm.utils.messages import name_some, natural_key
+from cosam_mm.utils.messages import name_some, natural_key, one_line
 
-__all__ = ['UnreadableImage', 'list_folders', 'list_images', 'read_image',
-           'rgb_pixels', 'warn_other_files']
+__all__ = ['UnreadableImage', 'list_folders', 'list_images', 'open_image',
+           'read_image', 'rgb_pixels', 'warn_other_files']
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.jfif', '.png', '.bmp', '.webp', '.tif', '.tiff',
                   '.gif')
@@ -68,6 +68,25 @@ def warn_other_files(others: list[str], title: str) -> None:
             f'{title}: {len(others):,} files among the images are not read: '
             f'{name_some(others)}. Images end in {", ".join(IMAGE_SUFFIXES)}.',
             logger='current', level=logging.WARNING)
+
+
+def open_image(data: bytes) -> Image.Image:
+    """The image that a file holds, not decoded yet.
+
+    Raises:
+        UnreadableImage: It claims more pixels than PIL thinks safe, 89 million
+            (``PIL.Image.MAX_IMAGE_PIXELS``; up to twice as many PIL only warns).
+        OSError: It is no image.
+    """
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except Image.DecompressionBombError as error:
+        raise UnreadableImage(one_line(error)) from None
+    (width, height), limit = image.size, Image.MAX_IMAGE_PIXELS
+    if limit and width * height > limit:
+        raise UnreadableImage(f'it claims {width:,} x {height:,} pixels, more than '
+                              f'{limit:,} in all')
+    return image
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -122,7 +141,7 @@ def read_image(path: str, white_level: Optional[float] = None) -> np.ndarray:
     except OSError as error:
         raise UnreadableImage(error.strerror or str(error)) from None
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with open_image(data) as image:
             pixels = rgb_pixels(image, white_level)
     except UnreadableImage:
         raise

@@ -33,6 +33,7 @@ from .frame_index import (
     file_version,
     forget_indices,
     frame_index,
+    limit_memory,
     number_packets,
     open_stream,
 )
@@ -104,6 +105,7 @@ def _import_decord():
     with suppress(ImportError):
         import av  # noqa: F401
     import decord
+    limit_memory(decord.__file__, 'libdecord*')
     return decord
 
 
@@ -147,6 +149,7 @@ def decode_with_decord(path: PathLike, wanted: Sequence[int],
 @contextmanager
 def _open_with_opencv(path: PathLike, num_threads: Optional[int]) -> Iterator:
     """A capture that is released at the end; by default with a thread per core."""
+    limit_memory(cv2.__file__, 'cv2*.so')
     capture = cv2.VideoCapture()
     options = [cv2.CAP_PROP_N_THREADS, num_threads] if num_threads else []
     tick()

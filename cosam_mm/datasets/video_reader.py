@@ -42,6 +42,9 @@ __all__ = ['UnreadableVideo', 'VideoReader', 'read_all_frames']
 
 # Makes of a frame what is kept of it. It must treat all channels alike.
 Prepare = Callable[[np.ndarray], np.ndarray]
+# Of a frame; many are kept at a time. The largest picture that H.264, H.265 and AV1
+# have at level 6 (MaxLumaPs of Rec. H.265, table A.8).
+_MAX_PIXELS = 35_651_584
 # Frames that are handed from the thread that decodes to the one that uses them:
 # handing over one by one costs more.
 _HANDFUL = 4
@@ -172,6 +175,9 @@ class VideoReader:
                 shape = shape or frame.shape
                 if frame.shape != shape:
                     raise UnreadableVideo('its frames differ in size')
+                if frame.size > 3 * _MAX_PIXELS:
+                    raise UnreadableVideo('its frames have {1:,} x {0:,} pixels'.format(
+                        *shape))
                 kept = frame if prepare is None else prepare(frame)
                 if batch is None:
                     batch = _new_batch(len(wanted), kept.shape, prepare is not None)

@@ -72,6 +72,9 @@ def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
             start = offset + 8
             # Compressed ones are not filled up to a multiple of eight bytes.
             end = start + (size if kind == _COMPRESSED else -(-size // 8) * 8)
+        if start + size > len(data):
+            raise ValueError(f'an element that claims {size:,} bytes, of which '
+                             f'{len(data) - start:,} are there')
         yield kind, data[start:start + size]
         offset = end
 

@@ -30,6 +30,7 @@ from mmaction.registry import TRANSFORMS
 from mmengine.fileio import FileClient
 from torch.utils.data import get_worker_info
 
+from cosam_mm.datasets.image_files import UnreadableImage, open_image
 from cosam_mm.datasets.unreadable_samples import (
     BLANK,
     CUT,
@@ -237,7 +238,14 @@ class _TickingClient:
 
     def get(self, path: str) -> bytes:
         tick()
-        return self._client.get(path)
+        data = self._client.get(path)
+        try:
+            open_image(data)  # OpenCV decodes what claims a gigapixel
+        except (OSError, UnreadableImage) as error:
+            raise UnreadableVideo(
+                f'{os.path.basename(path)} does not decode'
+                + f': {error}' * isinstance(error, UnreadableImage)) from None
+        return data
 
 
 @TRANSFORMS.register_module()
