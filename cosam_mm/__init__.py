@@ -3,17 +3,13 @@
 Importing this package needs torch and mmengine only, and takes little longer than
 these two: nobody waits for what they do not use. Parts of the package, and
 ``ActionRecognizer`` and ``TrackletEncoder``, are imported when they are asked for.
-What is built by name registers itself
-
-* in mmengine's root registries when a name is first looked up there or in a child of
-  theirs, that is from every scope;
-* in MMAction2's the moment MMAction2's own part is imported.
+What is built by name has the scope ``cosam_mm``. From every scope it is also found by
+plain name where nobody else has one of that name (:mod:`.registry`).
 """
 import importlib
 from typing import TYPE_CHECKING
 
-from mmengine import registry as _registry
-
+from . import registry as registry
 from .utils import compat
 from .version import __version__
 
@@ -34,31 +30,9 @@ _PARTS = ('apis', 'datasets', 'engine', 'evaluation', 'layers', 'models', 'struc
 
 compat.install()
 
-for _kind, _ours in (
-    ('MODELS', 'cosam_mm.layers'),
-    ('MODELS', 'cosam_mm.models'),
-    ('WEIGHT_INITIALIZERS', 'cosam_mm.models.backbones'),
-    ('DATASETS', 'cosam_mm.datasets.reid'),
-    ('TRANSFORMS', 'cosam_mm.datasets.reid'),
-    ('DATA_SAMPLERS', 'cosam_mm.datasets.reid'),
-    ('DATA_SAMPLERS', 'cosam_mm.datasets.clip_sampler'),
-    ('METRICS', 'cosam_mm.evaluation.metrics.reid_metric'),
-    ('HOOKS', 'cosam_mm.engine.hooks'),
-    ('OPTIM_WRAPPERS', 'cosam_mm.engine.runner.amp_optim_wrapper'),
-    ('VISBACKENDS', 'cosam_mm.engine.runner.fault_tolerant_vis_backend'),
-):
-    compat.import_on_lookup(getattr(_registry, _kind), _ours)
-
-for _theirs, _ours in (
-    # Weights by name: a scheme of mmengine's checkpoint loader, no registry.
-    ('mmengine.runner', 'cosam_mm.models.backbones'),
-    ('mmaction.models', 'cosam_mm.models.heads'),
-    ('mmaction.datasets', 'cosam_mm.datasets.action_dataset'),
-    ('mmaction.datasets', 'cosam_mm.datasets.transforms'),
-    ('mmaction.evaluation', 'cosam_mm.evaluation.metrics.action_metric'),
-):
-    compat.on_import(
-        _theirs, lambda _, name=_ours: importlib.import_module(name))
+# Weights by name: a scheme of mmengine's checkpoint loader, no registry.
+compat.on_import('mmengine.runner', lambda _: importlib.import_module(
+    'cosam_mm.models.backbones'))
 
 
 def __getattr__(name: str):

@@ -163,3 +163,126 @@ def test_no_difference(alone, bare_nest, tmp_path):
                  for name, origin in alone['origins'].items()
                  if found['origins'].get(name) != origin}
     assert not differing
+
+
+# What a host with classes of our names registers, before or after our import, and what
+# it then finds; the names that only we have are found as everywhere.
+NAMESAKES = """
+import sys
+import torch
+from mmengine.registry import HOOKS, MODELS, Registry
+ours = {{name: 'cosam_mm.' + name for name in ('I3D', 'COSAM', 'BERTHead')}}
+scope = Registry('model', parent=MODELS, scope='host')
+
+def register():
+    for name in ('I3D', 'COSAM'):
+        MODELS.register_module(name=name, module=type(name, (), dict(is_host=True)))
+    HOOKS.register_module(name='NaNLossHook', module=dict)
+
+{order}
+assert MODELS.get('Nothing') is scope.get('Nothing') is None
+MODELS.register_module(name='Late', module=list)
+assert MODELS.get('Late') is scope.get('Late') is list
+assert HOOKS.get('NaNLossHook') is dict and HOOKS.get('MeanLossHook') is not None
+for registry in (MODELS, scope):
+    assert registry.get('I3D').is_host and registry.get('COSAM').is_host
+    assert registry.get('ResNeXt3D').__module__.startswith('cosam_mm.')
+    for name, kind in ours.items() if {mmaction} else list(ours.items())[:2]:
+        found = registry.get(kind)
+        assert (found.__module__.split('.')[0], found.__name__) == ('cosam_mm', name)
+cfg = dict(in_channels=8, num_frames=2, spatial_size=2)
+assert type(MODELS.build(dict(cfg, type='cosam_mm.COSAM'))).__name__ == 'COSAM'
+"""
+ORDERS = {'before': 'register()\nimport cosam_mm',
+          'after': 'import cosam_mm\nregister()',
+          'after lookups': "import cosam_mm\nassert MODELS.get('I3D')\nregister()"}
+
+
+@pytest.mark.parametrize('order', ORDERS)
+def test_classes_of_the_same_name_are_the_host_s(run_python, order):
+    status, _, err = run_python(NAMESAKES.format(order=ORDERS[order], mmaction=True))
+    assert status == 0, err
+
+
+def test_a_host_without_mmaction_has_its_own_names(bare_nest, tmp_path):
+    (tmp_path / 'use.py').write_text(
+        NAMESAKES.format(order=ORDERS['before'], mmaction=False))
+    done = bare_nest.run(tmp_path / 'use.py', cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_lookups_of_the_host_import_nothing(run_python):
+    """Modules of the package are imported for names that nobody else has."""
+    status, out, err = run_python('''
+        import sys, cosam_mm
+        from mmengine.registry import MODELS
+        MODELS.register_module(name='Own', module=dict)
+        assert MODELS.build(dict(type='Own', a=1)) == dict(a=1)
+        print('cosam_mm.layers' in sys.modules)
+    ''')
+    assert (status, out) == (0, 'False'), err
+
+
+def test_names_added_to_mmaction_are_found_by_its_scope(run_python):
+    """And a namesake registered there later is no error, and is what is found."""
+    status, _, err = run_python('''
+        import cosam_mm
+        from mmaction.registry import METRICS, MODELS, TRANSFORMS
+        for registry, name in ((MODELS, 'LSTMHead'), (METRICS, 'ActionMetric'),
+                               (TRANSFORMS, 'SafeDecordInit')):
+            for kind in (f'mmaction.{name}', name):
+                assert registry.get(kind).__module__.startswith('cosam_mm.'), kind
+            registry.register_module(name=name, module=dict)
+            assert registry.get(name) is registry.get(f'mmaction.{name}') is dict
+            assert registry.get(f'cosam_mm.{name}') is not dict
+        assert MODELS.get('mmaction.Nothing') is None
+    ''')
+    assert status == 0, err
+
+
+def test_a_file_does_not_build_classes_of_the_host(run_python):
+    """Ours is built where a stranger's config means it, else there is an error."""
+    status, _, err = run_python('''
+        import cosam_mm
+        from mmengine.registry import MODELS, Registry
+        from cosam_mm.utils.config_of_checkpoint import config_of_checkpoint as read
+        for kind in ('COSAM', 'cosam_mm.COSAM', 'ResNet'):
+            assert read(f"a = dict(type={kind!r})").a.type == kind.split('.')[-1]
+        for name in ('COSAM', 'ResNet'):
+            @MODELS.register_module(name=name)
+            class Own:
+                def __init__(self, **kwargs):
+                    raise SystemExit('the class of the host was built')
+        for kind in ('COSAM', 'cosam_mm.COSAM'):
+            cosam = read(f"a = dict(type={kind!r}, in_channels=8, num_frames=2, "
+                         "spatial_size=2)").a
+            assert type(MODELS.build(cosam)).__module__.startswith('cosam_mm.')
+        try:
+            MODELS.build(read("a = dict(type='ResNet', depth=18)").a)
+        except ValueError as error:
+            assert '__main__' in str(error), error
+        else:
+            raise AssertionError('ResNet was built')
+        # In its own scope, the name is not the host's.
+        config = read("a = dict(type='ResNet', depth=18)\\ndefault_scope = 'mmaction'")
+        assert config.a.type == 'ResNet' and type(config.a.type) is str
+    ''')
+    assert status == 0, err
+
+
+@pytest.mark.parametrize('opted_out', ['0', '1'])
+def test_work_arounds_can_be_left_out(run_python, opted_out):
+    """Then the packages behave as without us; what we register is still found."""
+    status, out, err = run_python(f'''
+        import os, sys
+        os.environ['COSAM_MM_NO_COMPAT'] = {opted_out!r}
+        import cosam_mm
+        from mmengine.registry import MODELS
+        from mmengine.runner import CheckpointLoader
+        assert MODELS.get('COSAM') is MODELS.get('cosam_mm.COSAM') is not None
+        print(CheckpointLoader._get_checkpoint_loader('imagenet://resnet50').__name__)
+        from importlib.util import find_spec
+        sys.path[:] = []  # it may be installed
+        print(find_spec('importlib_metadata') is not None)
+    ''')
+    assert (status, out.split()) == (0, ['load_imagenet', str(opted_out == '0')]), err

@@ -4,10 +4,8 @@ import importlib
 import pytest
 import torch
 from mmengine.optim import OneCycleLR
-from mmengine.registry import Registry
 
 import cosam_mm
-from cosam_mm.utils import compat
 
 HEAVY = ('mmengine.model', 'mmengine.optim', 'mmengine.hooks', 'mmengine.runner',
          'mmengine.dataset', 'torch.distributed.optim', 'transformers', 'scipy',
@@ -112,19 +110,6 @@ def test_weights_by_name_are_known_once_there_is_a_loader(run_python, first):
         print(CheckpointLoader._get_checkpoint_loader('imagenet://resnet50').__name__)
     ''')
     assert (status, out) == (0, 'load_imagenet'), err
-
-
-def test_a_later_location_is_imported_too(tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(tmp_path)
-    registry = Registry('made up', scope='made_up', locations=[])
-    for number in (1, 2):
-        name = f'late_location_for_test_{number}'
-        (tmp_path / f'{name}.py').write_text('print(__name__)')
-        compat.import_on_lookup(registry, name)
-        compat.import_on_lookup(registry, name)
-        assert registry._locations.count(name) == 1
-        assert registry.get('nothing') is None
-        assert capsys.readouterr().out == f'{name}\n'
 
 
 def test_one_cycle_checkpoints_load_before_mmengine_optim(run_python, tmp_path):

@@ -8,7 +8,7 @@ from torch import nn
 from cosam_mm.models.backbones.feature_layout import FEATURE_LAYOUTS
 from cosam_mm.models.backbones.plugged_backbone import plug_into
 from cosam_mm.models.backbones.plugin_points import trace_outputs, why_no_plugin
-from cosam_mm.utils.config import input_shape
+from cosam_mm.utils.config import input_shape, type_name
 
 __all__ = ['InsertionPoint', 'list_insertion_points']
 
@@ -40,7 +40,7 @@ def list_insertion_points(cfg: Config, shape: Optional[Sequence[int]] = None
     backbone = (cfg.get('model') or {}).get('backbone')
     if backbone is None:
         raise ValueError('This config has no model.backbone.')
-    if backbone['type'] == 'PluggedBackbone':
+    if type_name(backbone) == 'PluggedBackbone':
         shape, backbone = shape or backbone['input_shape'], backbone['backbone']
     shape = shape or _shape_of_pipeline(cfg)
     network = plug_into(backbone, shape, plugins=())

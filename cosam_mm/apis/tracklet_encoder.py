@@ -23,6 +23,7 @@ from cosam_mm.evaluation.functional.distance import pairwise_distances
 from cosam_mm.layers.mask_recording import ModuleMasks, record_masks, split_masks
 from cosam_mm.models.reid import VideoReID
 from cosam_mm.structures.tracklet import UNKNOWN_CAMERA
+from cosam_mm.utils.config import type_name
 
 from .inference_optimization import make_fast
 from .model_loading import (
@@ -55,13 +56,13 @@ def _test_pipeline(config: Config) -> list[dict]:
     dataset = dataset_of_tests(config)
     pipeline = dataset.get('gallery', dataset).get('pipeline') or ()
     steps = [dict(step) for step in pipeline]
-    if not steps or steps[-1].get('type') != 'PackTrackletInputs':
+    if not steps or type_name(steps[-1]) != 'PackTrackletInputs':
         raise ValueError(
             'The test pipeline of this config does not end in PackTrackletInputs, so '
             'it makes no tracklets: take the checkpoint of a re-identification model '
             '(configs/reid).')
     for step in steps:
-        if step['type'] == 'LoadTrackletFrames':
+        if type_name(step) == 'LoadTrackletFrames':
             step['on_unreadable'] = 'skip'
             step.pop('blank_size', None)
     return steps
@@ -105,7 +106,7 @@ class _Tracklets(Dataset):
         self.white_level = _white_level(steps)
         self.from_files = Compose(steps)
         self.from_memory = Compose([
-            _take_frames if step['type'] == 'LoadTrackletFrames' else step
+            _take_frames if type_name(step) == 'LoadTrackletFrames' else step
             for step in steps])
 
     def __len__(self) -> int:
@@ -152,7 +153,7 @@ def _first_problem(tracklet: Union[PathLike, Sequence[PathLike]]) -> str:
 def _white_level(steps: Sequence[dict]) -> Optional[float]:
     """What the pipeline takes for white in images of more than 8 bits."""
     return next((step.get('white_level') for step in steps
-                 if step['type'] == 'LoadTrackletFrames'), None)
+                 if type_name(step) == 'LoadTrackletFrames'), None)
 
 
 def _check_tracklet(tracklet: Any, white_level: Optional[float]) -> None:

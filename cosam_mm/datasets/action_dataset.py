@@ -21,8 +21,8 @@ import os
 from typing import Optional
 
 from mmaction.datasets import RawframeDataset, VideoDataset
-from mmaction.registry import DATASETS
 
+from cosam_mm.registry import DATASETS
 from cosam_mm.utils.messages import name_some
 
 from .preparation.annotation_files import (

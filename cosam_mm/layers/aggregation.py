@@ -14,9 +14,10 @@ from typing import Optional
 
 import torch
 from mmengine.model import BaseModule
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from cosam_mm.registry import MODELS
 
 from .temporal import TemporalMean, run_lstm
 

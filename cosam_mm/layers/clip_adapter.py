@@ -7,8 +7,9 @@ such as mmcv's ``NonLocal3d`` (Wang et al., *Non-local Neural Networks*, CVPR
 from typing import Optional
 
 from mmengine.model import BaseModule
-from mmengine.registry import MODELS
 from torch import Tensor
+
+from cosam_mm.registry import MODELS
 
 __all__ = ['ClipAdapter']
 

@@ -33,8 +33,9 @@ from typing import Optional, Union
 
 import torch
 from mmengine.model import BaseModule
-from mmengine.registry import MODELS
 from torch import Tensor, nn
+
+from cosam_mm.registry import MODELS
 
 from .cosam_functional import (
     apply_masks,

@@ -3,16 +3,23 @@
 Anybody may have written the file, and OpenMMLab's packages register hundreds of classes
 that open what their arguments name: some unpickle it, some download it first. So a
 type counts that is listed here, with arguments that are listed with it, and values
-that name no file, address, module or scope. A config file that the user passes is not
-looked at.
+that name no file, address, module or scope; and it counts as the class that was meant,
+where a project in this process has one of the same name. A config file that the user
+passes is not looked at.
 """
 import re
 from collections.abc import Iterator
 from importlib import metadata
 from typing import Any, Optional
 
+from mmengine import registry as _registries
+
 __all__ = ['UnlistedType', 'refuse_unlisted', 'restrict_types']
 
+# Packages whose classes the names below stand for.
+_READ = frozenset(('cosam_mm', 'mmaction', 'mmcv', 'mmdet', 'mmengine', 'mmpretrain',
+                   'timm', 'torch', 'torchvision'))
+_OURS = 'cosam_mm.'
 # Scope -> the distribution that has it.
 _SCOPES = {'mmaction': 'mmaction2', 'mmpretrain': 'mmpretrain', 'mmdet': 'mmdet'}
 _INIT = 'init_cfg'
@@ -172,7 +179,7 @@ class UnlistedType:
 
 def _known_scope(scope: Any) -> bool:
     """Whether a scope is one of OpenMMLab's and its package installed."""
-    if scope == 'mmengine':  # there, under this name of its package or another
+    if scope in ('mmengine', 'cosam_mm'):  # there, whatever their distributions
         return True
     try:
         metadata.distribution(_SCOPES.get(scope) or '')
@@ -219,26 +226,56 @@ def _problem_of(node: dict) -> Optional[str]:
     return None
 
 
-def restrict_types(node: Any) -> None:
+def _is_of_host(kind: Any) -> bool:
+    return kind is not None and str(
+        getattr(kind, '__module__', '')).split('.')[0] not in _READ
+
+
+def _as_meant(kind: str, scope: Optional[str]) -> tuple[str, Optional[str]]:
+    """The type that builds what a file means here, or why there is none."""
+    plain = kind.removeprefix(_OURS)
+    named, _, name = plain.rpartition('.')
+    scope = named or scope
+    for root in vars(_registries).values():
+        if not isinstance(root, _registries.Registry) or not any(
+                _is_of_host(holder.module_dict.get(name))
+                for holder in (root, *root.children.values())):
+            continue
+        found = root.get(name if scope in (None, 'mmengine') else f'{scope}.{name}')
+        if not _is_of_host(found):
+            continue
+        if root.get(_OURS + name) is not None and not named:
+            return _OURS + name, None
+        return kind, (f'here it would be {found.__module__}.{name}, of another '
+                      'project than the one that was meant')
+    return plain, None
+
+
+def restrict_types(node: Any, scope: Optional[str] = None) -> None:
     """Make all that is not listed in a config out of a file impossible to build.
 
     Args:
         node: Dicts and lists of plain values, changed in place: ``type`` and
-            ``default_scope`` become :class:`UnlistedType` where they must not count.
+            ``default_scope`` become :class:`UnlistedType` where they must not count;
+            ``cosam_mm.X`` becomes ``X``, and the other way round where ``X`` is here
+            another project's.
+        scope: The default scope, where ``node`` is a part of a config.
     """
     if isinstance(node, dict):
-        scope = node.get('default_scope')
-        if scope is not None and not _known_scope(scope):
-            node['default_scope'] = UnlistedType(
+        scope = node.get('default_scope', scope)
+        if node.get('default_scope') is not None and not _known_scope(scope):
+            node['default_scope'] = scope = UnlistedType(
                 scope, 'it is no scope of an OpenMMLab package that is installed')
         problem = _problem_of(node) if 'type' in node else None
+        if 'type' in node and not problem:
+            node['type'], problem = _as_meant(node['type'], scope)
         if node.pop('_scope_', None) is not None:
             problem = 'it names a scope'
         if problem and 'type' in node:
             node['type'] = UnlistedType(node['type'], problem)
     for inner in (node.values() if isinstance(node, dict) else
                   node if isinstance(node, (list, tuple)) else ()):
-        restrict_types(inner)
+        restrict_types(inner, scope)
 
 
 def refuse_unlisted(node: Any) -> None:

@@ -7,10 +7,10 @@ project that uses nothing of this one behaves as without it. The mechanisms:
   modules that no other finder has, so a complete installation never meets it;
 * *import hooks*: a callback runs right after a named module was executed,
   without importing that module early;
-* *locations*: modules that mmengine's registries import when a name is looked up.
+* *parents* of mmengine's root registries (``cosam_mm/registry.py``).
 
 ===============================  ====================================================
-seen with                        what is added
+work-around, seen with           what is added, unless COSAM_MM_NO_COMPAT=1
 ===============================  ====================================================
 mmaction2 1.2.0 (wheel)          the module ``mmaction.models.localizers.drn``, which
                                  was not packed: a placeholder
@@ -23,11 +23,16 @@ mmaction2 1.2.0, mmpretrain      their import fails otherwise: their switch
 mmaction2 1.2.0 without timm     models are the placeholders that they have for that
 torchvision 0.28, compiled       declarations of two operators, without which torch
 for another torch                stops the import; calling them stays an error
+===============================  ====================================================
+
+===============================  ====================================================
+registration with                what is added, always
+===============================  ====================================================
+mmengine <= 0.10.7               the scope ``cosam_mm``, whose registries are parents
+                                 of the root registries: they are asked last
 mmengine <= 0.10.7               ``imagenet://`` as a scheme of its checkpoint loader
-mmengine <= 0.10.7               locations of this package's modules in its root
-                                 registries and their children
-mmaction2 1.2.0                  heads, data sets, transforms and metrics of this
-                                 package in its registries
+mmaction2 1.2.0                  ``mmaction.BERTHead`` and such, where that package
+                                 is asked for names that it lacks
 ===============================  ====================================================
 """
 import copy
@@ -35,16 +40,18 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import os
 import sys
 import warnings
 from contextlib import suppress
 from types import ModuleType
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Any, Callable
 
 if TYPE_CHECKING:
     from mmengine.registry import Registry
 
-__all__ = ['import_on_lookup', 'install', 'on_import', 'register_renamed']
+__all__ = ['install', 'is_imported', 'on_import', 'on_missing_attribute',
+           'register_renamed']
 
 
 # -- missing modules ---------------------------------------------------------
@@ -88,7 +95,6 @@ class _FallbackFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def find_spec(self, fullname, path=None, target=None):
         if fullname not in _MISSING:
-            _share_locations(fullname.split('.')[0])  # a scope need not be a package
             return None
         return importlib.machinery.ModuleSpec(fullname, self)
 
@@ -182,9 +188,6 @@ class _HookFinder(importlib.abc.MetaPathFinder):
 
     def find_spec(self, fullname, path=None, target=None):
         callbacks = self.callbacks.get(fullname, [])
-        if fullname.endswith('.registry') and fullname.count('.') == 1:
-            scope = fullname.split('.')[0]
-            callbacks = [lambda _: _share_locations(scope), *callbacks]
         if not callbacks:
             return None
         for finder in sys.meta_path:
@@ -200,6 +203,11 @@ class _HookFinder(importlib.abc.MetaPathFinder):
 _hook_finder = _HookFinder()
 
 
+def is_imported(name: str) -> bool:
+    """Whether a module of a full dotted name is there, and not barred."""
+    return sys.modules.get(name) is not None
+
+
 def on_import(name: str, callback: Callable[[ModuleType], None]) -> None:
     """Call ``callback(module)`` once the module of a full dotted name is imported.
 
@@ -212,43 +220,12 @@ def on_import(name: str, callback: Callable[[ModuleType], None]) -> None:
         _hook_finder.callbacks.setdefault(name, []).append(callback)
 
 
-# -- imports at the first look into a registry --------------------------------
+def on_missing_attribute(name: str, find: Callable[[str], Any]) -> None:
+    """Have a module ask ``find`` for attributes that it lacks, if it asks nobody yet.
 
-
-_roots: list['Registry'] = []
-
-
-def import_on_lookup(registry: 'Registry', name: str) -> None:
-    """Import a module when a name is next looked up in a root registry or its children.
-
-    mmengine looks into a parent's names without importing the parent's locations, so
-    the children get the location, too: those that there are now, and those of other
-    scopes when ``<scope>.registry`` is imported, which mmengine does for each lookup.
+    ``find(attribute)`` returns it or raises ``AttributeError``.
     """
-    if registry not in _roots:
-        _roots.append(registry)
-    _add_location(registry, name)
-
-
-def _add_location(registry: 'Registry', name: str) -> None:
-    from mmengine.config.utils import MODULE2PACKAGE
-    for child in registry.children.values():
-        _add_location(child, name)
-    # Where an OpenMMLab package gives no locations, mmengine has another way.
-    if name not in registry._locations and (
-            registry._locations or registry.scope not in MODULE2PACKAGE):
-        # A new list: this one may be shared, and may be in use right now.
-        registry._locations = [*registry._locations, name]
-        registry._imported = False
-
-
-def _share_locations(scope: str) -> None:
-    """Give the registries of a scope the locations that their roots have of ours."""
-    for root in _roots:
-        if scope in root.children:
-            for name in root._locations:
-                if name.split('.')[0] == 'cosam_mm':
-                    _add_location(root.children[scope], name)
+    on_import(name, lambda module: vars(module).setdefault('__getattr__', find))
 
 
 # -- amendments --------------------------------------------------------------
@@ -285,10 +262,15 @@ def _declare_torchvision_operators(extension: ModuleType) -> None:
 
 
 def install() -> None:
-    """Make all additions. Calling it again changes nothing."""
+    """Make all additions; calling it again changes nothing.
+
+    With ``COSAM_MM_NO_COMPAT=1`` in the environment, the work-arounds are left out.
+    """
     if _hook_finder in sys.meta_path:
         return
     sys.meta_path[:0] = [_MovedFinder(), _hook_finder]
+    if os.environ.get('COSAM_MM_NO_COMPAT', '0') not in ('', '0'):
+        return
     sys.meta_path.append(_FallbackFinder())
     on_import('mmaction.utils.dependency', _use_multimodal_placeholders)
     on_import('mmpretrain.utils.dependency', _use_multimodal_placeholders)

@@ -3,7 +3,7 @@
 Each function takes an mmengine ``Config`` and changes it in place.
 """
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Optional
 
@@ -14,7 +14,8 @@ from .io import read_text
 __all__ = [
     'LOADERS', 'check_checkpoint', 'check_classes', 'default_work_dir', 'dicts_of',
     'dump_scores', 'hook_option', 'input_shape', 'set_data_root', 'set_reid_metric',
-    'set_split', 'set_time_limit', 'split_numbers', 'split_of_test', 'swap_test_data'
+    'set_split', 'set_time_limit', 'split_numbers', 'split_of_test', 'swap_test_data',
+    'type_name'
 ]
 
 # Steps of pipelines that give up what hangs.
@@ -129,6 +130,12 @@ def dicts_of(node, path: str) -> Iterator[tuple[str, dict]]:
         yield from dicts_of(value, f'{path}.{key}')
 
 
+def type_name(cfg: Mapping) -> str:
+    """Name of the class that a config asks for: ``COSAM`` for ``cosam_mm.COSAM``."""
+    kind = cfg.get('type', '')
+    return str(getattr(kind, '__name__', kind)).removeprefix('cosam_mm.')
+
+
 def set_data_root(cfg: Config, data_root: str) -> None:
     """Make every data set of the config look under ``data_root``."""
     for dataset in _datasets(cfg):
@@ -142,13 +149,13 @@ def check_checkpoint(cfg: Config, force: bool = False) -> None:
     """
     names = ('SplitLeakageHook', 'CheckpointGuardHook')
     hooks = list(cfg.get('custom_hooks') or ())
-    if not any(hook['type'] in names for hook in hooks):
+    if not any(type_name(hook) in names for hook in hooks):
         hooks.append(dict(type=names[0]))
     for hook in hooks if force else ():
-        if hook['type'] in names:
+        if type_name(hook) in names:
             hook['force'] = True
     for dataset in _datasets(cfg) if force else ():
-        if dataset.get('type') in ('TrackletFolder', 'DukeMTMCVideoReID'):
+        if type_name(dataset) in ('TrackletFolder', 'DukeMTMCVideoReID'):
             dataset.force = True
     cfg.custom_hooks = hooks
 
@@ -160,7 +167,7 @@ def hook_option(cfg: Config, hook: object, setting: str) -> str:
     """
     number = next(
         (i for i, one in enumerate(cfg.get('custom_hooks') or ())
-         if isinstance(one, dict) and one.get('type') == type(hook).__name__), '<i>')
+         if isinstance(one, dict) and type_name(one) == type(hook).__name__), '<i>')
     return f'custom_hooks.{number}.{setting}'
 
 
@@ -218,7 +225,7 @@ def _as_list(evaluators) -> list:
 
 def _reid_metrics(cfg: Config) -> list[ConfigDict]:
     return [metric for metric in _as_list(cfg.test_evaluator)
-            if metric['type'] == 'ReIDMetric']
+            if type_name(metric) == 'ReIDMetric']
 
 
 def set_reid_metric(cfg: Config, **settings) -> None:

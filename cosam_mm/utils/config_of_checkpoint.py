@@ -17,8 +17,8 @@ __all__ = ['config_of_checkpoint']
 # OpenMMLab package has registered, the one class that shipped configs import, and
 # models of timm and torchvision.
 _ELSEWHERE = re.compile(
-    r'(mmaction|mmdet|mmpose|mmpretrain|mmseg)\.[A-Z]\w*|mmcv\.cnn\.NonLocal3d|'
-    r'timm\.(?!create_model)[a-z]\w+(\.\w+)?|torchvision\.[a-z]\w+')
+    r'(cosam_mm|mmaction|mmdet|mmpose|mmpretrain|mmseg)\.[A-Z]\w*|'
+    r'mmcv\.cnn\.NonLocal3d|timm\.(?!create_model)[a-z]\w+(\.\w+)?|torchvision\.[a-z]\w+')
 # Classes by their place, as mmengine writes configs of its new style: they are looked
 # up by their registered names.
 _CLASS = re.compile(

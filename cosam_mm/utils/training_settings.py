@@ -8,7 +8,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.registry import DefaultScope
 
-from .config import LOADERS, dicts_of
+from .config import LOADERS, dicts_of, type_name
 from .config_options import arguments_of
 from .messages import name_some
 
@@ -132,7 +132,7 @@ def set_batch_size(cfg: Config, size: int) -> None:
     """
     sampler = cfg.train_dataloader.get('sampler') or {}
     each = sampler.get('num_tracklets_per_pid', 4)
-    if sampler.get('type') == 'PKSampler':
+    if type_name(sampler) == 'PKSampler':
         if size % each:
             raise ValueError(
                 f'--batch-size {size}: a batch holds {each} tracklets of each person '
@@ -247,7 +247,7 @@ def resume_training(cfg: Config, checkpoint: Optional[str] = None) -> None:
     training begins as the config says, with the weights of its ``load_from`` if any.
     """
     hook = cfg.get('default_hooks', {}).get('checkpoint') or {}
-    if not checkpoint and hook.get('type') == 'SafeCheckpointHook':
+    if not checkpoint and type_name(hook) == 'SafeCheckpointHook':
         hook.start_from = cfg.get('load_from')
     cfg.resume, cfg.load_from = True, checkpoint
 

@@ -34,7 +34,7 @@ from cosam_mm.evaluation.functional.ranked_lists import (
     ExtremeQueries,
     RankingReview,
 )
-from cosam_mm.utils.config import set_data_root, set_split
+from cosam_mm.utils.config import set_data_root, set_split, type_name
 from cosam_mm.utils.messages import name_some
 from cosam_mm.utils.progress import progress_bar
 
@@ -139,7 +139,7 @@ def find_tracklet_images(config: Config, data_root: Optional[str] = None,
     if named and any('split' in subset for subset in subsets.values()):
         set_split(config, int(named[1]))
         for subset in subsets.values():
-            if subset['type'] == 'ILIDSVID':  # up to version 0.1 without these words
+            if type_name(subset) == 'ILIDSVID':  # up to version 0.1 without these words
                 subset['split_convention'] = \
                     'first_half_tests' if named[2] else 'first_half_trains'
     with scope_of(config):
@@ -174,7 +174,7 @@ class RankMasks:
         self._encoder, self.layer = encoder, layer
         steps = json.loads(encoder.recipe)['pipeline']
         self._clip_len = next(step['num_frames'] for step in steps
-                              if step['type'] == 'SampleTrackletFrames')
+                              if type_name(step) == 'SampleTrackletFrames')
 
     def mask(self, paths: Sequence[str], index: int) -> np.ndarray:
         """(h, w), in (0, 1), of the frame ``paths[index]``."""

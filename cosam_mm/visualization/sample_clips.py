@@ -20,6 +20,7 @@ from cosam_mm.apis.video_input import open_video, read_frames
 from cosam_mm.datasets import action_dataset  # noqa: F401  (registers the two data sets)
 from cosam_mm.datasets.video_reader import UnreadableVideo
 from cosam_mm.layers.cosam_functional import evenly_spaced_indices
+from cosam_mm.utils.config import type_name
 from cosam_mm.utils.progress import progress_bar
 
 from .action_results import ActionComparison, ActionResults
@@ -89,7 +90,7 @@ def find_clips(data_root: str, name: str, split: int, num_classes: int,
     settings = dict(
         data_root=os.fspath(data_root), name=name, split=split, pipeline=[],
         num_classes=num_classes, subset=dataset.get('subset', 'val'), test_mode=True)
-    kind = dataset.get('type')
+    kind = type_name(dataset)
     if kind not in _KINDS:
         # Videos, unless there are lists of frames only.
         stem = '{data_root}/{name}_{subset}_split_{split}_'.format(**settings)

@@ -152,7 +152,7 @@ def test_no_other_registered_class_is_built():
     for root in vars(mmengine.registry).values():
         if not isinstance(root, mmengine.registry.Registry):
             continue
-        for registry in registries(root):
+        for registry in registries(root.root):
             for name in set(registry.module_dict) - LISTED:
                 for kind in (name, f'{registry.scope}.{name}'):
                     if not re.fullmatch(r'[\w.]+', kind):

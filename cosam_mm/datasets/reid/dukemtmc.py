@@ -15,9 +15,8 @@ import os
 import re
 from collections.abc import Iterable
 
-from mmengine.registry import DATASETS
-
 from cosam_mm.datasets.image_files import list_folders, list_images
+from cosam_mm.registry import DATASETS
 from cosam_mm.structures.tracklet import Tracklet
 from cosam_mm.utils.messages import name_some
 

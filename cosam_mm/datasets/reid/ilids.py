@@ -15,7 +15,8 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from mmengine.registry import DATASETS
+
+from cosam_mm.registry import DATASETS
 
 from .matfile import read_integer_matrix
 from .two_camera_dataset import TwoCameraDataset

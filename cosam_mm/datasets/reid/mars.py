@@ -36,8 +36,8 @@ from collections.abc import Sequence
 from typing import NamedTuple, Optional, Union
 
 import numpy as np
-from mmengine.registry import DATASETS
 
+from cosam_mm.registry import DATASETS
 from cosam_mm.structures.tracklet import Tracklet
 from cosam_mm.utils.io import read_text
 from cosam_mm.utils.messages import name_some, one_line

@@ -18,8 +18,9 @@ from typing import Optional
 
 import torch
 from mmengine.dist import get_dist_info, sync_random_seed
-from mmengine.registry import DATA_SAMPLERS
 from torch.utils.data import Dataset, Sampler
+
+from cosam_mm.registry import DATA_SAMPLERS
 
 __all__ = ['PKSampler']
 

@@ -17,8 +17,7 @@ import os
 import re
 from typing import Optional
 
-from mmengine.registry import DATASETS
-
+from cosam_mm.registry import DATASETS
 from cosam_mm.utils.io import read_text
 from cosam_mm.utils.messages import name_some, one_line
 

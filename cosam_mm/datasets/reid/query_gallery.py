@@ -21,9 +21,9 @@ from typing import Union
 
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
-from mmengine.registry import DATASETS
 from torch.utils.data import Dataset
 
+from cosam_mm.registry import DATASETS
 from cosam_mm.utils.messages import name_some
 from cosam_mm.utils.progress import progress_bar
 

@@ -11,7 +11,8 @@ from typing import Optional
 
 import cv2
 import numpy as np
-from mmengine.registry import TRANSFORMS
+
+from cosam_mm.registry import TRANSFORMS
 
 from .tracklet_loading import TrackletTransform
 

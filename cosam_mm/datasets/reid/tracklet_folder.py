@@ -30,9 +30,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Optional
 
 import numpy as np
-from mmengine.registry import DATASETS
 
 from cosam_mm.datasets.image_files import list_folders, list_images, warn_other_files
+from cosam_mm.registry import DATASETS
 from cosam_mm.structures.tracklet import UNKNOWN_CAMERA, Tracklet
 from cosam_mm.utils.messages import name_some, natural_key
 

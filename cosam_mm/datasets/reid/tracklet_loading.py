@@ -26,7 +26,6 @@ from typing import Optional
 import numpy as np
 import torch
 from mmengine.logging import print_log
-from mmengine.registry import TRANSFORMS
 
 from cosam_mm.datasets.image_files import UnreadableImage, read_image
 from cosam_mm.datasets.unreadable_samples import (
@@ -38,6 +37,7 @@ from cosam_mm.datasets.unreadable_samples import (
     tick,
     within,
 )
+from cosam_mm.registry import TRANSFORMS
 from cosam_mm.structures.tracklet import TrackletDataSample
 
 __all__ = ['LoadTrackletFrames', 'PackTrackletInputs', 'SampleTrackletFrames',

@@ -26,8 +26,9 @@ from collections.abc import Callable, Sequence
 import cv2
 import numpy as np
 from mmaction.datasets.transforms import Flip, TenCrop
-from mmaction.registry import TRANSFORMS
 from mmcv.transforms import BaseTransform
+
+from cosam_mm.registry import TRANSFORMS
 
 __all__ = ['GEOMETRIC', 'OPERATIONS', 'PHOTOMETRIC', 'ClipRandAugment', 'FlowFlip',
            'FlowTenCrop', 'change_clip', 'mirror_flow']

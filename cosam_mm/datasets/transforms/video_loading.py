@@ -30,6 +30,7 @@ from mmaction.registry import TRANSFORMS
 from mmengine.fileio import FileClient
 from torch.utils.data import get_worker_info
 
+from cosam_mm import registry
 from cosam_mm.datasets.image_files import UnreadableImage, open_image
 from cosam_mm.datasets.unreadable_samples import (
     BLANK,
@@ -112,7 +113,7 @@ def _report_unreadable(results: dict, name: str, reason: Any, on_unreadable: str
     log_once(f'Unreadable: {name} ({reason}); {action}.', logging.WARNING)
 
 
-@TRANSFORMS.register_module()
+@registry.TRANSFORMS.register_module()
 class SafeDecordInit(_WithPolicy, DecordInit):
     """Open a local video for :class:`SafeDecordDecode`.
 
@@ -163,7 +164,7 @@ class SafeDecordInit(_WithPolicy, DecordInit):
         return results
 
 
-@TRANSFORMS.register_module()
+@registry.TRANSFORMS.register_module()
 class SafeDecordDecode(DecordDecode):
     """Decode ``frame_inds`` of what :class:`SafeDecordInit` opened.
 
@@ -248,7 +249,7 @@ class _TickingClient:
         return data
 
 
-@TRANSFORMS.register_module()
+@registry.TRANSFORMS.register_module()
 class SafeRawFrameDecode(_WithPolicy, RawFrameDecode):
     """Read extracted frames, RGB or flow; a missing or broken one is no crash.
 

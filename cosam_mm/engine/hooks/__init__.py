@@ -1,6 +1,5 @@
 """Hooks of training and test runs."""
-from mmengine.registry import HOOKS
-
+from cosam_mm.registry import HOOKS
 from cosam_mm.utils.compat import register_renamed
 
 from .checkpoint_hook import SafeCheckpointHook

@@ -24,7 +24,6 @@ from mmengine.dist import (
 )
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
-from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from cosam_mm.engine.runner.distributed import bare_model
@@ -33,6 +32,7 @@ from cosam_mm.engine.runner.stop_signals import (
     TrainingStopped,
     shield_workers,
 )
+from cosam_mm.registry import HOOKS
 from cosam_mm.utils.io import remove_partial_files, write_text, writing
 from cosam_mm.utils.unpickling import checked_classes
 

@@ -4,11 +4,11 @@ from typing import Any, Optional
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 
 from cosam_mm.engine.runner.distributed import bare_model
 from cosam_mm.layers import COSAM
 from cosam_mm.layers.mask_recording import MaskRecord, record_masks
+from cosam_mm.registry import HOOKS
 
 __all__ = ['MaskVisualizationHook']
 

@@ -5,7 +5,8 @@ from typing import Optional
 import torch
 from mmengine.dist import all_reduce_dict, get_world_size
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
+
+from cosam_mm.registry import HOOKS
 
 __all__ = ['MeanLossHook']
 

@@ -18,10 +18,10 @@ from mmengine.device import get_device
 from mmengine.dist import all_gather_object, all_reduce, get_world_size
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
-from mmengine.registry import HOOKS
 from torch import Tensor
 
 from cosam_mm.engine.runner.distributed import bare_model
+from cosam_mm.registry import HOOKS
 from cosam_mm.utils.config import hook_option
 from cosam_mm.utils.messages import name_some
 

@@ -6,10 +6,10 @@ from typing import Optional
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.registry import HOOKS
 
 from cosam_mm.apis.inference_optimization import make_fast, use_channels_last
 from cosam_mm.engine.runner.distributed import bare_model
+from cosam_mm.registry import HOOKS
 
 __all__ = ['ChannelsLastHook', 'FastInferenceHook', 'MallocTuningHook',
            'keep_freed_memory']

@@ -3,8 +3,8 @@ from contextlib import ExitStack
 from typing import Any, Optional
 
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 
+from cosam_mm.registry import HOOKS
 from cosam_mm.utils.progress import progress_bar
 
 __all__ = ['ProgressBarHook']

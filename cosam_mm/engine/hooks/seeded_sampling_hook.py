@@ -21,9 +21,10 @@ import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_rank
 from mmengine.hooks import DistSamplerSeedHook
-from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset
+
+from cosam_mm.registry import HOOKS
 
 __all__ = ['SeededSamplingHook', 'seed_loader', 'seed_process', 'seeded_from']
 

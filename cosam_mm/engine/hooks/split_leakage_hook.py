@@ -21,7 +21,6 @@ from typing import Optional
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.registry import HOOKS
 from torch import Tensor
 
 from cosam_mm.apis.model_loading import (
@@ -42,6 +41,7 @@ from cosam_mm.datasets.fingerprint import (
 from cosam_mm.engine.runner.distributed import bare_model
 from cosam_mm.layers.cosam_resampling import resampled_on_load
 from cosam_mm.models.converters import recognise
+from cosam_mm.registry import HOOKS
 from cosam_mm.utils.config import hook_option
 from cosam_mm.utils.messages import name_some
 from cosam_mm.utils.unpickling import checked_classes

@@ -17,7 +17,6 @@ from typing import Any, Optional
 
 from mmengine.dist import all_gather_object, get_world_size, is_main_process
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
 
 from cosam_mm.datasets.unreadable_samples import (
     CUT,
@@ -26,6 +25,7 @@ from cosam_mm.datasets.unreadable_samples import (
     UnreadableSample,
     notes_of,
 )
+from cosam_mm.registry import HOOKS
 from cosam_mm.utils.config import hook_option
 from cosam_mm.utils.messages import name_some
 

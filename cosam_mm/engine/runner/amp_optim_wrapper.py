@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import torch
 from mmengine.optim import OptimWrapper
-from mmengine.registry import OPTIM_WRAPPERS
 from torch import nn
+
+from cosam_mm.registry import OPTIM_WRAPPERS
 
 __all__ = ['CPUAmpOptimWrapper']
 

@@ -2,9 +2,9 @@
 import logging
 
 from mmengine.logging import print_log
-from mmengine.registry import VISBACKENDS
 from mmengine.visualization import LocalVisBackend
 
+from cosam_mm.registry import VISBACKENDS
 from cosam_mm.utils.compat import register_renamed
 
 __all__ = ['FaultTolerantVisBackend']

@@ -11,13 +11,12 @@ from typing import Optional
 
 import numpy as np
 from mmaction.evaluation import AccMetric
-from mmaction.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
-from mmengine.registry import METRICS as ROOT_METRICS
 
 from cosam_mm.evaluation.functional.confusion import class_accuracy, true_class_losses
 from cosam_mm.evaluation.functional.score_fusion import top_k_accuracy
+from cosam_mm.registry import METRICS
 from cosam_mm.utils.io import read_arrays, write_arrays
 
 __all__ = ['ActionMetric', 'DumpScores', 'load_scores', 'save_scores']
@@ -176,7 +175,7 @@ def load_scores(path: str) -> dict:
             for key, (_, _, num_axes) in _ARRAYS.items()}
 
 
-@ROOT_METRICS.register_module()
+@METRICS.register_module()
 class DumpScores(BaseMetric):
     """Write the scores of a test to a file for ``tools/fuse_scores.py``.
 

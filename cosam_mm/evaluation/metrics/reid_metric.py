@@ -7,7 +7,6 @@ from typing import Optional, Union
 import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
-from mmengine.registry import METRICS
 
 from cosam_mm.evaluation.reid_evaluation import (
     ReIDResult,
@@ -21,6 +20,7 @@ from cosam_mm.evaluation.reid_features import (
     read_attributes,
     save_features,
 )
+from cosam_mm.registry import METRICS
 from cosam_mm.utils.messages import name_some
 
 __all__ = ['ReIDMetric']

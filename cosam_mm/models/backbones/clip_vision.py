@@ -20,8 +20,9 @@ from typing import Optional
 
 from mmengine.dist import barrier, get_rank
 from mmengine.model import BaseModule, update_init_info
-from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
 from torch import Tensor, nn
+
+from cosam_mm.registry import MODELS, WEIGHT_INITIALIZERS
 
 __all__ = ['CLIPVision', 'PretrainedCLIP']
 

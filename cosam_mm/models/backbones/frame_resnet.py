@@ -18,8 +18,9 @@ from functools import partial
 from typing import Optional
 
 import torch
-from mmengine.registry import MODELS
 from torch import Tensor, nn
+
+from cosam_mm.registry import MODELS
 
 from .stepped_backbone import Bottleneck, ResidualBackbone
 

@@ -10,8 +10,9 @@ from collections import OrderedDict
 from functools import partial
 
 import torch
-from mmengine.registry import MODELS
 from torch import Tensor, nn
+
+from cosam_mm.registry import MODELS
 
 from .stepped_backbone import Bottleneck, ResidualBackbone
 

@@ -21,9 +21,10 @@ from collections.abc import Sequence
 from typing import Optional
 
 import torch
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from cosam_mm.registry import MODELS
 
 from .stepped_backbone import Block, SteppedBackbone, check_feature_reduction
 

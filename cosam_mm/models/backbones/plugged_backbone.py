@@ -26,6 +26,8 @@ from mmengine.model import ModuleList
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from cosam_mm import registry
+
 from .feature_layout import FEATURE_LAYOUTS
 from .library_models import LibraryFeatures, build_library_model, is_library_name
 from .plugin_points import (
@@ -41,7 +43,7 @@ __all__ = ['plug_into']
 _KEYS = ('cfg', 'after', 'layout', 'grid', 'num_prefix_tokens')
 
 
-@MODELS.register_module(name='PluggedBackbone')
+@registry.MODELS.register_module(name='PluggedBackbone')
 def plug_into(backbone: dict, input_shape: Sequence[int],
               plugins: Sequence[dict], out_index: Optional[int] = None) -> nn.Module:
     """Build a backbone and put plugins after some of its submodules.

@@ -16,8 +16,9 @@ For a clip of 64 x 112 x 112::
 from functools import partial
 from typing import Optional
 
-from mmengine.registry import MODELS
 from torch import nn
+
+from cosam_mm.registry import MODELS
 
 from .stepped_backbone import Bottleneck, ResidualBackbone, check_feature_reduction
 

@@ -19,11 +19,11 @@ from collections.abc import Sequence
 from typing import Optional, Union
 
 from mmaction.models.heads.base import BaseHead
-from mmaction.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from cosam_mm.layers import TemporalBERT, TemporalLSTM, TemporalMean
+from cosam_mm.registry import MODELS
 
 __all__ = ['BERTHead', 'LSTMHead', 'MeanHead']
 

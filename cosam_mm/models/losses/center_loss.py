@@ -8,8 +8,9 @@ al., *Bag of Tricks and A Strong Baseline for Deep Person Re-identification*, CV
 2019; the paper moves them by a rule of its own, equation 4.
 """
 import torch
-from mmengine.registry import MODELS
 from torch import Tensor, nn
+
+from cosam_mm.registry import MODELS
 
 __all__ = ['CenterLoss']
 

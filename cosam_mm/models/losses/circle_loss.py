@@ -12,9 +12,10 @@ The weights a_p and a_n are constants to the gradient, as in the paper's section
 similarity is the cosine of two features, and the loss of a batch the mean over anchors.
 """
 import torch
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from cosam_mm.registry import MODELS
 
 from .reid_losses import gather_batch, pairs_of
 

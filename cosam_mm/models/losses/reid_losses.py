@@ -24,9 +24,10 @@ each process multiplies its own by W. Nothing is communicated in the backward pa
 """
 import torch
 from mmengine.dist import all_gather, get_rank, get_world_size
-from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from cosam_mm.registry import MODELS
 
 __all__ = ['BatchHardTripletLoss', 'IdentityLoss', 'gather_batch', 'pairs_of']
 

@@ -9,8 +9,9 @@ Only training needs the classifier: persons of the test set have no class.
 from typing import Optional
 
 from mmengine.model import BaseModule
-from mmengine.registry import MODELS
 from torch import Tensor, nn
+
+from cosam_mm.registry import MODELS
 
 __all__ = ['BNNeck', 'IdentityHead']
 

@@ -4,8 +4,9 @@ from typing import Optional
 
 import torch
 from mmengine.model import BaseDataPreprocessor
-from mmengine.registry import MODELS
 from torch import Tensor
+
+from cosam_mm.registry import MODELS
 
 __all__ = ['TrackletPreprocessor']
 

@@ -33,6 +33,8 @@ from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from cosam_mm import registry
+
 __all__ = ['VideoReID']
 
 Tracklets = Union[Tensor, Sequence[Tensor]]
@@ -41,7 +43,7 @@ _PAPER_LOSSES = dict(
     id=dict(type='IdentityLoss'), triplet=dict(type='BatchHardTripletLoss'))
 
 
-@MODELS.register_module()
+@registry.MODELS.register_module()
 class VideoReID(BaseModel):
     """One feature a tracklet, near for the same person and far for another.
 

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from cosam_mm.apis.model_loading import TrainedModel, scope_of, seed_of_training
-from cosam_mm.utils.config import set_data_root
+from cosam_mm.utils.config import set_data_root, type_name
 from cosam_mm.utils.config_of_checkpoint import config_of_checkpoint
 from cosam_mm.utils.io import unwrap_state_dict
 from cosam_mm.utils.messages import one_line
@@ -94,7 +94,7 @@ def _samples(config: Config, found: WorkDir, count: int) -> list[tuple[str, Any]
     settings = loader.get('dataset')
     if settings is None:
         raise ValueError('the config tests on no data')
-    if settings['type'] == 'QueryGalleryDataset':
+    if type_name(settings) == 'QueryGalleryDataset':
         from cosam_mm.datasets import reid  # noqa: F401  (registers it)
         settings = dict(settings['query'], subset='query', test_mode=True)
     else:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import cosam_mm
+from cosam_mm.utils.config import type_name
 from cosam_mm.utils.io import sha256_of_file, unwrap_state_dict
 from cosam_mm.utils.messages import name_some
 from cosam_mm.visualization.training_curves import plot_curves, training_curves
@@ -180,7 +181,7 @@ def _cosam_positions(value: Any, after: Any = None) -> Iterator[str]:
     if isinstance(value, (list, tuple)):
         for inner in value:
             yield from _cosam_positions(inner)
-    elif isinstance(value, Mapping) and str(value.get('type')) in _COSAM:
+    elif isinstance(value, Mapping) and type_name(value) in _COSAM:
         words = f'after {str(after).removeprefix("after_")}' if after \
             else 'in the model'
         frames, size = value.get('num_frames'), value.get('spatial_size')
