@@ -16,11 +16,13 @@ from .version import __version__
 if TYPE_CHECKING:
     from .apis.action_recognizer import ActionRecognizer
     from .apis.tracklet_encoder import TrackletEncoder
+    from .layers.cosam import COSAM
 
-__all__ = ['ActionRecognizer', 'TrackletEncoder', '__version__']
+__all__ = ['COSAM', 'ActionRecognizer', 'TrackletEncoder', '__version__']
 
 # Name -> its module, and the extra that brings what the module needs.
 _LATE = {
+    'COSAM': ('cosam_mm.layers.cosam', 'reid'),
     'ActionRecognizer': ('cosam_mm.apis.action_recognizer', 'action'),
     'TrackletEncoder': ('cosam_mm.apis.tracklet_encoder', 'reid'),
 }

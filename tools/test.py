@@ -12,6 +12,7 @@ from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
 
 import cosam_mm  # noqa: F401
+from cosam_mm.apis.action_pipeline import VIEWS, use_center_view
 from cosam_mm.apis.inference_optimization import use_fast_inference
 from cosam_mm.engine.runner.distributed import (
     connect_cpu_processes,
@@ -72,6 +73,10 @@ def parse_args(argv: Optional[Sequence[str]] = None):
         help='fold batch norms into convolutions and compute channels last, in '
         'bfloat16 where the device is made for it; the log says how far the results '
         'of the first batch are from the exact ones')
+    parser.add_argument('--views', choices=VIEWS, default='test',
+                        help='of clips. test: those of the test pipeline, as ten '
+                        'crops; center: one centre crop, which is that much faster '
+                        '(default: test)')
     reid = parser.add_argument_group('person re-identification')
     reid.add_argument('--rerank', action='store_const', const=True,
                       help='evaluate k-reciprocal re-ranking, too')
@@ -141,6 +146,8 @@ def merge_args(cfg: Config, args: argparse.Namespace, checkpoint: str, split,
     check_checkpoint(cfg, args.force)
     merge_options(cfg, args.cfg_options or {})
     fit_workers(cfg)
+    if args.views == 'center':
+        use_center_view(cfg)
     if args.fast:
         use_fast_inference(cfg)
     # After the options, which may be those of the re-ranking.

@@ -7,12 +7,14 @@
 
 So the chosen frames, and all that happens to them, are those of ``tools/test.py``.
 """
+from collections.abc import Iterable
+
 import numpy as np
 from mmengine.config import Config
 
 from .model_loading import dataset_of_tests
 
-__all__ = ['VIEWS', 'action_pipeline', 'modality', 'take_frames']
+__all__ = ['VIEWS', 'action_pipeline', 'modality', 'take_frames', 'use_center_view']
 
 VIEWS = ('test', 'center')
 _CHANNELS = {'RGB': 3, 'Flow': 2}
@@ -86,7 +88,23 @@ def action_pipeline(config: Config, views: str = 'test') -> list:
             f'has none of the steps {", ".join(_DECODING)}.')
     steps = [take_frames if _kind(step) in _DECODING else dict(step)
              for step in steps if not _kind(step).endswith('Init')]
-    if views == 'test':
-        return steps
+    return steps if views == 'test' else _one_view(config, steps)
+
+
+def _one_view(config: Config, steps: Iterable) -> list:
     is_3d = _kind(config.model) == 'Recognizer3D'
-    return [step if step is take_frames else _centered(step, is_3d) for step in steps]
+    return [step if callable(step) else _centered(step, is_3d) for step in steps]
+
+
+def use_center_view(config: Config) -> None:
+    """Let a test look at one view of a clip: see ``views`` of :func:`action_pipeline`.
+
+    Raises:
+        ValueError: The config tests no recogniser of actions.
+    """
+    if _kind(config.model) not in ('Recognizer2D', 'Recognizer3D'):
+        raise ValueError('--views: this config is not one of action recognition.')
+    dataset = dataset_of_tests(config)
+    while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), dict):
+        dataset = dataset['dataset']
+    dataset['pipeline'] = _one_view(config, dataset['pipeline'])

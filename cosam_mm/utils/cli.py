@@ -7,11 +7,14 @@ a mistake.
 """
 import argparse
 import contextlib
+import difflib
 import linecache
 import math
 import os
 import sys
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Callable
 
 __all__ = ['at_least_two', 'existing_file', 'is_user_mistake', 'non_negative_float',
@@ -37,7 +40,11 @@ def is_user_mistake(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Print a user's mistake as ``error: ...`` and leave with status 2."""
+    """Print a user's mistake as ``error: ...`` and leave with status 2.
+
+    A warning of mmcv-lite about an operator that nothing here uses is not shown.
+    """
+    warnings.filterwarnings('ignore', message='Fail to import ``MultiScaleDeformable')
     try:
         yield
     except Exception as error:
@@ -68,10 +75,20 @@ def existing_file(kind: str) -> Callable[[str], str]:
 
     def check(path: str) -> str:
         if not os.path.isfile(path):
-            raise argparse.ArgumentTypeError(f'there is no {kind} {path}')
+            raise argparse.ArgumentTypeError(
+                f'there is no {kind} {path}{_similar_file(Path(path))}')
         return path
 
     return check
+
+
+def _similar_file(path: Path) -> str:
+    """Files of nearly this name, in its folder and below ``configs``."""
+    known = {str(one): one.name
+             for one in (*path.parent.glob('*.py'), *Path('configs').rglob('*.py'))}
+    near = difflib.get_close_matches(path.stem + '.py', known.values(), 3)
+    names = [one for name in near for one, own in known.items() if own == name]
+    return f'. Did you mean {" or ".join(names)}?' if names else ''
 
 
 positive_int = _number(int, lambda number: number >= 1, '1 or more')

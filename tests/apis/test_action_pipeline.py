@@ -2,7 +2,12 @@
 import pytest
 from mmengine.config import Config
 
-from cosam_mm.apis.action_pipeline import action_pipeline, modality, take_frames
+from cosam_mm.apis.action_pipeline import (
+    action_pipeline,
+    modality,
+    take_frames,
+    use_center_view,
+)
 
 
 def kinds(config, views='test'):
@@ -52,6 +57,18 @@ def test_one_view_of_several_clips():
     assert action_pipeline(config_of(*steps, model='Recognizer2D'), 'center')[0] == \
         sample
     assert action_pipeline(config_of(*steps))[0] == sample
+
+
+def test_center_view_of_a_test(repo):
+    config = Config.fromfile(repo / 'configs' / 'resnext101_cosam_bert_hmdb51.py')
+    steps = [dict(step) for step in config.test_dataloader.dataset.pipeline]
+    use_center_view(config)
+    steps[1].update(num_clips=1, twice_sample=False)
+    steps[4] = dict(type='CenterCrop', crop_size=112)
+    assert config.test_dataloader.dataset.pipeline == steps
+    with pytest.raises(ValueError, match='--views'):
+        use_center_view(Config.fromfile(
+            repo / 'configs' / 'reid' / 'resnet50_tp_mars.py'))
 
 
 def test_modality_and_other_pipelines():

@@ -174,3 +174,11 @@ def test_a_gallery_of_one_person_is_refused(tmp_path, folders):
     options = dict(train_fraction=0, layout='person_first')
     with pytest.raises(ValueError, match='100 %'):
         build(tmp_path, options, options)
+
+
+def test_one_camera_alone_is_refused_with_the_way_out(tmp_path):
+    for number, person in enumerate('1122'):
+        fill(tmp_path / person / 'c1' / str(number), str(number))
+    options = dict(train_fraction=0)
+    with pytest.raises(ValueError, match='--no-validate'):
+        build(tmp_path, options, options)

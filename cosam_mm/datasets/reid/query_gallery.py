@@ -175,8 +175,15 @@ class QueryGalleryDataset(Dataset):
                 f'as well: {name_some(copied)}. Their own ranking leaves these out.',
                 logger='current', level=logging.WARNING)
         if len(without) == num_queries:
-            raise ValueError(f'{message} Nothing can be rated: check that query and '
-                             'gallery number persons and cameras alike.')
+            cameras = {part.get_data_info(k)['camid']
+                       for part in (self.query, self.gallery) for k in range(len(part))}
+            advice = (
+                'check that query and gallery number persons and cameras alike.'
+                if len(cameras) > 1 else
+                'all tracklets are of one camera, and a person is to be found in '
+                'another. Train with --no-validate, or name the cameras by folders: '
+                '<pid>/<camera>/<tracklet>/*.jpg.')
+            raise ValueError(f'{message} Nothing can be rated: {advice}')
         if without:
             print_log(f'{message} They are not rated.', logger='current',
                       level=logging.WARNING)

@@ -5,6 +5,7 @@ A strategy file, such as those of ``configs/_base_/strategies``, holds ``runner_
 and ``strategy`` and goes with any training config.
 """
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Union
 
@@ -12,6 +13,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 
+from cosam_mm.engine.runner.console import QuietRunner
 from cosam_mm.utils.io import loading_weights_only
 
 __all__ = ['build_runner', 'fit_to_strategy', 'loading_safely', 'use_strategy']
@@ -54,13 +56,20 @@ def build_runner(cfg: Config, keeps_config: bool = False
     """Build the runner that a config asks for.
 
     With ``keeps_config`` a training's config in the work dir is not written over.
+
+    Raises:
+        RuntimeError: The config is for MMAction2, which is not installed.
     """
     kind = _ConfigOfTest if keeps_config else _ConfigOfRun
     run_cfg = kind.__new__(kind)
     run_cfg.__dict__.update(cfg.__dict__)
+    scope = cfg.get('default_scope')
+    if scope == 'mmaction' and find_spec(scope) is None:
+        raise RuntimeError('This config needs MMAction2, which is not installed: '
+                           "pip install 'cosam_mm[action]' brings it.")
     if 'runner_type' in cfg:
         return RUNNERS.build(run_cfg)
-    return Runner.from_cfg(run_cfg)
+    return QuietRunner.from_cfg(run_cfg)
 
 
 def loading_safely(cfg: Config) -> AbstractContextManager:

@@ -1,0 +1,37 @@
+"""What a run shows first: a line, and the rest in its log file.
+
+mmengine logs environment, config and hooks, some 400 lines, before the first iteration.
+"""
+import logging
+import sys
+
+import torch
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+__all__ = ['QuietRunner']
+
+# Beginnings of messages of mmengine that nobody has to act on.
+_FOR_THE_FILE = (
+    '\n-----', 'Config:', 'Hooks will be executed', 'Distributed training is not used',
+    '"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
+
+
+def _is_for_the_console(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(_FOR_THE_FILE)
+
+
+class QuietRunner(Runner):
+    """mmengine's runner; what its config and hooks are stands in the log file only."""
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """mmengine's logger, whose console is spared the beginning."""
+        logger = super().build_logger(*args, **kwargs)
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler:
+                handler.addFilter(_is_for_the_console)
+        device = 'a GPU' if torch.cuda.is_available() else 'the CPU'
+        logger.info(f'Python {sys.version.split()[0]}, torch {torch.__version__}, on '
+                    f'{device}. Environment, config and hooks are in '
+                    f'{self._log_dir}/{self.timestamp}.log')
+        return logger
