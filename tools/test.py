@@ -196,12 +196,14 @@ def summarize(metrics: dict[int, dict], out_file: Path) -> None:
 
     Args:
         metrics: Metrics by name, for each split. ``acc/num_unreadable`` is missing
-            where all clips could be read: it is 0 then. Texts, such as the protocol,
-            have no mean and are left out.
+            where all clips could be read: it is 0 then. Texts, such as the protocol
+            and what made the metrics, have no mean.
         out_file: A JSON file; its folder is made if need be.
     """
-    names = dict.fromkeys(name for one in metrics.values()
-                          for name, value in one.items() if not isinstance(value, str))
+    names, texts = {}, {}
+    for one in metrics.values():
+        for name, value in one.items():
+            (texts if isinstance(value, str) else names)[name] = None
     rows = {name: [float(one.get(name, 0)) for one in metrics.values()]
             for name in names}
     width = max(20, *(len(name) + 2 for name in names))
@@ -210,8 +212,10 @@ def summarize(metrics: dict[int, dict], out_file: Path) -> None:
         print(f'{name:{width}}' + ''.join(f'{v:<12.4f}' for v in values) +
               f'{statistics.mean(values):.4f}')
     write_text(out_file, json.dumps(
-        {name: dict(splits=values, mean=statistics.mean(values))
-         for name, values in rows.items()}, indent=2) + '\n')
+        {**{name: dict(splits=values, mean=statistics.mean(values))
+            for name, values in rows.items()},
+         **{name: dict(splits=[one.get(name, '') for one in metrics.values()])
+            for name in texts}}, indent=2) + '\n')
     print(f'written to {out_file}')
 
 

@@ -216,7 +216,7 @@ def _contract(model: DeployableModel, task: str, trained: TrainedModel, pipeline
               channel_order: str = 'RGB', frame_interval: int = 1, **output) -> dict:
     return dict(
         task=task, model=type(model.model).__name__, checkpoint=Path(trained.path).name,
-        weights_sha256=weights_sha256(model.model),
+        weights_sha256=weights_sha256(model.model.state_dict()),
         test_pipeline=json.loads(json.dumps(pipeline, default=str)),
         versions=dict(cosam_mm=__version__, torch=torch.__version__),
         input=model.input_contract(channel_order, frame_interval),

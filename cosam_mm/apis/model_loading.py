@@ -395,14 +395,14 @@ def load_weights(model: nn.Module, trained: TrainedModel,
     model.load_state_dict(state_dict, strict=False)
 
 
-def weights_sha256(model: nn.Module) -> str:
+def weights_sha256(state_dict: Mapping[str, Tensor]) -> str:
     """SHA-256 of all that inference with a model depends on but its settings.
 
     Names, types, shapes and bytes count; the device does not, nor do the counters of
     batches that BatchNorm keeps.
     """
     digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
+    for name, value in sorted(state_dict.items()):
         if name.endswith('num_batches_tracked'):
             continue
         digest.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())

@@ -240,7 +240,7 @@ class TrackletEncoder:
     @cached_property
     def weights(self) -> str:
         """Fingerprint of the model's weights."""
-        return weights_sha256(self.model)
+        return weights_sha256(self.model.state_dict())
 
     def encode(self, tracklet: Any, return_masks: bool = False
                ) -> Union[np.ndarray, tuple[np.ndarray, Masks]]:

@@ -15,6 +15,8 @@ source         (N,) names, optional: tracklets of equal images have one source, 
 unreadable     (N,) bool, optional: such features mean nothing and are left out
 dataset, protocol, split, clip_sampling
                strings, optional: '' where unknown
+weights_sha256, checkpoint, list_sha256
+               strings, optional: what made them, see ``provenance.py``
 =============  ======================================================================
 """
 import csv
@@ -27,6 +29,8 @@ import numpy as np
 
 from cosam_mm.utils.io import read_arrays, read_text, write_arrays
 from cosam_mm.utils.messages import name_some
+
+from .provenance import MADE_BY
 
 __all__ = ['ARRAYS', 'SUBSETS', 'TEXTS', 'Attributes', 'complete_features',
            'find_carriers', 'load_features', 'read_attributes', 'save_features']
@@ -48,12 +52,12 @@ def complete_features(features: Mapping) -> dict:
     """
     required = [key for key in ARRAYS if key not in _OPTIONAL]
     missing = [key for key in required if key not in features]
-    unknown = sorted(set(features).difference(ARRAYS, TEXTS))
+    unknown = sorted(set(features).difference(ARRAYS, TEXTS, MADE_BY))
     if missing or unknown:
         raise ValueError(
             f'Features need the keys {required} and may have '
-            f'{", ".join((*_OPTIONAL, *TEXTS))}; {missing} are missing, {unknown} are '
-            'unknown.')
+            f'{", ".join((*_OPTIONAL, *TEXTS, *MADE_BY))}; {missing} are missing, '
+            f'{unknown} are unknown.')
     out = {key: np.asarray(features[key]) for key in required}
     out['feature'] = out['feature'].astype(np.float32, copy=False)
     for key in ('subset', 'tracklet_id'):
@@ -63,7 +67,7 @@ def complete_features(features: Mapping) -> dict:
     unreadable = features.get('unreadable')
     out['unreadable'] = (np.zeros(len(out['feature']), bool) if unreadable is None
                          else np.asarray(unreadable))
-    for key in TEXTS:
+    for key in (*TEXTS, *MADE_BY):
         out[key] = '' if features.get(key) is None else str(features[key])
     shape = out['feature'].shape
     if len(shape) != 2 or 0 in shape:

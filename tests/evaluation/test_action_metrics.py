@@ -1,4 +1,5 @@
 """Metrics against plain loops and torch, score files against what was written."""
+import hashlib
 import os
 
 import numpy as np
@@ -164,7 +165,7 @@ class TestScoreFiles:
         assert isinstance(metric, DumpScores)
         found = evaluate(
             [metric, ActionMetric()], make_samples(score, label, unreadable={4}),
-            dict(dataset='hmdb51', split=2, classes=('a', 'b')))
+            dict(dataset='hmdb51', split=2, classes=tuple('abcdef')))
         assert set(found) == {'acc/top1', 'acc/top3', 'acc/mean1', 'acc/cross_entropy',
                               'acc/num_unreadable'}
         read = load_scores(path)
@@ -175,6 +176,23 @@ class TestScoreFiles:
         assert (read['dataset'], read['split'], read['score_type']) == (
             'hmdb51', 2, 'logit')
         assert os.listdir(tmp_path / 'new folder') == ['rgb.npz']
+
+    def test_what_made_them(self, data, tmp_path):
+        score, label = data
+        path, samples = str(tmp_path / 'a.npz'), make_samples(score, label)
+        meta = dict(classes=list('abcdef'), weights_sha256='0' * 64, checkpoint='b.pth')
+        found = evaluate([DumpScores(path), ActionMetric()], samples, meta)
+        lines = ''.join(f'clip {k}\t{own}\n' for k, own in enumerate(label))
+        expected = dict(meta, list_sha256=hashlib.sha256(lines.encode()).hexdigest())
+        read = load_scores(path)
+        for key in ('weights_sha256', 'checkpoint', 'list_sha256'):
+            assert read[key] == found[f'acc/{key}'] == expected[key]
+        assert read['classes'].tolist() == meta['classes']
+        assert found['acc/classes_sha256'] == hashlib.sha256(
+            b'a\nb\nc\nd\ne\nf\n').hexdigest()
+        assert found['acc/num_unreadable'] == 0
+        plain = evaluate([ActionMetric()], samples[1:], dict(meta, classes=None))
+        assert plain['acc/list_sha256'] != found['acc/list_sha256']
 
     def test_data_set_that_does_not_say_what_it_is(self, data, tmp_path):
         path = str(tmp_path / 'a.npz')
@@ -188,7 +206,8 @@ class TestScoreFiles:
         with np.load(path, allow_pickle=False) as file:
             assert all(file[key].dtype != object for key in file.files)
         read = load_scores(path)
-        assert set(read) == set(scores)
+        assert {key: len(read[key]) for key in set(read) - set(scores)} == dict(
+            classes=0, weights_sha256=0, checkpoint=0, list_sha256=0)
         for key in scores:
             np.testing.assert_array_equal(read[key], scores[key])
 
@@ -206,7 +225,9 @@ class TestScoreFiles:
         ('sample_id', np.array([1, 2]), 'sample_id'),
         ('sample_id', np.array(['a', None], object), 'pickle'),
         ('unreadable', np.array(False), 'unreadable'),
-        ('split', np.array([1]), 'split'), ('label', None, 'lacks')])
+        ('split', np.array([1]), 'split'), ('label', None, 'lacks'),
+        ('classes', np.array(['a', 'b']), 'classes'),
+        ('weights_sha256', np.array(['a', 'b']), 'weights')])
     def test_arrays_that_do_not_fit(self, scores, tmp_path, key, value, word):
         path = str(tmp_path / 'a.npz')
         scores[key] = value

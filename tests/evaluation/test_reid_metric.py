@@ -1,4 +1,5 @@
 """The re-ID metric: values, what they were measured on, feature and attribute files."""
+import hashlib
 import json
 import os
 
@@ -87,6 +88,20 @@ def expected_metrics(features, distance='euclidean', prefix='', rows=None, matri
     metrics = dict(mAP=mean_ap, mINP=mean_inp,
                    **{f'R{k}': cmc[k - 1] for k in (1, 5, 10, 20)})
     return {prefix + key: pytest.approx(value) for key, value in metrics.items()}
+
+
+def test_what_made_them(features, tmp_path):
+    """In the feature file and in the result; nothing where no test says it."""
+    path, samples = str(tmp_path / 'a.npz'), make_samples(features)
+    metric = ReIDMetric(feature_file=path)
+    made = dict(weights_sha256='0' * 64, checkpoint='b.pth')
+    found = evaluate(metric, samples, dict(META, **made))
+    lines = ''.join(f'{a}\t{b}\t{c}\t{d}\n' for a, b, c, d in zip(*(
+        features[key] for key in ('tracklet_id', 'pid', 'camid', 'subset'))))
+    made['list_sha256'] = hashlib.sha256(lines.encode()).hexdigest()
+    assert {key: load_features(path)[key] for key in made} == made
+    assert {key: found[f'reid/{key}'] for key in made} == made
+    assert 'reid/list_sha256' not in evaluate(metric, samples)
 
 
 class TestEvaluateFeatures:
@@ -303,6 +318,8 @@ class TestFeatureFiles:
             assert all(file[key].dtype != object for key in file.files)
         read = load_features(path)
         features['source'] = features['tracklet_id']
+        for key in ('weights_sha256', 'checkpoint', 'list_sha256'):
+            assert read.pop(key) == ''
         assert set(read) == set(features)
         for key in features:
             np.testing.assert_array_equal(read[key], features[key])

@@ -1,4 +1,5 @@
 """``tools/test.py`` as a process: metrics, score files, refusals, mean of splits."""
+import hashlib
 import json
 import re
 import shutil
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from cosam_mm.apis.model_loading import weights_sha256
 from cosam_mm.evaluation.metrics.action_metric import load_scores
-from cosam_mm.utils.io import read_checkpoint
+from cosam_mm.utils.io import read_checkpoint, unwrap_state_dict
 from tests.tool_process import assert_refused
 
 METRICS = ('acc/top1', 'acc/top3', 'acc/mean1', 'acc/cross_entropy')
@@ -31,7 +33,8 @@ def logged_metrics(log):
     """The metrics of the last test in a log, by name."""
     line = [line for line in log.splitlines() if 'Epoch(test)' in line][-1]
     return {name: float(value)
-            for name, value in re.findall(r'(acc/\w+): ([\d.]+)', line)}
+            for name, value in re.findall(r'(acc/\w+): ([\d.]+)', line)
+            if name in METRICS}
 
 
 @pytest.fixture(scope='module')
@@ -43,7 +46,7 @@ def tested(nest, trained, tiny_config, demo_root, tmp_path_factory):
     return done, cwd
 
 
-def test_prints_metrics_and_writes_scores(tested):
+def test_prints_metrics_and_writes_scores(trained, tested):
     done, cwd = tested
     scores = load_scores(cwd / 'out' / 'scores.npz')
     assert scores['sample_id'].tolist() == [
@@ -53,6 +56,18 @@ def test_prints_metrics_and_writes_scores(tested):
     assert (scores['dataset'], scores['split'], scores['score_type']) == (
         'demo', 1, 'logit')
     assert not scores['unreadable'].any()
+    assert scores['classes'].tolist() == [
+        'class 0', 'class 1', *(f'c{k}' for k in range(2, 8))]
+    weights = weights_sha256(unwrap_state_dict(
+        read_checkpoint(trained / 'epoch_2.pth')))
+    lines = ''.join(f'class {k % 2}/clip (a&b) {k}\t{k % 2}\n' for k in range(4))
+    made = dict(weights_sha256=weights, checkpoint=str(trained / 'epoch_2.pth'),
+                list_sha256=hashlib.sha256(lines.encode()).hexdigest())
+    assert {key: scores[key] for key in made} == made
+    (log,) = cwd.glob('work_dirs/tiny/*/[0-9]*.json')
+    assert json.loads(log.read_text()).items() >= {
+        'acc/num_unreadable': 0.,
+        **{f'acc/{key}': value for key, value in made.items()}}.items()
     assert logged_metrics(done.stdout) == pytest.approx(metrics_of(scores), abs=1e-4)
     assert 'Scores of 4 clips are in out/scores.npz' in done.stdout
     assert [path.name for path in (cwd / 'work_dirs').iterdir()] == ['tiny']
@@ -162,6 +177,9 @@ def test_mean_of_three_splits(nest, three, tiny_config):
     each = [metrics_of(load_scores(folder / 'scores' / f'{k}.npz')) for k in (1, 2, 3)]
     assert len({metrics['acc/cross_entropy'] for metrics in each}) == 3
     written = json.loads((folder / 'results' / 'all_splits.json').read_text())
+    made = {f'acc/{key}': written.pop(f'acc/{key}')['splits'] for key in (
+        'weights_sha256', 'checkpoint', 'list_sha256', 'classes_sha256')}
+    assert [len(set(values)) for values in made.values()] == [3, 3, 3, 1]
     assert set(written) == {*METRICS, 'acc/num_unreadable'}
     for name in METRICS:
         values = [metrics[name] for metrics in each]

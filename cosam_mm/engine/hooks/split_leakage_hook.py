@@ -27,6 +27,7 @@ from cosam_mm.apis.model_loading import (
     describe_misfit,
     list_misfits,
     unused_parameters,
+    weights_sha256,
     without,
 )
 from cosam_mm.datasets.fingerprint import (
@@ -39,6 +40,7 @@ from cosam_mm.datasets.fingerprint import (
     trained_on_test_clips,
 )
 from cosam_mm.engine.runner.distributed import bare_model
+from cosam_mm.evaluation.provenance import describe_other_classes
 from cosam_mm.layers.cosam_resampling import resampled_on_load
 from cosam_mm.models.converters import recognise
 from cosam_mm.registry import HOOKS
@@ -56,12 +58,10 @@ def _first_other_class(trained: dict, tested: dict) -> Optional[str]:
     """Say where class names of the same data set part, if they do."""
     if trained.get('dataset') != tested.get('dataset'):
         return None
-    pairs = zip(trained.get('classes') or (), tested.get('classes') or ())
-    for label, (old, new) in enumerate(pairs):
-        if old != new:
-            return (f'Label {label} is {old!r} in the checkpoint and {new!r} in the '
-                    'test set: scores go to other classes than were trained.')
-    return None
+    reason = describe_other_classes(
+        trained.get('classes') or (), tested.get('classes') or (),
+        ('the checkpoint', 'the test set'))
+    return reason and f'{reason}: scores go to other classes than were trained.'
 
 
 def _tensors(state_dict) -> dict[str, Tensor]:
@@ -160,7 +160,8 @@ class SplitLeakageHook(Hook):
       were before.
 
     A checkpoint that does not say what it was trained on, such as a converted one,
-    passes with a line in the log.
+    passes with a line in the log. The metrics of a test are told whose weights they
+    rate, see ``evaluation/provenance.py``.
 
     Args:
         force: Test what was trained on all the same, with a warning.
@@ -175,6 +176,7 @@ class SplitLeakageHook(Hook):
         self._misfit: Optional[str] = None
         self._loaded: Optional[str] = None  # what a training begins with
         self._unfit: Optional[str] = None  # why it must not begin with that
+        self._weights: dict[str, Tensor] = {}  # of the checkpoint of a test
         self._trained_on: list[dict] = []
         self._classes: list[Mapping] = []  # metainfo of the training sets
 
@@ -192,6 +194,7 @@ class SplitLeakageHook(Hook):
         found, own = (_tensors(each) for each in (
             checkpoint.get('state_dict', checkpoint), model.state_dict()))
         resampled = resampled_on_load(model, found)
+        self._weights = found
         self._misfit = describe_misfit(*(_shapes(without(tensors, unused))
                                          for tensors in (found, own)), resampled)
         self._loaded = _describe_start(_shapes(found), _shapes(own), resampled)
@@ -210,7 +213,7 @@ class SplitLeakageHook(Hook):
     def before_train(self, runner) -> None:
         """Note what is trained on; parameters that did not fit are trained now."""
         self._reading.close()
-        self._misfit = None
+        self._misfit, self._weights = None, {}
         if self._unfit and not runner._resume:
             raise RuntimeError(f'{runner._load_from}: {self._unfit}')
         if self._loaded and not runner._resume:
@@ -239,6 +242,7 @@ class SplitLeakageHook(Hook):
         self._reading.close()
         if self._misfit:
             raise RuntimeError(self._misfit)
+        self._say_weights(runner)
         if not self._trained_on:
             return
         dataset = runner.test_dataloader.dataset
@@ -260,3 +264,12 @@ class SplitLeakageHook(Hook):
         others = (_first_other_class(trained, tested) for trained in self._classes)
         for reason in dict.fromkeys(filter(None, others)):
             _warn(reason)
+
+    def _say_weights(self, runner) -> None:
+        """Tell the metrics, in the one process that computes them."""
+        if self._weights and is_main_process():
+            evaluator = runner.test_loop.evaluator
+            evaluator.dataset_meta = dict(
+                evaluator.dataset_meta or {}, checkpoint=str(runner._load_from),
+                weights_sha256=weights_sha256(self._weights))
+        self._weights = {}

@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 
 from cosam_mm.evaluation.functional.confusion import class_accuracy, true_class_losses
 from cosam_mm.evaluation.functional.score_fusion import top_k_accuracy
+from cosam_mm.evaluation.provenance import MADE_BY, list_sha256, made_by
 from cosam_mm.registry import METRICS
 from cosam_mm.utils.io import read_arrays, write_arrays
 
@@ -50,9 +51,10 @@ class ActionMetric(AccMetric):
     Keys: ``acc/top<k>`` for each k, ``acc/mean1``, ``acc/cross_entropy`` (not "loss":
     mmengine's log shows averages over time for names with that word) and, when there
     are any, ``acc/num_unreadable``; of a part of a test list, or of HMDB51's or
-    UCF101's, also ``acc/num_clips`` and ``acc/num_listed``. Ties rank as in
-    ``top_k_accuracy``. Samples show up as unreadable when ``PackActionInputs`` has
-    'unreadable' and 'sample_id' among its meta_keys.
+    UCF101's, also ``acc/num_clips`` and ``acc/num_listed``. A test of a checkpoint
+    adds what made it, see ``provenance.py``. Ties rank as in ``top_k_accuracy``.
+    Samples show up as unreadable when ``PackActionInputs`` has 'unreadable' and
+    'sample_id' among its meta_keys.
 
     Args:
         topk: The k to report.
@@ -91,7 +93,14 @@ class ActionMetric(AccMetric):
                 f'to evaluate: check data_root. They are {names[:2000]}.')
         metrics = self.calculate([result['score'] for result in readable],
                                  [result['label'] for result in readable])
-        total = (self.dataset_meta or {}).get('num_listed', 0)
+        meta = self.dataset_meta or {}
+        if meta.get('weights_sha256'):
+            metrics.update(
+                made_by(meta, *([result[key] for result in results]
+                                for key in ('sample_id', 'label'))),
+                classes_sha256=list_sha256(meta.get('classes') or ()),
+                num_unreadable=0.)
+        total = meta.get('num_listed', 0)
         if total > len(results):  # floats: mmengine's JSON file holds null for integers
             metrics.update(num_clips=float(len(results)), num_listed=float(total))
             print_log(f'Only {len(results):,} of the {total:,} clips of this split are '
@@ -126,11 +135,12 @@ class ActionMetric(AccMetric):
 
 
 # What a score file holds: the type that is written, the kinds and the axes that are
-# read.
+# read. Version 0.1 did not write the optional ones.
 _ARRAYS = dict(
     sample_id=(str, 'U', 1), score=(np.float32, 'f', 2), label=(np.int64, 'iu', 1),
     unreadable=(bool, 'b', 1), dataset=(str, 'U', 0), split=(np.int64, 'iu', 0),
     score_type=(str, 'U', 0))
+_OPTIONAL = {'classes': (str, 'U', 1), **dict.fromkeys(MADE_BY, (str, 'U', 0))}
 
 
 def save_scores(path: str, scores: dict) -> None:
@@ -138,10 +148,14 @@ def save_scores(path: str, scores: dict) -> None:
 
     Args:
         path: Ends in .npz; folders are made.
-        scores: What :func:`load_scores` returns.
+        scores: What :func:`load_scores` returns; ``classes`` and what made them may
+            be left out.
     """
-    write_arrays(path, {key: np.asarray(scores[key], dtype)
-                        for key, (dtype, *_) in _ARRAYS.items()})
+    arrays = {key: np.asarray(scores[key], dtype)
+              for key, (dtype, *_) in _ARRAYS.items()}
+    write_arrays(path, arrays | {
+        key: np.asarray(scores[key], dtype)
+        for key, (dtype, *_) in _OPTIONAL.items() if key in scores})
 
 
 def load_scores(path: str) -> dict:
@@ -150,7 +164,8 @@ def load_scores(path: str) -> dict:
     Returns:
         ``sample_id`` (N,) str, ``score`` (N, K) float32, ``label`` (N,) int64,
         ``unreadable`` (N,) bool (such scores mean nothing), and plain values:
-        ``dataset`` ('' where unknown), ``split`` (0 where unknown), ``score_type``.
+        ``dataset`` ('' where unknown), ``split`` (0 where unknown), ``score_type``;
+        ``classes`` (K,) str, and the entries of ``MADE_BY``: empty where unknown.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -162,17 +177,18 @@ def load_scores(path: str) -> dict:
         raise ValueError(
             f'{path} is not a score file: it lacks {missing}, it has '
             f'{sorted(arrays)}. Write one with tools/test.py and DumpScores.')
-    num = arrays['sample_id'].size
-    for key, (_, kinds, num_axes) in _ARRAYS.items():
-        array = arrays[key]
+    num, expected = arrays['sample_id'].size, _ARRAYS | _OPTIONAL
+    for key, (dtype, kinds, num_axes) in expected.items():
+        array = arrays.setdefault(key, np.zeros((0,) * num_axes, dtype))
+        lengths = (0, *arrays['score'].shape[1:]) if key == 'classes' else (num,)
         if array.dtype.kind not in kinds or array.ndim != num_axes or (
-                num_axes and len(array) != num):
+                num_axes and len(array) not in lengths):
             raise ValueError(
                 f'{path}: {key!r} is {array.dtype} of shape {array.shape}, which '
-                f'does not fit {num} clip names: N names, N labels and (N, K) '
-                'scores are expected.')
+                f'does not fit {num} clip names: N names, N labels, (N, K) '
+                'scores and K or no classes are expected.')
     return {key: arrays[key] if num_axes else arrays[key].item()
-            for key, (_, _, num_axes) in _ARRAYS.items()}
+            for key, (_, _, num_axes) in expected.items()}
 
 
 @METRICS.register_module()
@@ -215,8 +231,9 @@ class DumpScores(BaseMetric):
         meta = self.dataset_meta or {}
         scores = {key: [result[key] for result in results]
                   for key in ('sample_id', 'score', 'label', 'unreadable')}
-        scores.update(dataset=meta.get('dataset', ''), split=meta.get('split', 0),
-                      score_type=self.score_type)
+        scores.update(made_by(meta, scores['sample_id'], scores['label']),
+                      dataset=meta.get('dataset', ''), split=meta.get('split', 0),
+                      score_type=self.score_type, classes=meta.get('classes') or ())
         save_scores(self.out_file, scores)
         print_log(f'Scores of {len(results)} clips are in {self.out_file}.',
                   logger='current')

@@ -8,6 +8,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
+from cosam_mm.evaluation.provenance import MADE_BY, made_by
 from cosam_mm.evaluation.reid_evaluation import (
     ReIDResult,
     check_options,
@@ -113,9 +114,12 @@ class ReIDMetric(BaseMetric):
             progress=True)
         print_log(str(self.result), logger='current')
         self._warn()
+        metrics = self.result.as_dict()
+        if features['weights_sha256']:
+            metrics.update({key: features[key] for key in MADE_BY})
         # mmengine's JSON file of a test holds null for whole numbers.
         return {key: float(value) if isinstance(value, int) else value
-                for key, value in self.result.as_dict().items()}
+                for key, value in metrics.items()}
 
     def _gather(self, results: list[dict]) -> dict:
         """Features of all samples, and what data set, samples and config call them."""
@@ -132,7 +136,8 @@ class ReIDMetric(BaseMetric):
         for key in TEXTS:
             stated = (own[key] for own in (meta, *results) if own.get(key) is not None)
             features[key] = next(stated, '')
-        return features
+        return dict(features, **made_by(meta, names, *(
+            features[key].tolist() for key in ('pid', 'camid', 'subset'))))
 
     def _warn(self) -> None:
         """Log what the metrics leave out."""
