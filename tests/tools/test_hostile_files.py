@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cosam_mm.utils.io import read_checkpoint
-from tests.hostile_files import (
+from projects.fault_injection.hostile_files import (
     EVIL_CONFIG,
     assert_is_dangerous,
     change_config,

@@ -10,7 +10,7 @@ import torch
 
 from cosam_mm.visualization.report import page
 from cosam_mm.visualization.report.report_builder import build_report, write_report
-from tests.hostile_files import Payload
+from projects.fault_injection.hostile_files import Payload
 from tests.report_content import sections_of, simple
 from tests.training_logs import epochs, train_line, val_line, write_log
 from tests.work_dir_data import (
