@@ -10,10 +10,12 @@ import argparse
 import cosam_mm  # noqa: F401
 from cosam_mm.evaluation.functional.score_fusion import (
     align_by_id,
+    check_finite,
     fuse_scores,
     top_k_accuracy,
 )
 from cosam_mm.evaluation.metrics.action_metric import load_scores, save_scores
+from cosam_mm.evaluation.provenance import describe_other_classes, join
 from cosam_mm.utils.cli import one_line_errors
 
 
@@ -48,11 +50,14 @@ def fuse(args):
                          [s['label'] for s in streams])
     scores = [s['score'][order] for s, order in zip(streams, orders)]
     unreadable = sum(s['unreadable'][order] for s, order in zip(streams, orders)) > 0
-    already = streams[0]['score_type'] == 'prob'
-    fused = fuse_scores(scores, args.weights, softmax=not (args.raw or already))
     first, readable = streams[0], ~unreadable
     if not readable.any():
         raise ValueError('No clip could be read in every stream.')
+    for path, score in zip(args.scores, scores):
+        check_numbers(path, score[readable], first['sample_id'][readable])
+        score[unreadable] = 0  # they mean nothing
+    already = first['score_type'] == 'prob'
+    fused = fuse_scores(scores, args.weights, softmax=not (args.raw or already))
     label = first['label'][orders[0]]
     num_classes = fused.shape[1]
     if args.topk and max(args.topk) > num_classes:
@@ -68,7 +73,8 @@ def fuse(args):
     if args.out:
         kind = 'logit' if args.raw and not already else 'prob'
         save_scores(args.out, dict(
-            first, score=fused, unreadable=unreadable, score_type=kind))
+            first, score=fused, unreadable=unreadable, score_type=kind,
+            **join(streams)))
         print(f'written to {args.out}')
 
 
@@ -80,6 +86,25 @@ def check_same_test(paths, streams):
                 raise ValueError(
                     f'{paths[0]} has {key} {streams[0][key]!r}, {path} has '
                     f'{stream[key]!r}: only scores of one test can be fused.')
+    named = [k for k, stream in enumerate(streams) if len(stream['classes'])]
+    for k in named:
+        problem = describe_other_classes(
+            streams[named[0]]['classes'], streams[k]['classes'],
+            (paths[named[0]], paths[k]))
+        if problem:
+            raise ValueError(f'{problem}: only scores of the same classes in the same '
+                             'order can be fused.')
+    for k in set(range(len(streams))).difference(named):
+        print(f'{paths[k]} does not name its classes: nothing tells whether they are '
+              'in the order of the others. tools/test.py --dump writes them.')
+
+
+def check_numbers(path, score, names):
+    """Raise ``ValueError`` where a score is NaN or infinite."""
+    try:
+        check_finite(score, names)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from None
 
 
 def main():

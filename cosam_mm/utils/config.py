@@ -214,9 +214,11 @@ def dump_scores(cfg: Config, out_file: str) -> None:
     if metrics:
         return
     averaged = cfg.model.get('cls_head', {}).get('average_clips')
-    cfg.test_evaluator = [*_as_list(cfg.test_evaluator), dict(
+    # The first one: scores are kept that another metric refuses.
+    cfg.test_evaluator = [dict(
         type='DumpScores', out_file=out_file,
-        score_type='prob' if averaged == 'prob' else 'logit')]
+        score_type='prob' if averaged == 'prob' else 'logit'),
+        *_as_list(cfg.test_evaluator)]
 
 
 def _as_list(evaluators) -> list:

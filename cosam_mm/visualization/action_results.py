@@ -1,7 +1,7 @@
 """Results of an action recognition test, read from a score file."""
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Optional, Union
@@ -10,8 +10,14 @@ import numpy as np
 
 from cosam_mm.datasets.preparation.annotation_files import read_class_names
 from cosam_mm.evaluation.functional import confusion
-from cosam_mm.evaluation.functional.score_fusion import align_by_id, top_k_accuracy
+from cosam_mm.evaluation.functional.score_fusion import (
+    align_by_id,
+    check_finite,
+    class_probabilities,
+    top_k_accuracy,
+)
 from cosam_mm.evaluation.metrics.action_metric import load_scores
+from cosam_mm.evaluation.provenance import MADE_BY, describe_other_classes
 from cosam_mm.utils.io import read_checkpoint
 
 from .report.work_dir_collection import get_in
@@ -33,6 +39,8 @@ class ActionResults:
     label: np.ndarray      # (N,) true classes
     score: np.ndarray      # (N, K)
     unreadable: tuple[str, ...] = ()  # names of clips that no metric counts
+    classes: tuple[str, ...] = ()  # K names; none where the file does not tell them
+    made_by: Mapping[str, str] = field(default_factory=dict)  # see provenance.py
 
     @property
     def num_classes(self) -> int:
@@ -41,8 +49,8 @@ class ActionResults:
 
     @cached_property
     def predicted(self) -> np.ndarray:
-        """(N,) predicted classes, -1 where a score is NaN."""
-        return confusion.predict_labels(self.score)
+        """(N,) predicted classes; of equal scores the lower one."""
+        return np.argmax(self.score, axis=1)
 
     @property
     def is_right(self) -> np.ndarray:
@@ -51,12 +59,13 @@ class ActionResults:
 
     @cached_property
     def probability(self) -> np.ndarray:
-        """(N, K), NaN for clips whose scores are not finite."""
-        return confusion.finite_probabilities(self.score, self.score_type)
+        """(N, K)."""
+        return self.score.astype(np.float64) if self.score_type == 'prob' \
+            else class_probabilities(self.score)
 
     @cached_property
     def loss(self) -> np.ndarray:
-        """(N,) cross-entropy, NaN for clips whose scores are not finite."""
+        """(N,) cross-entropy."""
         return confusion.true_class_losses(self.score, self.label, self.score_type)
 
     @cached_property
@@ -79,7 +88,7 @@ class ActionResults:
 
     def pairs(self, topk: int) -> list[confusion.ConfusedPair]:
         """The most confused pairs, each with its most confident mistakes first."""
-        confidence = np.nan_to_num(self.probability.max(axis=1))
+        confidence = self.probability.max(axis=1)
         return [pair._replace(rows=tuple(sorted(
             pair.rows, key=lambda row: -confidence[row])))
             for pair in confusion.most_confused_pairs(self.label, self.predicted, topk)]
@@ -97,21 +106,17 @@ class ActionResults:
         return float(self.probability[row, self.label[row]])
 
     def predicted_probability(self, row: int) -> float:
-        """Probability of the predicted class, NaN if there is none."""
+        """Probability of the predicted class."""
         return float(self.probability[row].max())
 
     def verdict(self, row: int, names: Sequence[str]) -> str:
         """The prediction: 'run (80.0%)'."""
-        if not np.isfinite(self.loss[row]):
-            return 'none (its scores are not finite)'
         return (f'{names[self.predicted[row]]} '
                 f'({self.predicted_probability(row):.1%})')
 
     def mistake(self, row: int, names: Sequence[str]) -> str:
         """'walk taken for run', or 'walk, rightly'."""
         true = names[self.label[row]]
-        if self.predicted[row] == confusion.NO_PREDICTION:
-            return f'{true}, without a prediction'
         return f'{true}, rightly' if self.is_right[row] \
             else f'{true} taken for {names[self.predicted[row]]}'
 
@@ -131,8 +136,8 @@ def read_results(path: PathLike) -> ActionResults:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no score file, its labels do not fit, or it holds no readable
-            clip.
+        ValueError: It is no score file, its labels do not fit, it holds no readable
+            clip, or a score is NaN or infinite.
     """
     path = os.fspath(path)
     scores = load_scores(path)
@@ -143,8 +148,11 @@ def read_results(path: PathLike) -> ActionResults:
     results = ActionResults(
         path, scores['dataset'], scores['split'], scores['score_type'],
         scores['sample_id'], scores['label'], scores['score'],
-        tuple(scores['sample_id'][~readable].tolist())).take(readable)
+        tuple(scores['sample_id'][~readable].tolist()),
+        tuple(scores['classes'].tolist()), {key: scores[key] for key in MADE_BY}
+    ).take(readable)
     try:
+        check_finite(results.score, results.sample_id)
         top_k_accuracy(results.score, results.label, [1])
     except ValueError as error:
         raise ValueError(f'{path}: {error}') from None
@@ -158,7 +166,8 @@ def find_class_names(results: ActionResults, classes: Optional[PathLike] = None,
                      data_root: Optional[PathLike] = None,
                      dataset: Optional[Mapping] = None,
                      checkpoint: Optional[PathLike] = None) -> tuple[str, ...]:
-    """K names of the classes, from the first source that has them.
+    """K names of the classes: of a file, else those in the score file, else from the
+    first source that has them.
 
     Without a source, a class is named after the folder that holds its clips and no
     others, or 'class 7' if there is no such folder.
@@ -172,12 +181,15 @@ def find_class_names(results: ActionResults, classes: Optional[PathLike] = None,
 
     Raises:
         FileNotFoundError: ``classes`` or ``checkpoint`` is given and does not exist.
-        ValueError: The number of names is not K, or a file is damaged.
+        ValueError: The number of names is not K, a file is damaged, or it names the
+            classes of the score file in another order.
     """
-    name = results.dataset or (dataset or {}).get('name', '')
-    listed = os.path.join(data_root or '', f'{name}_classes.txt')
     if classes is not None and not os.path.isfile(classes):
         raise FileNotFoundError(f'There is no class file {os.fspath(classes)}.')
+    if results.classes:
+        return _check_order(results, classes)
+    name = results.dataset or (dataset or {}).get('name', '')
+    listed = os.path.join(data_root or '', f'{name}_classes.txt')
     # A name with a separator would lead out of the data root.
     if classes is None and data_root and name == os.path.basename(name) \
             and os.path.isfile(listed):
@@ -201,6 +213,17 @@ def find_class_names(results: ActionResults, classes: Optional[PathLike] = None,
         raise ValueError(f'{len(names)} names are given for the {results.num_classes} '
                          f'classes of {results.path}.')
     return tuple(map(str, names))
+
+
+def _check_order(results: ActionResults, file: Optional[PathLike]) -> tuple[str, ...]:
+    """The classes of a score file, or other names of them out of a file."""
+    if file is None:
+        return results.classes
+    names = read_class_names(os.fspath(file), results.num_classes)
+    if sorted(names) == sorted(results.classes) and names != results.classes:
+        raise ValueError(describe_other_classes(
+            results.classes, names, (results.path, os.fspath(file))) + '.')
+    return names
 
 
 # -- two results -----------------------------------------------------------------
@@ -249,6 +272,9 @@ def compare_results(first: ActionResults, second: ActionResults) -> ActionCompar
     if first.num_classes != second.num_classes:
         raise ValueError(f'{where}: they have {first.num_classes} and '
                          f'{second.num_classes} classes.')
+    if problem := describe_other_classes(first.classes, second.classes,
+                                         (first.path, second.path)):
+        raise ValueError(f'{where}: {problem}.')
     first, second = (one.take(np.flatnonzero(~np.isin(one.sample_id, other.unreadable)))
                      for one, other in ((first, second), (second, first)))
     if not len(first.label) or not len(second.label):

@@ -119,11 +119,18 @@ class TestActionMetric:
         assert found['acc/top1'] == pytest.approx(.1)
         assert found['acc/top3'] == pytest.approx(.3)
 
-    def test_diverged_model(self):
-        score = torch.full((4, 5), float('nan'))
-        found = evaluate([ActionMetric()], make_samples(score, [0, 1, 2, 3]))
-        assert found['acc/top1'] == found['acc/top3'] == 0
-        assert np.isnan(found['acc/cross_entropy'])
+    @pytest.mark.parametrize('value', ['nan', 'inf', '-inf'])
+    def test_diverged_model(self, tmp_path, value):
+        """No class 0, and the scores are kept."""
+        score, path = torch.zeros(4, 5), str(tmp_path / 'a.npz')
+        score[2, 3] = float(value)
+        samples, metrics = make_samples(score, [0] * 4), [DumpScores(path),
+                                                          ActionMetric()]
+        with pytest.raises(ValueError, match="1 of 4 clips.*'clip 2'"):
+            evaluate(metrics, samples)
+        assert not np.isfinite(load_scores(path)['score'][2]).all()
+        samples[2].set_metainfo(dict(unreadable=True))  # such scores mean nothing
+        assert evaluate([ActionMetric()], samples)['acc/top1'] == 1
 
     @pytest.mark.parametrize(('score', 'label', 'options', 'word'), [
         (torch.zeros(1, 3), [4], {}, 'Label 4'),

@@ -98,6 +98,33 @@ def test_clips_unreadable_in_one_stream_are_left_out(nest, files):
         False, False, False, True]
 
 
+def test_what_made_them(nest, files):
+    """Classes in another order are refused; a file that tells none gets a word."""
+    made = [dict(weights_sha256=k * 64, checkpoint=f'{k}.pth') for k in 'ab']
+    write(files / 'rgb.npz', RGB, classes=list('xyz'), **made[0])
+    write(files / 'flow.npz', FLOW, classes=list('yxz'), **made[1])
+    arguments = 'tools/fuse_scores.py', 'rgb.npz', 'flow.npz', '--out', 'out.npz'
+    assert_refused(nest.run(*arguments, cwd=files), "0 is 'x'", "'y'", 'order')
+    for classes, is_said in ((list('xyz'), False), ([], True)):
+        write(files / 'flow.npz', FLOW, classes=classes, **made[1])
+        done = nest.ok(*arguments, cwd=files)
+        assert ('flow.npz does not name its classes' in done.stdout) is is_said
+        fused = load_scores(files / 'out.npz')
+        assert fused['weights_sha256'] == f'{"a" * 64} + {"b" * 64}'
+        assert fused['classes'].tolist() == list('xyz')
+
+
+@pytest.mark.parametrize('value', [np.nan, -np.inf])
+def test_numbers_that_are_none(nest, files, value):
+    score = FLOW.copy()
+    score[2, 1] = value
+    write(files / 'flow.npz', score)
+    arguments = 'tools/fuse_scores.py', 'rgb.npz', 'flow.npz'
+    assert_refused(nest.run(*arguments, cwd=files), 'flow.npz: 1 of 4 clips', "'c'")
+    write(files / 'flow.npz', score, unreadable=np.arange(4) == 2)
+    assert '1 of 4 clips could not be read' in nest.ok(*arguments, cwd=files).stdout
+
+
 @pytest.mark.parametrize(('change', 'arguments', 'words'), [
     (dict(split=3), [], ['split', 'flow.npz']),
     (dict(dataset='ucf101'), [], ["'hmdb51'", "'ucf101'"]),

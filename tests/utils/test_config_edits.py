@@ -108,9 +108,9 @@ def test_dump_scores(cfg, averaged, score_type):
         cfg.model.cls_head.average_clips = averaged
     for name in ('x.npz', 'y.npz'):
         edits.dump_scores(cfg, name)
-    assert cfg.test_evaluator == [dict(type='ActionMetric'), *(
+    assert cfg.test_evaluator == [*(
         dict(type='DumpScores', out_file=name, score_type=score_type)
-        for name in ('x.npz', 'y.npz'))]
+        for name in ('y.npz', 'x.npz')), dict(type='ActionMetric')]
     assert cfg.val_evaluator == dict(type='ActionMetric')
 
 

@@ -12,7 +12,6 @@ from cosam_mm.visualization.action_results import (
     read_results,
 )
 
-NAN = math.nan
 IDS = ['walk/a', 'walk/b', 'run/c', 'run/d', 'jump/e', 'jump/f']
 LABEL = [0, 0, 1, 1, 2, 2]
 # Probabilities: right are a, c and f; b is nearly right; d and e are taken for walk.
@@ -70,13 +69,9 @@ class TestResults:
 
     def test_scores_that_are_no_numbers(self, tmp_path):
         prob = PROB.copy()
-        prob[0, 2] = NAN
-        found = read_results(write(tmp_path / 's.npz', prob))
-        assert found.metrics()['top1'] == pytest.approx(2 / 6)
-        assert found.mistake(0, 'wrj') == 'w, without a prediction'
-        assert found.verdict(0, 'wrj') == 'none (its scores are not finite)'
-        assert 0 not in found.hardest(9)
-        assert found.matrix.sum() == 5
+        prob[0, 2] = math.nan
+        with pytest.raises(ValueError, match="s.npz: 1 of 6 clips.*'walk/a'"):
+            read_results(write(tmp_path / 's.npz', prob))
 
     @pytest.mark.parametrize(('changes', 'message'), [
         (dict(unreadable=np.ones(6, bool)), 'none'),
@@ -99,6 +94,16 @@ class TestClassNames:
             names = find_class_names(results, *arguments,
                                      dataset=dict(metainfo=dict(classes='xyz')))
             assert ''.join(names) == expected
+
+    def test_those_of_the_score_file_come_first(self, tmp_path):
+        found = read_results(write(tmp_path / 's.npz', classes=list('pqr')))
+        (tmp_path / 'moves_classes.txt').write_text('r\nq\np\n')
+        assert find_class_names(found, data_root=tmp_path) == ('p', 'q', 'r')
+        for text, expected in (('a\nb\nc\n', 'abc'), ('p\nq\nr\n', 'pqr')):
+            (tmp_path / 'names.txt').write_text(text)
+            assert ''.join(find_class_names(found, tmp_path / 'names.txt')) == expected
+        with pytest.raises(ValueError, match="0 is 'p'"):
+            find_class_names(found, tmp_path / 'moves_classes.txt')
 
     def test_a_name_of_a_data_set_leads_nowhere_else(self, tmp_path):
         (tmp_path / 'other_classes.txt').write_text('a\nb\nc\n')

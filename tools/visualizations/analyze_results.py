@@ -89,7 +89,7 @@ def print_results(results, names, topk):
         print_table(title, ['clip', 'true', 'p', 'predicted', 'p'], [
             [results.sample_id[row], names[results.label[row]],
              f'{results.own_probability(row):.4f}',
-             name_of(results.predicted[row], names),
+             names[results.predicted[row]],
              f'{results.predicted_probability(row):.4f}'] for row in rows])
 
 
@@ -112,13 +112,9 @@ def print_comparison(comparison, names, topk):
         rows = [row for row, wins in comparison.changed() if wins == is_won]
         print_table(f'{title}: {len(rows)} clips', ['clip', 'true', 'first', 'second'],
                     [[comparison.first.sample_id[row], names[label[row]],
-                      *(name_of(side.predicted[row], names)
+                      *(names[side.predicted[row]]
                         for side in (comparison.first, comparison.second))]
                      for row in rows[:topk]])
-
-
-def name_of(label, names):
-    return names[label] if label >= 0 else '(none)'
 
 
 # -- plots -----------------------------------------------------------------------

@@ -1,49 +1,19 @@
 """Which classes a classifier confuses, clip by clip, and two classifiers compared.
 
 The rules are those of :mod:`.score_fusion`: of classes with equal scores the lower one
-is predicted, and a clip with a NaN among its scores has no prediction, which is wrong.
-``rows`` are numbers of clips, from 0.
+is predicted, and scores are finite. ``rows`` are numbers of clips, from 0.
 """
 from collections import defaultdict
 from typing import NamedTuple
 
 import numpy as np
 
-from .score_fusion import class_probabilities
+__all__ = ['ClassAccuracy', 'ConfusedPair', 'PairedOutcome', 'class_accuracy',
+           'compare_clips', 'confused_order', 'confusion_matrix', 'hardest_clips',
+           'most_confused_classes', 'most_confused_pairs', 'near_misses',
+           'true_class_losses']
 
-__all__ = ['NO_PREDICTION', 'ClassAccuracy', 'ConfusedPair', 'PairedOutcome',
-           'class_accuracy', 'compare_clips', 'confused_order', 'confusion_matrix',
-           'finite_probabilities', 'hardest_clips', 'most_confused_classes',
-           'most_confused_pairs', 'near_misses', 'predict_labels', 'true_class_losses']
-
-# Instead of a class where a score is NaN.
-NO_PREDICTION = -1
 _LEAST_PROBABILITY = 1e-12
-
-
-def predict_labels(score: np.ndarray) -> np.ndarray:
-    """(N,) int64 of scores (N, K): the class of the highest one, of equals the lower.
-
-    It is :data:`NO_PREDICTION` where a score is NaN.
-    """
-    score = np.asarray(score)
-    is_nan = np.isnan(score).any(axis=1)
-    return np.where(is_nan, NO_PREDICTION, np.argmax(score, axis=1)).astype(np.int64)
-
-
-def finite_probabilities(score: np.ndarray, score_type: str = 'logit') -> np.ndarray:
-    """Probabilities (N, K) float64, NaN for clips whose scores are not finite.
-
-    Args:
-        score: (N, K).
-        score_type: 'logit', or 'prob' for scores that are probabilities already.
-    """
-    score = np.asarray(score, dtype=np.float64)
-    is_finite = np.isfinite(score).all(axis=1)
-    probability = np.full_like(score, np.nan)
-    probability[is_finite] = score[is_finite] if score_type == 'prob' \
-        else class_probabilities(score[is_finite])
-    return probability
 
 
 def true_class_losses(score: np.ndarray, label: np.ndarray,
@@ -56,17 +26,14 @@ def true_class_losses(score: np.ndarray, label: np.ndarray,
         score_type: 'logit' or 'prob'; a probability of 0 counts as 1e-12.
 
     Returns:
-        (N,) float64 in nats, NaN where a score is not finite.
+        (N,) float64 in nats.
     """
     score = np.asarray(score, dtype=np.float64)
     own = np.take_along_axis(score, np.asarray(label)[:, None], axis=1)[:, 0]
-    with np.errstate(invalid='ignore'):  # of scores that are not finite
-        if score_type == 'prob':
-            losses = -np.log(np.maximum(own, _LEAST_PROBABILITY))
-        else:
-            peak = score.max(axis=1)
-            losses = np.log(np.exp(score - peak[:, None]).sum(axis=1)) + peak - own
-    return np.where(np.isfinite(score).all(axis=1), losses, np.nan)
+    if score_type == 'prob':
+        return -np.log(np.maximum(own, _LEAST_PROBABILITY))
+    peak = score.max(axis=1)
+    return np.log(np.exp(score - peak[:, None]).sum(axis=1)) + peak - own
 
 
 # -- one result ------------------------------------------------------------------
@@ -78,7 +45,7 @@ def confusion_matrix(label: np.ndarray, predicted: np.ndarray,
 
     Args:
         label: (N,) integers in [0, num_classes).
-        predicted: (N,) of the same, or :data:`NO_PREDICTION`, which is left out.
+        predicted: (N,) of the same.
         num_classes: K.
 
     Returns:
@@ -88,13 +55,12 @@ def confusion_matrix(label: np.ndarray, predicted: np.ndarray,
         ValueError: A class is outside of its range.
     """
     label, predicted = np.asarray(label), np.asarray(predicted)
-    for what, values, least in (('label', label, 0),
-                                ('prediction', predicted, NO_PREDICTION)):
-        wrong = values[(values < least) | (values >= num_classes)]
+    for what, values in (('label', label), ('prediction', predicted)):
+        wrong = values[(values < 0) | (values >= num_classes)]
         if len(wrong):
             raise ValueError(f'A {what} of {wrong[0]} is outside [0, {num_classes}).')
-    pairs = (label * num_classes + predicted)[predicted != NO_PREDICTION]
-    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, -1)
+    return np.bincount(label * num_classes + predicted,
+                       minlength=num_classes**2).reshape(num_classes, -1)
 
 
 class ClassAccuracy(NamedTuple):
@@ -112,8 +78,6 @@ class ClassAccuracy(NamedTuple):
 def class_accuracy(label: np.ndarray, predicted: np.ndarray,
                    num_classes: int) -> ClassAccuracy:
     """Right clips and all clips of each class; arguments of :func:`confusion_matrix`.
-
-    A clip without a prediction is a wrong one.
     """
     label, predicted = np.asarray(label), np.asarray(predicted)
     return ClassAccuracy(
@@ -138,12 +102,12 @@ def most_confused_pairs(label: np.ndarray, predicted: np.ndarray,
 
     Args:
         label: (N,) integers >= 0.
-        predicted: (N,) of the same, or :data:`NO_PREDICTION`, which is left out.
+        predicted: (N,) of the same.
         topk: At most so many pairs.
     """
     label, predicted = np.asarray(label), np.asarray(predicted)
     rows_of: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for row in np.flatnonzero((label != predicted) & (predicted != NO_PREDICTION)):
+    for row in np.flatnonzero(label != predicted):
         rows_of[int(label[row]), int(predicted[row])].append(int(row))
     pairs = [ConfusedPair(*pair, len(rows) / int((label == pair[0]).sum()), tuple(rows))
              for pair, rows in rows_of.items()]
@@ -163,13 +127,8 @@ def most_confused_classes(matrix: np.ndarray, topk: int) -> np.ndarray:
 
 
 def hardest_clips(loss: np.ndarray, topk: int = 10) -> np.ndarray:
-    """The topk rows by falling loss (N,), the earlier of equals first.
-
-    A clip without a loss (NaN) is left out.
-    """
-    loss = np.asarray(loss, dtype=np.float64)
-    order = np.argsort(-loss, kind='stable')  # NaN comes last
-    return order[~np.isnan(loss[order])][:topk]
+    """The topk rows by falling loss (N,), the earlier of equals first."""
+    return np.argsort(-np.asarray(loss, np.float64), kind='stable')[:topk]
 
 
 def near_misses(loss: np.ndarray, is_right: np.ndarray, topk: int = 10) -> np.ndarray:

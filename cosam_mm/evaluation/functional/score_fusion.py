@@ -12,7 +12,8 @@ import numpy as np
 
 from cosam_mm.utils.messages import name_some
 
-__all__ = ['align_by_id', 'class_probabilities', 'fuse_scores', 'top_k_accuracy']
+__all__ = ['align_by_id', 'check_finite', 'class_probabilities', 'fuse_scores',
+           'top_k_accuracy']
 
 
 def class_probabilities(score: np.ndarray) -> np.ndarray:
@@ -20,6 +21,24 @@ def class_probabilities(score: np.ndarray) -> np.ndarray:
     score = np.asarray(score, dtype=np.float64)
     exp = np.exp(score - score.max(axis=-1, keepdims=True))
     return exp / exp.sum(axis=-1, keepdims=True)
+
+
+def check_finite(score: np.ndarray, names: Optional[Sequence[str]] = None) -> None:
+    """Raise ``ValueError`` where a score is NaN or infinite: it has no rank.
+
+    ``argmax`` takes NaN for the highest score, and comparisons for the lowest.
+
+    Args:
+        score: (N, K).
+        names: Of the N clips. Default: their rows.
+    """
+    rows = np.flatnonzero(~np.isfinite(score).all(axis=1))
+    if len(rows):
+        bad = [f'row {row}' if names is None else repr(str(names[row])) for row in rows]
+        raise ValueError(
+            f'{len(rows)} of {len(score)} clips have NaN or infinite scores: '
+            f'{name_some(bad)}. The model has diverged, its checkpoint is damaged, or '
+            'half precision overflows: test an earlier checkpoint, or without --fast.')
 
 
 def _check_scores(scores: Sequence[np.ndarray]) -> None:
@@ -31,10 +50,7 @@ def _check_scores(scores: Sequence[np.ndarray]) -> None:
                 f'Score array {i} has shape {score.shape}, array 0 '
                 f'{scores[0].shape}: all must be (number of clips, number of classes) '
                 'of the same clips.')
-        rows = np.flatnonzero(~np.isfinite(score).all(axis=1))
-        if len(rows):
-            raise ValueError(
-                f'Score array {i} is not finite in row(s) {name_some(rows)}.')
+        check_finite(score)
 
 
 def _check_weights(weights: Optional[Sequence[float]], count: int) -> np.ndarray:
@@ -145,6 +161,7 @@ def _check_labelled(score: np.ndarray, label: np.ndarray) -> None:
         raise ValueError(
             f'Label {label[rows[0]]} in row {rows[0]} is outside of the '
             f'{score.shape[1]} classes of the scores ({len(rows)} such row(s)).')
+    check_finite(score)
 
 
 def top_k_accuracy(score: np.ndarray, label: np.ndarray,
@@ -153,7 +170,7 @@ def top_k_accuracy(score: np.ndarray, label: np.ndarray,
 
     Classes of equal score rank by class number, the lower first, so that k = 1
     agrees with ``argmax`` and a model that scores all classes alike is at
-    chance. A sample with a NaN among its scores is a miss.
+    chance.
 
     Args:
         score: (N, K).
@@ -164,7 +181,7 @@ def top_k_accuracy(score: np.ndarray, label: np.ndarray,
         ``{k: share in [0, 1]}``.
 
     Raises:
-        ValueError: Shapes, labels or ks are not as above.
+        ValueError: Shapes, labels or ks are not as above, or a score is not finite.
 
     Example:
         >>> top_k_accuracy([[.1, .6, .3], [.1, .6, .3]], [1, 2], ks=(1, 2))
@@ -177,5 +194,4 @@ def top_k_accuracy(score: np.ndarray, label: np.ndarray,
     own = np.take_along_axis(score, label[:, None], axis=1)
     lower = np.arange(score.shape[1])[None] < label[:, None]
     rank = ((score > own) | ((score == own) & lower)).sum(axis=1)
-    rank = np.where(np.isnan(score).any(axis=1), score.shape[1] + max(ks), rank)
     return {int(k): float(np.mean(rank < k)) for k in ks}

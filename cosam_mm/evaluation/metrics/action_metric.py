@@ -15,7 +15,10 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from cosam_mm.evaluation.functional.confusion import class_accuracy, true_class_losses
-from cosam_mm.evaluation.functional.score_fusion import top_k_accuracy
+from cosam_mm.evaluation.functional.score_fusion import (
+    check_finite,
+    top_k_accuracy,
+)
 from cosam_mm.evaluation.provenance import MADE_BY, list_sha256, made_by
 from cosam_mm.registry import METRICS
 from cosam_mm.utils.io import read_arrays, write_arrays
@@ -81,7 +84,12 @@ class ActionMetric(AccMetric):
         self.results.extend(_record(sample) for sample in data_samples)
 
     def compute_metrics(self, results: list) -> dict:
-        """Metrics of the readable samples; see the class."""
+        """Metrics of the readable samples; see the class.
+
+        Raises:
+            ValueError: No clip is readable, or a score is NaN or infinite, as with
+                :class:`~cosam_mm.engine.hooks.NaNLossHook`.
+        """
         if not results:
             raise ValueError('There is no sample to evaluate.')
         unreadable = [result for result in results if result['unreadable']]
@@ -91,8 +99,9 @@ class ActionMetric(AccMetric):
             raise ValueError(
                 f'None of the {len(results)} clips can be read, so there is nothing '
                 f'to evaluate: check data_root. They are {names[:2000]}.')
-        metrics = self.calculate([result['score'] for result in readable],
-                                 [result['label'] for result in readable])
+        scores = [result['score'] for result in readable]
+        check_finite(np.stack(scores), [result['sample_id'] for result in readable])
+        metrics = self.calculate(scores, [result['label'] for result in readable])
         meta = self.dataset_meta or {}
         if meta.get('weights_sha256'):
             metrics.update(
@@ -122,7 +131,7 @@ class ActionMetric(AccMetric):
         score, label = np.stack(preds).astype(np.float64), np.asarray(labels)
         metrics = {f'top{k}': accuracy for k, accuracy
                    in top_k_accuracy(score, label, self.topk).items()}
-        if self.score_type == 'prob' and np.isfinite(score).all() and (
+        if self.score_type == 'prob' and (
                 score.min() < 0 or np.abs(score.sum(axis=1) - 1).max() > 1e-2):
             raise ValueError(
                 "score_type='prob' needs rows of probabilities that sum to 1; these do "

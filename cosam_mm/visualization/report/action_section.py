@@ -1,11 +1,8 @@
 """The section on action recognition: accuracies, confusion, clips, two models."""
-import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Optional
-
-import numpy as np
 
 from cosam_mm.visualization import action_results, confusion_plots, sample_clips
 from cosam_mm.visualization.action_results import ActionResults
@@ -137,16 +134,12 @@ def _gallery(group: sample_clips.SampleGroup, results: ActionResults,
 
 def _table_of_clips(results: ActionResults, names: Sequence[str]) -> Block:
     """Of each clip the classes, their probabilities, and whether it is right."""
-    hardest_first = [*results.hardest(len(results.label)), *np.flatnonzero(
-        np.isnan(results.loss))]
-    rows = []
-    for row in hardest_first:
-        shares = results.own_probability(row), results.predicted_probability(row)
-        rows.append([
-            str(results.sample_id[row]), names[results.label[row]],
-            names[results.predicted[row]] if results.predicted[row] >= 0 else None,
-            *(None if math.isnan(share) else 100 * share for share in shares),
-            'yes' if results.is_right[row] else 'no'])
+    rows = [[
+        str(results.sample_id[row]), names[results.label[row]],
+        names[results.predicted[row]], 100 * results.own_probability(row),
+        100 * results.predicted_probability(row),
+        'yes' if results.is_right[row] else 'no']
+        for row in results.hardest(len(results.label))]
     return page.table('All clips', [
         'clip', 'true', 'predicted', 'p of true (%)', 'p of predicted (%)', 'right'],
         rows, 'The hardest first: those whose true class is given least.', digits=1)
