@@ -11,7 +11,10 @@ where it was interrupted.
 """
 import argparse
 import json
+import math
+import os
 import sys
+import time
 
 import numpy as np
 
@@ -26,8 +29,13 @@ from cosam_mm.apis.gallery import (
 from cosam_mm.apis.tracklet_encoder import DISTANCES
 from cosam_mm.apis.video_input import image_files
 from cosam_mm.datasets.preparation import default_num_workers
-from cosam_mm.utils.cli import non_negative_int, one_line_errors, positive_int
-from cosam_mm.utils.io import write_text
+from cosam_mm.utils.cli import (
+    non_negative_int,
+    one_line_errors,
+    positive_float,
+    positive_int,
+)
+from cosam_mm.utils.io import check_destination, write_text, writing
 from cosam_mm.utils.messages import name_some
 from cosam_mm.utils.progress import progress_bar
 
@@ -70,8 +78,8 @@ def add_index_arguments(parser):
 
 def add_search_arguments(parser):
     parser.add_argument('gallery', metavar='GALLERY.npz', help='what index wrote')
-    parser.add_argument('query', nargs='+', metavar='QUERY_FOLDER',
-                        help='folder of images of one person')
+    parser.add_argument('query', nargs='+', metavar='QUERY',
+                        help='folder of images of one person, or one image')
     parser.add_argument('--checkpoint', required=True,
                         help='the model that the gallery was indexed with')
     parser.add_argument('--topk', type=positive_int, default=10,
@@ -90,7 +98,14 @@ def add_search_arguments(parser):
         help='of the search in such an index, as nprobe=16 or efSearch=128')
     parser.add_argument('--distance', choices=DISTANCES,
                         help='default: the one that the model was tested by')
+    parser.add_argument(
+        '--max-distance', type=positive_float, metavar='D',
+        help='leave out what is farther from the query (default: nothing is)')
     parser.add_argument('--out', metavar='RESULTS.json', help='write the results')
+    parser.add_argument('--panel', metavar='FILE.png',
+                        help='draw each query beside what was found; needs --images')
+    parser.add_argument('--images', metavar='FOLDER',
+                        help='the folder that was indexed, where --panel finds images')
     add_model_arguments(parser, 0)
     parser.set_defaults(run=run_search)
 
@@ -109,6 +124,8 @@ def parse_args():
     if args.command == 'search' and args.engine != 'faiss' and (
             args.faiss_index != FLAT or args.faiss_parameters):
         parser.error('--faiss-index and --faiss-parameters go with --engine faiss')
+    if args.command == 'search' and bool(args.panel) != bool(args.images):
+        parser.error('--panel FILE.png goes with --images FOLDER')
     if args.command == 'index' and not args.remove and args.folder is None:
         parser.error('index needs a checkpoint and a folder')
     return args
@@ -137,16 +154,20 @@ def run_index(args):
               f'  {names}')
 
 
+def query_images(query):
+    """Paths of the images of a query: a folder, or one image."""
+    return [query] if os.path.isfile(query) else image_files(query)
+
+
 def encode_queries(encoder, args):
-    """Features (Q, D) of the query folders.
+    """Features (Q, D) of the queries.
 
     Raises:
-        FileNotFoundError: A folder is missing.
+        FileNotFoundError: One is missing.
         ValueError: One holds no image, or none that can be read.
     """
-    for folder in args.query:
-        image_files(folder)
-    each = encoder.encode_each(args.query, args.batch_size, args.num_workers)
+    queries = [query_images(query) for query in args.query]
+    each = encoder.encode_each(queries, args.batch_size, args.num_workers)
     features = list(progress_bar(each, 'queries', 'tracklet', len(args.query)))
     for folder, feature in zip(args.query, features):
         if feature is None:
@@ -156,34 +177,64 @@ def encode_queries(encoder, args):
 
 def run_search(args):
     """Print, and write if asked, the nearest tracklets of each query."""
+    for out in filter(None, (args.out, args.panel)):
+        check_destination(out, overwrite=True)
     gallery = Gallery.read(args.gallery)
     encoder = make_encoder(args)
     gallery.check_fit(encoder, args.gallery)
     distance = args.distance or gallery.distance
     is_faiss = args.engine == 'faiss'
-    found = gallery.search(
-        encode_queries(encoder, args), args.topk, distance, args.engine,
-        args.faiss_index, args.faiss_parameters, args.gallery)
+    start = time.perf_counter()
+    features = encode_queries(encoder, args)
+    middle = time.perf_counter()
+    found = gallery.search(features, args.topk, distance, args.engine,
+                           args.faiss_index, args.faiss_parameters, args.gallery)
     summary = dict(
         gallery=args.gallery, num_tracklets=len(gallery), distance=distance,
         engine='faiss' if is_faiss else 'exact',
         faiss_index=args.faiss_index if is_faiss else None,
         approximate=is_faiss and args.faiss_index != FLAT)
-    results = [dict(query=query, matches=list_matches(gallery, *row))
+    results = [dict(query=query, matches=list_matches(gallery, *row, args.max_distance))
                for query, *row in zip(args.query, found.index, found.distance)]
     print_results(summary, results)
+    print(f'{len(results)} queries: {middle - start:.2f} s to read and encode them, '
+          f'{time.perf_counter() - middle:.2f} s to search')
+    if args.panel:
+        draw_panel(args, results)
     if args.out:
         content = json.dumps(dict(summary, results=results), indent=2)
         write_text(args.out, content + '\n')
         print(f'written to {args.out}')
 
 
-def list_matches(gallery, index, distances):
+def list_matches(gallery, index, distances, max_distance):
     """Ranked tracklets of one query, for people and JSON."""
+    most = math.inf if max_distance is None else max_distance
     return [dict(rank=rank, tracklet_id=str(gallery.tracklet_id[number]),
                  distance=float(distance))
             for rank, (number, distance) in enumerate(zip(index, distances), start=1)
-            if number >= 0]
+            if number >= 0 and distance <= most]
+
+
+def draw_panel(args, results):
+    """Write the picture of what was found."""
+    from cosam_mm.visualization.search_panels import SearchResult, draw_search_results
+    from cosam_mm.visualization.style import encode_image
+
+    def paths(name):
+        folder = os.path.join(args.images, name)
+        return image_files(folder) if os.path.isdir(folder) else []
+
+    rows = [SearchResult(result['query'], query_images(result['query']), [
+        (match['tracklet_id'], match['distance'], paths(match['tracklet_id']))
+        for match in result['matches']]) for result in results]
+    absent = [name for row in rows for name, _, images in row.matches if not images]
+    if absent:
+        print(f'{args.images} has no folder {name_some(absent)}: no image is shown',
+              file=sys.stderr)
+    with writing(args.panel) as partial:
+        partial.write_bytes(encode_image(draw_search_results(rows), 'png'))
+    print(f'written to {args.panel}')
 
 
 def print_results(summary, results):
@@ -197,6 +248,8 @@ def print_results(summary, results):
         print(f'query {result["query"]}')
         print(f'  rank  {summary["distance"]} distance  tracklet')
         width = len(summary['distance']) + len(' distance')
+        if not result['matches']:
+            print('  nobody is near enough')
         for match in result['matches']:
             print(f'  {match["rank"]:4d}  {match["distance"]:{width}.4f}  '
                   f'{match["tracklet_id"]}')

@@ -43,7 +43,7 @@ from .mask_overlay import choose_layers, overlay, spread
 from .reid_plots import ReIDReview
 from .style import GREEN, GREY, INK, LINES, RED
 
-__all__ = ['LEGEND', 'STATE_COLOURS', 'PanelEntry', 'RankMasks', 'RankPanel',
+__all__ = ['LEGEND', 'STATE_COLOURS', 'UNRATED', 'PanelEntry', 'RankMasks', 'RankPanel',
            'TrackletImages', 'describe_panel', 'draw_rank_panels', 'find_queries',
            'find_tracklet_images', 'make_panels', 'panel_heading', 'query_titles',
            'read_frame']
@@ -51,6 +51,7 @@ __all__ = ['LEGEND', 'STATE_COLOURS', 'PanelEntry', 'RankMasks', 'RankPanel',
 # (paths of a tracklet, index) -> (H, W, 3) uint8, RGB; None for an unreadable image.
 FrameReader = Callable[[Sequence[str], int], Optional[np.ndarray]]
 
+UNRATED = -1  # state of an entry of which nobody says who it is
 STATE_COLOURS = {RIGHT: GREEN, WRONG: RED, IGNORED: GREY}
 LEGEND = {RIGHT: 'right: the same person in another camera',
           WRONG: 'wrong: another person',
@@ -69,9 +70,9 @@ _FONT = 14
 class PanelEntry(NamedTuple):
     """A gallery tracklet in the list of a query."""
     tracklet_id: str
-    camid: int                   # negative if unknown
+    camid: Optional[int]         # negative if unknown; None: not said
     image: Optional[np.ndarray]  # (H, W, 3) uint8, RGB; None if there is none
-    state: int                   # RIGHT, WRONG or IGNORED
+    state: int                   # RIGHT, WRONG, IGNORED or UNRATED
     rank: int                    # from 1; 0 if it is ignored
     distance: float              # to the query
 
@@ -80,7 +81,7 @@ class RankPanel(NamedTuple):
     """A query and the beginning of its list."""
     title: str                              # its position among all: '2nd best'
     tracklet_id: str
-    camid: int                              # negative if unknown
+    camid: Optional[int]                    # negative if unknown; None: not said
     images: Sequence[Optional[np.ndarray]]  # some of its frames, as in PanelEntry
     entries: Sequence[PanelEntry]           # nearest first
     average_precision: float                # in [0, 1]; NaN without a positive match
@@ -282,8 +283,10 @@ def _distance(value: float) -> str:
     return f'{value:#.4g}'.rstrip('.')
 
 
-def _camera(camid: int) -> str:
-    """'camera 3', or 'camera unknown'."""
+def _camera(camid: Optional[int]) -> str:
+    """'camera 3', 'camera unknown', or nothing."""
+    if camid is None:
+        return ''
     return f'camera {camid}' if camid >= 0 else 'camera unknown'
 
 
@@ -382,8 +385,9 @@ def _draw_row(canvas: Canvas, top: int, height: int, panel: RankPanel,
     for entry in panel.entries:
         lines = str(entry.rank or '-'), entry.tracklet_id, _camera(entry.camid)
         _draw_cell(canvas, x, top, height, entry.image, lines,
-                   STATE_COLOURS[entry.state], _distance(entry.distance))
-        _draw_badge(canvas, x, top, entry.state)
+                   STATE_COLOURS.get(entry.state, INK), _distance(entry.distance))
+        if entry.state != UNRATED:
+            _draw_badge(canvas, x, top, entry.state)
         x += step
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from cosam_mm.apis.gallery import Gallery
+from cosam_mm.datasets.image_files import read_image
 from tests.gallery_data import (
     build_model,
     reid_config,
@@ -73,6 +74,23 @@ def test_ranked_tracklets(nest, model, indexed):
                            distance='euclidean', engine='exact', faiss_index=None)
     assert [(entry['rank'], round(entry['distance'], 4), entry['tracklet_id'])
             for entry in results[0]['matches']] == found[:4]
+
+
+def test_one_image_a_limit_and_a_picture(nest, model, indexed):
+    """The picture holds the images of the query and of what is near enough."""
+    folder = indexed / 'my people' / 'p3' / 'c1' / 't'
+    image = sorted(folder.iterdir())[0]
+    search = (TOOL, 'search', 'gallery.npz', image, '--checkpoint', model)
+    every = read(nest.ok(*search, '--topk', 6, cwd=indexed).stdout)
+    limit = (every[2][1] + every[3][1]) / 2
+    done = nest.ok(*search, '--max-distance', limit, '--panel', 'found.png', '--images',
+                   'my people', cwd=indexed)
+    assert read(done.stdout) == every[:3]
+    picture = read_image(indexed / 'found.png')
+    assert (picture.std(axis=2) > 0).any(axis=0).sum() > 3 * 50  # columns with colours
+    done = nest.ok(*search, '--max-distance', 1e-9, cwd=indexed)
+    assert 'nobody' in done.stdout
+    assert_refused(nest.run(*search, '--panel', 'found.png', cwd=indexed), '--images')
 
 
 def test_another_folder_and_removal(nest, model, indexed, tmp_path):
