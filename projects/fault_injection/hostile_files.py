@@ -69,6 +69,25 @@ def change_config(source: Path, path: Path, change) -> Path:
     return path
 
 
+def make_hostile(cfg, how, url):
+    """Make a config out of a file ask for an address, or import a module.
+
+    ``this`` is a module of Python's own that prints when it is imported.
+    """
+    pipeline = [dict(type='this')]
+    if how == 'address':
+        cfg.model.cls_head = dict(
+            type='mmpretrain.VQAGenerationHead', inference_method='rank',
+            decoder=dict(type='mmpretrain.GlobalAveragePooling'),
+            num_ans_candidates=1, answer_list_path=f'{url}/a.pkl')
+    elif how == 'pipeline':
+        cfg.test_dataloader.dataset.pipeline += pipeline
+    elif how == 'default scope':
+        cfg.default_scope = 'this'
+    else:
+        cfg.model.backbone['_scope_' if how == 'scope' else 'type'] = 'this'
+
+
 @contextlib.contextmanager
 def listener():
     """Address of a server on loopback, and what it was asked for so far."""

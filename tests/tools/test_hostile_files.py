@@ -11,6 +11,7 @@ from projects.fault_injection.hostile_files import (
     assert_is_dangerous,
     change_config,
     listener,
+    make_hostile,
     write_arrays,
     write_checkpoint,
     write_pickle,
@@ -126,23 +127,6 @@ def test_report_of_a_folder(nest, trained, demo_root, tmp_path, evil):
 
 
 # -- configs in files that would import, download or unpickle ------------------------
-# ``this`` is a module of Python's own that prints when it is imported.
-
-
-def change(cfg, how, url):
-    """Make a config out of a file ask for something."""
-    pipeline = [dict(type='this')]
-    if how == 'address':
-        cfg.model.cls_head = dict(
-            type='mmpretrain.VQAGenerationHead', inference_method='rank',
-            decoder=dict(type='mmpretrain.GlobalAveragePooling'),
-            num_ans_candidates=1, answer_list_path=f'{url}/a.pkl')
-    elif how == 'pipeline':
-        cfg.test_dataloader.dataset.pipeline += pipeline
-    elif how == 'default scope':
-        cfg.default_scope = 'this'
-    else:
-        cfg.model.backbone['_scope_' if how == 'scope' else 'type'] = 'this'
 
 
 CALL = """
@@ -165,7 +149,7 @@ def test_only_listed_types_are_built(nest, repo, tmp_path, name, how, command):
     path = tmp_path / 'evil.pth'
     with listener() as (url, asked):
         change_config(repo / f'tests/data/written_by_0_1/{name}.pth', path,
-                      lambda cfg: change(cfg, how, url))
+                      lambda cfg: make_hostile(cfg, how, url))
         done = nest.run_code(CALL.format(*command), tmp_path) if len(command) == 1 \
             else nest.run(*(path if word == 'EVIL' else word for word in command),
                           cwd=tmp_path)
