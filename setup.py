@@ -73,6 +73,7 @@ setup(
     license='Apache-2.0',
     license_files=['LICENSE'],
     packages=find_packages(include=['cosam_mm', 'cosam_mm.*']),
+    entry_points={'console_scripts': ['cosam-mm = cosam_mm.__main__:main']},
     package_data={'cosam_mm.visualization.report': ['*.j2', '*.css', '*.js']},
     python_requires='>=3.9',
     install_requires=[

@@ -1,3 +1,4 @@
+"""Small 3-D ResNeXt + BERT for generated clips, modern recipe."""
 _base_ = [
     './_base_/models/resnext14_bert_strong.py',
     './_base_/datasets/demo_rgb_64_strong.py',

@@ -1,3 +1,4 @@
+"""Small 3-D ResNeXt + COSAM + BERT for generated clips."""
 _base_ = [
     './_base_/models/resnext14_bert.py',
     './_base_/datasets/demo_rgb_64.py',

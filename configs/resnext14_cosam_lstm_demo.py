@@ -1,3 +1,4 @@
+"""Small 3-D ResNeXt + COSAM + LSTM for generated clips."""
 _base_ = [
     './_base_/models/resnext14_lstm.py',
     './_base_/datasets/demo_rgb_64.py',

@@ -1,5 +1,6 @@
 """Who may import whom: the floors of the house, read from the source.
 
+    __main__                           the command cosam-mm, which runs the tools
     engine                             hooks, runner
     visualization
     apis
@@ -19,6 +20,7 @@ _FIRST = _GROUND | {'datasets', 'evaluation', 'models'}
 # Room -> the other rooms it may import.
 ALLOWED = {
     'version': set(),
+    '__main__': {'utils', 'version'},
     'utils': set(),
     'registry': {'utils'},
     'structures': {'utils'},

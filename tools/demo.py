@@ -4,12 +4,12 @@ Examples:
     python tools/demo.py work_dirs/resnet/best_acc_top1_epoch_30.pth walk.mp4
     python tools/demo.py configs/resnext101_cosam_bert_hmdb51.py walk.mp4
 """
-import argparse
 
 from cosam_mm import ActionRecognizer
 from cosam_mm.apis.action_pipeline import VIEWS
 from cosam_mm.apis.model_loading import find_trained
 from cosam_mm.utils.cli import (
+    CommandParser,
     existing_file,
     one_line_errors,
     positive_float,
@@ -18,8 +18,7 @@ from cosam_mm.utils.cli import (
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument(
         'model', metavar='CHECKPOINT_OR_CONFIG', type=existing_file('file'),
         help='checkpoint, which holds its config; or config file, whose newest best '

@@ -5,7 +5,6 @@ Example:
     python tools/test.py CONFIG_FLOW FLOW.pth --dump flow.npz
     python tools/fuse_scores.py rgb.npz flow.npz
 """
-import argparse
 
 import cosam_mm  # noqa: F401
 from cosam_mm.evaluation.functional.score_fusion import (
@@ -16,12 +15,11 @@ from cosam_mm.evaluation.functional.score_fusion import (
 )
 from cosam_mm.evaluation.metrics.action_metric import load_scores, save_scores
 from cosam_mm.evaluation.provenance import describe_other_classes, join
-from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.cli import CommandParser, one_line_errors
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument('scores', nargs='+', metavar='SCORES.npz',
                         help='score files of the same videos (tools/test.py --dump)')
     parser.add_argument('--weights', type=float, nargs='+',

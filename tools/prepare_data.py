@@ -20,6 +20,8 @@ from typing import Optional
 
 from cosam_mm.datasets import preparation
 from cosam_mm.utils.cli import (
+    CommandParser,
+    as_typed,
     at_least_two,
     non_negative_int,
     one_line_errors,
@@ -241,8 +243,9 @@ def run_reid_demo(args: argparse.Namespace) -> int:
                               args.misalignment))
     print(f'{args.out}: {num_train} identities to train on, {num_test} to test on, '
           f'{args.num_cameras} cameras')
-    print('next: python tools/train.py configs/reid/resnet14_cosam45_tp_demo.py '
-          f'--data-root {shlex.quote(str(args.out))}')
+    print(as_typed('next: python tools/train.py '
+                   'configs/reid/resnet14_cosam45_tp_demo.py '
+                   f'--data-root {shlex.quote(str(args.out))}'))
     return 0
 
 
@@ -368,14 +371,13 @@ def add_path(parser: argparse.ArgumentParser, option: str, what: str,
 
 def print_next_command(config: str, out_dir: Path) -> None:
     """Prints what to run now."""
-    print(f'next: python tools/train.py configs/{config}.py --data-root '
-          f'{shlex.quote(str(out_dir))} --split 1')
+    print(as_typed(f'next: python tools/train.py configs/{config}.py --data-root '
+                   f'{shlex.quote(str(out_dir))} --split 1'))
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Builds the command line from `SUBCOMMANDS`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__)
     subparsers = parser.add_subparsers(dest='dataset', required=True, metavar='DATASET')
     for name, (what, add_arguments, run) in SUBCOMMANDS.items():
         subparser = subparsers.add_parser(name, help=what, description=what)

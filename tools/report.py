@@ -4,12 +4,11 @@ Examples:
     python tools/report.py work_dirs/demo
     python tools/report.py work_dirs/resnext101_cosam_bert_hmdb51 --out hmdb51.html
 """
-import argparse
 import sys
 from pathlib import Path
 
 import cosam_mm  # noqa: F401
-from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.cli import CommandParser, one_line_errors
 from cosam_mm.visualization.report.report_builder import (
     build_report,
     missing_of,
@@ -19,8 +18,7 @@ from cosam_mm.visualization.report.report_builder import (
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument(
         'work_dir', metavar='WORK_DIR',
         help='folder of a training, and of score or feature files beside it; all '

@@ -9,7 +9,6 @@ Every folder below FOLDER that directly holds images is one tracklet, named by i
 below FOLDER. Indexing again computes only what is new or has changed, and continues
 where it was interrupted.
 """
-import argparse
 import json
 import math
 import os
@@ -30,6 +29,7 @@ from cosam_mm.apis.tracklet_encoder import DISTANCES
 from cosam_mm.apis.video_input import image_files
 from cosam_mm.datasets.preparation import default_num_workers
 from cosam_mm.utils.cli import (
+    CommandParser,
     non_negative_int,
     one_line_errors,
     positive_float,
@@ -111,8 +111,7 @@ def add_search_arguments(parser):
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__)
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     for name, text, add_arguments in (
             ('index', 'compute the features of a folder of tracklets',

@@ -20,7 +20,12 @@ from cosam_mm.engine.runner.distributed import (
 )
 from cosam_mm.engine.runner.process_watchdog import end_with_launcher, leave_when_lost
 from cosam_mm.engine.runner.strategies import build_runner, loading_safely
-from cosam_mm.utils.cli import existing_file, one_line_errors, positive_float
+from cosam_mm.utils.cli import (
+    CommandParser,
+    existing_file,
+    one_line_errors,
+    positive_float,
+)
 from cosam_mm.utils.config import (
     check_checkpoint,
     check_classes,
@@ -40,7 +45,7 @@ from cosam_mm.utils.training_settings import fit_workers
 
 
 def parse_args(argv: Optional[Sequence[str]] = None):
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description='Test a checkpoint, or one for each split of a data set.')
     parser.add_argument('config', help='config file', type=existing_file('config'))
     parser.add_argument(

@@ -24,6 +24,7 @@ from cosam_mm.engine.runner.strategies import (
     use_strategy,
 )
 from cosam_mm.utils.cli import (
+    CommandParser,
     existing_file,
     non_negative_int,
     one_line_errors,
@@ -64,7 +65,7 @@ SETTINGS = {
 
 
 def parse_args(argv: Optional[Sequence[str]] = None):
-    parser = argparse.ArgumentParser(description='Train a model.')
+    parser = CommandParser(description='Train a model.')
     parser.add_argument('config', help='config file', type=existing_file('config'))
     parser.add_argument(
         '--work-dir',

@@ -1,3 +1,4 @@
+"""Small ResNet + COSAM + mean over frames for generated persons."""
 _base_ = [
     '../_base_/models/reid_resnet14_tp.py',
     '../_base_/datasets/reid_demo.py',

@@ -1,4 +1,5 @@
-"""Command lines: types of options; a user's mistake as one line, a bug as a traceback.
+"""Command lines: types of options; a user's mistake as one line, a bug as a traceback;
+what ships beside the package, and the command ``cosam-mm`` that runs it.
 
 What this project checks, it refuses with a ``raise`` of its own and a message that
 says what to do: a missing data root, a line of a list, a checkpoint of another model.
@@ -11,15 +12,17 @@ import difflib
 import linecache
 import math
 import os
+import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Callable
 
-__all__ = ['at_least_two', 'existing_file', 'is_user_mistake', 'non_negative_float',
-           'non_negative_int', 'one_line_errors', 'positive_float', 'positive_int',
-           'share']
+__all__ = ['TOOLS', 'CommandParser', 'as_typed', 'at_least_two', 'existing_file',
+           'find_config', 'is_user_mistake', 'non_negative_float', 'non_negative_int',
+           'one_line_errors', 'positive_float', 'positive_int', 'run_as', 'share',
+           'shipped', 'shipped_configs']
 
 # These very classes: NotImplementedError, for one, is a RuntimeError and a bug.
 _KINDS = (FileExistsError, FileNotFoundError, RuntimeError, ValueError)
@@ -50,8 +53,103 @@ def one_line_errors() -> Iterator[None]:
     except Exception as error:
         if not is_user_mistake(error):
             raise
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {as_typed(str(error))}', file=sys.stderr)
         sys.exit(2)
+
+
+# -- what ships: tools, and configs by name ----------------------------------------
+
+# Command of ``cosam-mm`` -> the tool that it runs.
+TOOLS = {
+    'train': 'train.py', 'test': 'test.py', 'demo': 'demo.py',
+    'prepare': 'prepare_data.py', 'search': 'search_gallery.py',
+    'report': 'report.py', 'export': 'deployment/export.py',
+    'masks': 'visualizations/visualize_masks.py',
+    'ranks': 'visualizations/visualize_ranks.py',
+    'analyze': 'visualizations/analyze_results.py',
+    'curves': 'visualizations/plot_curves.py', 'fuse': 'fuse_scores.py',
+    'convert': 'model_converters/convert_reference.py',
+    'flops': 'analysis_tools/get_flops.py', 'layers': 'analysis_tools/list_layers.py'}
+
+_command = ['']  # 'cosam-mm train' while that runs
+
+
+def run_as(command: str) -> None:
+    """Say which command runs a tool: its help, errors and advice name this one."""
+    _command[0] = command
+
+
+def as_typed(text: str) -> str:
+    """Name commands in a text as the user types them.
+
+    ``python tools/train.py`` is ``cosam-mm train`` to a user of that command, who may
+    have no checkout.
+    """
+    commands = {tool: f'cosam-mm {command}' for command, tool in TOOLS.items()}
+    return text if not _command[0] else re.sub(
+        r'(?:python\s+)?(?:\S*/)?\btools/([\w/]+\.py)\b',
+        lambda found: commands.get(found[1], found[0]), text)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose help shows a description as it stands, and commands as typed."""
+
+    def __init__(self, **settings) -> None:
+        if _command[0]:
+            settings.setdefault('prog', _command[0])
+        if '\n' in (settings.get('description') or ''):
+            settings.setdefault('formatter_class', argparse.RawDescriptionHelpFormatter)
+        super().__init__(**settings)
+
+    def format_help(self) -> str:
+        """The help text."""
+        return as_typed(super().format_help())
+
+
+def shipped(part: str) -> Path:
+    """The folder 'configs' or 'tools', of the checkout or of the installed wheel."""
+    package = Path(__file__).parents[1]
+    folders = package / '.mim' / part, package.parent / part
+    return next(filter(Path.is_dir, folders), folders[0]).resolve()
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Files of the configs that ship, by name: 'reid/resnet50_tp_mars'."""
+    folder = shipped('configs')
+    return {path.relative_to(folder).with_suffix('').as_posix(): path
+            for path in sorted(folder.rglob('*.py')) if '_base_' not in path.parts}
+
+
+def find_config(name: str, here: bool = True) -> Path:
+    """A config file, or the shipped one of that name.
+
+    Args:
+        name: A path; or, with or without 'configs/', folder and '.py', a name.
+        here: Look for a file first, then among the ones that ship.
+
+    Raises:
+        ValueError: There is none; the message names those that are alike.
+    """
+    asked = name.removeprefix('configs/').removesuffix('.py')
+    own = (Path(name), Path(f'{name}.py')) if here else ()
+    for path in (*own, shipped('configs') / f'{asked}.py'):
+        if path.is_file():
+            return path
+    configs = shipped_configs()
+    found = [path for known, path in configs.items() if known.endswith(f'/{asked}')]
+    if not found:
+        raise ValueError(f'There is no config {name}, here or among those that ship '
+                         f'(cosam-mm configs lists them){_alike(Path(name), configs)}')
+    return found[0]
+
+
+def _alike(path: Path, shipped_names: Iterable[str]) -> str:
+    """Configs of nearly this name: in its folder, below ``configs``, and shipped."""
+    files = (*path.parent.glob('*.py'), *Path('configs').rglob('*.py'))
+    known = {one.stem: str(one) for one in files}
+    known = {**{Path(one).name: one for one in shipped_names}, **known}
+    near = difflib.get_close_matches(path.stem, known)
+    return f'. Did you mean {" or ".join(known[one] for one in near)}?' if near else '.'
 
 
 # -- types of options -------------------------------------------------------------
@@ -71,24 +169,24 @@ def _number(kind: type, is_valid: Callable[[float], bool], rule: str) -> Callabl
 
 
 def existing_file(kind: str) -> Callable[[str], str]:
-    """A type for argparse: the path of a file that exists, called ``kind``."""
+    """A type for argparse: the path of a file that exists, called ``kind``.
+
+    The name of a config that ships becomes its path, and a line says so.
+    """
 
     def check(path: str) -> str:
-        if not os.path.isfile(path):
-            raise argparse.ArgumentTypeError(
-                f'there is no {kind} {path}{_similar_file(Path(path))}')
-        return path
+        if os.path.isfile(path):
+            return path
+        if Path(path).suffix not in ('', '.py'):
+            raise argparse.ArgumentTypeError(f'there is no {kind} {path}')
+        try:
+            found = find_config(path)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+        print(f'config {found}', file=sys.stderr)
+        return str(found)
 
     return check
-
-
-def _similar_file(path: Path) -> str:
-    """Files of nearly this name, in its folder and below ``configs``."""
-    known = {str(one): one.name
-             for one in (*path.parent.glob('*.py'), *Path('configs').rglob('*.py'))}
-    near = difflib.get_close_matches(path.stem + '.py', known.values(), 3)
-    names = [one for name in near for one, own in known.items() if own == name]
-    return f'. Did you mean {" or ".join(names)}?' if names else ''
 
 
 positive_int = _number(int, lambda number: number >= 1, '1 or more')

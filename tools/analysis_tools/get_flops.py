@@ -1,18 +1,17 @@
 """Parameters and multiply-adds of a model: ``get_flops.py CONFIG``."""
-import argparse
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import MODELS, init_default_scope
 
 import cosam_mm  # noqa: F401
 from cosam_mm.apis.complexity import measure_complexity
-from cosam_mm.utils.cli import existing_file, one_line_errors
+from cosam_mm.utils.cli import CommandParser, existing_file, one_line_errors
 from cosam_mm.utils.config import input_shape
 from cosam_mm.utils.config_options import merge_options
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description='Count the parameters and multiply-adds of a model for one clip.')
     parser.add_argument('config', help='config file', type=existing_file('config'))
     parser.add_argument('--shape', type=int, nargs=4, metavar=('C', 'T', 'H', 'W'),

@@ -1,18 +1,22 @@
 """Names of a backbone's submodules, for plugins: ``list_layers.py CONFIG``."""
-import argparse
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
 import cosam_mm  # noqa: F401
 from cosam_mm.apis.insertion_points import list_insertion_points
-from cosam_mm.utils.cli import existing_file, one_line_errors, positive_int
+from cosam_mm.utils.cli import (
+    CommandParser,
+    existing_file,
+    one_line_errors,
+    positive_int,
+)
 from cosam_mm.utils.config_options import merge_options
 from cosam_mm.utils.messages import table_lines
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         description="Print what a plugin's after=... may name in the backbone of a "
         'config: each submodule with the shape of its output for one clip, and the '
         'layouts that such a feature can have. The backbone is run once to find out.')

@@ -18,7 +18,6 @@ Examples:
     python tools/deployment/export.py configs/reid/se_resnet50_cosam45_tp_mars.py \\
         --checkpoint epoch_800.pth --format both --out exported/se_resnet50
 """
-import argparse
 from pathlib import Path
 
 import cosam_mm  # noqa: F401
@@ -26,6 +25,7 @@ from cosam_mm.apis.deployable import load_deployable
 from cosam_mm.apis.export import FORMATS, check_exportable, export_model
 from cosam_mm.apis.model_loading import find_trained
 from cosam_mm.utils.cli import (
+    CommandParser,
     at_least_two,
     existing_file,
     non_negative_float,
@@ -35,8 +35,7 @@ from cosam_mm.utils.messages import name_some
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument(
         'model', metavar='CHECKPOINT_OR_CONFIG', type=existing_file('file'),
         help='checkpoint, which holds its config; or config file, whose newest best '

@@ -25,14 +25,13 @@ from cosam_mm.models.converters import (
     unwrap_state_dict,
     write_checkpoint,
 )
-from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.cli import CommandParser, one_line_errors
 from cosam_mm.version import __version__
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument('src', metavar='SRC', type=Path,
                         help='checkpoint of a reference repository')
     parser.add_argument('dst', metavar='DST', type=Path, help='checkpoint to write')

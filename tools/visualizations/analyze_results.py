@@ -10,14 +10,13 @@ confused, hardest and nearly right. With a second score file of the same clips
 
 also compares the two models clip by clip.
 """
-import argparse
 import os
 from pathlib import Path
 
 from mmengine.config import Config
 
 import cosam_mm  # noqa: F401
-from cosam_mm.utils.cli import one_line_errors, positive_int
+from cosam_mm.utils.cli import CommandParser, one_line_errors, positive_int
 from cosam_mm.utils.messages import table_lines
 from cosam_mm.visualization.action_results import (
     compare_results,
@@ -37,8 +36,7 @@ from cosam_mm.visualization.style import save_figure
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument('scores', metavar='SCORES.npz',
                         help='score file (tools/test.py --dump)')
     parser.add_argument('--compare', metavar='OTHER.npz',

@@ -9,11 +9,10 @@ Examples:
     python tools/visualizations/plot_curves.py work_dirs/with work_dirs/without \\
         --names COSAM plain --keys acc/top1 loss --out curves.svg
 """
-import argparse
 from pathlib import Path
 
 import cosam_mm  # noqa: F401
-from cosam_mm.utils.cli import one_line_errors
+from cosam_mm.utils.cli import CommandParser, one_line_errors
 from cosam_mm.utils.messages import table_lines
 from cosam_mm.visualization.style import save_figure
 from cosam_mm.visualization.training_curves import plot_curves, training_curves
@@ -24,8 +23,7 @@ NUM_PROBLEMS_SHOWN = 5
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument('logs', nargs='+', metavar='WORK_DIR_OR_LOG', type=Path,
                         help='work dir of a training, folder of several, or a '
                         'scalars.json')

@@ -11,21 +11,19 @@ writes for every input, into --out:
 Frames keep their aspect; what the network does not see of them is dark grey. With
 --before the same is shown with the weights that training began with.
 """
-import argparse
 from pathlib import Path
 
 from mmengine.config import Config
 
 import cosam_mm  # noqa: F401
-from cosam_mm.utils.cli import one_line_errors, positive_int
+from cosam_mm.utils.cli import CommandParser, one_line_errors, positive_int
 from cosam_mm.utils.progress import progress_bar
 from cosam_mm.visualization.mask_files import FORMATS, output_names, write_masks
 from cosam_mm.visualization.mask_overlay import RANGES
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument('config', help='config file of a model with COSAM')
     parser.add_argument('checkpoint', help='checkpoint of the model; none: its weights '
                         'before training')

@@ -6,7 +6,6 @@
 writes rank panels of the best and the worst queries by average precision, the CMC
 curve, and a histogram of the distances of pairs of one person and of two.
 """
-import argparse
 from pathlib import Path
 
 from mmengine.config import Config
@@ -20,7 +19,7 @@ from cosam_mm.apis.tracklet_encoder import (
 from cosam_mm.evaluation.functional.ranked_lists import extreme_queries, separation
 from cosam_mm.evaluation.functional.ranking import retrieval_metrics
 from cosam_mm.evaluation.reid_features import load_features
-from cosam_mm.utils.cli import one_line_errors, positive_int
+from cosam_mm.utils.cli import CommandParser, one_line_errors, positive_int
 from cosam_mm.visualization.rank_panels import (
     RankMasks,
     draw_rank_panels,
@@ -44,8 +43,7 @@ MAX_RANK = 20  # of the CMC curve
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(description=__doc__)
     parser.add_argument('features', metavar='FEATURES.npz',
                         help='feature file (tools/test.py --dump)')
     parser.add_argument('--config', help='config of the test, which says where the '
