@@ -24,6 +24,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
+from cosam_mm.utils.cli import as_typed
 from cosam_mm.visualization.style import INK, LINES, figure_svg
 
 __all__ = ['Block', 'Report', 'Section', 'blocks_of', 'clip', 'code', 'facts',
@@ -109,7 +110,7 @@ def code(title: str, text: str) -> Block:
 
 def missing(what: str, why: str, how: str = '') -> Block:
     """Something that cannot be shown, the reason, and a command that would help."""
-    return dict(kind='missing', what=what, why=why, how=how)
+    return dict(kind='missing', what=what, why=why, how=as_typed(how))
 
 
 def facts(rows: Iterable[tuple[str, Cell]]) -> Block:

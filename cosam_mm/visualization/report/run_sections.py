@@ -9,10 +9,9 @@ import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-import cosam_mm
+from cosam_mm.utils.cli import as_typed, shipped_configs
 from cosam_mm.utils.config import type_name
 from cosam_mm.utils.io import sha256_of_file, unwrap_state_dict
 from cosam_mm.utils.messages import name_some
@@ -265,7 +264,7 @@ def reproduce_section(found: WorkDir) -> Section:
     if found.config_file:
         train = _command(found, 'train', '--work-dir', 'work_dirs/reproduced',
                          *(('--seed', seed) if isinstance(seed, int) else ()))
-        report = shlex.join(['python', 'tools/report.py', str(found.root)])
+        report = as_typed(f'python tools/report.py {shlex.quote(str(found.root))}')
         blocks.append(page.code('Commands, from the root of cosam_mm', '\n'.join(
             filter(None, (train, _test_command(found), report)))))
     with suppress(OSError, ValueError, IndexError):  # no log
@@ -298,13 +297,11 @@ def reproduce_section(found: WorkDir) -> Section:
 
 def _command(found: WorkDir, tool: str, *arguments: object) -> str:
     """A line for a shell, with the shipped config of that name where there is one."""
-    mim = Path(cosam_mm.__file__).parent / '.mim'
-    names = f'configs/{found.name}.py', f'configs/reid/{found.name}.py'
-    config = next((name for name in names if found.name and (mim / name).is_file()),
-                  found.config_file)
+    config = next((f'configs/{name}.py' for name in shipped_configs()
+                   if name.split('/')[-1] == found.name), found.config_file)
     data = ('--data-root', found.data_root) if found.data_root else ()
-    return shlex.join(map(str, ('python', f'tools/{tool}.py', config, *arguments,
-                                *data)))
+    return as_typed(shlex.join(map(str, (
+        'python', f'tools/{tool}.py', config, *arguments, *data))))
 
 
 def _test_command(found: WorkDir) -> str:
