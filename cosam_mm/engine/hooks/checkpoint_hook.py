@@ -24,7 +24,7 @@ from mmengine.dist import (
 )
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 
 from cosam_mm.engine.runner.distributed import bare_model
 from cosam_mm.engine.runner.stop_signals import (
@@ -32,6 +32,7 @@ from cosam_mm.engine.runner.stop_signals import (
     TrainingStopped,
     shield_workers,
 )
+from cosam_mm.engine.runner.work_dir_lock import lock_work_dir, unlock_work_dir
 from cosam_mm.registry import HOOKS
 from cosam_mm.utils.io import remove_partial_files, write_text, writing
 from cosam_mm.utils.unpickling import checked_classes
@@ -107,6 +108,7 @@ class SafeCheckpointHook(CheckpointHook):
       buffers where they differ.
     - A checkpoint that cannot be written is a warning: the training goes on, and the
       older ones stay. It is an error if the last one of the training cannot.
+    - One process at a time trains in a work dir; a second one is refused.
     - After SIGTERM or Ctrl-C the training stops, with a checkpoint, when the iteration
       that is under way has ended: exit status 143 or 130.
 
@@ -135,7 +137,13 @@ class SafeCheckpointHook(CheckpointHook):
     # -- resuming ------------------------------------------------------------
 
     def before_run(self, runner) -> None:
-        """Choose the checkpoint to go on from; refuse a named one that is damaged."""
+        """Choose the checkpoint to go on from; refuse a named one that is damaged.
+
+        Refuse a work dir in which another process trains.
+        """
+        # A test does not build the loop; it may look at what is being trained.
+        if is_main_process() and isinstance(runner._train_loop, BaseLoop):
+            lock_work_dir(runner.work_dir)
         # mmengine reads by torch's defaults, and they refuse its own checkpoints.
         self._reading.enter_context(checked_classes())
         if not isinstance(runner, Runner) or not runner._resume:
@@ -187,6 +195,10 @@ class SafeCheckpointHook(CheckpointHook):
             self._resumed_from = str(runner._load_from)
             self._awaits_validation = (checkpoint.get('meta') or {}).get(
                 AWAITS_VALIDATION, False)
+
+    def after_run(self, runner) -> None:
+        """Leave the work dir to others."""
+        unlock_work_dir(runner.work_dir)
 
     def before_val(self, runner) -> None:
         """All checkpoints are read."""

@@ -16,6 +16,8 @@ from mmengine.runner import FlexibleRunner, Runner
 from cosam_mm.engine.runner.console import QuietRunner
 from cosam_mm.utils.io import loading_weights_only
 
+from .work_dir_lock import lock_work_dir
+
 __all__ = ['build_runner', 'fit_to_strategy', 'loading_safely', 'use_strategy']
 
 
@@ -35,6 +37,12 @@ class _ConfigOfRun(Config):
             _texts[content] = super().pretty_text
         return _texts[content]
 
+    def dump(self, file=None):
+        """Write the config of a training, which nobody else may do in its folder."""
+        if file is not None:  # the first file of a run, by its main process
+            lock_work_dir(self.work_dir)
+        return super().dump(file)
+
 
 class _ConfigOfTest(_ConfigOfRun):
     """Leaves the config of a training, beside its checkpoints, as it is.
@@ -45,7 +53,7 @@ class _ConfigOfTest(_ConfigOfRun):
     def dump(self, file=None):
         """Write the config, or return its text."""
         if file is None or not any(Path(file).parent.glob('*.pth')):
-            return super().dump(file)
+            return Config.dump(self, file)
 
 
 _texts: dict[str, str] = {}  # of the latest config: its content -> its text
