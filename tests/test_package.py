@@ -3,6 +3,7 @@ import re
 import shutil
 import sys
 import tarfile
+from configparser import ConfigParser
 from contextlib import suppress
 from email.parser import Parser
 from functools import partial
@@ -139,6 +140,34 @@ def test_installed_wheel_imports_and_its_configs_load(wheel):
     file, classes = done.stdout.split()
     assert (wheel / file).samefile(wheel / 'cosam_mm' / '__init__.py')
     assert classes == '51'
+
+
+def test_wheel_trains_and_answers_in_an_empty_folder(wheel, tmp_path):
+    """By the command that it installs, on a config that it ships, named alone."""
+    (points,) = wheel.glob('*.dist-info/entry_points.txt')
+    scripts = ConfigParser()
+    scripts.read(points)
+    assert scripts['console_scripts']['cosam-mm'] == 'cosam_mm.__main__:main'
+
+    def run(*arguments, status=0):
+        done = run_fresh(sys.executable, '-W', 'ignore', '-m', 'cosam_mm', *arguments,
+                         cwd=tmp_path, PYTHONPATH=str(wheel))
+        assert done.returncode == status, done.stderr
+        return done.stderr if status else done.stdout
+
+    assert 'cosam-mm train configs/resnext14_cosam_bert_demo.py' in run(
+        'prepare', 'demo', '--out', 'data/demo', '--num-videos-per-class', '3')
+    name, copied = 'resnext14_cosam_bert_demo', tmp_path / 'own' / 'mine.py'
+    run('configs', 'copy', name, 'own')
+    copied.write_text(f"_base_ = './{name}.py'\nwork_dir = 'trained'\n"
+                      'model = dict(backbone=dict(base_channels=8))\n')
+    log = run('train', copied, '--epochs', '1', '--workers', '0')
+    assert 'acc/top1' in log
+    assert '%' in run('demo', copied, next(tmp_path.rglob('*.avi')))
+    # Without a checkout, advice names what is there.
+    error = run('train', name, '--data-root', 'none', '--workers', '0', status=2)
+    assert 'cosam-mm prepare demo --out none' in error
+    assert (wheel / 'cosam_mm' / '.mim' / 'configs' / f'{name}.py').as_posix() in error
 
 
 def test_editable_installation_links_to_the_checkout(tmp_path):

@@ -3,7 +3,9 @@ import linecache
 
 import pytest
 
-from cosam_mm.utils.cli import is_user_mistake, one_line_errors
+from cosam_mm import __main__ as command
+from cosam_mm.utils import cli
+from cosam_mm.utils.cli import find_config, is_user_mistake, one_line_errors
 from cosam_mm.utils.config import Config, set_split
 
 
@@ -49,3 +51,81 @@ def test_one_line_and_status_two(capsys):
 def test_bugs_pass_through():
     with pytest.raises(ValueError), one_line_errors():
         failing("int('x')")()
+
+
+# -- the command cosam-mm ------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def forget_command():
+    yield
+    cli.run_as('')
+
+
+def test_every_tool_is_a_command_with_a_line_on_it(repo, capsys):
+    tools = {path.relative_to(repo / 'tools').as_posix()
+             for path in (repo / 'tools').rglob('*.py')}
+    assert set(cli.TOOLS.values()) == tools
+    assert command.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name in (*cli.TOOLS, 'configs'):
+        (line,) = (line for line in lines if line.startswith(f'{name} '))
+        assert len(line.split()) > 3
+
+
+@pytest.mark.parametrize(('wrong', 'meant'), [
+    ('trian', 'train'), ('prepare_data', 'prepare'), ('config', 'configs')])
+def test_misspelt_command(wrong, meant, capsys):
+    assert command.main([wrong]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert f'mean {meant}' in error
+
+
+def test_tool_runs_under_the_name_of_its_command(capsys, monkeypatch):
+    monkeypatch.setattr('sys.argv', ['cosam-mm', 'search', '--help'])
+    with pytest.raises(SystemExit) as info:
+        command.main()
+    assert info.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith('usage: cosam-mm search')
+    assert 'tools/' not in text
+
+
+@pytest.mark.parametrize('name', [
+    'resnet14_tp_demo', 'reid/resnet14_tp_demo', 'configs/reid/resnet14_tp_demo.py'])
+def test_config_is_found_by_name_but_one_here_comes_first(
+        name, repo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_config(name).samefile(repo / 'configs/reid/resnet14_tp_demo.py')
+    own = tmp_path / f'{name.removesuffix(".py")}.py'
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text('')
+    assert find_config(name).samefile(own)
+    with pytest.raises(ValueError, match='mean .*resnet14_tp_demo'):
+        find_config('resnet14_tpdemo', here=False)
+
+
+@pytest.mark.parametrize('name', ['reid/se_resnet50_cosam4_tp_mars',
+                                  'examples/timm_regnety_cosam_hmdb51'])
+def test_copied_config_is_whole_and_spares_what_was_changed(name, repo, tmp_path,
+                                                            capsys):
+    for _ in range(2):
+        assert command.main(['configs', 'copy', name, str(tmp_path)]) == 0
+    copied = tmp_path / f'{name}.py'
+    assert Config.fromfile(copied).to_dict() == Config.fromfile(
+        repo / f'configs/{name}.py').to_dict()
+    copied.write_text('changed = True')
+    with pytest.raises(SystemExit):
+        command.main(['configs', 'copy', name, str(tmp_path)])
+    assert 'differs' in capsys.readouterr().err
+    assert copied.read_text() == 'changed = True'
+
+
+def test_configs_are_listed_with_a_description_each(capsys):
+    assert command.main(['configs']) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert {line.split()[0] for line in lines} == set(cli.shipped_configs())
+    assert all(len(line.split()) > 3 for line in lines)
+    assert command.main(['configs', 'list', 'IBN', 'mars', 'cosam']) == 0
+    assert 'resnet50_ibn_cosam45_tp_mars' in capsys.readouterr().out.splitlines()[1]
