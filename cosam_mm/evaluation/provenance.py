@@ -12,12 +12,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-__all__ = ['MADE_BY', 'describe_other_classes', 'describe_other_weights', 'join',
-           'list_sha256', 'made_by']
+__all__ = ['MADE_BY', 'UNKNOWN', 'describe_other_classes', 'describe_other_weights',
+           'join', 'list_sha256', 'made_by']
 
 MADE_BY = ('weights_sha256', 'checkpoint', 'list_sha256')
 # Between what several streams were made by, in fused scores.
 _AND = ' + '
+UNKNOWN = 'no file says which weights made them'
 
 
 def list_sha256(*columns: Sequence) -> str:
@@ -48,7 +49,7 @@ def join(streams: Sequence[Mapping]) -> dict[str, str]:
 
 
 def describe_other_weights(made: Mapping[str, Any], own: str, name: str) -> str:
-    """Say that numbers are not, or perhaps not, of a checkpoint's weights; else ''.
+    """Say that numbers are not of a checkpoint's weights, or ``UNKNOWN``; else ''.
 
     Args:
         made: With the entries of ``MADE_BY``, as far as they are known.
@@ -59,7 +60,7 @@ def describe_other_weights(made: Mapping[str, Any], own: str, name: str) -> str:
     if theirs == own:
         return ''
     if not theirs:
-        return f'nothing says which weights made them, those of {name} or others'
+        return UNKNOWN
     if _AND in theirs:
         return f'they are fused of several models: {made.get("checkpoint")}'
     return (f'they are of another checkpoint ({made.get("checkpoint") or "no name"}, '

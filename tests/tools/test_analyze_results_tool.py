@@ -1,6 +1,9 @@
 """``tools/visualizations/analyze_results.py`` as a process, on files made by hand."""
+import hashlib
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from cosam_mm.evaluation.metrics.action_metric import save_scores
@@ -85,6 +88,17 @@ def test_config_tells_where_the_clips_are(nest, files, demo_root, tiny_config):
     assert set(STRIPS) <= set(written(files / 'eight_analysis'))
     assert rows_below(done.stdout, 'Most confused pairs')[0][:2] == [
         'class 0', 'class 1']
+
+
+def test_scores_of_another_checkpoint(nest, files):
+    weights = torch.arange(3.)
+    torch.save(dict(state_dict=dict(w=weights)), files / 'a.pth')
+    own = hashlib.sha256(b'w torch.float32 (3,)\n' + weights.numpy().tobytes())
+    for digest, is_said in ((own.hexdigest(), False), ('f' * 64, True), ('', True)):
+        write(files / 'plain.npz', np.eye(4, 2), weights_sha256=digest)
+        done = nest.ok(TOOL, 'plain.npz', '--checkpoint', 'a.pth', cwd=files)
+        assert (' weights' in done.stdout) is is_said
+        assert ('f' * 12 in done.stdout) is (digest[:1] == 'f')
 
 
 @pytest.mark.parametrize(('arguments', 'word'), [

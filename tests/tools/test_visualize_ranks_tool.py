@@ -64,6 +64,7 @@ def test_masks(nest, folder, tmp_path):
         TOOL, folder / 'f.npz', '--data-root', folder / 'data', '--masks', checkpoint,
         '--num', 1, '--frames', 2, '--out', tmp_path / 'o', cwd=tmp_path).stdout
     assert 'best.png' in out
+    assert 'f.npz: no file says which weights' in out
     assert (0, 250, 0) not in colours(tmp_path / 'o' / 'best.png')
     assert_refused(nest.run(
         TOOL, folder / 'f.npz', '--masks', checkpoint, '--layer', 'layer9', '--out',

@@ -169,9 +169,10 @@ class TestComparison:
     @pytest.mark.parametrize(('changes', 'word'), [
         (dict(sample_id=[*IDS[:5], 'jump/x']), 'lacks 1'),
         (dict(label=[0, 0, 1, 1, 2, 1]), 'label'), (dict(prob=np.eye(6, 4)), 'classes'),
+        (dict(classes=list('qpr')), "0 is 'p'"),
         (dict(unreadable=np.arange(6) % 2 == 1), 'both')])
     def test_results_of_different_clips_are_refused(self, tmp_path, changes, word):
         first = read_results(write(tmp_path / 'f.npz', unreadable=np.arange(6) % 2 == (
-            0 if word == 'both' else 2)))
+            0 if word == 'both' else 2), classes=list('pqr')))
         with pytest.raises(ValueError, match=word):
             compare_results(first, read_results(write(tmp_path / 'o.npz', **changes)))

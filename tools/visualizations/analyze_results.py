@@ -16,7 +16,10 @@ from pathlib import Path
 from mmengine.config import Config
 
 import cosam_mm  # noqa: F401
+from cosam_mm.apis.model_loading import weights_sha256
+from cosam_mm.evaluation.provenance import describe_other_weights
 from cosam_mm.utils.cli import CommandParser, one_line_errors, positive_int
+from cosam_mm.utils.io import read_checkpoint, unwrap_state_dict
 from cosam_mm.utils.messages import table_lines
 from cosam_mm.visualization.action_results import (
     compare_results,
@@ -48,9 +51,10 @@ def parse_args():
                         "the config's)")
     parser.add_argument('--classes', metavar='FILE',
                         help='names of the classes, one a line (default: those of the '
-                        'data root, else of the checkpoint, else the folders of the '
-                        'clips)')
-    parser.add_argument('--checkpoint', help='checkpoint that names its classes')
+                        'score file, else of the data root, else of the checkpoint, '
+                        'else the folders of the clips)')
+    parser.add_argument('--checkpoint', help='checkpoint that names its classes; says '
+                        'so if the scores are of another one')
     parser.add_argument('--out', metavar='DIR',
                         help='folder for the plots (default: <SCORES>_analysis '
                         'beside SCORES.npz)')
@@ -148,6 +152,10 @@ def analyze(args):
     results = read_results(args.scores)
     names = find_class_names(results, args.classes, data_root, dataset,
                              args.checkpoint)
+    if args.checkpoint:
+        own = weights_sha256(unwrap_state_dict(read_checkpoint(args.checkpoint)))
+        problem = describe_other_weights(results.made_by, own, args.checkpoint)
+        print(f'{args.scores}: {problem}\n' * bool(problem), end='')
     print_results(results, names, args.topk)
     plots = result_plots(results, names)
     groups = [(group, results) for group in sample_groups(results, names, args.topk)]

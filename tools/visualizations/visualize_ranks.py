@@ -11,6 +11,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 import cosam_mm  # noqa: F401
+from cosam_mm.apis.model_loading import read_trained_model, weights_sha256
 from cosam_mm.apis.tracklet_encoder import (
     DISTANCES,
     TrackletEncoder,
@@ -18,6 +19,7 @@ from cosam_mm.apis.tracklet_encoder import (
 )
 from cosam_mm.evaluation.functional.ranked_lists import extreme_queries, separation
 from cosam_mm.evaluation.functional.ranking import retrieval_metrics
+from cosam_mm.evaluation.provenance import describe_other_weights
 from cosam_mm.evaluation.reid_features import load_features
 from cosam_mm.utils.cli import CommandParser, one_line_errors, positive_int
 from cosam_mm.visualization.rank_panels import (
@@ -98,8 +100,7 @@ def main():
             raise ValueError('No config of a test lies below the folder of '
                              f'{args.features}: name it with --config.')
         images = find_tracklet_images(config, data_root, features['split'])
-        read = RankMasks(TrackletEncoder(args.masks, args.config, args.device),
-                         args.layer) if args.masks else read_frame
+        read = read_masks(args, features) if args.masks else read_frame
         review = review_features(
             features, args.distance or configured_distance(config), args.rerank,
             args.topk, progress=True)
@@ -109,6 +110,16 @@ def main():
         out.mkdir(parents=True, exist_ok=True)
         plot_rankings(review, out)
         draw_panels(review, images, read, queries, args, out)
+
+
+def read_masks(args, features):
+    """Frames under the masks of a model; says if others than it made the features."""
+    trained = read_trained_model(args.masks, args.config)
+    problem = describe_other_weights(
+        features, weights_sha256(trained.state_dict), args.masks)
+    if problem:
+        print(f'{args.features}: {problem}; masks are those of {args.masks}')
+    return RankMasks(TrackletEncoder(trained, device=args.device), args.layer)
 
 
 def plot_rankings(review, out):

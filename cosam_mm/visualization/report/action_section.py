@@ -100,7 +100,8 @@ def _metrics(tests: Sequence[ActionResults], found: WorkDir) -> list[Block]:
         ('clips that could not be read (left out)', len(results.unreadable)),
         ('data set', results.dataset or 'unknown'),
         ('official split', results.split or 'unknown'),
-        ('scores', found.relative(results.path))])
+        ('scores', found.relative(results.path)),
+        *found.weights_fact(results.made_by)])
     rows = [[found.relative(one.path), one.dataset or None, one.split or None,
              len(one.label), *(100 * one.metrics([1])[name] for name in
                                ('top1', 'mean1'))] for one in tests]

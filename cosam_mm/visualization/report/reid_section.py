@@ -34,7 +34,7 @@ def build_section(found: WorkDir, num_samples: int, progress: bool
             continue
         lead = (f'How the {len(review.gallery):,} tracklets of the gallery are ranked '
                 f'for each of {len(review.query):,} queries, from {path.name}.')
-        return lead, [*_metrics(review), *blocks,
+        return lead, [*_metrics(review, found), *blocks,
                       *_panels(review, found, num_samples, progress),
                       _all_queries(review)]
     return '', blocks or [page.missing(_WHAT, 'there is no feature file', _HOW)]
@@ -60,9 +60,9 @@ def _review(found: WorkDir, features: dict, progress: bool,
 # -- metrics and curves --------------------------------------------------------------
 
 
-def _metrics(review: ReIDReview) -> list[Block]:
+def _metrics(review: ReIDReview, found: WorkDir) -> list[Block]:
     """A table, facts, the CMC curve and the distances of pairs."""
-    facts = page.facts(_facts(review))
+    facts = page.facts(_facts(review, found))
     if not review.has_positive_match:
         return [facts, page.missing(
             'mAP, CMC and the distances of pairs',
@@ -93,7 +93,7 @@ def _metrics(review: ReIDReview) -> list[Block]:
         _distances(review)]
 
 
-def _facts(review: ReIDReview) -> list[tuple[str, Any]]:
+def _facts(review: ReIDReview, found: WorkDir) -> list[tuple[str, Any]]:
     features = review.features
     rows = [(name, features[key] or 'not stated') for name, key in (
         ('data set', 'dataset'), ('protocol', 'protocol'), ('split', 'split'),
@@ -102,6 +102,7 @@ def _facts(review: ReIDReview) -> list[tuple[str, Any]]:
     rows += [('distance', review.distance),
              *([('re-ranking', ', '.join(rerank))] if rerank else []),
              ('queries', len(review.query)), ('gallery', len(review.gallery))]
+    rows += found.weights_fact(features)
     unreadable = int(features['unreadable'].sum())
     return rows + [('unreadable tracklets, left out', unreadable)] * bool(unreadable)
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from importlib import metadata
 from typing import Any
 
+from cosam_mm.evaluation.provenance import MADE_BY, UNKNOWN
 from cosam_mm.utils.cli import as_typed, shipped_configs
 from cosam_mm.utils.config import type_name
 from cosam_mm.utils.io import sha256_of_file, unwrap_state_dict
@@ -64,8 +65,15 @@ _LEADS = {
 def headline(found: WorkDir) -> list[tuple[str, str]]:
     """The few metrics that are shown large."""
     metrics, origin = found.metrics
-    return [(_label(name) + _ORIGINS[origin], _show(name, metrics[name]))
+    words = _ORIGINS.get(origin, '')
+    words += ', of another checkpoint' * _is_of_another(found)
+    return [(_label(name) + words, _show(name, metrics[name]))
             for name in _LARGE if name in metrics]
+
+
+def _is_of_another(found: WorkDir) -> bool:
+    """Whether a test is known to be of another checkpoint than the report shows."""
+    return found.other_tested_weights not in ('', UNKNOWN)
 
 
 def _label(name: str) -> str:
@@ -96,8 +104,9 @@ def _metric_facts(found: WorkDir) -> list[tuple[str, str]]:
     (metrics, origin), lines = found.metrics, {}
     for name, value in metrics.items():
         label, shown = _label(name), _show(name, value)
-        if name.endswith('/dataset') or value in ('', 0):
-            continue  # said above; nothing to say
+        if name.endswith(('/dataset', *MADE_BY, '/classes_sha256')) or value in (
+                '', 0):
+            continue  # said above or below; nothing to say
         if isinstance(value, str):
             line, words = label, shown
         elif '/num_' in name:
@@ -107,8 +116,11 @@ def _metric_facts(found: WorkDir) -> list[tuple[str, str]]:
         else:
             line, words = 'Metrics' + _ORIGINS[origin], f'{label} {shown}'
         lines.setdefault(line, []).append(words)
-    if origin == 'test' and found.tested:
-        lines['Tested checkpoint'] = [found.tested]
+    tested = [found.tested] * bool(origin == 'test' and found.tested)
+    if found.other_tested_weights:
+        tested.append(found.other_tested_weights)
+    if tested:
+        lines['Tested checkpoint'] = tested
     return [(label, ', '.join(shown)) for label, shown in lines.items()]
 
 
@@ -253,6 +265,10 @@ def _missing(found: WorkDir) -> Iterator[Block]:
     if found.metrics[1] not in ('test', 'splits'):
         yield page.missing('metrics of a test', f'No test wrote its log {where}',
                            _test_command(found))
+    if _is_of_another(found):
+        yield page.missing(
+            f'metrics of {found.relative(found.checkpoint_file)}',
+            f'of those above, {found.other_tested_weights}.', _test_command(found))
 
 
 # -- reproduction --------------------------------------------------------------------

@@ -18,8 +18,10 @@ from typing import Any, Optional, Union
 
 from mmengine.config import Config
 
+from cosam_mm.apis.model_loading import weights_sha256
+from cosam_mm.evaluation.provenance import MADE_BY, describe_other_weights
 from cosam_mm.utils.config_of_checkpoint import config_of_checkpoint
-from cosam_mm.utils.io import read_checkpoint, read_text
+from cosam_mm.utils.io import read_checkpoint, read_text, unwrap_state_dict
 from cosam_mm.utils.messages import natural_key
 
 __all__ = ['ACTION', 'REID', 'WorkDir', 'collect_work_dir', 'get_in']
@@ -108,18 +110,62 @@ class WorkDir:
         return found[-1] if found else ''
 
     @cached_property
+    def weights_sha256(self) -> str:
+        """Of the checkpoint; '' where there is none."""
+        with suppress(ValueError):
+            return weights_sha256(unwrap_state_dict(self.checkpoint))
+        return ''
+
+    def other_weights(self, *made: Mapping) -> str:
+        """Say that numbers are not of the checkpoint, or ``UNKNOWN``; else ''.
+
+        Args:
+            made: What made each of them, see ``evaluation/provenance.py``.
+        """
+        if not self.weights_sha256:
+            return ''
+        reasons = [describe_other_weights(
+            one, self.weights_sha256, self.relative(self.checkpoint_file))
+            for one in made]
+        return '' if '' in reasons else reasons[0]
+
+    def weights_fact(self, made: Mapping) -> list[tuple[str, str]]:
+        """A line for a table of facts: whose numbers these are, if it can be told."""
+        own = self.checkpoint_file and self.relative(self.checkpoint_file)
+        return [('weights', self.other_weights(made) or f'those of {own}')
+                ] if self.weights_sha256 else []
+
+    @cached_property
+    def other_tested_weights(self) -> str:
+        """The same of ``metrics``, of whose splits each has a checkpoint."""
+        metrics, origin = self.metrics
+        if origin == 'test':
+            return self.other_weights(_made_by(metrics))
+        if origin != 'splits':
+            return ''
+        text = next(text for text in map(_text, self._split_files)
+                    if _read_metrics(text, 'mean'))
+        lists = _made_by(_read_metrics(text, 'splits', kinds=list))
+        rows = zip(*(lists.get(key, ()) for key in MADE_BY))
+        return self.other_weights(*[dict(zip(MADE_BY, row)) for row in rows] or [{}])
+
+    @property
+    def _split_files(self) -> list[Path]:
+        """As ``tools/test.py --all-splits`` writes them."""
+        return sorted([*self.root.glob('all_splits.json'),
+                       *self.root.glob('*/all_splits.json')])
+
+    @cached_property
     def metrics(self) -> tuple[dict[str, Any], str]:
         """Metrics by name, and where they are from, or ''.
 
         They are the means of all 'splits', else of the last 'test', else of the last
         'validation'.
         """
-        # As tools/test.py --all-splits writes them.
-        splits = sorted([*self.root.glob('all_splits.json'),
-                         *self.root.glob('*/all_splits.json')])
         lines = (line for log in reversed(self.training_logs)
                  for line in reversed(_text(log).splitlines()))
-        found = [*((_read_metrics(_text(path), 'mean'), 'splits') for path in splits),
+        found = [*((_read_metrics(_text(path), 'mean'), 'splits')
+                   for path in self._split_files),
                  *((metrics, 'test') for _, metrics in self.test_logs[-1:]),
                  (next(filter(None, map(_read_metrics, lines)), {}), 'validation')]
         return next((one for one in found if one[0]), ({}, ''))
@@ -292,7 +338,8 @@ def _text(path: Path) -> str:
     return ''
 
 
-def _read_metrics(text: str, *keys: str) -> dict[str, Any]:
+def _read_metrics(text: str, *keys: str, kinds: Any = (int, float, str)
+                  ) -> dict[str, Any]:
     """Metrics by name, as ``acc/top1``, or what they hold, in a JSON object."""
     try:
         content = json.loads(text)
@@ -300,8 +347,14 @@ def _read_metrics(text: str, *keys: str) -> dict[str, Any]:
         return {}
     return {name: get_in(value, *keys) for name, value in content.items()
             if _METRIC_NAME.fullmatch(name) and isinstance(
-                get_in(value, *keys), (int, float, str))} \
+                get_in(value, *keys), kinds)} \
         if isinstance(content, dict) else {}
+
+
+def _made_by(metrics: Mapping) -> dict[str, Any]:
+    """What metrics by name, as ``acc/weights_sha256``, say of what made them."""
+    return {name.rpartition('/')[2]: value for name, value in metrics.items()
+            if name.rpartition('/')[2] in MADE_BY}
 
 
 def _array_names(path: Path) -> set[str]:

@@ -15,6 +15,7 @@ from tests.report_content import sections_of, simple
 from tests.training_logs import epochs, train_line, val_line, write_log
 from tests.work_dir_data import (
     LOG,
+    METRICS,
     TESTED,
     TRAINED,
     write_checkpoint,
@@ -185,7 +186,57 @@ def test_summary_says_what_was_written_down(root):
         'When': '2026-01-02 03:04 to 2026-01-02 04:00', 'Seed': '7',
         'Checkpoint': 'run/best_acc_top1_epoch_20.pth\nSHA-256 begins with ' + digest,
         'Metrics': 'Top-1 accuracy 75.0 %, Mean class accuracy 50.0 %, '
-                   'Cross-entropy 0.2500'}
+                   'Cross-entropy 0.2500',
+        'Tested checkpoint': 'no file says which weights made them'}
+
+
+def weights_of(path, value):
+    """Writes a checkpoint whose weights have one value; gives their SHA-256."""
+    content = torch.load(path, weights_only=True)
+    content['state_dict']['layer.weight'] += value
+    torch.save(content, path)
+    digest = hashlib.sha256()
+    for name, shape in (('bn.running_mean', (50,)), ('layer.weight', (3, 4))):
+        digest.update(f'{name} torch.float32 {shape}\n'.encode())
+        digest.update(content['state_dict'][name].numpy().tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize('of_splits', [False, True])
+def test_metrics_of_another_checkpoint_get_a_word(root, of_splits):
+    """Above, in the facts, in the section; with the command for the shown one."""
+    own = weights_of(root / 'run' / 'best_acc_top1_epoch_20.pth', 1.)
+    other = weights_of(root / 'run' / 'epoch_20.pth', 2.)
+
+    def write(weights):
+        made = dict(weights_sha256=weights, checkpoint='x/epoch_20.pth',
+                    list_sha256='0' * 64)
+        write_scores(root / 'scores.npz', **made)
+        named = {f'acc/{key}': value for key, value in made.items()}
+        (root / 'test' / TESTED / f'{TESTED}.json').write_text(
+            json.dumps({**METRICS, **named}))
+        if of_splits:
+            (root / 'all_splits.json').write_text(json.dumps(
+                {'acc/top1': dict(splits=[.5, 1.], mean=.75), **{
+                    name: dict(splits=[value.replace(own, other), value])
+                    for name, value in named.items()}}))
+        views = sections_of(root)
+        return (build_report(root, **QUIET).headline[0][0], views['Summary'],
+                views['Action recognition'].facts['weights'])
+
+    headline, summary, line = write(own)
+    assert ('another' in headline, summary.missing, 'Tested checkpoint' in summary.facts
+            ) == (False, {}, False)
+    assert line == 'those of run/best_acc_top1_epoch_20.pth'
+    headline, summary, line = write(other)
+    assert headline.endswith('of another checkpoint')
+    for words in (line, summary.facts['Tested checkpoint']):
+        assert 'x/epoch_20.pth' in words
+        assert other[:12] in words
+        assert own[:12] in words
+    why, how = summary.missing['metrics of run/best_acc_top1_epoch_20.pth']
+    assert other[:12] in why
+    assert 'best_acc_top1_epoch_20.pth' in how
 
 
 def test_summary_of_a_training_that_was_resumed_and_tested(root):
@@ -199,7 +250,7 @@ def test_summary_of_a_training_that_was_resumed_and_tested(root):
         path.write_text(LOG + line + '\n')
     facts = sections_of(root)['Summary'].facts
     assert facts['When'] == '2026-01-02 03:04 to 2026-01-05 07:08'
-    assert facts['Tested checkpoint'] == 'other/epoch_3.pth'
+    assert facts['Tested checkpoint'].startswith('other/epoch_3.pth, no file says')
 
 
 def test_last_section_tells_how_to_reproduce(root):
