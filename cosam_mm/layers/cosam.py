@@ -46,7 +46,7 @@ from .cosam_functional import (
     summarize_cost_volume,
     summarize_reference_volume,
 )
-from .cosam_resampling import ResampledSummary, VolumeSize, resample_summary_weight
+from .cosam_resampling import ResampledSummary, VolumeSize
 from .cosam_streaming import Chunk, stream_cosam
 
 __all__ = ['COSAM']
@@ -242,20 +242,6 @@ class COSAM(ResampledSummary, BaseModule):
     def describe(self, x: Tensor) -> Tensor:
         """Standardised descriptor of each position: (M, C, A, B) to (M, D, A, B)."""
         return standardize_descriptors(self.reduction(x), self.eps)
-
-    def summary_weight(self, size: VolumeSize,
-                       slots: Optional[tuple[int, int]] = None) -> Tensor:
-        """Weights of the first summary convolution for a cost volume of some size.
-
-        Args:
-            size: (slots, H, W).
-            slots: (start, stop) of those wanted. Default: all.
-
-        Returns:
-            (K, stop - start, H, W), the parameter itself where the size is its own.
-        """
-        weight = self.summary[0].weight.view(-1, *self.volume_size)
-        return resample_summary_weight(weight, size, slots)
 
     def _summarize(self, x: Tensor, clips: Tensor, references: Optional[Tensor],
                    frame_mask: Optional[Tensor]) -> Tensor:

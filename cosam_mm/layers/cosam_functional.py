@@ -42,8 +42,12 @@ def standardize_descriptors(reduced: Tensor, eps: float = 1e-4) -> Tensor:
     The dot product of two such descriptors, divided by their length D, is their
     normalised cross-correlation.
 
+    Large ones are multiplied by a power of two, which rounds nothing, since their
+    squares would be infinite: float32 ends at 3e38.
+
     Args:
-        reduced: Features after reduction, (N, D, ...) with D >= 2.
+        reduced: Features after reduction, (N, D, ...) with D >= 2. None is negative,
+            as a ReLU leaves them, so that their mean tells how large they are.
         eps: Added to the deviation, which is 0 where all channels agree.
 
     Returns:
@@ -51,11 +55,13 @@ def standardize_descriptors(reduced: Tensor, eps: float = 1e-4) -> Tensor:
         the same shape and type. Statistics of 16-bit features are those of float32.
     """
     x = reduced.to(torch.promote_types(reduced.dtype, torch.float32))
-    centred = x - x.mean(1, keepdim=True)
+    mean = x.mean(1, keepdim=True)
+    scale = torch.where(mean.abs() < 2.**30, 1., 2.**-80).to(x.dtype)
+    centred = torch.addcmul(mean * -scale, x, scale)
     # The norm has gradient 0 where it is 0; a square root would have NaN.
     norm = torch.linalg.vector_norm(centred, dim=1, keepdim=True)
     std = norm / (reduced.shape[1] - 1)**0.5
-    return (centred / (std + eps)).to(reduced.dtype)
+    return (centred / (std + eps * scale)).to(reduced.dtype)
 
 
 def summarize_cost_volume(descriptors: Tensor, weight: Tensor,

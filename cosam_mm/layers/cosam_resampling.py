@@ -119,6 +119,36 @@ def resample_summary_weight(weight: Tensor, size: VolumeSize,
     return (values * share).to(weight.dtype)
 
 
+def _uncalled_weight(layer: nn.Module) -> Tensor:
+    """Weights of the first summary convolution, which never runs.
+
+    Parametrisations of them count, and so do the hooks by which ``weight_norm``,
+    ``spectral_norm`` and ``prune`` of ``torch.nn.utils`` compute them.
+
+    Raises:
+        ValueError: The layer does something else, which would be ignored.
+    """
+    if type(layer).forward is not nn.Conv2d.forward or 'forward' in layer.__dict__:
+        raise ValueError(
+            "COSAM uses the weights of summary.0 without calling it, so what the "
+            f'{type(layer).__name__} there computes would be ignored: leave the Conv2d '
+            'in place and change its weights (torch.nn.utils.parametrize).')
+    for hook in layer._forward_pre_hooks.values():
+        if getattr(hook, '__module__', '').startswith('torch.nn.utils.'):
+            hook(layer, ())
+    for hooks in (layer._forward_pre_hooks, layer._forward_hooks,
+                  layer._backward_pre_hooks, layer._backward_hooks):
+        for hook in hooks.values():
+            # torch's own are done, mmengine's count operations.
+            if getattr(hook, '__module__', '').split('.')[0] not in (
+                    'torch', 'mmengine'):
+                raise ValueError(
+                    'COSAM uses the weights of summary.0 without calling it, so the '
+                    f'hook {hook} there would never run: put it on the COSAM, or on '
+                    'summary.1.')
+    return layer.weight
+
+
 def infer_volume_size(scores: int, like: VolumeSize) -> VolumeSize:
     """Infer the (S, H, W) of a summary weight from its number of scores.
 
@@ -161,6 +191,23 @@ class ResampledSummary(nn.Module):
     volume_size: Optional[VolumeSize] = None
     # That of state dicts which do not tell it, or None.
     trained_volume: Optional[VolumeSize] = None
+
+    def summary_weight(self, size: VolumeSize,
+                       slots: Optional[tuple[int, int]] = None) -> Tensor:
+        """Weights of the first summary convolution for a cost volume of some size.
+
+        Args:
+            size: (slots, H, W).
+            slots: (start, stop) of those wanted. Default: all.
+
+        Returns:
+            (K, stop - start, H, W), the parameter itself where the size is its own.
+
+        Raises:
+            ValueError: The convolution does more than convolve, which would be ignored.
+        """
+        weight = _uncalled_weight(self.summary[0]).view(-1, *self.volume_size)
+        return resample_summary_weight(weight, size, slots)
 
     def _save_to_state_dict(self, destination: Any, prefix: str,
                             keep_vars: bool) -> None:

@@ -1,10 +1,12 @@
 """The COSAM module against the reference's values and a naive oracle."""
+import copy
 import json
 
 import numpy as np
 import pytest
 import torch
 from mmengine.registry import MODELS
+from torch.nn.utils import prune
 
 from cosam_mm.layers import COSAM
 from tests.reference.naive_cosam import naive_cosam
@@ -183,3 +185,104 @@ def test_any_memory_layout_has_the_same_output_and_gradients():
     for values in zip(*results):
         for value in values[1:]:
             torch.testing.assert_close(value, values[0])
+
+
+# -- large numbers, and weights that are not plain ---------------------------------
+
+
+def small_cosam(**options):
+    torch.manual_seed(0)
+    return COSAM(64, 4, (4, 3), **options).eval(), torch.rand(2, 64, 4, 4, 3)
+
+
+@pytest.mark.parametrize('scale', [1e-25, 1., 1e19, 1e25, 1e30])
+def test_numbers_of_any_size(scale):
+    cosam, x = small_cosam()
+    x = (x * scale).requires_grad_()
+    found = cosam(x, return_masks=True)
+    exact = naive_cosam(copy.deepcopy(cosam).double(), x.detach().double())
+    for one, other in zip(found, exact):
+        assert (one - other).abs().max() <= 1e-6 * other.abs().max()
+    streamed = torch.cat(list(cosam.stream(x.detach().split(3, dim=2))), dim=2)
+    assert (streamed - exact[0]).abs().max() <= 1e-6 * exact[0].abs().max()
+    found[1].sum().backward()
+    assert x.grad.isfinite().all()
+
+
+class Doubled(torch.nn.Module):
+
+    def forward(self, weight):
+        return 2 * weight
+
+
+def doubled_norm(layer):
+    torch.nn.utils.weight_norm(layer)
+    layer.weight_g.data *= 2  # layer.weight is as before until it is called
+
+
+def pruned(layer):
+    prune.l1_unstructured(layer, 'weight', 0.5)
+    layer.weight_orig.data *= 3
+
+
+def inherited(layer):
+    class Other(torch.nn.Conv2d):
+        """What never runs is no matter, and only forward would."""
+    layer.__class__ = Other
+
+
+@pytest.mark.filterwarnings('ignore::FutureWarning')
+@pytest.mark.parametrize('change', [
+    lambda layer: torch.nn.utils.parametrize.register_parametrization(
+        layer, 'weight', Doubled()),
+    torch.nn.utils.parametrizations.weight_norm,
+    torch.nn.utils.parametrizations.spectral_norm, torch.nn.utils.spectral_norm,
+    doubled_norm, pruned, inherited])
+def test_weights_that_are_computed_count(change):
+    """As they do where the layer is called, which updates ``weight``."""
+    (cosam, x), (called, _) = small_cosam(), small_cosam()
+    for one in (cosam, called):
+        torch.manual_seed(1)
+        change(one.summary[0])
+    called.summary[0](torch.zeros(1, called.summary[0].in_channels, 1, 1))
+    expected = naive_cosam(called, x)[0]
+    torch.testing.assert_close(cosam(x), expected)
+    torch.testing.assert_close(
+        torch.cat(list(cosam.stream(x.split(1, dim=2))), dim=2), expected)
+    if change not in (inherited, torch.nn.utils.parametrizations.weight_norm):
+        assert not torch.allclose(expected, small_cosam()[0](x))
+
+
+class Wrapped(torch.nn.Module):
+    """As a LoRA wraps a layer."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.weight, self.bias = layer, layer.weight, layer.bias
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+class Adapted(torch.nn.Conv2d):
+
+    def forward(self, x):
+        return super().forward(x) + 1
+
+
+@pytest.mark.parametrize('change', [
+    lambda summary: summary.__setitem__(0, Wrapped(summary[0])),
+    lambda summary: setattr(summary[0], '__class__', Adapted),
+    lambda summary: setattr(summary[0], 'forward', lambda x: x),
+    lambda summary: summary[0].register_forward_hook(lambda *args: None),
+    lambda summary: summary[0].register_forward_pre_hook(lambda *args: None),
+    lambda summary: summary[0].register_full_backward_hook(lambda *args: None),
+    lambda summary: summary[0].register_full_backward_pre_hook(lambda *args: None)])
+@pytest.mark.parametrize('options', [
+    dict(), dict(num_references=2), dict(any_size=True)])
+def test_what_would_never_run_is_refused(change, options):
+    cosam, x = small_cosam(**options)
+    change(cosam.summary)
+    for run in (lambda: cosam(x), lambda: list(cosam.stream(x.split(1, dim=2)))):
+        with pytest.raises(ValueError, match='summary.0'):
+            run()
