@@ -10,6 +10,7 @@ from cosam_mm.apis.action_pipeline import VIEWS
 from cosam_mm.apis.model_loading import find_trained
 from cosam_mm.utils.cli import (
     CommandParser,
+    add_no_verify,
     existing_file,
     one_line_errors,
     positive_float,
@@ -40,6 +41,7 @@ def parse_args():
         '--time-limit', type=positive_float, default=60, metavar='SECONDS',
         help='give a video up when no data came for so long, as on a disk that hangs '
         '(default: 60); how long a video is does not matter')
+    add_no_verify(parser)
     args = parser.parse_args()
     if args.checkpoint and not args.model.endswith('.py'):
         parser.error(f'--checkpoint goes with a config file, not with {args.model}')

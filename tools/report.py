@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import cosam_mm  # noqa: F401
-from cosam_mm.utils.cli import CommandParser, one_line_errors
+from cosam_mm.utils.cli import CommandParser, add_no_verify, one_line_errors
 from cosam_mm.visualization.report.report_builder import (
     build_report,
     missing_of,
@@ -38,6 +38,7 @@ def parse_args():
                         help='do not run the model for its masks, which takes longest')
     parser.add_argument('--title', metavar='TEXT',
                         help='heading (default: name of the config)')
+    add_no_verify(parser)
     args = parser.parse_args()
     if args.samples < 1:
         parser.error(f'--samples must be at least 1, got {args.samples}')

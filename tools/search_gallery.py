@@ -30,6 +30,7 @@ from cosam_mm.apis.video_input import image_files
 from cosam_mm.datasets.preparation import default_num_workers
 from cosam_mm.utils.cli import (
     CommandParser,
+    add_no_verify,
     non_negative_int,
     one_line_errors,
     positive_float,
@@ -48,6 +49,7 @@ def add_model_arguments(parser, num_workers):
         'are modules of yours (default: the config in the checkpoint, read as data)')
     parser.add_argument('--device',
                         help='where to compute (default: the GPU, if there is one)')
+    add_no_verify(parser)
     parser.add_argument('--batch-size', type=positive_int, default=4, metavar='N',
                         help='tracklets at once, each with all its clips (default: 4)')
     parser.add_argument('--num-workers', type=non_negative_int, default=num_workers,

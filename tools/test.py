@@ -22,6 +22,7 @@ from cosam_mm.engine.runner.process_watchdog import end_with_launcher, leave_whe
 from cosam_mm.engine.runner.strategies import build_runner, loading_safely
 from cosam_mm.utils.cli import (
     CommandParser,
+    add_no_verify,
     existing_file,
     one_line_errors,
     positive_float,
@@ -93,6 +94,7 @@ def parse_args(argv: Optional[Sequence[str]] = None):
     parser.add_argument(
         '--force', action='store_true',
         help='test even on clips or persons that the checkpoint was trained on')
+    add_no_verify(parser)
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
         help='settings of the config to override, e.g. test_dataloader.num_workers=2')

@@ -25,6 +25,7 @@ from cosam_mm.engine.runner.strategies import (
 )
 from cosam_mm.utils.cli import (
     CommandParser,
+    add_no_verify,
     existing_file,
     non_negative_int,
     one_line_errors,
@@ -80,6 +81,7 @@ def parse_args(argv: Optional[Sequence[str]] = None):
     parser.add_argument(
         '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
         help='continue from CHECKPOINT, or from the newest whole one in the work dir')
+    add_no_verify(parser)
     parser.add_argument(
         '--from', dest='load_from', metavar='CHECKPOINT',
         help='weights to begin with, as far as names and shapes fit; the log says '

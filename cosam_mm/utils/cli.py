@@ -19,11 +19,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Callable
 
-__all__ = ['TOOLS', 'CommandParser', 'as_typed', 'at_least_two', 'existing_file',
-           'find_config', 'is_user_mistake', 'non_negative_float', 'non_negative_int',
-           'one_line_errors', 'positive_float', 'positive_int', 'run_as', 'share',
-           'shipped', 'shipped_configs']
+__all__ = ['NO_VERIFY', 'TOOLS', 'CommandParser', 'add_no_verify', 'as_typed',
+           'at_least_two', 'existing_file', 'find_config', 'is_user_mistake',
+           'non_negative_float', 'non_negative_int', 'one_line_errors',
+           'positive_float', 'positive_int', 'run_as', 'share', 'shipped',
+           'shipped_configs']
 
+# Environment variable, set by --no-verify: damaged checkpoints are read with a warning.
+NO_VERIFY = 'COSAM_MM_NO_VERIFY'
 # These very classes: NotImplementedError, for one, is a RuntimeError and a bug.
 _KINDS = (FileExistsError, FileNotFoundError, RuntimeError, ValueError)
 
@@ -187,6 +190,21 @@ def existing_file(kind: str) -> Callable[[str], str]:
         return str(found)
 
     return check
+
+
+class _InEnvironment(argparse.Action):
+    """An option that counts in all of this process and in those that it starts."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        os.environ[self.const] = '1'
+
+
+def add_no_verify(parser: argparse.ArgumentParser) -> None:
+    """Add ``--no-verify`` to a tool that reads checkpoints."""
+    parser.add_argument(
+        '--no-verify', action=_InEnvironment, nargs=0, const=NO_VERIFY,
+        default=argparse.SUPPRESS, help='read a checkpoint that is damaged all the '
+        'same, with a warning')
 
 
 positive_int = _number(int, lambda number: number >= 1, '1 or more')

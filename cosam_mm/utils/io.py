@@ -1,11 +1,11 @@
 """Files: written whole or not at all, read without running anything in them.
 
 A checkpoint is a pickle, and a pickle can run anything. Only tensors and plain values
-are ever unpickled here (``weights_only``). A named pipe or a device may never end:
-what opens files that others wrote asks :func:`regular_size` first.
+are ever unpickled here (``weights_only``), out of files that are as they were written
+and hold what they claim. A named pipe or a device may never end: what opens files that
+others wrote asks :func:`regular_size` first.
 """
 import contextlib
-import hashlib
 import math
 import os
 import pickle
@@ -23,6 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .checkpoint_integrity import (
+    check_checkpoint,
+    check_claims,
+    check_sizes,
+    drop_from_list,
+    sha256_of_file,
+)
 from .messages import name_some
 from .unpickling import checked_classes
 
@@ -99,15 +106,6 @@ def write_text(path: PathLike, text: str) -> None:
     """Write a UTF-8 text file whole or not at all; see :func:`writing`."""
     with writing(path) as partial:
         partial.write_text(text, encoding='utf-8')
-
-
-def sha256_of_file(path: PathLike) -> str:
-    """SHA-256 of a file's content, 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        for block in iter(lambda: file.read(1 << 20), b''):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def read_text(path: PathLike, errors: str = 'strict') -> str:
@@ -234,20 +232,26 @@ def read_checkpoint(path: PathLike, map_location: Any = 'cpu',
         path: A file that ``torch.save`` wrote, in its old or new format. numpy
             numbers among its values (accuracies, mostly) are allowed.
         map_location: Where to, as in ``torch.load``.
-        mmap: Leave the tensors on the disk until they are used. Quick where other
-            values are wanted; the old format cannot.
+        mmap: Leave the tensors on the disk until they are used, and their checksums
+            alone. Quick where other values are wanted; the old format cannot.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no checkpoint, or needs code to be run.
+        ValueError: It is no checkpoint, is damaged (:func:`check_checkpoint`), claims
+            more than it holds, or needs code to be run.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'There is no checkpoint file {path}.')
+    is_zip = zipfile.is_zipfile(path)
+    if mmap and is_zip:
+        check_claims(path)
+    else:
+        check_checkpoint(path)
     try:
         with checked_classes():
-            return torch.load(path, map_location=map_location, weights_only=True,
-                              mmap=mmap and zipfile.is_zipfile(path))
+            content = torch.load(path, map_location=map_location, weights_only=True,
+                                 mmap=mmap and is_zip)
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
@@ -256,6 +260,8 @@ def read_checkpoint(path: PathLike, map_location: Any = 'cpu',
         # What a broken or foreign file raises depends on the byte where it
         # breaks: EOFError, KeyError, RuntimeError, UnicodeDecodeError, ...
         raise ValueError(_describe_refusal(path, error)) from error
+    check_sizes(content, path)
+    return content
 
 
 def _describe_refusal(path: PathLike, error: Exception) -> str:
@@ -379,5 +385,6 @@ def write_checkpoint(path: PathLike, checkpoint: Mapping,
         FileExistsError: The file is there, and ``overwrite`` is False.
     """
     check_destination(path, overwrite)
+    drop_from_list(path)
     with writing(path) as partial, open(partial, 'wb') as file:
         torch.save(checkpoint, file)  # by its name, torch would put that into it

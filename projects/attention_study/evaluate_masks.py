@@ -46,7 +46,7 @@ from cosam_mm.datasets.synthetic.ground_truth import (
 )
 from cosam_mm.layers import COSAM
 from cosam_mm.layers.cosam_functional import evenly_spaced_indices
-from cosam_mm.utils.cli import one_line_errors, positive_int
+from cosam_mm.utils.cli import add_no_verify, one_line_errors, positive_int
 from cosam_mm.utils.io import read_checkpoint, write_text
 from cosam_mm.utils.progress import progress_bar
 from cosam_mm.visualization.mask_maps import (
@@ -259,6 +259,7 @@ def parse_args(argv: Optional[Sequence[str]] = None):
                         help='write a PNG of the AUC over epochs and layers')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction,
                         metavar='KEY=VALUE', help='settings of the config to override')
+    add_no_verify(parser)
     args = parser.parse_args(argv)
     if not Path(args.config).is_file():
         parser.error(f'there is no config {args.config}')

@@ -69,6 +69,44 @@ def change_config(source: Path, path: Path, change) -> Path:
     return path
 
 
+def flip_a_bit(path: Path) -> Path:
+    """Change a checkpoint in the middle, where its tensors are."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    return path
+
+
+def write_records(path: Path, content, records=(), compression=zipfile.ZIP_STORED
+                  ) -> Path:
+    """A file as torch.save writes it, with any content and any bytes of storages."""
+
+    class Pickler(pickle.Pickler):
+
+        def persistent_id(self, item):
+            is_storage = isinstance(item, tuple) and item[:1] == ('storage',)
+            return item if is_storage else None
+
+    stream = io.BytesIO()
+    Pickler(stream, 2).dump(content)
+    with zipfile.ZipFile(path, 'w', compression) as archive:
+        for name, data in {'data.pkl': stream.getvalue(), 'byteorder': b'little',
+                           'version': b'3\n', **dict(records)}.items():
+            archive.writestr(f'archive/{name}', data)
+    return path
+
+
+class Tensor:
+    """Pickled as a tensor over a storage that may not be as large as it claims."""
+
+    def __init__(self, numel, shape, stride, offset=0):
+        storage = 'storage', torch.FloatStorage, '0', 'cpu', numel
+        self.arguments = storage, offset, shape, stride, False, {}
+
+    def __reduce__(self):
+        return torch._utils._rebuild_tensor_v2, self.arguments
+
+
 def make_hostile(cfg, how, url):
     """Make a config out of a file ask for an address, or import a module.
 

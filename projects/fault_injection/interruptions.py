@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Optional
 
-from cosam_mm.engine.hooks.checkpoint_files import describe_damage
+from cosam_mm.utils.checkpoint_integrity import describe_damage
 
 from .launched import Launched
 from .training import CONFIGS, Attempt, Interruption, differences_in_weights, disturb

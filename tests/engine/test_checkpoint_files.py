@@ -3,35 +3,17 @@ import pytest
 import torch
 
 from cosam_mm.engine.hooks.checkpoint_files import (
-    describe_damage,
     find_newest,
     take_gradients,
 )
 from cosam_mm.utils.io import write_checkpoint
+from projects.fault_injection.hostile_files import flip_a_bit
 
 
 def write(path, iteration=1):
     write_checkpoint(path, dict(meta=dict(iter=iteration),
                                 state_dict=dict(weight=torch.zeros(64, 64))))
     return path
-
-
-def flip_a_bit(path):
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 4
-    path.write_bytes(content)
-
-
-def test_damage_is_described(tmp_path):
-    path = tmp_path / 'epoch_1.pth'
-    assert 'no such file' in describe_damage(path)
-    whole = write(path).read_bytes()
-    assert describe_damage(path) is None
-    flip_a_bit(path)
-    assert 'checksum' in describe_damage(path)
-    for content in (b'', b'PK', whole[:-200], b'no checkpoint at all' * 100):
-        path.write_bytes(content)
-        assert 'no checkpoint' in describe_damage(path)
 
 
 class TestFindNewest:

@@ -23,9 +23,10 @@ from cosam_mm.engine.hooks import (
     SplitLeakageHook,
     UnreadableSamplesHook,
 )
-from cosam_mm.engine.hooks.checkpoint_files import describe_damage
 from cosam_mm.engine.runner.stop_signals import TrainingStopped
+from cosam_mm.utils.checkpoint_integrity import describe_damage
 from cosam_mm.utils.io import read_checkpoint
+from projects.fault_injection.hostile_files import flip_a_bit
 from tests.small_runs import Do, loader_of, log_of, small_runner
 
 pytestmark = pytest.mark.usefixtures('clean_up_runs')
@@ -85,9 +86,9 @@ def make_runner(work_dir, epochs=3, resume=False, scores=(1, 1, 1, 1, 1), hooks=
         param_scheduler=dict(type='ReduceOnPlateauLR', monitor='m/score',
                              rule='greater', patience=1, factor=.5),
         default_hooks=dict(
-            checkpoint=dict(type='SafeCheckpointHook', interval=1,
-                            **{'save_best': 'm/score', 'rule': 'greater',
-                               'max_keep_ckpts': 2, **dict(checkpoint)}),
+            checkpoint={'type': 'SafeCheckpointHook', 'interval': 1,
+                        'save_best': 'm/score', 'rule': 'greater',
+                        'max_keep_ckpts': 2, **dict(checkpoint)},
             sampler_seed=dict(type='SeededSamplingHook')))
 
 
@@ -368,3 +369,84 @@ def test_a_foreign_checkpoint_has_no_other_files_removed(tmp_path, how):
     assert (work_dir / 'notes.txt').exists()
     assert 'epoch_3.pth' in names(work_dir)
     assert 'epoch_1.pth' not in names(work_dir)
+
+
+def foreign(content):
+    """No checkpoint of the run that it is beside."""
+    content['meta']['seed'] += 1
+
+
+def another_epoch(content):
+    content['meta'].update(epoch=9, iter=99)
+
+
+def another_model(content):
+    content['state_dict']['more'] = torch.zeros(1)
+
+
+@pytest.mark.parametrize('what', [
+    'folder', 'text', 'link', 'name', 'below', 'elsewhere', foreign, another_epoch,
+    another_model])
+@pytest.mark.parametrize('hooks', [
+    dict(), dict(type='CheckpointHook')])  # mmengine's own, beside SplitLeakageHook
+def test_the_best_checkpoint_is_removed_only_if_this_run_wrote_it(
+        tmp_path, what, hooks):
+    """A resume from a file of a stranger, that calls something else its best."""
+    work_dir, own = tmp_path / 'work', 'best_m_score_epoch_1.pth'
+    make_runner(work_dir, epochs=1).train()
+    victim = dict(text=work_dir / 'thesis.tex', name=work_dir / 'best_x.pth',
+                  below=work_dir / 'kept' / own, elsewhere=tmp_path / own,
+                  folder=work_dir / 'best_data_epoch_1.pth').get(what, work_dir / own)
+    victim.parent.mkdir(exist_ok=True)
+    if victim != work_dir / own:
+        shutil.copy(work_dir / own, victim)
+    if what == 'text':
+        victim.write_text('years of work')
+    elif what == 'folder':
+        victim.unlink()
+        victim.mkdir()
+        (victim / 'data').write_text('years of work')
+    elif what == 'link':
+        victim.rename(tmp_path / own)
+        victim.symlink_to(tmp_path / own)
+    elif callable(what):
+        content = load(victim)
+        what(content)
+        torch.save(content, victim)
+    checkpoint = load(work_dir / 'epoch_1.pth')
+    checkpoint['message_hub']['runtime_info'].update(
+        best_ckpt=str(victim), last_ckpt=str(victim), outdated_ckpts=[victim.name],
+        ckpt_within_epoch=victim.name)
+    torch.save(checkpoint, work_dir / 'epoch_1.pth')
+    make_runner(work_dir, epochs=2, resume=True, scores=(1, 2), checkpoint=hooks,
+                hooks=[dict(type='SplitLeakageHook')] if hooks else [],
+                load_from=str(work_dir / 'epoch_1.pth')).train()
+    assert 'best_m_score_epoch_2.pth' in names(work_dir)
+    assert victim.exists()
+    assert (victim.is_symlink(), victim.is_dir()) == (what == 'link', what == 'folder')
+
+
+@pytest.mark.parametrize('hooks', [dict(), dict(type='CheckpointHook')])
+def test_its_own_best_checkpoint_is_removed(tmp_path, hooks):
+    make_runner(tmp_path, epochs=1).train()
+    make_runner(tmp_path, epochs=2, resume=True, scores=(1, 2), checkpoint=hooks,
+                hooks=[dict(type='SplitLeakageHook')] if hooks else [],
+                load_from=str(tmp_path / 'epoch_1.pth')).train()
+    assert 'best_m_score_epoch_2.pth' in names(tmp_path)
+    assert 'best_m_score_epoch_1.pth' not in names(tmp_path)
+
+
+@pytest.mark.parametrize('how', ['damaged', 'refused by a hook'])
+def test_a_failed_resume_leaves_torch_as_strict_as_before(calm, tmp_path, how):
+    path = tmp_path / 'epoch_3.pth'
+    shutil.copy(calm / 'epoch_3.pth', path)
+    hooks = []
+    if how == 'damaged':
+        flip_a_bit(path)
+    else:
+        hooks = [Do('after_load_checkpoint', lambda runner: 1 / 0)]
+    runner = make_runner(tmp_path, resume=True, load_from=str(path), hooks=hooks)
+    before = torch.serialization.get_safe_globals()
+    with pytest.raises((ValueError, ZeroDivisionError)):
+        runner.train()
+    assert torch.serialization.get_safe_globals() == before

@@ -26,6 +26,7 @@ from cosam_mm.apis.export import FORMATS, check_exportable, export_model
 from cosam_mm.apis.model_loading import find_trained
 from cosam_mm.utils.cli import (
     CommandParser,
+    add_no_verify,
     at_least_two,
     existing_file,
     non_negative_float,
@@ -68,6 +69,7 @@ def parse_args():
         '--tolerance', type=non_negative_float, default=1e-4, metavar='E',
         help='largest relative error for a file to be kept: of each row of the output '
         'the largest error, in units of the largest entry (default: 1e-4)')
+    add_no_verify(parser)
     args = parser.parse_args()
     if args.checkpoint and not args.model.endswith('.py'):
         parser.error(f'--checkpoint goes with a config file, not with {args.model}')

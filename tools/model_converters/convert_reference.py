@@ -25,7 +25,7 @@ from cosam_mm.models.converters import (
     unwrap_state_dict,
     write_checkpoint,
 )
-from cosam_mm.utils.cli import CommandParser, one_line_errors
+from cosam_mm.utils.cli import CommandParser, add_no_verify, one_line_errors
 from cosam_mm.version import __version__
 
 
@@ -41,6 +41,7 @@ def parse_args(argv=None) -> argparse.Namespace:
                         help='check and report, write nothing')
     parser.add_argument('--overwrite', action='store_true',
                         help='replace DST if it exists')
+    add_no_verify(parser)
     return parser.parse_args(argv)
 
 

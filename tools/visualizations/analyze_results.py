@@ -18,7 +18,12 @@ from mmengine.config import Config
 import cosam_mm  # noqa: F401
 from cosam_mm.apis.model_loading import weights_sha256
 from cosam_mm.evaluation.provenance import describe_other_weights
-from cosam_mm.utils.cli import CommandParser, one_line_errors, positive_int
+from cosam_mm.utils.cli import (
+    CommandParser,
+    add_no_verify,
+    one_line_errors,
+    positive_int,
+)
 from cosam_mm.utils.io import read_checkpoint, unwrap_state_dict
 from cosam_mm.utils.messages import table_lines
 from cosam_mm.visualization.action_results import (
@@ -60,6 +65,7 @@ def parse_args():
                         'beside SCORES.npz)')
     parser.add_argument('--topk', type=positive_int, default=10, metavar='N',
                         help='pairs and clips to list and to show (default: 10)')
+    add_no_verify(parser)
     return parser.parse_args()
 
 

@@ -16,7 +16,12 @@ from pathlib import Path
 from mmengine.config import Config
 
 import cosam_mm  # noqa: F401
-from cosam_mm.utils.cli import CommandParser, one_line_errors, positive_int
+from cosam_mm.utils.cli import (
+    CommandParser,
+    add_no_verify,
+    one_line_errors,
+    positive_int,
+)
 from cosam_mm.utils.progress import progress_bar
 from cosam_mm.visualization.mask_files import FORMATS, output_names, write_masks
 from cosam_mm.visualization.mask_overlay import RANGES
@@ -59,6 +64,7 @@ def parse_args():
                         '(default: 0.6)')
     parser.add_argument('--device',
                         help='where to compute (default: the GPU, if there is one)')
+    add_no_verify(parser)
     args = parser.parse_args()
     if not Path(args.config).is_file():
         parser.error(f'there is no config {args.config}')

@@ -21,7 +21,12 @@ from cosam_mm.evaluation.functional.ranked_lists import extreme_queries, separat
 from cosam_mm.evaluation.functional.ranking import retrieval_metrics
 from cosam_mm.evaluation.provenance import describe_other_weights
 from cosam_mm.evaluation.reid_features import load_features
-from cosam_mm.utils.cli import CommandParser, one_line_errors, positive_int
+from cosam_mm.utils.cli import (
+    CommandParser,
+    add_no_verify,
+    one_line_errors,
+    positive_int,
+)
 from cosam_mm.visualization.rank_panels import (
     RankMasks,
     draw_rank_panels,
@@ -74,6 +79,7 @@ def parse_args():
                         'there is one)')
     parser.add_argument('--out', metavar='DIR', help='folder for the images '
                         '(default: <FEATURES>_ranks beside FEATURES.npz)')
+    add_no_verify(parser)
     args = parser.parse_args()
     if args.layer and not args.masks:
         parser.error('--layer goes with --masks CHECKPOINT')

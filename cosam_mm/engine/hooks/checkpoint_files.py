@@ -1,13 +1,14 @@
 """What a checkpoint holds beyond mmengine's content, and which file to resume from.
 
 Gradients that wait to be applied and the buffers of each process are added. Of the
-files that a checkpoint names, only checkpoints in the same folder count. A checkpoint
-is whole if the CRCs that ``torch.save`` writes beside each tensor agree.
+files that a checkpoint names, only the run's own checkpoints count.
 """
 import os
-import zipfile
+import re
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Optional
+from typing import Any, Callable, Optional
 
 import torch
 from mmengine.dist import (
@@ -17,15 +18,22 @@ from mmengine.dist import (
     get_world_size,
     is_main_process,
 )
+from mmengine.hooks import CheckpointHook
 from mmengine.optim import OptimWrapper
 
 from cosam_mm.engine.runner.distributed import bare_model
+from cosam_mm.utils.checkpoint_integrity import (
+    check_checkpoint,
+    check_sizes,
+    describe_damage,
+)
 from cosam_mm.utils.io import PathLike, read_checkpoint
+from cosam_mm.utils.unpickling import checked_classes
 
 __all__ = [
     'AWAITS_VALIDATION', 'BUFFERS', 'GRADIENTS', 'OUTDATED', 'WITHIN_EPOCH',
-    'DelayedRemovalBackend', 'describe_damage', 'differing_buffers', 'find_newest',
-    'pending_gradients', 'stay_in_folder', 'take_gradients'
+    'DelayedRemovalBackend', 'differing_buffers', 'disarm', 'find_newest', 'folder_of',
+    'pending_gradients', 'read_with_checks', 'take_gradients'
 ]
 
 # Keys of a checkpoint:
@@ -104,44 +112,110 @@ def differing_buffers(runner) -> list[dict[str, torch.Tensor]]:
     return [] if is_same else of_all
 
 
-def stay_in_folder(checkpoint: dict) -> None:
-    """Drop what a checkpoint of a stranger says of files that lie elsewhere.
+# -- reading ---------------------------------------------------------------------
 
-    Those that it names are removed when they are outdated.
+
+def read_with_checks(runner) -> None:
+    """Have a runner read its checkpoints as :func:`read_checkpoint` does.
+
+    mmengine reads by torch's defaults, which look at no checksum and refuse mmengine's
+    own checkpoints. Within the runner's reading alone they are allowed, also when that
+    raises. Asking again changes nothing.
     """
-    info = (checkpoint.get('message_hub') or {}).get('runtime_info') or {}
-    for key, is_own in ((OUTDATED, _is_checkpoint_name),
-                        ('keep_ckpt_ids', lambda step: isinstance(step, int))):
+    if 'load_or_resume' not in vars(runner):
+        for name in ('_init_model_weights', 'load_or_resume'):
+            if hasattr(runner, name):
+                setattr(runner, name, partial(_read, runner, getattr(runner, name)))
+
+
+def _read(runner, reads: Callable, *args) -> Any:
+    path = str(runner._load_from)
+    if os.path.isfile(path) and reads.__name__ == 'load_or_resume':
+        check_checkpoint(path)
+    with checked_classes():
+        return reads(*args)
+
+
+def disarm(runner, checkpoint: dict) -> None:
+    """Take out of a checkpoint that was read what harms when mmengine goes on from it.
+
+    ``meta['config']``, which only files of old packages hold, would be run as Python.
+    Files that it names are removed once the run has newer ones: only those stay named
+    that are checkpoints of this run, in its folder.
+
+    Raises:
+        ValueError: A tensor claims more than the file holds.
+    """
+    path = str(runner._load_from)
+    if os.path.isfile(path):
+        check_sizes(checkpoint, path)
+    (checkpoint.get('meta') or {}).pop('config', None)
+    if not runner._resume:
+        return
+    hub = checkpoint.get('message_hub') or {}
+    info = hub.get('runtime_info') or {}
+    is_own = _OwnCheckpoints(runner, checkpoint)
+    for key in [key for key in info if key.startswith('best_ckpt')]:
+        if not is_own(info[key]):
+            del info[key]
+    for key, template in ((OUTDATED, '{}'), ('keep_ckpt_ids', is_own.template)):
         if key in info:
-            info[key] = [item for item in info[key] or () if is_own(item)]
-    if not _is_checkpoint_name(info.get(WITHIN_EPOCH, '')):
+            items = info[key] if isinstance(info[key], list) else []
+            info[key] = [item for item in items if is_own(
+                os.path.join(is_own.folder, template.format(item)))]
+    if not is_own(os.path.join(is_own.folder, str(info.get(WITHIN_EPOCH)))):
         info.pop(WITHIN_EPOCH, None)
     # mmengine would warn of names without a value.
-    hub = checkpoint.get('message_hub') or {}
     for key in {*(hub.get('resumed_keys') or ())} - {
             *info, *(hub.get('log_scalars') or ())}:
         del hub['resumed_keys'][key]
 
 
-def _is_checkpoint_name(name: object) -> bool:
-    return (isinstance(name, str) and name.endswith('.pth')
-            and os.path.basename(name) == name)
+class _OwnCheckpoints:
+    """Whether a path is a checkpoint that an earlier start of this run has written.
+
+    It is if it is a regular file directly in the folder of the run's checkpoints, has
+    a name that the run gives, and holds a training as far as its name says, with the
+    seed and the parameters of ``checkpoint``, from which the run goes on.
+    """
+
+    def __init__(self, runner, checkpoint: dict) -> None:
+        hook = next((hook for hook in runner.hooks
+                     if isinstance(hook, CheckpointHook)), None)
+        self.folder = os.path.abspath(folder_of(hook, runner))
+        self.template = getattr(hook, 'filename_tmpl', None) or (
+            'epoch_{}.pth' if getattr(hook, 'by_epoch', True) else 'iter_{}.pth')
+        name = r'(\d+)'.join(map(re.escape, re.split(r'{.*?}', self.template)))
+        self._name = re.compile(rf'(?:best_.+_)?(?:{name}|iter_(\d+)\.pth)')
+        self._run = self._describe(checkpoint)
+
+    @staticmethod
+    def _describe(checkpoint: dict) -> tuple:
+        return ((checkpoint.get('meta') or {}).get('seed'),
+                (checkpoint.get('state_dict') or {}).keys())
+
+    def __call__(self, path: Any) -> bool:
+        folder, name = os.path.split(os.path.abspath(str(path)))
+        match = self._name.fullmatch(name)
+        if not match or folder != self.folder or os.path.islink(path) \
+                or not os.path.isfile(path):
+            return False
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+            content = read_checkpoint(path, mmap=True)
+            done = content['meta']['epoch'], content['meta']['iter']
+            return int(match[match.lastindex]) in done and (
+                self._describe(content) == self._run)
+        return False
+
+
+def folder_of(hook: Optional[CheckpointHook], runner) -> str:
+    """Where a checkpoint hook writes, which it knows itself when a training begins."""
+    out_dir = getattr(hook, 'out_dir', None)
+    return str(runner.work_dir if out_dir is None else os.path.join(
+        out_dir, os.path.basename(runner.work_dir.rstrip(os.sep))))
 
 
 # -- files -----------------------------------------------------------------------
-
-
-def describe_damage(path: PathLike) -> Optional[str]:
-    """Say why a checkpoint file is not as it was written; None when it is whole."""
-    if not os.path.isfile(path):
-        return 'there is no such file'
-    try:
-        with zipfile.ZipFile(path) as archive:
-            broken = archive.testzip()
-    except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError,
-            zipfile.BadZipFile) as error:
-        return f'it is no checkpoint file ({error})'
-    return broken and f'the checksum of its part {broken} does not agree'
 
 
 def find_newest(folder: PathLike, work_dir: Optional[PathLike] = None

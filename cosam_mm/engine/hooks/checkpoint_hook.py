@@ -34,8 +34,8 @@ from cosam_mm.engine.runner.stop_signals import (
 )
 from cosam_mm.engine.runner.work_dir_lock import lock_work_dir, unlock_work_dir
 from cosam_mm.registry import HOOKS
+from cosam_mm.utils.checkpoint_integrity import drop_from_list
 from cosam_mm.utils.io import remove_partial_files, write_text, writing
-from cosam_mm.utils.unpickling import checked_classes
 
 from .checkpoint_files import (
     AWAITS_VALIDATION,
@@ -44,11 +44,12 @@ from .checkpoint_files import (
     OUTDATED,
     WITHIN_EPOCH,
     DelayedRemovalBackend,
-    describe_damage,
     differing_buffers,
+    disarm,
     find_newest,
+    folder_of,
     pending_gradients,
-    stay_in_folder,
+    read_with_checks,
     take_gradients,
 )
 from .seeded_sampling_hook import SeededSamplingHook
@@ -125,7 +126,6 @@ class SafeCheckpointHook(CheckpointHook):
         super().__init__(*args, **kwargs)
         self.start_from = start_from
         self._stop: Optional[StopSignals] = None
-        self._reading = contextlib.ExitStack()  # of checkpoints
         self._resumed_from: Optional[str] = None
         self._gradients: dict[str, torch.Tensor] = {}  # to be restored
         self._buffers: dict[str, torch.Tensor] = {}
@@ -137,32 +137,19 @@ class SafeCheckpointHook(CheckpointHook):
     # -- resuming ------------------------------------------------------------
 
     def before_run(self, runner) -> None:
-        """Choose the checkpoint to go on from; refuse a named one that is damaged.
+        """Choose the checkpoint to go on from.
 
         Refuse a work dir in which another process trains.
         """
         # A test does not build the loop; it may look at what is being trained.
         if is_main_process() and isinstance(runner._train_loop, BaseLoop):
             lock_work_dir(runner.work_dir)
-        # mmengine reads by torch's defaults, and they refuse its own checkpoints.
-        self._reading.enter_context(checked_classes())
-        if not isinstance(runner, Runner) or not runner._resume:
-            return
-        named = runner._load_from
-        if named is None:
+        read_with_checks(runner)
+        if isinstance(runner, Runner) and runner._resume and runner._load_from is None:
             self._choose_newest(runner)
-            return
-        damage = describe_damage(named) if os.path.isfile(named) else None
-        if damage:
-            raise ValueError(
-                f'{named} is damaged: {damage}. Resume without naming a checkpoint to '
-                'use the newest one that is whole.')
 
     def _choose_newest(self, runner) -> None:
-        folder = runner.work_dir
-        if self.out_dir is not None:  # as before_train will make it
-            folder = os.path.join(self.out_dir,
-                                  os.path.basename(folder.rstrip(os.sep)))
+        folder = folder_of(self, runner)
         newest = [find_newest(folder, runner.work_dir) if is_main_process() else None]
         broadcast_object_list(newest)
         path, problems = newest[0]
@@ -180,13 +167,10 @@ class SafeCheckpointHook(CheckpointHook):
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Take from a checkpoint what mmengine would leave in it."""
-        self._reading.close()
-        # mmengine would run it as Python.
-        (checkpoint.get('meta') or {}).pop('config', None)
+        disarm(runner, checkpoint)
         gradients = take_gradients(checkpoint)
         buffers = checkpoint.pop(BUFFERS, None) or []
         if runner._resume:
-            stay_in_folder(checkpoint)
             self._gradients = gradients
             if gradients:
                 runner.logger.addFilter(_is_true)
@@ -200,15 +184,8 @@ class SafeCheckpointHook(CheckpointHook):
         """Leave the work dir to others."""
         unlock_work_dir(runner.work_dir)
 
-    def before_val(self, runner) -> None:
-        """All checkpoints are read."""
-        self._reading.close()
-
-    before_test = before_val
-
     def before_train(self, runner) -> None:
         """Put everything where the checkpoint left it; catch up on its validation."""
-        self._reading.close()
         super().before_train(runner)
         if isinstance(self.file_backend, LocalBackend) and is_main_process():
             self._tidy(runner)
@@ -247,7 +224,7 @@ class SafeCheckpointHook(CheckpointHook):
                 buffer.copy_(self._buffers[name])
         self._buffers = {}
         self._saved_iter = runner.iter
-        self.last_ckpt = runner.message_hub.runtime_info.get('last_ckpt')
+        self.last_ckpt = self._resumed_from
         if self._awaits_validation and _validation_is_due(runner):
             runner.logger.info('The checkpoint was written before its validation, '
                                'which is done first.')
@@ -343,6 +320,7 @@ class SafeCheckpointHook(CheckpointHook):
             self._additions = {key: value for key, value in additions.items() if value}
         try:
             if is_main_process():
+                drop_from_list(path)
                 with writing(path) as file:
                     runner.save_checkpoint(out_dir, file.name, *args, **kwargs)
             else:  # takes part in gathering the content, and writes nothing

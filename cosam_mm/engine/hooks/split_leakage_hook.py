@@ -10,11 +10,9 @@ model that was fine-tuned or resumed on other data among them. Where there are n
 in files of version 0.1, the names of data set and split are compared.
 """
 import logging
-import os
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import ExitStack
 from functools import partial
 from typing import Optional
 
@@ -46,7 +44,8 @@ from cosam_mm.models.converters import recognise
 from cosam_mm.registry import HOOKS
 from cosam_mm.utils.config import hook_option
 from cosam_mm.utils.messages import name_some
-from cosam_mm.utils.unpickling import checked_classes
+
+from .checkpoint_files import disarm, read_with_checks
 
 __all__ = ['SplitLeakageHook', 'trained_on_test_clips']
 
@@ -108,21 +107,6 @@ def _refuse_to_resume(resampled: dict[str, tuple]) -> Optional[str]:
         f"{name_some(sizes, separator='; ')}; but the optimiser's state would not.")
 
 
-def _disarm_resume(checkpoint: dict, work_dir: str) -> None:
-    """Take out of a checkpoint what harms when mmengine resumes from it.
-
-    ``meta['config']``, which only files of old packages hold, would be run as
-    Python. ``best_ckpt`` is a file that mmengine deletes once the run has a better
-    one: in the folder of another run it is not this run's to delete.
-    """
-    (checkpoint.get('meta') or {}).pop('config', None)
-    info = (checkpoint.get('message_hub') or {}).get('runtime_info') or {}
-    folder = os.path.abspath(work_dir)
-    for key in [key for key in info if key.startswith('best_ckpt')]:
-        if os.path.dirname(os.path.abspath(str(info[key]))) != folder:
-            del info[key]
-
-
 def _check_persons(dataset, head: object) -> None:
     """Stop if a label stands for two persons, or a head has too few of them."""
     persons: dict[int, tuple] = {}
@@ -172,7 +156,6 @@ class SplitLeakageHook(Hook):
 
     def __init__(self, force: bool = False) -> None:
         self.force = force
-        self._reading = ExitStack()  # of checkpoints
         self._misfit: Optional[str] = None
         self._loaded: Optional[str] = None  # what a training begins with
         self._unfit: Optional[str] = None  # why it must not begin with that
@@ -182,13 +165,11 @@ class SplitLeakageHook(Hook):
 
     def before_run(self, runner) -> None:
         """Let mmengine read its own checkpoints, which torch's defaults refuse."""
-        self._reading.enter_context(checked_classes())
+        read_with_checks(runner)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Note what the checkpoint holds; stop if it is to be resumed and unfit."""
-        self._reading.close()
-        # mmengine would run it as Python.
-        (checkpoint.get('meta') or {}).pop('config', None)
+        disarm(runner, checkpoint)
         model = bare_model(runner.model)
         unused = () if runner._resume else unused_parameters(model)
         found, own = (_tensors(each) for each in (
@@ -204,15 +185,12 @@ class SplitLeakageHook(Hook):
             raise RuntimeError(
                 f'{problem} Resume with the config of that training, or start '
                 'a new one from these weights: load_from without resume.')
-        if runner._resume:
-            _disarm_resume(checkpoint, runner.work_dir)
         meta = checkpoint.get('meta') or {}
         self._trained_on = trained_entries(meta)
         self._classes = [meta.get('dataset_meta') or {}]
 
     def before_train(self, runner) -> None:
         """Note what is trained on; parameters that did not fit are trained now."""
-        self._reading.close()
         self._misfit, self._weights = None, {}
         if self._unfit and not runner._resume:
             raise RuntimeError(f'{runner._load_from}: {self._unfit}')
@@ -239,7 +217,6 @@ class SplitLeakageHook(Hook):
 
     def before_test(self, runner) -> None:
         """Stop the test of an unfit checkpoint."""
-        self._reading.close()
         if self._misfit:
             raise RuntimeError(self._misfit)
         self._say_weights(runner)

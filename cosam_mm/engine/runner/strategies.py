@@ -4,16 +4,19 @@ training keeps: optimiser, gradients and weights.
 A strategy file, such as those of ``configs/_base_/strategies``, holds ``runner_type``
 and ``strategy`` and goes with any training config.
 """
-from contextlib import AbstractContextManager, nullcontext
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Union
+from typing import Any, Union
 
 from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 
 from cosam_mm.engine.runner.console import QuietRunner
+from cosam_mm.utils.checkpoint_integrity import check_checkpoint
 from cosam_mm.utils.io import loading_weights_only
 
 from .work_dir_lock import lock_work_dir
@@ -80,10 +83,29 @@ def build_runner(cfg: Config, keeps_config: bool = False
     return QuietRunner.from_cfg(run_cfg)
 
 
-def loading_safely(cfg: Config) -> AbstractContextManager:
-    """Have a run load nothing but weights, unless DeepSpeed loads its own folders."""
+@contextmanager
+def loading_safely(cfg: Config) -> Iterator[None]:
+    """Have a run load nothing but weights, unless DeepSpeed loads its own folders.
+
+    Raises:
+        ValueError: A file of weights that the model begins with is damaged.
+    """
+    for path in _first_weights(cfg.get('model')):
+        if os.path.isfile(path):
+            check_checkpoint(path)
     kind = (cfg.get('strategy') or {}).get('type')
-    return nullcontext() if kind == 'DeepSpeedStrategy' else loading_weights_only()
+    with nullcontext() if kind == 'DeepSpeedStrategy' else loading_weights_only():
+        yield
+
+
+def _first_weights(node: Any, key: str = '') -> Iterator[str]:
+    """Files that ``init_cfg`` and ``pretrained`` name, at any depth of a config."""
+    if isinstance(node, str) and key in ('checkpoint', 'pretrained'):
+        yield os.path.expanduser(node)
+    for name, inner in (node.items() if isinstance(node, dict) else
+                        [(key, one) for one in node] if isinstance(node, (list, tuple))
+                        else ()):
+        yield from _first_weights(inner, name)
 
 
 def use_strategy(cfg: Config, strategy_file: str) -> None:
