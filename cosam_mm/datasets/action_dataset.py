@@ -17,7 +17,9 @@ The lists are described in ``preparation/annotation_files.py``. The folders, eve
 of the list and the classes are checked at once, the clips themselves when they are read
 (see ``transforms/video_loading.py``).
 """
+import logging
 import os
+from collections import Counter
 from typing import Optional
 
 from mmaction.datasets import RawframeDataset, VideoDataset
@@ -32,11 +34,13 @@ from .preparation.annotation_files import (
     read_class_names,
 )
 from .preparation.official_splits import OFFICIAL_COUNTS
-from .unreadable_samples import load_readable
+from .unreadable_samples import load_readable, log_once
 
 __all__ = ['ActionFrameDataset', 'ActionVideoDataset']
 
 SUBSETS = ('train', 'val')
+# Share of a test's lines that may list a clip once more.
+_MOST_DOUBLED = 0.05
 
 
 def preparation_hint(name: str, data_root: str, flags: str = '') -> str:
@@ -143,6 +147,7 @@ class _SplitDataset:
                 self._metainfo.get('classes', ()))
         except ValueError as error:
             raise ValueError(f'{error} {self.hint}') from None
+        self._look_for_doubled([entry.path for entry in entries])
         official = OFFICIAL_COUNTS.get(self._metainfo['dataset'])
         subsets = official.clips.get(self._metainfo['split']) if official else None
         total = subsets[SUBSETS.index(self.subset)] if subsets else 0
@@ -150,6 +155,17 @@ class _SplitDataset:
             self._metainfo['num_listed'] = max(len(entries), total)
         return [self.make_item(entry, os.path.join(folder, entry.path))
                 for entry in entries]
+
+    def _look_for_doubled(self, paths: list[str]) -> None:
+        """Warn of clips that are listed more than once; refuse many in a test."""
+        doubled = [path for path, count in Counter(paths).items() if count > 1]
+        num_more = len(paths) - len(set(paths))
+        message = (f'{self.ann_file}: {num_more:,} of {len(paths):,} lines list a '
+                   f'clip once more: {name_some(map(repr, doubled))}.')
+        if self.subset == 'val' and num_more > _MOST_DOUBLED * len(paths):
+            raise ValueError(f'{message} A test would count it twice: list each once.')
+        if doubled:
+            log_once(message, logging.WARNING)
 
     def get_cat_ids(self, idx: int) -> list[int]:
         """The label of a sample, for mmengine's ``ClassBalancedDataset``."""

@@ -1,4 +1,5 @@
 """Annotation lists, what data sets say about themselves, and epochs over bad files."""
+import logging
 import os
 
 import cv2
@@ -169,6 +170,21 @@ class TestErrors:
         (root / 'bad.txt').write_text(f'{first}\n\n{line}\n')
         with pytest.raises(ValueError, match=rf'bad\.txt:3: .*{reason}.*{line}'):
             build(root, kind, ann_file='bad.txt')
+
+    @pytest.mark.parametrize(('subset', 'num_more', 'is_refused'), [
+        ('val', 0, False), ('val', 1, False), ('val', 2, True), ('train', 2, False)])
+    def test_clips_that_are_listed_twice(self, root, log, subset, num_more, is_refused):
+        lines = [f'wave/{k}.avi 1\n' for k in [*range(30), *range(num_more)]]
+        (root / 'own.txt').write_text(''.join(lines))
+        arguments = dict(ann_file='own.txt', subset=subset)
+        if is_refused:
+            with pytest.raises(ValueError, match=r"2 of 32 lines.*'wave/0.avi'"):
+                build(root, **arguments)
+            return
+        assert len(build(root, **arguments)) == 30 + num_more
+        warnings = log(logging.WARNING)
+        assert len(warnings) == (num_more > 0)
+        assert all(f'{num_more} of {30 + num_more} lines' in one for one in warnings)
 
     @pytest.mark.parametrize(('content', 'reason'), [
         (b'', 'empty'), (b'\n \n', 'empty'),

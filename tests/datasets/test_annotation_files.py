@@ -95,7 +95,8 @@ def test_folders_of_classes(tmp_path):
 
 
 @pytest.mark.parametrize(('line', 'with_frames'), [
-    ('climb/b.avi 2', False), ('CLIMB/b.avi 3', False), ('x/climb/b 20 0', True)])
+    ('climb/b.avi 2', False), ('CLIMB/b.avi 3', False), ('x/climb/b 20 0', True),
+    ('climb_stairs/climb/day 2/b.avi 2', False)])
 def test_folder_of_another_class(tmp_path, line, with_frames):
     first = 'climb/a 9 1' if with_frames else 'climb/a.avi 1'
     with pytest.raises(ValueError, match=f'list.txt:2: .*class 1.*{line}'):

@@ -107,6 +107,21 @@ def test_other_classes_than_the_checkpoint(
     assert_refused(done, 'num_classes=51', 'classes.txt=8')
 
 
+def test_training_list_of_the_config(nest, trained, tiny_config, demo_root, tmp_path):
+    """Where the checkpoint does not say what it was trained on, as a converted one."""
+    torch.save(dict(state_dict=read_checkpoint(trained / 'epoch_2.pth')['state_dict']),
+               tmp_path / 'plain.pth')
+    root = shutil.copytree(demo_root, tmp_path / 'data')
+    seen = (root / 'demo_train_split_1_videos.txt').read_text().splitlines()[0]
+    with open(root / 'demo_val_split_1_videos.txt', 'a') as file:
+        file.write(f'{seen}\n')
+    arguments = ('tools/test.py', tiny_config, 'plain.pth', '--data-root', root)
+    done = nest.run(*arguments, cwd=tmp_path)
+    assert_refused(done, 'training list of this config', '1 of the 5 clips', '--force')
+    done = nest.ok(*arguments[:-1], demo_root, cwd=tmp_path)
+    assert 'is not known' in done.stdout
+
+
 def test_a_part_of_the_list_in_the_folder_of_the_training(
         nest, trained, tiny_config, demo_root, tmp_path):
     """The result says that it is one, and the training's config stays."""
@@ -153,6 +168,8 @@ def three(trained, demo_root, tmp_path_factory):
     folder = tmp_path_factory.mktemp('three')
     root = folder / 'data'
     shutil.copytree(demo_root, root)
+    shutil.copy(root / 'demo_train_split_1_videos.txt',
+                root / 'demo_train_split_2_videos.txt')
     for split, kept in ((1, '0123'), (2, '01'), (3, '123')):
         lines = [f'class {int(k) % 2}/clip (a&b) {k}.avi {int(k) % 2}\n' for k in kept]
         if split == 3:

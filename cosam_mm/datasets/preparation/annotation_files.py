@@ -53,12 +53,14 @@ def _parse_line(line: str, num_classes: int, with_frames: bool,
     path, label = fields[0], _integer(fields[-1], 'the label')
     if not 0 <= label < num_classes:
         raise ValueError(
-            f'label {label} is outside [0, {num_classes}): check the list and '
-            'num_classes')
+            f'label {label} is outside [0, {num_classes}): labels count from 0; check '
+            'the list and num_classes')
     if PurePosixPath(path).is_absolute() or '..' in PurePosixPath(path).parts:
         raise ValueError('the path must stay inside the data root')
-    folder = PurePosixPath(path).parent.name
-    own = labels.get(folder.casefold(), label)  # UCF101 spells some in two ways
+    # The nearest folder that has the name of a class. UCF101 spells some in two ways.
+    folder = next((one for one in reversed(PurePosixPath(path).parts[:-1])
+                   if one.casefold() in labels), '')
+    own = labels.get(folder.casefold(), label)
     if own != label:
         raise ValueError(f'label {label}, but the folder {folder!r} is that of class '
                          f'{own}: check the list and the file of class names')

@@ -13,12 +13,14 @@ import logging
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Optional
 
 from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
+from mmengine.registry import DATASETS
 from torch import Tensor
 
 from cosam_mm.apis.model_loading import (
@@ -127,6 +129,15 @@ def _check_persons(dataset, head: object) -> None:
             f'--cfg-options model.head.num_pids={found}.')
 
 
+def _listed_for_training(cfg: Mapping) -> list[dict]:
+    """What the training set of a config consists of; nothing where it is not there."""
+    settings = (cfg.get('train_dataloader') or {}).get('dataset')
+    with suppress(Exception):  # anyone's data set may fail in any way of its own
+        return [dict(content=mark.content.unique(), **mark.about)
+                for mark in fingerprints(DATASETS.build(settings))]
+    return []
+
+
 _warn = partial(print_log, logger='current', level=logging.WARNING)
 
 
@@ -138,6 +149,8 @@ class SplitLeakageHook(Hook):
       the same shapes (but for a COSAM's, which are resampled for clips of another
       length or size, and for a re-ID model's classifier); and, unless ``force``, when
       clips or persons of the test were trained on.
+      So does a test list that shares some with the training list of the config, where
+      the checkpoint does not say what it was trained on.
     - Resume: a RuntimeError when the checkpoint does not fit the model, or does so
       only when resampled.
     - Training: a warning when clips or persons of the validation are trained on, or
@@ -224,13 +237,18 @@ class SplitLeakageHook(Hook):
             return
         dataset = runner.test_dataloader.dataset
         found = [compare(self._trained_on, dataset) if is_main_process() else None]
+        if is_main_process() and not found[0][1]:
+            listed = compare(_listed_for_training(runner.cfg), dataset)[0]
+            found[0][0].extend(f'By the training list of this config: {reason}'
+                               for reason in listed)
         broadcast_object_list(found)
         reasons, is_known = found[0]
         if not is_known:
             print_log(
                 'The checkpoint does not say which clips or persons it was trained on: '
                 'whether it has seen some of the test is not known, but for the names '
-                'of data set and split.', logger='current')
+                'of data set and split, and the training list of the config.',
+                logger='current')
         for reason in reasons:
             if not self.force:
                 raise RuntimeError(
