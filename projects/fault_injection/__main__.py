@@ -21,6 +21,8 @@ LOOPS = {
     'annotations': ('annotations', ('lists', 'hmdb51', 'ucf101', 'mars', 'ilids',
                                     'tracklets', 'tracks'),
                     'lists, split files and indices broken at random'),
+    'hostile': ('hostile', ('code', 'configs', 'sizes', 'pipes'),
+                'files of strangers, given to every tool and class'),
     'kills': ('interruptions', _TRAININGS,
               'SIGKILL at any moment of a training, which is resumed'),
     'processes': ('interruptions', _TRAININGS,
@@ -70,7 +72,8 @@ def main():
                          f'{", ".join(families)}')
     # Small models gain nothing from more threads, and their number changes the sums.
     os.environ.setdefault('OMP_NUM_THREADS', '1')
-    run = getattr(importlib.import_module(f'{__package__}.{module}'), args.loop)
+    module = importlib.import_module(f'{__package__}.{module}')
+    run = getattr(module, args.loop)
     start, trials = time.perf_counter(), []
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.folder or Path(temporary)
@@ -80,7 +83,7 @@ def main():
             trials.append(trial)
             print(f'{len(trials):4}  {trial.family}: {trial.fault}: '
                   f'{trial.problem or trial.outcome or "nothing lost"}', flush=True)
-    print(f'\n{summarize(trials)}')
+    print(f'\n{getattr(module, "summarize", summarize)(trials)}')
     print(f'done in {time.perf_counter() - start:.0f} s', file=sys.stderr)
     if args.json:
         args.json.write_text(json.dumps({
