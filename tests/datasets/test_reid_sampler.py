@@ -189,3 +189,18 @@ def test_two_processes_agree(tmp_path):
     for step in range(0, len(first), 4):
         both = first[step:step + 4] + second[step:step + 4]
         assert len({pids[index] for index in both}) == 4
+
+
+def test_an_epoch_of_several_rounds_shows_each_pid_so_often():
+    data = Pids({pid: 3 for pid in range(5)})
+    rounds = PKSampler(data, num_pids_per_batch=2, num_tracklets_per_pid=2, seed=0,
+                       num_rounds=4)
+    batches = [[data.pids[k] for k in list(rounds)[start:start + 4]]
+               for start in range(0, len(rounds), 4)]
+    assert len(batches) == 4 * 3
+    assert all(sorted(Counter(batch).values()) == [2, 2] for batch in batches)
+    for start in range(0, 12, 3):
+        assert set().union(*batches[start:start + 3]) == set(range(5))
+    assert batches[:3] != batches[3:6]
+    with pytest.raises(ValueError, match='num_rounds'):
+        PKSampler(data, num_pids_per_batch=2, num_rounds=0)

@@ -258,3 +258,13 @@ class TestOddFolders:
         (tmp_path / 'empty').mkdir()
         with pytest.raises(error, match=match):
             build(tmp_path / folder)
+
+
+def test_balanced_seed_halves_a_few_persons(tmp_path):
+    write(tmp_path, *(f'{person}/cam1/1' for person in range(-1, 6)))  # -1 is junk
+    seed = build(tmp_path, lazy_init=True).balanced_seed()
+    sides = [{pid for pid, _, _ in seen(build(tmp_path, subset, seed=seed))}
+             for subset in ('train', 'gallery')]
+    assert [len(side) for side in sides] == [3, 3]
+    write(tmp_path, 'train/1/cam1/1')
+    assert build(tmp_path, lazy_init=True).balanced_seed() == 0

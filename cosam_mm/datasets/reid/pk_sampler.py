@@ -55,10 +55,11 @@ def _sample_tracklets(
 
 
 def _pids_per_batch(num_pids: Optional[int], num_tracklets: int,
-                    batch_size: Optional[int]) -> int:
+                    batch_size: Optional[int], num_rounds: int) -> int:
     """P, from P itself or from the batch size; K is ``num_tracklets``."""
     for name, value in (('num_pids_per_batch', num_pids), ('batch_size', batch_size),
-                        ('num_tracklets_per_pid', num_tracklets)):
+                        ('num_tracklets_per_pid', num_tracklets),
+                        ('num_rounds', num_rounds)):
         if value is not None and (not isinstance(value, int) or value < 1):
             raise ValueError(f'{name} must be an integer of at least 1, got {value!r}.')
     if batch_size is None:
@@ -94,6 +95,8 @@ class PKSampler(Sampler):
         batch_size: P * K, of one rank, instead of P.
         seed: The same on all ranks; None: a random one that they share. Each epoch
             adds its number.
+        num_rounds: How often an epoch shows every pid: more for a few persons, whose
+            epoch would be a step or two.
 
     Raises:
         ValueError: An argument is no positive integer, the batch size is no multiple
@@ -105,10 +108,12 @@ class PKSampler(Sampler):
                  num_pids_per_batch: Optional[int] = None,
                  num_tracklets_per_pid: int = 4,
                  batch_size: Optional[int] = None,
-                 seed: Optional[int] = None) -> None:
+                 seed: Optional[int] = None,
+                 num_rounds: int = 1) -> None:
         self.num_pids_per_batch = _pids_per_batch(
-            num_pids_per_batch, num_tracklets_per_pid, batch_size)
+            num_pids_per_batch, num_tracklets_per_pid, batch_size, num_rounds)
         self.num_tracklets_per_pid = num_tracklets_per_pid
+        self.num_rounds = num_rounds
         self.rank, self.world_size = get_dist_info()
         self.dataset = dataset
         self.seed = sync_random_seed() if seed is None else seed
@@ -132,7 +137,8 @@ class PKSampler(Sampler):
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator()
         generator.manual_seed(self.seed + self.epoch)
-        steps = _plan_steps(list(self._by_pid), self._pids_per_step, generator)
+        steps = [step for _ in range(self.num_rounds) for step in _plan_steps(
+            list(self._by_pid), self._pids_per_step, generator)]
         mine = range(self.rank * self.num_pids_per_batch,
                      (self.rank + 1) * self.num_pids_per_batch)
         for step in steps:
@@ -145,7 +151,8 @@ class PKSampler(Sampler):
 
     def __len__(self) -> int:
         """Indices of an epoch, on each rank."""
-        return -(-len(self._by_pid) // self._pids_per_step) * self.batch_size
+        num_steps = -(-len(self._by_pid) // self._pids_per_step)
+        return self.num_rounds * num_steps * self.batch_size
 
     def set_epoch(self, epoch: int) -> None:
         """Make another plan; a resumed epoch gets the plan it had."""

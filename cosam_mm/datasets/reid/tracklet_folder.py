@@ -204,6 +204,19 @@ class TrackletFolder(TrackletDataset):
                 self.split_name = f'hash of names, {self.split_name}'
         super().__init__(data_root, subset, pipeline, **base)
 
+    def balanced_seed(self) -> int:
+        """The first seed that parts the persons as ``train_fraction`` says.
+
+        A hash leaves it to chance how many of a few persons train; 0 where folders say.
+        """
+        folders = [] if self.subset_folders else self._in_layout(self._find('', []))
+        names = [name for name, pid in _number_names(
+            each.person for each in folders).items() if pid >= 0]
+        wanted = self.train_fraction * len(names)
+        return next((seed for seed in range(1000) if abs(wanted - sum(
+            _trains(name, self.train_fraction, seed) for name in names))
+            <= max(0.5, 0.05 * len(names))), 0)
+
     def list_tracklets(self) -> list[Tracklet]:
         subsets = self.subset_folders
         if subsets and self.subset not in subsets:
