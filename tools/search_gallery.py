@@ -25,6 +25,7 @@ from cosam_mm.apis.gallery import (
     index_folder,
     remove_tracklets,
 )
+from cosam_mm.apis.model_loading import find_trained
 from cosam_mm.apis.tracklet_encoder import DISTANCES
 from cosam_mm.apis.video_input import image_files
 from cosam_mm.datasets.preparation import default_num_workers
@@ -59,7 +60,8 @@ def add_model_arguments(parser, num_workers):
 
 def add_index_arguments(parser):
     parser.add_argument('checkpoint', nargs='?',
-                        help='trained re-identification model')
+                        help='trained re-identification model, or config file, '
+                        'whose newest best checkpoint is taken')
     parser.add_argument('folder', nargs='?', help='folder of folders of images')
     parser.add_argument('--out', required=True, metavar='GALLERY.npz',
                         help='gallery file to write, or to bring up to date')
@@ -83,7 +85,8 @@ def add_search_arguments(parser):
     parser.add_argument('query', nargs='+', metavar='QUERY',
                         help='folder of images of one person, or one image')
     parser.add_argument('--checkpoint', required=True,
-                        help='the model that the gallery was indexed with')
+                        help='the model that the gallery was indexed with, or its '
+                        'config file')
     parser.add_argument('--topk', type=positive_int, default=10,
                         help='tracklets to print for each query (default: 10)')
     parser.add_argument(
@@ -133,7 +136,8 @@ def parse_args():
 
 
 def make_encoder(args):
-    return TrackletEncoder(args.checkpoint, args.config, args.device)
+    checkpoint, config = find_trained(args.checkpoint)
+    return TrackletEncoder(checkpoint, args.config or config, args.device)
 
 
 def run_index(args):

@@ -14,6 +14,7 @@ from mmengine.dist import is_main_process
 import cosam_mm  # noqa: F401
 from cosam_mm.apis.action_pipeline import VIEWS, use_center_view
 from cosam_mm.apis.inference_optimization import use_fast_inference
+from cosam_mm.apis.model_loading import find_checkpoint
 from cosam_mm.engine.runner.distributed import (
     connect_cpu_processes,
     disconnect_cpu_processes,
@@ -50,8 +51,9 @@ def parse_args(argv: Optional[Sequence[str]] = None):
         description='Test a checkpoint, or one for each split of a data set.')
     parser.add_argument('config', help='config file', type=existing_file('config'))
     parser.add_argument(
-        'checkpoint', nargs='+',
-        help='checkpoint file; with --all-splits one for each split in their order, '
+        'checkpoint', nargs='*',
+        help='checkpoint file (default: the best one of the validations in the work '
+        'dir, else the newest); with --all-splits one for each split in their order, '
         'or one path with {split} in it, such as '
         "'work_dirs/x/split{split}/epoch_200.pth'")
     parser.add_argument(
@@ -114,7 +116,7 @@ def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
         parser.error(f'--dump writes an .npz file, got {args.dump}')
     if args.all_splits and args.dump and '{split}' not in args.dump:
         parser.error('--dump needs {split} in the file name with --all-splits')
-    if not args.all_splits and len(args.checkpoint) != 1:
+    if not args.all_splits and len(args.checkpoint) > 1:
         parser.error('several checkpoints go with --all-splits')
 
 
@@ -236,9 +238,13 @@ def main(argv: Optional[Sequence[str]] = None):
         if args.all_splits:
             run_all_splits(cfg, args)
         else:
+            work_dir = default_work_dir(cfg, args.config, args.split)
+            if not args.checkpoint:
+                args.checkpoint = [str(find_checkpoint(work_dir))]
+                print(f'checkpoint {args.checkpoint[0]}')
             check_file(args.checkpoint[0])
-            work_dir = args.work_dir or default_work_dir(cfg, args.config, args.split)
-            run(merge_args(cfg, args, args.checkpoint[0], args.split, work_dir))
+            run(merge_args(cfg, args, args.checkpoint[0], args.split,
+                           args.work_dir or work_dir))
         disconnect_cpu_processes()
 
 

@@ -61,7 +61,7 @@ def find_checkpoint(work_dir: PathLike) -> Path:
             return max(paths, key=lambda path: path.stat().st_mtime)
     raise FileNotFoundError(
         f'There is no checkpoint below {work_dir}. Train the model first, or name a '
-        'checkpoint with --checkpoint.')
+        'checkpoint.')
 
 
 def find_trained(model: PathLike, checkpoint: Optional[PathLike] = None
