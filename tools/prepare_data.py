@@ -1,9 +1,9 @@
-"""Turn a data set as downloaded, or a synthetic one, into what the configs read.
+"""Turn videos or images, your own or a data set's, into what the configs read.
 
+    python tools/prepare_data.py folder --videos DIR --out data/mine
+    python tools/prepare_data.py tracklets --images DIR --out data/persons
     python tools/prepare_data.py hmdb51 --videos DIR --splits DIR --out data/hmdb51
-    python tools/prepare_data.py ucf101 --videos DIR --splits DIR --out data/ucf101
     python tools/prepare_data.py demo --out data/demo
-    python tools/prepare_data.py reid-demo --out data/reid_demo
     python tools/prepare_data.py reid-demo --clutter 1 --occlusion 0 --out data/hard
     python tools/prepare_data.py crop --video FILE --tracks FILE --out DIR --camid 1
 
@@ -19,31 +19,27 @@ from pathlib import Path
 from typing import Optional
 
 from cosam_mm.datasets import preparation
+from cosam_mm.datasets.preparation.own_data import prepare_videos
+from cosam_mm.datasets.preparation.own_tracklets import prepare_tracklets
 from cosam_mm.utils.cli import (
     CommandParser,
     as_typed,
     at_least_two,
     non_negative_int,
     one_line_errors,
+    positive_float,
     share,
+    shipped,
 )
+from cosam_mm.utils.messages import name_some
 
-NUM_NAMES_SHOWN = 20
 # What a disk refuses, whoever wrote the program: no space, no permission, read-only.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 SOURCES = {
-    'hmdb51': (
-        "videos (hmdb51_org.rar, a .rar per class in it) and split files "
-        "(test_train_splits.rar) are on the HMDB51 page of the Serre Lab, Brown "
-        'University'),
-    'ucf101': (
-        'videos (UCF101.rar) and split files '
-        '(UCF101TrainTestSplits-RecognitionTask.zip) are on the UCF101 page of the '
-        'Center for Research in Computer Vision, University of Central Florida'),
+    'hmdb51': 'https://serre-lab.clps.brown.edu/resource/'
+              'hmdb-a-large-human-motion-database/',
+    'ucf101': 'https://www.crcv.ucf.edu/data/UCF101.php',
 }
-
-
-# -- hmdb51, ucf101: videos and split files that the user has ------------------
 
 
 def add_official_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,13 +49,11 @@ def add_official_arguments(parser: argparse.ArgumentParser) -> None:
                '(testTrainMulti_7030_splits of HMDB51, ucfTrainTestlist of UCF101)')
     add_path(parser, '--out', 'where annotation files, the link to the videos and '
                'frames go: the --data-root of tools/train.py')
-    parser.add_argument(
-        '--allow-missing', action='store_true',
-        help='go on without videos that are missing or unreadable; the lists then '
-        'hold only what is there, and scores compare with nothing published')
-    parser.add_argument(
-        '--frames', action='store_true',
-        help='extract RGB frames to OUT/rawframes and write lists of them')
+    parser.add_argument('--allow-missing', action='store_true', help='go on without '
+                        'videos that are missing or unreadable; scores then compare '
+                        'with nothing published')
+    parser.add_argument('--frames', action='store_true',
+                        help='extract RGB frames to OUT/rawframes, with lists')
     parser.add_argument(
         '--flow', choices=tuple(preparation.FLOW_ESTIMATORS),
         help='extract optical flow as well (implies --frames); tvl1 is what '
@@ -71,19 +65,15 @@ def add_official_arguments(parser: argparse.ArgumentParser) -> None:
         help='shrink frames whose short side is longer to this, never enlarge; 0 '
         'keeps every size (default: %(default)s, which the crops, 224 at most, fit '
         'into; the official videos of both data sets are 240 high and stay so)')
-    parser.add_argument(
-        '--num-workers', type=non_negative_int, metavar='N',
-        default=preparation.default_num_workers(),
-        help='processes that extract frames; 0 works in this one (default: four, or '
-        'as many as there are CPUs; here %(default)s)')
+    add_workers(parser, 'extract frames')
 
 
 def run_official(args: argparse.Namespace) -> int:
     """Prepares HMDB51 or UCF101."""
     for option, folder in (('--videos', args.videos), ('--splits', args.splits)):
         if not folder.is_dir():
-            raise FileNotFoundError(
-                f'{option} {folder} is not a folder; {SOURCES[args.dataset]}')
+            raise FileNotFoundError(f'{option} {folder} is not a folder; videos and '
+                                    f'split files: {SOURCES[args.dataset]}')
     lists = preparation.PARSERS[args.dataset](args.splits)
     preparation.check_counts(lists, preparation.OFFICIAL_COUNTS[args.dataset])
     found = annotate(lists, args.videos, args.out, args.allow_missing)
@@ -91,9 +81,9 @@ def run_official(args: argparse.Namespace) -> int:
         return 1
     if (args.frames or args.flow) and not annotate_frames(lists, found, args):
         return 1
-    print_next_command(f'resnext101_cosam_bert_{lists.name}', args.out)
-    if args.flow:
-        print_next_command(f'resnext101_bert_{lists.name}_flow', args.out)
+    for model in ('cosam_bert_{}', *['bert_{}_flow'] * bool(args.flow)):
+        config = f'configs/resnext101_{model}.py'.format(lists.name)
+        print_commands(('train', config, '--data-root', args.out, '--split', 1))
     return 0
 
 
@@ -103,13 +93,13 @@ def annotate(
 ) -> Optional[dict[preparation.ListedClip, str]]:
     """Writes the lists of videos; returns what was found, or None at a gap."""
     located = preparation.locate_clips(lists, preparation.index_videos(videos_dir))
+    if not located.found:
+        raise FileNotFoundError(f'no listed video lies in {videos_dir}: expected '
+                                f'{videos_dir / lists.classes[0]}/<clip>.avi and so on')
     out_dir.mkdir(parents=True, exist_ok=True)
     print(f'{lists.name}: {len(lists.classes)} classes, {len(located.found)} of '
           f'{len(located.found) + len(located.missing)} listed videos found, '
           f'{located.num_unlisted} videos in no list')
-    if not located.found:
-        print(f'no listed video lies in {videos_dir}: expected '
-              f'{videos_dir / lists.classes[0]}/<clip>.avi and so on')
     per_class = Counter(clip.label for clip in located.missing)
     listed = Counter(clip.label for clip in lists.used_clips())
     details = ['videos are missing:', *(
@@ -122,8 +112,7 @@ def annotate(
         return None
     preparation.link_videos(videos_dir, out_dir)
     preparation.write_classes(out_dir, lists)
-    counts = preparation.write_lists(out_dir, lists, located.found)
-    report_counts(lists, counts, 'videos')
+    write_lists(lists, out_dir, 'videos', located.found)
     return located.found
 
 
@@ -142,9 +131,7 @@ def annotate_frames(lists: preparation.SplitLists,
                        'videos cannot be read, no list of frames was written; get '
                        'them again'):
         return False
-    counts = preparation.write_lists(
-        args.out, lists, found, result.num_frames)
-    report_counts(lists, counts, 'rawframes')
+    write_lists(lists, args.out, 'rawframes', found, result.num_frames)
     return True
 
 
@@ -155,36 +142,103 @@ def report_gaps(path: Path, names: list[str], details: str, is_allowed: bool,
         path.unlink(missing_ok=True)  # of an earlier run
         return True
     preparation.write_lines(path, names)
-    shown = names[:NUM_NAMES_SHOWN]
-    print(f'{len(names)} {details}')
-    print(f'the first {len(shown)} (all {len(names)}: {path}):')
-    for name in shown:
-        print(f'  {name}')
+    print(f'{len(names)} {details}\nthe first {min(len(names), 20)} (all '
+          f'{len(names)}: {path}):\n  ' + name_some(names, 20, '\n  '))
     if not is_allowed:
         print(f'error: {error}, or pass --allow-missing to go on without',
               file=sys.stderr)
     return is_allowed
 
 
-def report_counts(
-    lists: preparation.SplitLists, counts: dict[tuple[int, str], int], kind: str
-) -> None:
-    """Prints found/official of every list."""
-    for (split, subset), count in counts.items():
+def write_lists(lists: preparation.SplitLists, out_dir: Path, kind: str, *found):
+    """Writes all lists, and prints found/official of each."""
+    for (split, subset), count in preparation.write_lists(
+            out_dir, lists, *found).items():
         print(f'{kind} split {split} {subset}: '
               f'{count}/{len(lists.clips[split, subset])}')
 
 
-# -- demo, reid-demo: synthetic data -------------------------------------------
+def add_folder_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of videos of one's own."""
+    add_path(parser, '--videos', 'folder that holds a folder of videos per class; they '
+             'stay where they are')
+    add_path(parser, '--out', 'where lists, the link to the videos and config.py go')
+    parser.add_argument(
+        '--list', type=Path, metavar='FILE', help='CSV or text, lines of a file below '
+        '--videos and its class (default: its first folder is the class)')
+    sides = parser.add_mutually_exclusive_group()
+    sides.add_argument(
+        '--val-share', type=share, default=0.2, metavar='SHARE',
+        help='share of the clips to validate with (default: %(default)s)')
+    sides.add_argument('--val-list', type=Path, metavar='FILE',
+                       help='names of the clips to validate with, one a line')
+    parser.add_argument(
+        '--group-by', metavar='REGEX',
+        help='what its one group matches in a file name below --videos names the '
+        'recording; clips of one recording are on one side (default: told by folders '
+        'below the class or by names as UCF101, HMDB51, a_part3, a_0003)')
+    parser.add_argument(
+        '--time-limit', type=positive_float, default=60, metavar='SECONDS',
+        help='give a video up when no data came for so long (default: 60)')
+    add_base_and_workers(parser, 'resnext14_cosam_bert_own')
+
+
+def add_tracklets_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of crops of persons."""
+    add_path(parser, '--images', 'folder of <pid>/<camera>/<tracklet>/*.jpg, or in '
+             'another layout of TrackletFolder; it stays where it is')
+    add_path(parser, '--out', 'where config.py goes')
+    add_base_and_workers(parser, 'reid/resnet14_cosam45_tp_demo')
+
+
+def add_base_and_workers(parser: argparse.ArgumentParser, base: str) -> None:
+    """Which config to inherit, and how many processes check the files."""
+    parser.add_argument(
+        '--base', default=base, metavar='CONFIG',
+        help='config to inherit, by path or shipped name (default: %(default)s, small '
+        'enough to learn from scratch on a CPU)')
+    add_workers(parser, 'check files')
+
+
+def add_workers(parser: argparse.ArgumentParser, what: str) -> None:
+    """How many processes do something."""
+    parser.add_argument(
+        '--num-workers', type=non_negative_int, metavar='N',
+        default=preparation.default_num_workers(),
+        help=f'processes that {what}; 0 works in this one (default: four, or as many '
+        'as there are CPUs; here %(default)s)')
+
+
+def run_folder(args: argparse.Namespace) -> int:
+    """Prepares videos of one's own."""
+    found = prepare_videos(
+        args.videos, args.out, args.list, args.val_list, args.val_share, args.group_by,
+        args.base, args.num_workers, args.time_limit)
+    print('\n'.join(found.lines))
+    print_commands(('train', found.config), ('demo', found.config, found.example))
+    return 0
+
+
+def prepare_persons(images: Path, out: Path, *settings) -> int:
+    """Writes a config for tracklets, and prints what they are and what to run."""
+    found = prepare_tracklets(images, out, *settings)
+    print('\n'.join(found.lines))
+    train, test = ('train', found.config), ('test', found.config)
+    gallery = out / 'gallery.npz'
+    print_commands(
+        *((train, test) if found.can_validate else [(*train, '--no-validate')]),
+        ('search_gallery', 'index', found.config, images, '--out', gallery),
+        ('search_gallery', 'search', gallery, found.example, '--checkpoint',
+         found.config))
+    return 0
 
 
 def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the synthetic action data set."""
     add_path(parser, '--out', 'where annotation files and videos go: the '
                '--data-root of tools/train.py')
-    parser.add_argument(
-        '--num-videos-per-class', type=int, default=60, metavar='N',
-        help='clips to generate for each class (default: %(default)s)')
+    parser.add_argument('--num-videos-per-class', type=int, default=60, metavar='N',
+                        help='clips to generate for each class (default: 60)')
     add_seed_and_difficulty(
         parser,
         clutter=(0.5, 'how much there is around the target: small objects in motion, '
@@ -205,7 +259,8 @@ def run_demo(args: argparse.Namespace) -> int:
     lists = preparation.parse_hmdb51_splits(args.out / 'splits', name='demo')
     if annotate(lists, args.out / 'videos', args.out, allow_missing=False) is None:
         return 1
-    print_next_command('resnext14_cosam_bert_demo', args.out)
+    print_commands(('train', 'configs/resnext14_cosam_bert_demo.py', '--data-root',
+                    args.out, '--split', 1))
     return 0
 
 
@@ -213,15 +268,12 @@ def add_reid_demo_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the synthetic re-ID data set."""
     add_path(parser, '--out', 'where bbox_train, bbox_test and info go: the '
                '--data-root of tools/train.py')
-    parser.add_argument(
-        '--num-pids', type=at_least_two, default=120, metavar='N',
-        help='identities to generate, half of them to train on (default: %(default)s)')
-    parser.add_argument(
-        '--num-cameras', type=int, default=3, metavar='N',
-        help='cameras, 2 to 9 (default: %(default)s)')
-    parser.add_argument(
-        '--size', type=int, nargs=2, default=(64, 32), metavar=('H', 'W'),
-        help='height and width of the images (default: 64 32)')
+    parser.add_argument('--num-pids', type=at_least_two, default=120, metavar='N',
+                        help='identities, half of them to train on (default: 120)')
+    parser.add_argument('--num-cameras', type=int, default=3, metavar='N',
+                        help='cameras, 2 to 9 (default: 3)')
+    parser.add_argument('--size', type=int, nargs=2, default=(64, 32),
+                        metavar=('H', 'W'), help='of the images (default: 64 32)')
     add_seed_and_difficulty(
         parser,
         clutter=(0.6, 'things and textures in the background, and others who walk '
@@ -243,9 +295,8 @@ def run_reid_demo(args: argparse.Namespace) -> int:
                               args.misalignment))
     print(f'{args.out}: {num_train} identities to train on, {num_test} to test on, '
           f'{args.num_cameras} cameras')
-    print(as_typed('next: python tools/train.py '
-                   'configs/reid/resnet14_cosam45_tp_demo.py '
-                   f'--data-root {shlex.quote(str(args.out))}'))
+    print_commands(('train', 'configs/reid/resnet14_cosam45_tp_demo.py', '--data-root',
+                    args.out))
     return 0
 
 
@@ -260,9 +311,6 @@ def add_seed_and_difficulty(parser: argparse.ArgumentParser, **shares) -> None:
     for name, (default, what) in shares.items():
         group.add_argument(f'--{name}', type=share, default=default, metavar='SHARE',
                            help=f'{what} (default: %(default)s)')
-
-
-# -- crop: tracklets out of a video --------------------------------------------
 
 
 def add_crop_arguments(parser: argparse.ArgumentParser) -> None:
@@ -301,19 +349,13 @@ def add_crop_arguments(parser: argparse.ArgumentParser) -> None:
     boxes.add_argument(
         '--first-frame', type=non_negative_int, default=1, metavar='N',
         help='number of the first frame of the video in the tracks (default: 1)')
-    parser.add_argument(
-        '--padding', type=float, default=0.0, metavar='SHARE',
-        help="share of a box's width and height to add on each side (default: 0)")
-    parser.add_argument(
-        '--min-height', type=int, default=32, metavar='PIXELS',
-        help='leave out boxes lower than this (default: %(default)s)')
-    parser.add_argument(
-        '--max-gap', type=int, default=10, metavar='FRAMES',
-        help='start a new tracklet where a track is lost for longer (default: '
-        '%(default)s)')
-    parser.add_argument(
-        '--min-frames', type=int, default=4, metavar='N',
-        help='leave out tracklets of fewer images (default: %(default)s)')
+    for option, default, metavar, what in (
+            ('--padding', 0.0, 'SHARE', 'add this share of a box on each side'),
+            ('--min-height', 32, 'PIXELS', 'leave out boxes lower than this'),
+            ('--max-gap', 10, 'FRAMES', 'part tracks that are lost for longer'),
+            ('--min-frames', 4, 'N', 'leave out tracklets of fewer images')):
+        parser.add_argument(option, type=type(default), default=default,
+                            metavar=metavar, help=f'{what} (default: %(default)s)')
 
 
 def run_crop(args: argparse.Namespace) -> int:
@@ -333,24 +375,23 @@ def run_crop(args: argparse.Namespace) -> int:
     except UnreadableVideo as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
-    print(f'camera {args.camid}: {report.num_tracklets} tracklets, '
-          f'{report.num_images} images in {args.out}')
-    print(f'boxes cut off at the edge of the frame: {report.num_clipped}\n'
-          f'left out: {report.num_empty} boxes outside the frame or empty, '
-          f'{report.num_low} lower than {args.min_height} pixels, '
-          f'{report.num_after_end} after the last frame, '
-          f'{report.num_short_tracklets} tracklets of fewer than {args.min_frames} '
-          'images')
-    for reason, count in report.left_out.items():
-        print(f'left out: {count} boxes, {reason}')
+    print('\n'.join(report.lines(settings)))
+    model = args.out.with_name(f'{args.out.name}_model')
+    try:
+        return prepare_persons(args.out, model)
+    except ValueError as error:  # as of one person, before the next camera
+        print(f'no config yet: {error}. When all is cut out:')
+    print_commands(('prepare_data', 'tracklets', '--images', args.out, '--out', model))
     return 0
-
-
-# -- the command line ----------------------------------------------------------
 
 
 # Name -> what it is, its arguments, what it does.
 SUBCOMMANDS = {
+    'folder': ('videos of your own, a folder per class or a list', add_folder_arguments,
+               run_folder),
+    'tracklets': ('crops of persons of your own', add_tracklets_arguments,
+                  lambda args: prepare_persons(args.images, args.out, args.base,
+                                               args.num_workers)),
     'hmdb51': ('HMDB51, 51 classes, 6,766 clips', add_official_arguments, run_official),
     'ucf101': ('UCF101, 101 classes, 13,320 clips', add_official_arguments,
                run_official),
@@ -369,10 +410,14 @@ def add_path(parser: argparse.ArgumentParser, option: str, what: str,
     parser.add_argument(option, type=Path, required=True, metavar=metavar, help=what)
 
 
-def print_next_command(config: str, out_dir: Path) -> None:
-    """Prints what to run now."""
-    print(as_typed(f'next: python tools/train.py configs/{config}.py --data-root '
-                   f'{shlex.quote(str(out_dir))} --split 1'))
+def print_commands(*commands: tuple) -> None:
+    """Prints what to run now, one after the other."""
+    tools = shipped('tools')
+    if Path.cwd() in tools.parents:
+        tools = tools.relative_to(Path.cwd())
+    for tool, *arguments in commands:
+        print(as_typed('next: ' + shlex.join(map(str, (
+            'python', tools / f'{tool}.py', *arguments)))))
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -43,13 +43,19 @@ SUBSETS = ('train', 'val')
 _MOST_DOUBLED = 0.05
 
 
-def preparation_hint(name: str, data_root: str, flags: str = '') -> str:
-    """What to do about missing data, for an error message."""
+def preparation_hint(name: str, data_root: str, with_frames: bool, modality: str
+                     ) -> str:
+    """What to do about missing or wrong lists, for an error message."""
+    if name in OFFICIAL_COUNTS:
+        flags = ' --flow tvl1' if modality == 'Flow' else ' --frames'
+        return (f'Prepare it: python tools/prepare_data.py {name} --videos DIR '
+                f'--splits DIR --out {data_root}{flags * with_frames}')
     if name == 'demo':
         return f'Make it: python tools/prepare_data.py demo --out {data_root}'
-    known = name if name in ('hmdb51', 'ucf101') else 'hmdb51|ucf101'
-    return (f'Prepare it: python tools/prepare_data.py {known} --videos DIR '
-            f'--splits DIR --out {data_root}{flags}')
+    if with_frames:
+        return 'Make the list: each line a folder of frames, their number and a label.'
+    return ('Make the lists of your videos: python tools/prepare_data.py folder '
+            f'--videos DIR --out {data_root}')
 
 
 class _SplitDataset:
@@ -87,8 +93,7 @@ class _SplitDataset:
         self.subset = subset
         template = filename_tmpl or self.templates[modality]
         data_root = os.fspath(data_root)
-        flags = ' --flow tvl1' if modality == 'Flow' else ' --frames'
-        self.hint = preparation_hint(name, data_root, flags * self.with_frames)
+        self.hint = preparation_hint(name, data_root, self.with_frames, modality)
         data_prefix = dict(data_prefix or {self.prefix_key: self.list_kind})
         if set(data_prefix) != {self.prefix_key}:
             raise ValueError(

@@ -11,9 +11,10 @@ import copy
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 import torch
 from torch import Tensor
@@ -22,9 +23,9 @@ from torch.utils.data import Dataset, Subset
 from cosam_mm.utils.io import regular_size
 from cosam_mm.utils.messages import name_some
 
-__all__ = ['Fingerprint', 'compare', 'fingerprints', 'former_split',
-           'inner_datasets', 'is_in', 'merge_entries', 'trained_entries',
-           'trained_on_test_clips']
+__all__ = ['Fingerprint', 'compare', 'find_copies', 'fingerprints', 'former_split',
+           'inner_datasets', 'is_in', 'merge_entries',
+           'trained_entries', 'trained_on_test_clips']
 
 _BLOCK = 1 << 14
 _UNREADABLE = 0  # in place of a file's hash
@@ -149,6 +150,25 @@ def fingerprints(dataset: Any) -> list[Fingerprint]:
 def is_in(content: Tensor, known: Tensor) -> Tensor:
     """(N,) bool: whether any hash of each item, (N, F), is a known one."""
     return (torch.isin(content, known) & (content != _UNREADABLE)).any(1)
+
+
+def find_copies(folder: Union[str, os.PathLike], clips: Mapping[str, str],
+                first: Collection[str] = ()) -> dict[str, str]:
+    """Reasons of clips that are copies, by content, of others.
+
+    Of equal files the first stays, one of ``first`` if there is; of equal files of
+    several classes none does.
+    """
+    equal, reasons = defaultdict(list), {}
+    for path in sorted(clips, key=lambda path: path not in first):  # stable
+        equal[_hash_of_file(os.path.join(folder, path))].append(path)
+    for paths in equal.values():
+        if len({clips[path] for path in paths}) > 1:
+            why = f'one content, several classes: {name_some(paths)}'
+            reasons |= dict.fromkeys(paths, why)
+        else:
+            reasons |= dict.fromkeys(paths[1:], f'a copy of {paths[0]}')
+    return reasons
 
 
 # -- what was trained on, and what is tested -------------------------------------------

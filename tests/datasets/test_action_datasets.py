@@ -199,7 +199,7 @@ class TestErrors:
         ('ucf101', 'Frame', {}, 'ucf101 .* --frames'),
         ('ucf101', 'Frame', dict(modality='Flow'), 'ucf101 .* --flow tvl1'),
         ('demo', 'Video', {}, 'demo --out OUT'),
-        ('mine', 'Video', {}, r'hmdb51\|ucf101')])
+        ('mine', 'Video', {}, 'folder --videos DIR --out OUT')])
     def test_missing_data_root(self, tmp_path, name, kind, options, command):
         missing = str(tmp_path / 'nothing')
         command = command.replace('OUT', missing)

@@ -275,7 +275,7 @@ def test_a_video_that_cannot_be_read_leaves_nothing(tmp_path):
 
 
 def test_nothing_left_is_an_error_with_the_counts(tmp_path, video):
-    with pytest.raises(ValueError, match='num_low=2'):
+    with pytest.raises(ValueError, match='2 lower than 32'):
         cut(tmp_path, video, rows_of(1, [1, 2], h=20), CropSettings())
     assert not (tmp_path / 'out').exists()
 

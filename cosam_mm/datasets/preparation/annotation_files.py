@@ -9,21 +9,25 @@ Paths may hold spaces and any of ``()&[]!;#``, so fields are taken from the end.
 in the folder of a class must have the label of that class: a digit that is lost or
 changed would go unnoticed otherwise.
 """
+import csv
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Optional, Union
 
 from cosam_mm.utils.io import write_text
+from cosam_mm.utils.messages import name_some
 
 from .official_splits import ListedClip, SplitLists, numbered_lines
 
 __all__ = ['Entry', 'annotation_path', 'clip_folder', 'link_videos',
-           'read_annotations', 'read_class_names', 'write_classes', 'write_lines',
-           'write_lists']
+           'read_annotations', 'read_class_names', 'read_list', 'read_names',
+           'write_classes', 'write_lines', 'write_lists']
 
 PathLike = Union[str, Path]
+_FILE_TITLES = ('file', 'filename', 'path', 'video', 'clip', 'name')
+_CLASS_TITLES = ('class', 'label', 'category', 'action')
 # (split, subset) -> number of clips.
 ListCounts = dict[tuple[int, str], int]
 
@@ -121,6 +125,65 @@ def read_class_names(file: str, num_classes: int) -> tuple[str, ...]:
         if known.setdefault(name.casefold(), label) != label:
             raise ValueError(f'{file}: class {label} and class '
                              f'{known[name.casefold()]} have one name, {name!r}.')
+    return names
+
+
+# -- lists of others ----------------------------------------------------------
+
+
+def _rows(file: PathLike) -> Iterator[tuple[str, str, list[str]]]:
+    """Place, line and fields: between tabs, commas, semicolons or before the class."""
+    lines = numbered_lines(file)
+    mark = next((mark for mark in '\t,;' if lines and mark in lines[0][1]), None)
+    for number, line in lines:
+        row = next(csv.reader([line], delimiter=mark)) if mark else line.rsplit(None, 1)
+        yield f'{file}, line {number}', line, [field.strip() for field in row]
+
+
+def read_list(file: PathLike, videos_dir: PathLike) -> dict[str, str]:
+    """Files below the folder of videos and their classes, one a line.
+
+    With a line of titles, as ``file,class``, other columns are passed over.
+
+    Raises:
+        ValueError: A line is malformed, leads elsewhere or gives a clip a second class.
+    """
+    clips, columns = {}, None
+    for where, line, row in _rows(file):
+        titles = [[k for k, title in enumerate(row) if title.lower() in names]
+                  for names in (_FILE_TITLES, _CLASS_TITLES)]
+        if all(titles) and not clips and columns is None:
+            columns = titles[0][0], titles[1][0]
+            continue
+        at, of = columns or (0, 1)
+        if len(row) <= max(at, of) or not (row[at] and row[of]):
+            raise ValueError(f'{where}: expected a file and its class, got {line!r}')
+        path = os.path.relpath(os.path.join(videos_dir, row[at]), videos_dir)
+        path = path.replace(os.sep, '/')
+        if path.startswith('../'):
+            raise ValueError(f'{where}: {row[at]} must be below {videos_dir}')
+        is_extra = len(row) > 2 and not columns
+        if is_extra or clips.setdefault(path, row[of]) != row[of]:
+            raise ValueError(
+                f'{where}: {path} has several classes, which is not supported. Give it '
+                'one, or begin the list with titles, file and class, if these are '
+                'other columns')
+    if not clips:
+        raise ValueError(f'{file} names no clip: expected a file and its class a line')
+    return clips
+
+
+def read_names(file: PathLike, clips: Collection[str]) -> set[str]:
+    """The clips that a list names, one a line; a class may stand behind each.
+
+    Raises:
+        ValueError: One is none of the clips.
+    """
+    names = {line if line in clips else row[0] for _, line, row in _rows(file)}
+    if not names or not names <= set(clips):
+        raise ValueError(
+            f'{file} must name clips as {next(iter(clips))}, one a line; unknown are '
+            f'{name_some(sorted(names - set(clips))) or "all: it is empty"}')
     return names
 
 

@@ -13,13 +13,16 @@ Copies of these data sets differ from their lists in the case of folder names
 (UCF101's `HandstandPushups`) and, once re-encoded, in the file extension. Both
 are forgiven when clips are matched with files; annotations then hold the real name.
 """
+import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Optional, Union
 
 from cosam_mm.utils.io import read_text
+from cosam_mm.utils.messages import natural_key
 
 SUBSETS = ('train', 'val')
 SPLITS = (1, 2, 3)
@@ -30,7 +33,10 @@ _UCF101_CLASS = re.compile(r'(?P<index>\d+)\s+(?P<folder>[^/\\]+)')
 _UCF101_TEST = re.compile(r'(?P<folder>[^/\\]+)/(?P<file>[^/\\]+\.\w+)')
 _UCF101_TRAIN = re.compile(_UCF101_TEST.pattern + r'\s+(?P<index>\d+)')
 
-_VIDEO_EXTENSIONS = ('.avi', '.mp4', '.mkv', '.webm', '.mov')
+# Containers that PyAV and OpenCV open, as people name their files.
+_VIDEO = re.compile(
+    r'.+\.(3gp|asf|avi|dv|f4v|flv|gif|h26[45]|hevc|m2ts|m[24]v|mjpe?g|mkv|mov|mp4|'
+    r'mpe?g|mts|mxf|og[gv]|rm|rmvb|ts|vob|webm|wmv|y4m)', re.IGNORECASE)
 _AGAIN = 'get the official split files again'
 
 PathLike = Union[str, Path]
@@ -267,36 +273,68 @@ class LocatedClips(NamedTuple):
     num_unlisted: int              # videos that no list names, unused ones included
 
 
-def index_videos(videos_dir: PathLike) -> VideoIndex:
-    """Looks for `<class>/<clip>.<video extension>` one folder deep.
+def list_videos(videos_dir: PathLike) -> tuple[list[str], list[str]]:
+    """Paths of videos, and of other files, below a folder, in natural order.
 
-    Hidden and empty files are passed over: the latter are what a broken download
-    leaves behind, and no decoder reads them.
+    Linked folders are followed; hidden files and folders are passed over.
 
     Raises:
         FileNotFoundError: `videos_dir` is not a folder.
     """
-    from cosam_mm.utils.progress import progress_bar
-    root = Path(videos_dir)
-    if not root.is_dir():
-        raise FileNotFoundError(f'{root} is not a folder: expected a folder per class')
+    if not Path(videos_dir).is_dir():
+        raise FileNotFoundError(
+            f'{videos_dir} is not a folder: expected a folder per class')
+    found, seen = ([], []), set()
+    for folder, folders, names in os.walk(videos_dir, followlinks=True):
+        place = os.path.realpath(folder)
+        if place in seen:  # links in a circle
+            folders[:], names = [], []
+        seen.add(place)
+        folders[:] = [name for name in folders if not name.startswith('.')]
+        for name in names:
+            if not name.startswith('.'):
+                path = Path(folder, name).relative_to(videos_dir).as_posix()
+                found[_VIDEO.fullmatch(name) is None].append(path)
+    return tuple(sorted(paths, key=natural_key) for paths in found)
+
+
+def find_videos(videos_dir: PathLike) -> tuple[dict[str, str], Counter]:
+    """Path -> class of videos below a folder per class, and endings of other files.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or no folder of a class in it.
+    """
+    videos, others = list_videos(videos_dir)
+    clips = {path: path.split('/')[0] for path in videos if '/' in path}
+    endings = Counter(PurePosixPath(path).suffix or 'no ending' for path in others)
+    if not clips:
+        raise FileNotFoundError(
+            f'{videos_dir} holds no <class>/<video>, but {len(videos)} videos in no '
+            f'folder and other files: {dict(endings) or "none"}. Put the videos of '
+            'each class into a folder, or name files and classes in a list (--list)')
+    return clips, endings
+
+
+def index_videos(videos_dir: PathLike) -> VideoIndex:
+    """Looks for `<class>/<clip>.<video extension>` one folder deep.
+
+    Empty files are passed over: a broken download leaves them behind.
+
+    Raises:
+        FileNotFoundError: `videos_dir` is not a folder.
+    """
     index = {}
-    folders = sorted(path for path in root.iterdir() if path.is_dir())
-    for folder in progress_bar(folders, 'looking for videos', 'class', leave=False):
-        for path in sorted(folder.iterdir()):
-            if (not path.name.startswith('.') and path.is_file()
-                    and path.suffix.lower() in _VIDEO_EXTENSIONS
-                    and path.stat().st_size > 0):
-                index.setdefault(_key(folder.name, path.name), []).append(
-                    f'{folder.name}/{path.name}')
+    for path in list_videos(videos_dir)[0]:
+        folder, _, name = path.partition('/')
+        if name and '/' not in name and Path(videos_dir, path).stat().st_size:
+            index.setdefault(_key(folder, name), []).append(path)
     return index
 
 
 def match_video(clip: ListedClip, index: VideoIndex) -> Optional[str]:
     """The path of the file that comes closest to what the list says, or None.
 
-    Folder, stem and extension as listed win in this order, then the order of
-    .avi, .mp4, .mkv, .webm and .mov.
+    Folder, stem and extension as listed win in this order.
 
     Example:
         >>> clip = ListedClip('HandStandPushups', 'a.avi', 36)
@@ -307,10 +345,7 @@ def match_video(clip: ListedClip, index: VideoIndex) -> Optional[str]:
 
     def distance(candidate: str) -> tuple:
         path = PurePosixPath(candidate)
-        extension = path.suffix.lower()
-        return (path.parent != listed.parent, path.stem != listed.stem,
-                extension != listed.suffix.lower(), _VIDEO_EXTENSIONS.index(extension),
-                candidate)
+        return path.parent != listed.parent, path.stem != listed.stem, path != listed
 
     return min(index.get(_key(clip.folder, clip.file_name), []), key=distance,
                default=None)

@@ -94,6 +94,19 @@ class CropReport(NamedTuple):
     num_after_end: int  # boxes in frames that the video does not have
     left_out: dict  # number of boxes that the track file tells apart, by reason
 
+    def lines(self, settings: CropSettings) -> list[str]:
+        """The report as text."""
+        return [
+            f'camera {settings.camid}: {self.num_tracklets} tracklets, '
+            f'{self.num_images} images',
+            f'boxes cut off at the edge of the frame: {self.num_clipped}',
+            f'left out: {self.num_empty} boxes outside the frame or empty, '
+            f'{self.num_low} lower than {settings.min_height} pixels, '
+            f'{self.num_after_end} after the last frame, {self.num_short_tracklets} '
+            f'tracklets of fewer than {settings.min_frames} images',
+            *(f'left out: {count} boxes, {reason}'
+              for reason, count in self.left_out.items())]
+
 
 def _clip_box(box: TrackBox, frame_size: tuple, padding: float
               ) -> Optional[tuple[slice, slice, bool]]:
@@ -289,7 +302,7 @@ def crop_tracklets(video: PathLike, tracks: PathLike, out_dir: PathLike,
     tracks = sorted({box.track for box in boxes})
     _check_persons(out_dir, list(map(settings.person, tracks)), settings)
     partial = out_dir / f'.partial-{uuid4().hex[:8]}'
-    is_new = not out_dir.exists()
+    made = [path for path in (out_dir, *out_dir.parents) if not path.exists()]
 
     def crop(frames: Iterable[np.ndarray]) -> CropReport:
         shutil.rmtree(partial, ignore_errors=True)
@@ -301,7 +314,10 @@ def crop_tracklets(video: PathLike, tracks: PathLike, out_dir: PathLike,
             else crop(_read_images(images))
         report = report._replace(left_out=left_out)
         if not report.num_tracklets:
-            raise ValueError(f'no tracklet is left of {len(boxes)} boxes: {report}')
+            raise ValueError(
+                f'no tracklet is left of {len(boxes)} boxes: '
+                f'{"; ".join(report.lines(settings)[2:])}. Allow more with '
+                '--min-height, --max-gap, --min-frames or --first-frame')
         for camera in sorted(partial.glob('*/*')):
             if any(camera.iterdir()):
                 person = out_dir / camera.parent.name
@@ -309,8 +325,8 @@ def crop_tracklets(video: PathLike, tracks: PathLike, out_dir: PathLike,
                 camera.rename(person / camera.name)
         return report
     except BaseException as error:
-        if is_new:
-            shutil.rmtree(out_dir, ignore_errors=True)
+        for folder in made[-1:]:
+            shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, UnreadableVideo):
             raise UnreadableVideo(f'{video} cannot be read: {error}') from None
         raise
