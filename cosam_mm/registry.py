@@ -95,7 +95,7 @@ MODELS = LastResortRegistry(
 WEIGHT_INITIALIZERS = LastResortRegistry(
     _roots.WEIGHT_INITIALIZERS, 'cosam_mm.models.backbones')
 DATASETS = LastResortRegistry(
-    _roots.DATASETS, 'cosam_mm.datasets.reid',
+    _roots.DATASETS, 'cosam_mm.datasets.reid', 'cosam_mm.datasets.joined_dataset',
     'cosam_mm.datasets.action_dataset:mmaction.datasets')
 TRANSFORMS = LastResortRegistry(
     _roots.TRANSFORMS, 'cosam_mm.datasets.reid',

@@ -26,6 +26,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import set_random_seed
 from torch import Tensor, nn
 
+from cosam_mm.datasets.class_weights import without_class_weights
 from cosam_mm.layers.cosam_resampling import resampled_on_load
 from cosam_mm.models.reid import VideoReID
 from cosam_mm.utils.buildable_types import refuse_unlisted
@@ -167,7 +168,7 @@ def model_class(config: Config, default_scope: Optional[str] = None) -> type:
 
 def _build(config: Config, default_scope: Optional[str] = None, **changes) -> nn.Module:
     """Build the model of a config; ``ValueError`` if a part of it is unknown."""
-    model = dict(config.model, **changes)
+    model = dict(without_class_weights(config.model), **changes)
     refuse_unlisted(model)
     try:
         with scope_of(config, default_scope):

@@ -86,10 +86,11 @@ class _SplitDataset:
                  serialize_data: bool = True,
                  lazy_init: bool = False,
                  max_refetch: int = 100,
-                 filename_tmpl: Optional[str] = None) -> None:
+                 filename_tmpl: Optional[str] = None,
+                 start_index: Optional[int] = None) -> None:
         self._check_choice(split, subset, num_classes, modality)
-        if filename_tmpl and not self.with_frames:
-            raise TypeError(f'A video has no filename_tmpl, got {filename_tmpl!r}.')
+        if not self.with_frames and (filename_tmpl or start_index is not None):
+            raise TypeError('A video has no filename_tmpl and no start_index.')
         self.subset = subset
         template = filename_tmpl or self.templates[modality]
         data_root = os.fspath(data_root)
@@ -109,7 +110,8 @@ class _SplitDataset:
             num_classes=num_classes, data_prefix=data_prefix, test_mode=test_mode,
             modality=modality, indices=indices, serialize_data=serialize_data,
             lazy_init=True, max_refetch=max_refetch,
-            **({'filename_tmpl': template} if template else {}))
+            **({'filename_tmpl': template} if template else {}),
+            **({} if start_index is None else {'start_index': start_index}))
         self._metainfo.update(dataset=name, split=split)
         class_file = os.path.join(data_root, f'{name}_classes.txt')
         if os.path.isfile(class_file):
@@ -158,8 +160,27 @@ class _SplitDataset:
         total = subsets[SUBSETS.index(self.subset)] if subsets else 0
         if self._indices is not None or len(entries) < total:
             self._metainfo['num_listed'] = max(len(entries), total)
-        return [self.make_item(entry, os.path.join(folder, entry.path))
-                for entry in entries]
+        items = [self.make_item(entry, os.path.join(folder, entry.path))
+                 for entry in entries]
+        if self.with_frames:
+            self._check_numbering(items[0])
+        return items
+
+    def _check_numbering(self, item: dict) -> None:
+        """Raise a ValueError if the first clip shows that frames have other names."""
+        folder, count = item['frame_dir'], item['total_frames']
+        names = [self.filename_tmpl.format(*('x',) * (self.modality == 'Flow'),
+                                           self.start_index + k)
+                 for k in (-1, 0, count - 1, count)]
+        before, first, last, after = (os.path.exists(os.path.join(folder, name))
+                                      for name in names)
+        found = sorted(os.listdir(folder)) if os.path.isdir(folder) else ()
+        # A clip that lacks its first frame or its last is no worse than others.
+        if found and (before or (not first and (after or not last))):
+            raise ValueError(
+                f'The frames of {folder!r} are {name_some(found, 2)}, and the '
+                f'first one should be {names[1]!r}: set filename_tmpl and start_index '
+                '(0 where frames count from 0) of the data set.')
 
     def _look_for_doubled(self, paths: list[str]) -> None:
         """Warn of clips that are listed more than once; refuse many in a test."""
@@ -249,8 +270,9 @@ class ActionFrameDataset(_SplitDataset, RawframeDataset):
     Args:
         ann_file: Default: ``<name>_<subset>_split_<split>_rawframes.txt``.
         data_prefix: ``img``: folder that paths of the list start from.
-        filename_tmpl: Names of the frames, which count from 1. Default:
-            'img_{:05}.jpg', or 'flow_{}_{:05}.jpg' (x and y) for flow.
+        filename_tmpl: Names of the frames. Default: 'img_{:05}.jpg', or
+            'flow_{}_{:05}.jpg' (x and y) for flow.
+        start_index: Number of the first frame. Default: 1.
         modality: 'RGB' or 'Flow'.
     """
 

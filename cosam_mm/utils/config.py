@@ -137,7 +137,16 @@ def type_name(cfg: Mapping) -> str:
 
 
 def set_data_root(cfg: Config, data_root: str) -> None:
-    """Make every data set of the config look under ``data_root``."""
+    """Make every data set of the config look under ``data_root``.
+
+    Raises:
+        ValueError: A loader joins data sets of several folders: all would be the same.
+    """
+    for name in LOADERS:
+        parts = _unwrap(cfg[name].dataset) if cfg.get(name) else ()
+        if len({part.get('data_root') for part in parts}) > 1:
+            raise ValueError(f'--data-root: {name} joins data sets of several folders. '
+                             'Set data_root of each in the config.')
     for dataset in _datasets(cfg):
         dataset.data_root = str(data_root)
 

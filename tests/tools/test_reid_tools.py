@@ -212,9 +212,11 @@ JOINED = '''
 _base_ = [{base!r}]
 part = dict(type='MARS', data_root={root!r}, expected_counts=None, name='a',
             pipeline={{{{_base_.train_dataloader.dataset.pipeline}}}})
+joined = dict(type='JoinedDataset',
+              datasets=[part, dict(part, data_root={other!r}, name='b')])
+balanced = dict(type='ClassBalancedDataset', oversample_thr=1., dataset=joined)
 train_dataloader = dict(dataset=dict(
-    _delete_=True, type='mmengine.ConcatDataset', ignore_keys=['dataset'],
-    datasets=[part, dict(part, data_root={other!r}, name='b')]))
+    _delete_=True, type='RepeatDataset', times=2, dataset=balanced))
 '''
 
 

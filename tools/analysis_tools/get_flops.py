@@ -5,6 +5,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 import cosam_mm  # noqa: F401
 from cosam_mm.apis.complexity import measure_complexity
+from cosam_mm.datasets.class_weights import without_class_weights
 from cosam_mm.utils.cli import CommandParser, existing_file, one_line_errors
 from cosam_mm.utils.config import input_shape
 from cosam_mm.utils.config_options import merge_options
@@ -30,7 +31,8 @@ def main():
         merge_options(cfg, args.cfg_options or {})
         init_default_scope(cfg.get('default_scope', 'mmaction'))
         shape = tuple(args.shape or input_shape(cfg))
-        cost = measure_complexity(MODELS.build(cfg.model), shape, args.table)
+        model = MODELS.build(without_class_weights(cfg.model))
+        cost = measure_complexity(model, shape, args.table)
     if args.table:
         print(cost.table)
     print(f'clip        {" x ".join(map(str, shape))} (C x T x H x W)')

@@ -223,6 +223,10 @@ class TrackletDataset(BaseDataset):
                 'missing, or it is another data set. Set expected_counts=None to use '
                 'it as it is.')
 
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """The person of a tracklet, for mmengine's ``ClassBalancedDataset``."""
+        return [self.get_data_info(idx)['pid']]
+
     def __getitem__(self, idx: int) -> dict:
         """The tracklet ``idx``, or in training another where it cannot be read."""
         data, refused = load_readable(

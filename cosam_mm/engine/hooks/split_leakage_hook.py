@@ -57,7 +57,8 @@ _HISTORY = 'trained_on'
 
 def _first_other_class(trained: dict, tested: dict) -> Optional[str]:
     """Say where class names of the same data set part, if they do."""
-    if trained.get('dataset') != tested.get('dataset'):
+    # Of a JoinedDataset, several are named.
+    if str(tested.get('dataset')) not in str(trained.get('dataset')).split(' + '):
         return None
     reason = describe_other_classes(
         trained.get('classes') or (), tested.get('classes') or (),

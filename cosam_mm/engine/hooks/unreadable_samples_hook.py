@@ -18,6 +18,7 @@ from typing import Any, Optional
 from mmengine.dist import all_gather_object, get_world_size, is_main_process
 from mmengine.hooks import Hook
 
+from cosam_mm.datasets.fingerprint import inner_datasets
 from cosam_mm.datasets.unreadable_samples import (
     CUT,
     REPLACED,
@@ -69,7 +70,10 @@ def _name(sample: Any) -> Optional[str]:
 
 
 def _total(runner, mode: str) -> int:
-    return len(getattr(runner, f'{mode}_dataloader').dataset)
+    """How many samples there are; one that is repeated counts once."""
+    dataset = getattr(runner, f'{mode}_dataloader').dataset
+    parts = sum(len(part) for part, _ in inner_datasets(dataset))
+    return min(parts or len(dataset), len(dataset))
 
 
 class _Phase:

@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 
+from cosam_mm.datasets.class_weights import set_class_weights, without_class_weights
 from cosam_mm.engine.runner.console import QuietRunner
 from cosam_mm.utils.checkpoint_integrity import check_checkpoint
 from cosam_mm.utils.io import loading_weights_only
@@ -66,7 +67,8 @@ def build_runner(cfg: Config, keeps_config: bool = False
                  ) -> Union[Runner, FlexibleRunner]:
     """Build the runner that a config asks for.
 
-    With ``keeps_config`` a training's config in the work dir is not written over.
+    With ``keeps_config`` it tests: a training's config in the work dir is not written
+    over. Else weights of classes become numbers, see ``datasets/class_weights.py``.
 
     Raises:
         RuntimeError: The config is for MMAction2, which is not installed.
@@ -78,6 +80,10 @@ def build_runner(cfg: Config, keeps_config: bool = False
     if scope == 'mmaction' and find_spec(scope) is None:
         raise RuntimeError('This config needs MMAction2, which is not installed: '
                            "pip install 'cosam_mm[action]' brings it.")
+    if keeps_config:
+        run_cfg.model = without_class_weights(cfg.model)
+    else:
+        set_class_weights(run_cfg)
     if 'runner_type' in cfg:
         return RUNNERS.build(run_cfg)
     return QuietRunner.from_cfg(run_cfg)
