@@ -5,14 +5,18 @@ does, and with the guard taken out. Then the file must succeed, or it proves not
 """
 import json
 import os
+import shutil
 import struct
 from pathlib import Path
 from typing import Callable, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 
+from cosam_mm.utils.io import read_checkpoint
 from projects.fault_injection import hostile_files, oversized_files
+from tests.engine.test_checkpoint_hook import make_runner
 from tests.video_data import write_video
 
 REPO = Path(__file__).resolve().parents[2]
@@ -56,7 +60,8 @@ class Guard(NamedTuple):
     make: Callable  # from a folder, a marker and an address: writes the file
     call: str
     removal: str
-    effect: str  # without the guard: 'code', 'address', 'memory', 'hang', 'done'
+    effect: str  # without the guard: 'code', 'address', 'memory', 'deletion',
+    # 'hang', 'done'
     refusal: str  # a word of it
 
 
@@ -78,6 +83,21 @@ def write_index(folder, *_):
 def write_playlist(folder, *_):
     write_video(folder / 'secret.avi', 3)
     (folder / 'a.avi').write_text("ffconcat version 1.0\nfile 'secret.avi'\n")
+
+
+def write_order_to_delete(folder, *_):
+    """A training whose checkpoint calls something else its best one."""
+    make_runner(folder / 'work', epochs=1).train()
+    path, victim = folder / 'work/epoch_1.pth', folder / 'work/thesis.tex'
+    content = read_checkpoint(path)
+    content['message_hub']['runtime_info']['best_ckpt'] = str(victim)
+    torch.save(content, path)
+    victim.write_text('years of work')
+
+
+def write_damaged(folder, *_):
+    shutil.copy(REPO / 'tests/data/written_by_0_1/action.pth', folder / 'a.pth')
+    hostile_files.flip_a_bit(folder / 'a.pth')
 
 
 LOAD_ALL = """
@@ -134,6 +154,11 @@ class Blind(PurePosixPath):
     parts = ()
 annotation_files.PurePosixPath = Blind
 """
+RESUME = """
+from tests.engine.test_checkpoint_hook import make_runner
+make_runner('work', epochs=2, resume=True, scores=(1, 2),
+            load_from='work/epoch_1.pth').train()
+"""
 READ_ARRAYS = "io.read_arrays('a.npz', 'score file')"
 READ_VIDEO = """
 from cosam_mm.datasets.video_reader import VideoReader
@@ -150,6 +175,18 @@ GUARDS = {
             folder / 'a.pth', marker), BY_MMENGINE,
         'import contextlib; io.loading_weights_only = contextlib.nullcontext', 'code',
         'would run exec'),
+    'damage': Guard(
+        write_damaged, "io.read_checkpoint('a.pth')",
+        'io.check_checkpoint = lambda path: None', 'done', 'checksum'),
+    'claimed tensor': Guard(
+        lambda folder, *_: hostile_files.write_records(
+            folder / 'a.pth', dict(a=hostile_files.Tensor(1, (300_000_000,), (0,))),
+            {'data/0': bytes(4)}), "io.read_checkpoint('a.pth')['a'].clone()",
+        'io.check_sizes = lambda *_: None', 'memory', 'no room'),
+    'deletion': Guard(
+        write_order_to_delete, RESUME,
+        'from cosam_mm.engine.hooks import checkpoint_hook\n'
+        'checkpoint_hook.disarm = lambda *_: None', 'deletion', 'done'),
     'types of a config': Guard(
         lambda folder, marker, url: hostile_files.change_config(
             REPO / 'tests/data/written_by_0_1/action.pth', folder / 'a.pth',
@@ -234,13 +271,16 @@ def test_file_succeeds_without_its_guard_alone(nest, tmp_path, name):
             pytest.skip('FAISS 1.14 has the limit')
     with hostile_files.listener() as (url, asked):
         guard.make(tmp_path, marker, url)
+        victims = list(tmp_path.rglob('*.tex'))
         outcome, growth = probe(nest, tmp_path, guard.call)
         assert guard.refusal in outcome
         assert growth < MOST
         assert not marker.exists()
         assert asked == []
+        assert list(tmp_path.rglob('*.tex')) == victims
         outcome, growth = probe(nest, tmp_path, guard.call, guard.removal)
     found = dict(code=marker.exists(), address=bool(asked),
                  memory=growth > LEAST or 'MemoryError' in outcome,
+                 deletion=list(tmp_path.rglob('*.tex')) != victims,
                  hang='Hang' in outcome, done=outcome == 'done')
     assert found[guard.effect], (outcome, growth)
