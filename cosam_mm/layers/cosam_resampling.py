@@ -133,19 +133,16 @@ def _uncalled_weight(layer: nn.Module) -> Tensor:
             "COSAM uses the weights of summary.0 without calling it, so what the "
             f'{type(layer).__name__} there computes would be ignored: leave the Conv2d '
             'in place and change its weights (torch.nn.utils.parametrize).')
-    for hook in layer._forward_pre_hooks.values():
-        if getattr(hook, '__module__', '').startswith('torch.nn.utils.'):
-            hook(layer, ())
     for hooks in (layer._forward_pre_hooks, layer._forward_hooks,
                   layer._backward_pre_hooks, layer._backward_hooks):
         for hook in hooks.values():
-            # torch's own are done, mmengine's count operations.
-            if getattr(hook, '__module__', '').split('.')[0] not in (
-                    'torch', 'mmengine'):
+            origin = getattr(hook, '__module__', '')
+            if origin.startswith('torch.nn.utils.'):
+                hook(layer, ())
+            elif origin.split('.')[0] not in ('torch', 'mmengine'):  # they only count
                 raise ValueError(
                     'COSAM uses the weights of summary.0 without calling it, so the '
-                    f'hook {hook} there would never run: put it on the COSAM, or on '
-                    'summary.1.')
+                    f'hook {hook} there would never run: put it on the COSAM.')
     return layer.weight
 
 

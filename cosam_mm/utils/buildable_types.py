@@ -9,7 +9,9 @@ passes is not looked at.
 """
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any, Optional
 
 from mmengine import registry as _registries
@@ -216,6 +218,8 @@ def _problem_of(node: dict) -> Optional[str]:
     allowed = _arguments_of(str(node['type']))
     if allowed is None:
         return 'it is not among the types that a file may name'
+    if _is_module(str(node['type'])):
+        return 'no class has this name here, but a module, which would be imported'
     for key, value in node.items():
         if key == 'type' or (key == 'pretrained' and not value):
             continue
@@ -224,6 +228,22 @@ def _problem_of(node: dict) -> Optional[str]:
         if odd := next(_odd_values(value, str(key)), None):
             return f'{odd} may not come from a file'
     return None
+
+
+def _is_module(name: str) -> bool:
+    """Whether mmengine, which finds no class of that name, would import it."""
+    place = find_spec(name) if name.isidentifier() else None
+    if place is None or place.origin is None:  # a folder without code is no harm
+        return False
+    for root in vars(_registries).values():
+        if not isinstance(root, _registries.Registry):
+            continue
+        for one in (*root.children.values(), root, root.parent or root):
+            with suppress(ImportError):  # mmaction2 names a folder that it lacks
+                one.import_from_location()
+            if name in one.module_dict:
+                return False
+    return True
 
 
 def _is_of_host(kind: Any) -> bool:

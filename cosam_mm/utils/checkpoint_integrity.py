@@ -41,24 +41,21 @@ def describe_damage(path: PathLike) -> Optional[str]:
     if not os.path.isfile(path):
         return 'there is no such file'
     try:
-        if not _is_old_format(path):
+        with open(path, 'rb') as file:
+            is_pickle = file.read(1) == b'\x80'
+        if not is_pickle:
             check_claims(path)
             with zipfile.ZipFile(path) as archive:
-                broken = archive.testzip()
-            if broken:
-                return f'the checksum of its part {broken} does not agree'
-        listed, _ = _read_list(Path(path))
-        differs = bool(listed) and sha256_of_file(path) not in listed
+                if broken := archive.testzip():
+                    return f'the checksum of its part {broken} does not agree'
+        text, own_lines = _read_list(Path(path))
+        listed = re.findall(own_lines, text)
+        if listed and sha256_of_file(path) not in listed:
+            return f'its SHA-256 is not the one in {_SHA256_LIST} beside it'
     except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError,
             zipfile.BadZipFile) as error:
         return f'it is no checkpoint file ({error})'
-    return (f'its SHA-256 is not the one in {_SHA256_LIST} beside it' if differs
-            else None)
-
-
-def _is_old_format(path: PathLike) -> bool:
-    with open(path, 'rb') as file:
-        return file.read(1) == b'\x80'  # of a pickle of protocol 2 or later
+    return None
 
 
 def check_claims(path: PathLike) -> None:
@@ -71,27 +68,22 @@ def check_claims(path: PathLike) -> None:
                          'torch writes no such file. Do not trust it.')
 
 
-def _read_list(path: Path) -> tuple[list[str], list[str]]:
-    """Hashes of a file in the list beside it, and the other lines of that list."""
-    listed, digests, others = path.with_name(_SHA256_LIST), [], []
-    if listed.is_file() and listed.stat().st_size < 1 << 24:
-        for line in listed.read_text('utf-8', 'surrogateescape').splitlines():
-            match = re.fullmatch(r'([0-9a-f]{64}) [ *](?:\./)?(.*)', line)
-            is_own = match and match[2] == path.name
-            (digests if is_own else others).append(match[1] if is_own else line)
-    return digests, others
+def _read_list(path: Path) -> tuple[str, str]:
+    """The list beside a file, '' without one, and a pattern of its own lines there."""
+    listed = path.with_name(_SHA256_LIST)
+    return (listed.read_text('utf-8', 'surrogateescape') if listed.is_file() else '',
+            rf'(?m)^([0-9a-f]{{64}}) [ *](?:\./)?{re.escape(path.name)}(?:\n|$)')
 
 
 def drop_from_list(path: PathLike) -> None:
-    """Take a file that is to be written anew out of the list beside it, if it is there.
+    """Take a file that is to be written anew out of the list beside it.
 
     Version 0.1 kept one, and its trainings may be resumed.
     """
-    path = Path(path)
-    digests, others = _read_list(path)
-    if digests:
-        path.with_name(_SHA256_LIST).write_text(
-            ''.join(f'{line}\n' for line in others), 'utf-8', 'surrogateescape')
+    text, own_lines = _read_list(Path(path))
+    if re.search(own_lines, text):
+        Path(path).with_name(_SHA256_LIST).write_text(
+            re.sub(own_lines, '', text), 'utf-8', 'surrogateescape')
 
 
 def check_checkpoint(path: PathLike) -> None:

@@ -13,17 +13,12 @@ from .buildable_types import restrict_types
 
 __all__ = ['config_of_checkpoint']
 
-# Types beyond plain names that the config in a checkpoint may ask for: what another
-# OpenMMLab package has registered, the one class that shipped configs import, and
-# models of timm and torchvision.
-_ELSEWHERE = re.compile(
-    r'(cosam_mm|mmaction|mmdet|mmpose|mmpretrain|mmseg)\.[A-Z]\w*|'
-    r'mmcv\.cnn\.NonLocal3d|timm\.(?!create_model)[a-z]\w+(\.\w+)?|torchvision\.[a-z]\w+')
 # Classes by their place, as mmengine writes configs of its new style: they are looked
 # up by their registered names.
 _CLASS = re.compile(
     r'(mmaction|mmdet|mmpose|mmpretrain|mmseg|mmengine|mmcv|cosam_mm|torch)'
     r'(\.[a-z_]\w*)+\.([A-Z]\w*)')
+_SCOPES = ('mmaction', 'mmdet', 'mmpose', 'mmpretrain', 'mmseg', 'cosam_mm')
 # Values that pretty_text writes as calls, besides dict.
 _CALLS = dict(set=set, frozenset=frozenset, range=range, PosixPath=str)
 
@@ -40,10 +35,8 @@ def config_of_checkpoint(text: str) -> Config:
         text: ``checkpoint['meta']['cfg']``.
 
     Raises:
-        ValueError: The text holds more than assignments of plain values, a type that
-            is a path to import (``type='os.system'``, which mmengine would call) and
-            no registered name (``type='mmaction.ResNet'``), or a request to run the
-            code of a hub.
+        ValueError: The text holds more than assignments of plain values, or a request
+            to run the code of a hub.
     """
     try:
         settings = {name: value for statement in ast.parse(text).body
@@ -119,7 +112,7 @@ def _plain_value(node: ast.expr):
 
 
 def _plain_dict(line: int, items: list[tuple]) -> dict:
-    """A dict; its ``type`` may be a registered name, not any path to import."""
+    """A dict; its ``type`` becomes a registered name."""
     try:
         values = dict(items)
     except TypeError:  # a list as a key
@@ -128,11 +121,8 @@ def _plain_dict(line: int, items: list[tuple]) -> dict:
         raise ValueError(_refusal(line, 'asks to run the code of a hub'))
     if values.get('pretrained'):
         values['pretrained'] = False if values['pretrained'] is True else None
-    kind = str(values.get('type', 'name'))
+    kind = str(values.get('type'))
     place = _CLASS.fullmatch(kind)
-    if place and not _ELSEWHERE.fullmatch(kind):
-        kind = f'{place[1]}.{place[3]}'
-        kind = values['type'] = kind if _ELSEWHERE.fullmatch(kind) else place[3]
-    if not (kind.isidentifier() or _ELSEWHERE.fullmatch(kind)):
-        raise ValueError(_refusal(line, f'asks for {values["type"]!r}'))
+    if place and kind != 'mmcv.cnn.NonLocal3d':  # which shipped configs import
+        values['type'] = (f'{place[1]}.' if place[1] in _SCOPES else '') + place[3]
     return values

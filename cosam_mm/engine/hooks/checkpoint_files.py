@@ -187,12 +187,7 @@ class _OwnCheckpoints:
             'epoch_{}.pth' if getattr(hook, 'by_epoch', True) else 'iter_{}.pth')
         name = r'(\d+)'.join(map(re.escape, re.split(r'{.*?}', self.template)))
         self._name = re.compile(rf'(?:best_.+_)?(?:{name}|iter_(\d+)\.pth)')
-        self._run = self._describe(checkpoint)
-
-    @staticmethod
-    def _describe(checkpoint: dict) -> tuple:
-        return ((checkpoint.get('meta') or {}).get('seed'),
-                (checkpoint.get('state_dict') or {}).keys())
+        self._run = checkpoint
 
     def __call__(self, path: Any) -> bool:
         folder, name = os.path.split(os.path.abspath(str(path)))
@@ -202,9 +197,10 @@ class _OwnCheckpoints:
             return False
         with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
             content = read_checkpoint(path, mmap=True)
-            done = content['meta']['epoch'], content['meta']['iter']
-            return int(match[match.lastindex]) in done and (
-                self._describe(content) == self._run)
+            meta, names = content['meta'], content['state_dict'].keys()
+            return (int(match[match.lastindex]) in (meta['epoch'], meta['iter'])
+                    and meta.get('seed') == self._run['meta'].get('seed')
+                    and names == self._run['state_dict'].keys())
         return False
 
 
