@@ -42,7 +42,7 @@ def run(page, folder, shorter):
             continue
         done = subprocess.run(['bash', '-euc', code], cwd=folder, env=environment,
                               capture_output=True, text=True, timeout=600, check=False)
-        assert done.returncode == 0, f'{code}\n{done.stdout[-3000:]}{done.stderr[-3000:]}'
+        assert done.returncode == 0, code + done.stdout[-3000:] + done.stderr[-3000:]
 
 
 def assert_picture(path):

@@ -106,6 +106,16 @@ def test_resume_in_a_new_folder_begins_with_the_weights_to_load(
     again = nest.run('tools/train.py', tiny_config, '--data-root', demo_root,
                      *arguments, 'train_cfg.max_epochs=3', cwd=tmp_path)
     assert {epoch for epoch, _ in learning_rates(again.stdout)} == {3}
+    assert 'another length' in again.stdout  # the schedule is the checkpoint's
+
+
+def test_one_cycle_that_is_over_is_not_resumed(
+        nest, tiny_config, demo_root, tmp_path):
+    arguments = ('tools/train.py', tiny_config, '--data-root', demo_root, '--work-dir',
+                 'run')
+    nest.ok(*arguments, '--epochs', 1, cwd=tmp_path)
+    done = nest.run(*arguments, '--epochs', 2, '--resume', cwd=tmp_path)
+    assert_refused(done, '2 of 4', '--from')
 
 
 def test_resume_from_a_named_checkpoint_of_another_folder(

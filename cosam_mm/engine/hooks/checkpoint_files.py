@@ -32,8 +32,9 @@ from cosam_mm.utils.unpickling import checked_classes
 
 __all__ = [
     'AWAITS_VALIDATION', 'BUFFERS', 'GRADIENTS', 'OUTDATED', 'WITHIN_EPOCH',
-    'DelayedRemovalBackend', 'differing_buffers', 'disarm', 'find_newest', 'folder_of',
-    'pending_gradients', 'read_with_checks', 'take_gradients'
+    'DelayedRemovalBackend', 'describe_other_schedule', 'differing_buffers', 'disarm',
+    'find_newest', 'folder_of', 'pending_gradients', 'read_with_checks',
+    'take_gradients'
 ]
 
 # Keys of a checkpoint:
@@ -45,6 +46,9 @@ AWAITS_VALIDATION = 'awaits_validation'
 # in its message hub:
 OUTDATED = 'outdated_ckpts'  # files that it replaces
 WITHIN_EPOCH = 'ckpt_within_epoch'  # its own name if it stands within an epoch
+
+# What a schedule's length depends on.
+_LENGTHS = ('begin', 'end', 'total_steps', 'T_max', 'step_size', 'milestones')
 
 
 # -- content ---------------------------------------------------------------------
@@ -209,6 +213,32 @@ def folder_of(hook: Optional[CheckpointHook], runner) -> str:
     out_dir = getattr(hook, 'out_dir', None)
     return str(runner.work_dir if out_dir is None else os.path.join(
         out_dir, os.path.basename(runner.work_dir.rstrip(os.sep))))
+
+
+def describe_other_schedule(runner, checkpoint: dict) -> Optional[str]:
+    """Say so if a resumed training has a schedule of another length than its config.
+
+    mmengine takes all numbers of a schedule from the checkpoint.
+
+    Raises:
+        RuntimeError: It is one cycle, and is over before the training is.
+    """
+    states, schedules = checkpoint.get('param_schedulers'), runner.param_schedulers
+    if not isinstance(states, list) or not isinstance(schedules, list):
+        return None
+    for schedule, state in zip(schedules, states):
+        own = schedule.state_dict()
+        if any(own.get(key) != state.get(key) for key in _LENGTHS):
+            steps, kind = state.get('total_steps'), type(schedule).__name__
+            length = runner.max_epochs if schedule.by_epoch else runner.max_iters
+            text = (f'The checkpoint is of a training of another length: its {kind} '
+                    'goes on as it was, and not as the config says.')
+            if steps is not None and steps < length:
+                raise RuntimeError(
+                    f'{text} It is over after {steps} of {length} steps. Begin a new '
+                    f'training with these weights: --from {runner._load_from}.')
+            return text
+    return None
 
 
 # -- files -----------------------------------------------------------------------

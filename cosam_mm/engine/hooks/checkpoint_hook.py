@@ -44,6 +44,7 @@ from .checkpoint_files import (
     OUTDATED,
     WITHIN_EPOCH,
     DelayedRemovalBackend,
+    describe_other_schedule,
     differing_buffers,
     disarm,
     find_newest,
@@ -171,6 +172,8 @@ class SafeCheckpointHook(CheckpointHook):
         gradients = take_gradients(checkpoint)
         buffers = checkpoint.pop(BUFFERS, None) or []
         if runner._resume:
+            if problem := describe_other_schedule(runner, checkpoint):
+                runner.logger.warning(problem)
             self._gradients = gradients
             if gradients:
                 runner.logger.addFilter(_is_true)
