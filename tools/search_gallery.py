@@ -195,7 +195,8 @@ def run_search(args):
     found = gallery.search(features, args.topk, distance, args.engine,
                            args.faiss_index, args.faiss_parameters, args.gallery)
     summary = dict(
-        gallery=args.gallery, num_tracklets=len(gallery), distance=distance,
+        gallery=args.gallery, num_tracklets=len(gallery),
+        num_unreadable=gallery.num_unreadable, distance=distance,
         engine='faiss' if is_faiss else 'exact',
         faiss_index=args.faiss_index if is_faiss else None,
         approximate=is_faiss and args.faiss_index != FLAT)
@@ -248,7 +249,10 @@ def print_results(summary, results):
         how = f'FAISS index {summary["faiss_index"]}'
     if summary['approximate']:
         how += ', approximate: nearer tracklets may be missing'
-    print(f'{summary["gallery"]}: {summary["num_tracklets"]} tracklets; {how}')
+    unreadable = f', without {summary["num_unreadable"]} that could not be read' \
+        if summary['num_unreadable'] else ''
+    print(f'{summary["gallery"]}: {summary["num_tracklets"]} tracklets{unreadable}; '
+          f'{how}')
     for result in results:
         print(f'query {result["query"]}')
         print(f'  rank  {summary["distance"]} distance  tracklet')

@@ -36,7 +36,8 @@ _MODES = ('update', 'add', 'mirror')
 # Arrays of a gallery file: kinds of their dtype, and how many dimensions.
 _ARRAYS = dict(feature=('f', 2), tracklet_id=('U', 1), state=('u', 1),
                weights_sha256=('U', 0), recipe=('U', 0), checkpoint=('U', 0),
-               distance=('U', 0), num_waiting=('iu', 0))
+               distance=('U', 0), num_waiting=('iu', 0), num_unreadable=('iu', 0))
+_OPTIONAL = ('num_unreadable',)  # version 0.1 did not write them
 
 
 class TrackletFiles(NamedTuple):
@@ -117,6 +118,7 @@ class Gallery:
     checkpoint: str  # name of the file, for messages
     distance: str  # what to compare the features by if nothing else is said
     num_waiting: int = 0  # tracklets that are still to be computed
+    num_unreadable: int = 0  # tracklets without a readable image, which are not in it
 
     def __len__(self) -> int:
         return len(self.feature)
@@ -146,7 +148,7 @@ class Gallery:
             raise ValueError(f'{path} is not a gallery that can be searched: {problem}.'
                              ' Make one with tools/search_gallery.py index.')
         return cls(**{key: arrays[key] if arrays[key].ndim else arrays[key].item()
-                      for key in _ARRAYS})
+                      for key in _ARRAYS if key in arrays})
 
     def write(self, path: str) -> None:
         """Write a gallery file; a reader meets the old one or the whole new one."""
@@ -226,11 +228,13 @@ class Gallery:
 
 def _describe_problem(arrays: Mapping[str, np.ndarray]) -> str:
     """Why arrays are no gallery; nothing, if they are one."""
-    missing = [key for key in _ARRAYS if key not in arrays]
+    missing = [key for key in _ARRAYS if key not in (*arrays, *_OPTIONAL)]
     if missing:
         return f'it lacks {missing}'
     shape = arrays['feature'].shape
     for key, (kinds, num_dims) in _ARRAYS.items():
+        if key in _OPTIONAL and key not in arrays:
+            continue
         array = arrays[key]
         fits = array.ndim == num_dims and array.dtype.kind in kinds
         if not fits or (array.ndim and array.shape[:1] != shape[:1]):
@@ -270,6 +274,7 @@ class _GalleryBuilder:
         self.tracklets = tracklets
         self.encoder = encoder
         self.features: dict[int, np.ndarray] = {}  # of what is done, by its number
+        self.skipped: list[str] = []  # tracklets that cannot be read
 
     def keep(self, old: Gallery) -> None:
         """Take over the tracklets whose images have not changed."""
@@ -279,23 +284,22 @@ class _GalleryBuilder:
             if (tracklet.tracklet_id, tracklet.state) in known:
                 self.features[number] = known[tracklet.tracklet_id, tracklet.state]
 
-    def compute(self, batch_size: int, num_workers: int, save_every: float
-                ) -> list[str]:
-        """Fill in what is missing; returns the tracklets that cannot be read."""
+    def compute(self, batch_size: int, num_workers: int, save_every: float) -> None:
+        """Fill in what is missing."""
         numbers = [number for number in range(len(self.tracklets))
                    if number not in self.features]
         if not numbers:
-            return []
+            return
         features = self.encoder.encode_each(
             [self.tracklets[number].folder for number in numbers], batch_size,
             num_workers)
         bar = progress_bar(features, 'indexing', 'tracklet', len(numbers))
-        skipped, waiting = [], len(numbers)
+        waiting = len(numbers)
         pause, saved = save_every, time.monotonic()
         try:
             for feature, number in zip(bar, numbers):
                 if feature is None:
-                    skipped.append(self.tracklets[number].tracklet_id)
+                    self.skipped.append(self.tracklets[number].tracklet_id)
                 else:
                     self.features[number] = feature
                 waiting -= 1
@@ -307,7 +311,6 @@ class _GalleryBuilder:
         finally:
             if waiting:
                 self.save(waiting)
-        return skipped
 
     def save(self, num_waiting: int = 0) -> None:
         """Write what is done, if anything is."""
@@ -321,7 +324,8 @@ class _GalleryBuilder:
             state=np.array([tracklet.state for tracklet in done], np.uint64),
             weights_sha256=encoder.weights, recipe=encoder.recipe,
             checkpoint=os.path.basename(encoder.checkpoint),
-            distance=encoder.default_distance, num_waiting=num_waiting).write(self.path)
+            distance=encoder.default_distance, num_waiting=num_waiting,
+            num_unreadable=len(self.skipped)).write(self.path)
 
 
 def index_folder(encoder: TrackletEncoder, folder: str, path: str,
@@ -359,26 +363,28 @@ def index_folder(encoder: TrackletEncoder, folder: str, path: str,
     check_destination(path, overwrite=True)
     tracklets = find_tracklet_folders(folder)
     builder = _GalleryBuilder(path, tracklets, encoder)
-    before, is_current = set(), False
+    before, is_current, num_unreadable = set(), False, 0
     if os.path.exists(path) and not overwrite:
         old = Gallery.read(path)
         old.check_fit(encoder, path)
         tracklets += _others_to_keep(old, tracklets, mode, folder, path)
         builder.keep(old)
-        before = set(old.tracklet_id.tolist())
+        before, num_unreadable = set(old.tracklet_id.tolist()), old.num_unreadable
         is_current = (len(builder.features) == len(old) == len(tracklets)
                       and not old.num_waiting
                       and old.distance == encoder.default_distance)
     num_kept = len(builder.features)
-    skipped = builder.compute(batch_size, num_workers, save_every)
+    builder.compute(batch_size, num_workers, save_every)
     if not builder.features:
         raise ValueError(
             f'None of {len(tracklets)} tracklets below {folder} has a readable image, '
             'so nothing can be indexed.')
-    if not is_current:
+    if not is_current or num_unreadable != len(builder.skipped):
         builder.save()
-    readable = {tracklet.tracklet_id for tracklet in tracklets}.difference(skipped)
-    return IndexReport(len(builder.features), num_kept, len(before - readable), skipped)
+    readable = {tracklet.tracklet_id for tracklet in tracklets}.difference(
+        builder.skipped)
+    return IndexReport(len(builder.features), num_kept, len(before - readable),
+                       builder.skipped)
 
 
 def _others_to_keep(old: Gallery, tracklets: Sequence[TrackletFiles], mode: str,

@@ -216,7 +216,7 @@ class TestIndex:
         assert arrays['distance'] == 'euclidean'
         assert arrays['checkpoint'] == 'm.pth'
         assert arrays['weights_sha256'] == encoder.weights
-        assert arrays['num_waiting'] == 0
+        assert arrays['num_waiting'] == arrays['num_unreadable'] == 0
 
     def test_again_computes_only_what_is_new(self, encoder, folder, path, tmp_path):
         index_folder(encoder, folder, path)
@@ -232,6 +232,7 @@ class TestIndex:
             report = index_folder(encoder, folder, path, batch_size=1)
             assert len(runs) == 2
         assert report == (5, 3, 2, ['p0/c0/t'])
+        assert contents(path)['num_unreadable'] == 1
         index_folder(encoder, folder, str(tmp_path / 'fresh.npz'))
         assert_same_gallery(path, tmp_path / 'fresh.npz')
 

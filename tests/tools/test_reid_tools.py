@@ -409,7 +409,10 @@ def test_mean_of_all_splits(nest, ilids, tmp_path):
         assert [f'reid/{name}', *row] in printed
     assert len(set(written['reid/mAP']['splits'])) > 1
     assert written['reid/num_valid_queries'] == dict(splits=[4] * 3, mean=4)
-    assert not any('dataset' in name or 'protocol' in name for name in written)
+    assert set(written['reid/protocol']) == {'splits'}
+    assert written['reid/weights_sha256']['splits'] == [
+        load_features(folder / 'features' / f'{split}.npz')['weights_sha256']
+        for split in (1, 2, 3)]
     done = nest.run(  # a split that the model was not trained for
         'tools/test.py', config, folder / 'work_dirs/three/split1/epoch_1.pth',
         '--data-root', folder, '--split', 2, cwd=tmp_path)

@@ -71,6 +71,7 @@ def test_ranked_tracklets(nest, model, indexed):
     assert [entry['query'] for entry in results] == [
         'my people/p3/c1/t', 'my people/p0/c0/t/']
     assert summary == dict(gallery='gallery.npz', num_tracklets=6, approximate=False,
+                           num_unreadable=0,
                            distance='euclidean', engine='exact', faiss_index=None)
     assert [(entry['rank'], round(entry['distance'], 4), entry['tracklet_id'])
             for entry in results[0]['matches']] == found[:4]
