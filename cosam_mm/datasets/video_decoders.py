@@ -48,7 +48,7 @@ __all__ = [
     'COUNTERS', 'DECODERS', 'NEAR_PACKETS', 'DecoderFailed', 'UnreadableVideo',
     'check_video_file', 'count_with_decord', 'count_with_opencv', 'count_with_pyav',
     'decode_with_decord', 'decode_with_opencv', 'decode_with_pyav', 'errors_of',
-    'forget_files', 'shortfall_with_pyav'
+    'forget_files'
 ]
 
 # Frames that decord decodes at a time. One by one is slower, and decord's ``next``
@@ -211,16 +211,11 @@ def decode_with_opencv(path: PathLike, wanted: Iterable[int],
 # -- PyAV --------------------------------------------------------------------
 
 
-def count_with_pyav(path: PathLike) -> tuple[int, float]:
-    """Number of frames that a player shows, and frames a second or 0."""
+def count_with_pyav(path: PathLike) -> tuple[int, float, str]:
+    """Number of frames that a player shows, frames a second or 0, and the shortfall."""
     with errors_of('PyAV'):
-        return frame_index(path)[:2]
-
-
-def shortfall_with_pyav(path: PathLike) -> str:
-    """How much less there is than the file says; '' where it is whole."""
-    with errors_of('PyAV'):
-        return frame_index(path).shortfall
+        index = frame_index(path)
+        return index.num_frames, index.fps, index.shortfall
 
 
 def decode_with_pyav(path: PathLike, wanted: Sequence[int],

@@ -35,7 +35,6 @@ from .video_decoders import (
     PathLike,
     UnreadableVideo,
     check_video_file,
-    shortfall_with_pyav,
 )
 
 __all__ = ['UnreadableVideo', 'VideoReader', 'read_all_frames']
@@ -132,9 +131,9 @@ class VideoReader:
     def _open(self) -> None:
         check_video_file(self.filename)
         try:
-            self._num_frames, self._fps = COUNTERS[self._backend](self.filename)
-            if self._backend == 'pyav':
-                self.shortfall = shortfall_with_pyav(self.filename)
+            self._num_frames, self._fps, *shortfall = COUNTERS[self._backend](
+                self.filename)
+            self.shortfall = ''.join(shortfall)
         except DecoderFailed as error:
             self.fall_back(error)
         if self.shortfall:

@@ -95,11 +95,12 @@ class ActionResults:
 
     def hardest(self, topk: int) -> np.ndarray:
         """Rows of the clips with the lowest probability of the true class."""
-        return confusion.hardest_clips(self.loss, topk)
+        return np.argsort(-self.loss, kind='stable')[:topk]
 
     def nearest(self, topk: int) -> np.ndarray:
         """Rows of the wrong clips with the highest probability of the true class."""
-        return confusion.near_misses(self.loss, self.is_right, topk)
+        wrong = np.flatnonzero(~self.is_right)
+        return wrong[np.argsort(self.loss[wrong], kind='stable')[:topk]]
 
     def own_probability(self, row: int) -> float:
         """Probability of the true class."""
@@ -239,7 +240,9 @@ class ActionComparison:
     @property
     def class_gain(self) -> np.ndarray:
         """(2, K) clips of each class that the second model wins and loses."""
-        return self.outcome.class_gain(self.first.label, self.first.num_classes)
+        return np.stack([
+            np.bincount(self.first.label[rows], minlength=self.first.num_classes)
+            for rows in (self.outcome.only_second, self.outcome.only_first)])
 
     def changed(self) -> list[tuple[int, bool]]:
         """Rows that one model alone gets right, and whether it is the second.

@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 __all__ = ['ClassAccuracy', 'ConfusedPair', 'PairedOutcome', 'class_accuracy',
-           'compare_clips', 'confused_order', 'confusion_matrix', 'hardest_clips',
-           'most_confused_classes', 'most_confused_pairs', 'near_misses',
-           'true_class_losses']
+           'compare_clips', 'confused_order', 'confusion_matrix',
+           'most_confused_classes', 'most_confused_pairs', 'true_class_losses']
 
 _LEAST_PROBABILITY = 1e-12
 
@@ -126,17 +125,6 @@ def most_confused_classes(matrix: np.ndarray, topk: int) -> np.ndarray:
     return np.sort(np.argsort(-wrong, kind='stable')[:topk])
 
 
-def hardest_clips(loss: np.ndarray, topk: int = 10) -> np.ndarray:
-    """The topk rows by falling loss (N,), the earlier of equals first."""
-    return np.argsort(-np.asarray(loss, np.float64), kind='stable')[:topk]
-
-
-def near_misses(loss: np.ndarray, is_right: np.ndarray, topk: int = 10) -> np.ndarray:
-    """The topk wrong clips by rising loss (N,): the most nearly right one first."""
-    wrong = np.flatnonzero(~np.asarray(is_right))
-    return wrong[hardest_clips(-np.asarray(loss)[wrong], topk)]
-
-
 def confused_order(matrix: np.ndarray) -> np.ndarray:
     """An order (K,) of the classes that puts confused ones next to one another.
 
@@ -184,28 +172,8 @@ class PairedOutcome(NamedTuple):
         count = len(self.only_first) + len(self.only_second)
         return float(binomtest(len(self.only_first), count).pvalue) if count else 1.
 
-    def class_gain(self, label: np.ndarray, num_classes: int) -> np.ndarray:
-        """(2, K): clips of each class that the second model wins, and that it loses."""
-        label = np.asarray(label)
-        return np.stack([np.bincount(label[rows], minlength=num_classes)
-                         for rows in (self.only_second, self.only_first)])
 
-
-def compare_clips(first_is_right: np.ndarray,
-                  second_is_right: np.ndarray) -> PairedOutcome:
-    """Divide clips by which of two models gets them right.
-
-    Args:
-        first_is_right: (N,) bool.
-        second_is_right: (N,) bool, the same clips in the same order; see
-            :func:`.score_fusion.align_by_id`.
-
-    Raises:
-        ValueError: The shapes differ.
-    """
-    first, second = np.asarray(first_is_right), np.asarray(second_is_right)
-    if first.shape != second.shape:
-        raise ValueError(f'The first model has {first.shape} results, the second '
-                         f'{second.shape}: clips must be matched first.')
+def compare_clips(first: np.ndarray, second: np.ndarray) -> PairedOutcome:
+    """Divide N clips by which of two models gets them right, (N,) bool each."""
     return PairedOutcome(*(np.flatnonzero(clips) for clips in (
         first & second, first & ~second, ~first & second, ~first & ~second)))
