@@ -71,7 +71,8 @@ def check_claims(path: PathLike) -> None:
 def _read_list(path: Path) -> tuple[str, str]:
     """The list beside a file, '' without one, and a pattern of its own lines there."""
     listed = path.with_name(_SHA256_LIST)
-    return (listed.read_text('utf-8', 'surrogateescape') if listed.is_file() else '',
+    is_list = listed.is_file() and listed.stat().st_size < 1 << 24
+    return (listed.read_text('utf-8', 'surrogateescape') if is_list else '',
             rf'(?m)^([0-9a-f]{{64}}) [ *](?:\./)?{re.escape(path.name)}(?:\n|$)')
 
 
