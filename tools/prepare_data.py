@@ -88,8 +88,7 @@ def run_official(args: argparse.Namespace) -> int:
 
 
 def annotate(
-    lists: preparation.SplitLists, videos_dir: Path, out_dir: Path,
-    allow_missing: bool,
+    lists: preparation.SplitLists, videos_dir: Path, out_dir: Path, allow_missing: bool
 ) -> Optional[dict[preparation.ListedClip, str]]:
     """Writes the lists of videos; returns what was found, or None at a gap."""
     located = preparation.locate_clips(lists, preparation.index_videos(videos_dir))
@@ -443,8 +442,7 @@ def main(argv: Optional[list[str]] = None) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print('interrupted: the same command goes on where it stopped',
-              file=sys.stderr)
+        print('interrupted: run the same command again', file=sys.stderr)
         return 130
 
 

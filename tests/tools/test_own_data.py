@@ -125,6 +125,8 @@ def test_what_cannot_be_used_is_named_and_left_out(nest, tmp_path):
     (('--videos', 'flat'), 'class'),
     (('--videos', 'v', '--list', 'two.csv'), 'several'),
     (('--videos', 'v', '--base', 'resnext101_cosam_bert_hmdb'), 'no config'),
+    (('--videos', 'v', '--base', 'i3d_bert_hmdb51_flow'), 'ActionFrameDataset'),
+    (('--videos', 'v', '--base', 'reid/resnet50_tp_mars'), 'MARS'),
     (('--videos', 'v', '--group-by', 'no group'), 'group'),
     (('--videos', 'v', '--group-by', '(.)'), 'recording'),
     (('--videos', 'v', '--val-list', 'two.csv'), 'unknown'),

@@ -104,7 +104,7 @@ class ClipFacts(NamedTuple):
 _VIDEOS = '''\
     """{title}. Run tools/prepare_data.py folder again where it changes."""
     _base_ = [{base!r}]
-    num_classes = {num_classes}
+    num_classes, num_splits = {num_classes}, 1
     own = dict(data_root={root!r}, name={name!r}, num_classes=num_classes)
     clips = dict(own, type='ActionVideoDataset', subset='train',
                  pipeline=_base_.train_dataloader.dataset.pipeline)
@@ -136,6 +136,9 @@ def prepare_videos(
             no clip that can be used, or no class can be validated.
     """
     videos_dir, out_dir, base = Path(videos_dir), Path(out_dir), find_config(base)
+    kind = Config.fromfile(base).train_dataloader.dataset.get('type')
+    if kind != 'ActionVideoDataset':
+        raise ValueError(f'--base {base} trains on {kind}, not on videos')
     clips, others = find_videos(videos_dir) if list_file is None else (
         read_list(list_file, videos_dir), {})
     val = read_names(val_list, clips) if val_list else set()
