@@ -45,7 +45,7 @@ REFUSED = {
         ('search g.npz q --checkpoint m --num-workers -1', '--num-workers'),
         ('search g.npz q --checkpoint m --engine magic', 'magic'),
         ('search g.npz q --checkpoint m --faiss-index HNSW8', '--engine faiss'),
-        ('search g.npz --checkpoint m', 'QUERY_FOLDER'),
+        ('search g.npz --checkpoint m', 'QUERY'),
         ('search g.npz q', '--checkpoint'), ('index m folder', '--out'),
         ('', 'COMMAND')],
     'visualizations/visualize_masks.py': [
