@@ -43,6 +43,8 @@ __all__ = [
 ]
 
 VolumeSize = tuple[int, int, int]  # slots S, height H, width W
+# Packages whose hooks on any layer count operations, or look for pairs of layers.
+_OBSERVERS = ('torch', 'mmengine', 'cosam_mm')
 
 _NAME = 'summary.0.weight'
 _METADATA = 'volume_size'
@@ -139,7 +141,7 @@ def _uncalled_weight(layer: nn.Module) -> Tensor:
             origin = getattr(hook, '__module__', '')
             if origin.startswith('torch.nn.utils.'):
                 hook(layer, ())
-            elif origin.split('.')[0] not in ('torch', 'mmengine'):  # they only count
+            elif origin.split('.')[0] not in _OBSERVERS:
                 raise ValueError(
                     'COSAM uses the weights of summary.0 without calling it, so the '
                     f'hook {hook} there would never run: put it on the COSAM.')

@@ -20,7 +20,7 @@ COMMANDS = {
         'model.backbone.init_cfg.type=Pretrained',
         'model.backbone.init_cfg.checkpoint=action.pth',
         'model.backbone.init_cfg.prefix=backbone.'],
-    'test': ['tools/test.py', 'action.py', 'action.pth'],
+    'test': ['tools/test.py', 'action.py', 'action.pth', '--force'],
     'demo': ['tools/demo.py', 'action.pth', 'CLIP'],
     'export': ['tools/deployment/export.py', 'action.pth', '--format', 'program',
                '--overwrite'],
@@ -63,7 +63,7 @@ def test_refused_unless_someone_insists(nest, folder, name):
     tool, *arguments = ['clip.avi' if word == 'CLIP' else word
                         for word in COMMANDS[name]]
     assert_refused(nest.run(tool, *arguments, cwd=folder), 'damaged', 'checksum')
-    insisted = nest.run(tool, *arguments[:1], '--no-verify', *arguments[1:], cwd=folder)
+    insisted = nest.run(tool, *arguments, '--no-verify', cwd=folder)
     assert 'checksum' in insisted.stderr
     assert 'all the same' in insisted.stderr
     # A model of ours is none of a reference repository.
