@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cosam_mm  # noqa: F401
 from cosam_mm.utils.cli import CommandParser, add_no_verify, one_line_errors
+from cosam_mm.utils.io import check_destination
 from cosam_mm.visualization.report.report_builder import (
     build_report,
     missing_of,
@@ -49,11 +50,13 @@ def parse_args():
 
 def main():
     args = parse_args()
+    out = Path(args.out or Path(args.work_dir) / 'report.html')
     with one_line_errors():
+        if out.parent.is_dir() or args.out:
+            check_destination(out, overwrite=True)
         report = build_report(
             args.work_dir, args.samples, not args.no_masks, data_root=args.data_root,
             checkpoint=args.checkpoint, title=args.title)
-    out = Path(args.out or Path(args.work_dir) / 'report.html')
     size = write_report(report, out)
     for missing in missing_of(report):
         print(f'not shown: {missing["what"]}: {missing["why"]}')

@@ -21,7 +21,7 @@ import numpy as np
 
 from cosam_mm.datasets.image_files import list_folders, list_images, warn_other_files
 from cosam_mm.evaluation.functional.neighbours import Neighbours, nearest
-from cosam_mm.utils.io import check_destination, read_arrays, write_arrays
+from cosam_mm.utils.io import check_destination, read_arrays, write_results
 from cosam_mm.utils.messages import name_some
 from cosam_mm.utils.progress import progress_bar
 
@@ -152,7 +152,7 @@ class Gallery:
 
     def write(self, path: str) -> None:
         """Write a gallery file; a reader meets the old one or the whole new one."""
-        write_arrays(path, {key: np.asarray(getattr(self, key)) for key in _ARRAYS},
+        write_results(path, {key: np.asarray(getattr(self, key)) for key in _ARRAYS},
                      compress=False)
 
     def check_fit(self, encoder: TrackletEncoder, path: str) -> None:

@@ -27,7 +27,7 @@ from typing import Union
 
 import numpy as np
 
-from cosam_mm.utils.io import read_arrays, read_text, write_arrays
+from cosam_mm.utils.io import read_arrays, read_text, write_results
 from cosam_mm.utils.messages import name_some
 
 from .provenance import MADE_BY
@@ -100,7 +100,7 @@ def save_features(path: str, features: Mapping) -> None:
         raise ValueError(f'A feature file must end in .npz, got {str(path)!r}.')
     arrays = {key: np.asarray(value)
               for key, value in complete_features(features).items()}
-    write_arrays(str(path), arrays, compress=False)
+    write_results(str(path), arrays, compress=False)
 
 
 def load_features(path: str) -> dict:

@@ -9,7 +9,7 @@ from typing import Optional
 
 from mmengine.config import Config, ConfigDict
 
-from .io import read_text
+from .io import check_destination, read_text
 
 __all__ = [
     'LOADERS', 'check_checkpoint', 'check_classes', 'default_work_dir', 'dicts_of',
@@ -216,7 +216,12 @@ def input_shape(cfg: Config) -> tuple[int, int, int, int]:
 
 
 def dump_scores(cfg: Config, out_file: str) -> None:
-    """Let a test write the scores of every clip, or features of every tracklet."""
+    """Let a test write the scores of every clip, or features of every tracklet.
+
+    Raises:
+        FileExistsError, ValueError: The file cannot be written.
+    """
+    check_destination(out_file, overwrite=True)
     metrics = _reid_metrics(cfg)
     for metric in metrics:
         metric.feature_file = out_file

@@ -11,6 +11,7 @@ import os
 import pickle
 import re
 import stat
+import tempfile
 import traceback
 import zipfile
 import zlib
@@ -21,6 +22,7 @@ from typing import Any, Optional, Union
 
 import numpy as np
 import torch
+from mmengine.logging import MMLogger
 from torch import Tensor
 
 from .checkpoint_integrity import (
@@ -37,7 +39,7 @@ __all__ = [
     'MAX_IMAGE_BYTES', 'check_destination', 'loading_weights_only', 'read_arrays',
     'read_checkpoint', 'read_text', 'regular_size', 'remove_partial_files',
     'sha256_of_file', 'unwrap_state_dict', 'write_arrays', 'write_checkpoint',
-    'write_text', 'writing'
+    'write_results', 'write_text', 'writing'
 ]
 
 PathLike = Union[str, os.PathLike]
@@ -165,6 +167,30 @@ def write_arrays(path: PathLike, arrays: Mapping[str, np.ndarray],
     """
     with writing(path) as partial, open(partial, 'wb') as file:
         (np.savez_compressed if compress else np.savez)(file, **arrays)
+
+
+def write_results(path: PathLike, arrays: Mapping[str, np.ndarray],
+                  compress: bool = True) -> None:
+    """Write an .npz file that took long to compute; see :func:`write_arrays`.
+
+    Raises:
+        RuntimeError: It could not be written, and a copy that is named lies beside
+            mmengine's log, or in the folder for temporary files.
+        OSError: Nor could a copy.
+    """
+    try:
+        write_arrays(path, arrays, compress)
+        return
+    except OSError as error:
+        problem = error
+    log = MMLogger.get_current_instance().log_file
+    for folder in ([os.path.dirname(log)] if log else []) + [tempfile.gettempdir()]:
+        copy = Path(folder, f'{os.getpid()}_{Path(path).name}')
+        with contextlib.suppress(OSError):
+            write_arrays(copy, arrays, compress)
+            raise RuntimeError(f'{path} could not be written ({problem.strerror}). '
+                               f'Its content is in {copy}.') from problem
+    raise problem
 
 
 def read_arrays(path: PathLike, kind: str = 'file of arrays') -> dict[str, np.ndarray]:
@@ -372,9 +398,12 @@ def check_destination(path: PathLike, overwrite: bool = False) -> None:
         raise FileExistsError(f'{path} exists; --overwrite (overwrite=True) '
                               'replaces it.')
     folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+    try:
+        with tempfile.TemporaryFile(dir=folder):  # root may do all but that
+            pass
+    except OSError as error:
         raise ValueError(f'{path} cannot be written: {folder} is no folder that you '
-                         'may write to.')
+                         f'may write to ({error.strerror}).') from None
 
 
 def write_checkpoint(path: PathLike, checkpoint: Mapping,

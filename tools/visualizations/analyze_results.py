@@ -24,7 +24,7 @@ from cosam_mm.utils.cli import (
     one_line_errors,
     positive_int,
 )
-from cosam_mm.utils.io import read_checkpoint, unwrap_state_dict
+from cosam_mm.utils.io import check_destination, read_checkpoint, unwrap_state_dict
 from cosam_mm.utils.messages import table_lines
 from cosam_mm.visualization.action_results import (
     compare_results,
@@ -162,6 +162,8 @@ def analyze(args):
         own = weights_sha256(unwrap_state_dict(read_checkpoint(args.checkpoint)))
         problem = describe_other_weights(results.made_by, own, args.checkpoint)
         print(f'{args.scores}: {problem}\n' * bool(problem), end='')
+    out = Path(args.out or f'{os.path.splitext(args.scores)[0]}_analysis')
+    check_destination(out / 'plots.png', overwrite=True)
     print_results(results, names, args.topk)
     plots = result_plots(results, names)
     groups = [(group, results) for group in sample_groups(results, names, args.topk)]
@@ -171,7 +173,6 @@ def analyze(args):
         plots += comparison_plots(comparison, names, args.scores, args.compare)
         changed = changed_samples(comparison, names, args.topk)
         groups += [(changed, comparison.first)] if changed else []
-    out = Path(args.out or f'{os.path.splitext(args.scores)[0]}_analysis')
     print('\nPlots')
     for plot in plots:
         write(out / f'{plot.key}.png', plot.figure)

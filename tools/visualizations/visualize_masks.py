@@ -22,6 +22,7 @@ from cosam_mm.utils.cli import (
     one_line_errors,
     positive_int,
 )
+from cosam_mm.utils.io import check_destination
 from cosam_mm.utils.progress import progress_bar
 from cosam_mm.visualization.mask_files import FORMATS, output_names, write_masks
 from cosam_mm.visualization.mask_overlay import RANGES
@@ -75,6 +76,7 @@ def main():
     args = parse_args()
     with one_line_errors():
         from cosam_mm.visualization.mask_recorder import make_recorder
+        check_destination(Path(args.out, 'masks'), overwrite=True)
         checkpoint = None if args.checkpoint == 'none' else args.checkpoint
         recorder = make_recorder(Config.fromfile(args.config), checkpoint, args.before,
                                  args.device, args.seed, args.max_frames)

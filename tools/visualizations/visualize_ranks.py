@@ -27,6 +27,7 @@ from cosam_mm.utils.cli import (
     one_line_errors,
     positive_int,
 )
+from cosam_mm.utils.io import check_destination
 from cosam_mm.visualization.rank_panels import (
     RankMasks,
     draw_rank_panels,
@@ -106,12 +107,13 @@ def main():
             raise ValueError('No config of a test lies below the folder of '
                              f'{args.features}: name it with --config.')
         images = find_tracklet_images(config, data_root, features['split'])
+        out = Path(args.out or Path(args.features).with_suffix('').as_posix()
+                   + '_ranks')
+        check_destination(out / 'cmc.png', overwrite=True)
         read = read_masks(args, features) if args.masks else read_frame
         review = review_features(
             features, args.distance or configured_distance(config), args.rerank,
             args.topk, progress=True)
-        out = Path(args.out or Path(args.features).with_suffix('').as_posix()
-                   + '_ranks')
         queries = find_queries(review, args.query) if args.query else None
         out.mkdir(parents=True, exist_ok=True)
         plot_rankings(review, out)

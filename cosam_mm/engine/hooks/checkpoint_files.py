@@ -27,7 +27,7 @@ from cosam_mm.utils.checkpoint_integrity import (
     check_sizes,
     describe_damage,
 )
-from cosam_mm.utils.io import PathLike, read_checkpoint
+from cosam_mm.utils.io import PathLike, read_checkpoint, read_text
 from cosam_mm.utils.unpickling import checked_classes
 
 __all__ = [
@@ -285,8 +285,8 @@ def find_newest(folder: PathLike, work_dir: Optional[PathLike] = None
 
 def _last_written(folder: Path, pointer: Path) -> Optional[Path]:
     try:
-        text = pointer.read_text(encoding='utf-8').strip()
-    except (OSError, UnicodeDecodeError):
+        text = read_text(pointer).strip()
+    except (OSError, ValueError):
         return None
     if not text or '\0' in text:
         return None

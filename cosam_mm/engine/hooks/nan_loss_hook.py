@@ -23,6 +23,7 @@ from torch import Tensor
 from cosam_mm.engine.runner.distributed import bare_model
 from cosam_mm.registry import HOOKS
 from cosam_mm.utils.config import hook_option
+from cosam_mm.utils.io import read_text
 from cosam_mm.utils.messages import name_some
 
 __all__ = ['NaNLossHook', 'sample_names']
@@ -186,8 +187,8 @@ def _copy(sources: list[Tensor], targets: list[Tensor]) -> None:
 def _newest(runner) -> str:
     """The newest checkpoint that is written, in words."""
     try:
-        last = Path(runner.work_dir, 'last_checkpoint').read_text(encoding='utf-8')
-    except (OSError, UnicodeDecodeError):
+        last = read_text(Path(runner.work_dir, 'last_checkpoint'))
+    except (OSError, ValueError):
         return 'there is none yet'
     return f'the newest is {last.strip()}'
 

@@ -28,6 +28,7 @@ from cosam_mm.datasets.unreadable_samples import (
 )
 from cosam_mm.registry import HOOKS
 from cosam_mm.utils.config import hook_option
+from cosam_mm.utils.io import read_text
 from cosam_mm.utils.messages import name_some
 
 __all__ = ['FILE_NAME', 'UnreadableSamplesHook', 'as_line', 'listed_samples']
@@ -57,7 +58,7 @@ def listed_samples(work_dir: Any) -> list[str]:
     """Lines of ``unreadable_samples.txt`` in a work dir, after those of version 0.1."""
     paths = (Path(work_dir, name) for name in (_OLD_FILE_NAME, FILE_NAME))
     return [line for path in paths if path.exists() for line in
-            path.read_text(encoding='utf-8', errors='replace').split('\n')[:-1]]
+            read_text(path, errors='replace').split('\n')[:-1]]
 
 
 def _key(line: str) -> tuple[str, ...]:
@@ -203,7 +204,7 @@ class UnreadableSamplesHook(Hook):
             with open(path, 'a', encoding='utf-8') as file:
                 file.write(''.join(f'{line}\n' for line in lines))
             self._listed.update(map(_key, lines))
-        except OSError as error:  # the log has them, too
+        except (OSError, ValueError) as error:  # the log has them, too
             runner.logger.warning(f'{path} could not be written: {error}.')
 
     def _describe(self, runner, mode: str, *kinds: str) -> str:

@@ -45,6 +45,8 @@ class _ConfigOfRun(Config):
         """Write the config of a training, which nobody else may do in its folder."""
         if file is not None:  # the first file of a run, by its main process
             lock_work_dir(self.work_dir)
+            if os.path.exists(file) and not os.path.isfile(file):  # a pipe would wait
+                raise ValueError(f'{file} is no file: remove it.')
         return super().dump(file)
 
 

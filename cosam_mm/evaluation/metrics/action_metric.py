@@ -21,7 +21,7 @@ from cosam_mm.evaluation.functional.score_fusion import (
 )
 from cosam_mm.evaluation.provenance import MADE_BY, list_sha256, made_by
 from cosam_mm.registry import METRICS
-from cosam_mm.utils.io import read_arrays, write_arrays
+from cosam_mm.utils.io import read_arrays, write_results
 
 __all__ = ['ActionMetric', 'DumpScores', 'load_scores', 'save_scores']
 
@@ -162,7 +162,7 @@ def save_scores(path: str, scores: dict) -> None:
     """
     arrays = {key: np.asarray(scores[key], dtype)
               for key, (dtype, *_) in _ARRAYS.items()}
-    write_arrays(path, arrays | {
+    write_results(path, arrays | {
         key: np.asarray(scores[key], dtype)
         for key, (dtype, *_) in _OPTIONAL.items() if key in scores})
 
