@@ -202,10 +202,11 @@ class _Packets:
 
         def timed() -> Iterator:
             for packet in packets:
-                self.times.append(packet.pts)
-                start = packet.dts if packet.pts is None else packet.pts
-                self.ends.append(None if start is None
-                                 else start + (packet.duration or 0))
+                time = packet.pts
+                self.times.append(time)
+                time = packet.dts if time is None else time
+                self.ends.append(None if time is None
+                                 else time + (packet.duration or 0))
                 yield packet
         try:
             for packet in number_packets(stream, timed()):
