@@ -80,19 +80,15 @@ class _SplitDataset:
                  subset: str = 'train',
                  ann_file: Optional[str] = None,
                  data_prefix: Optional[dict] = None,
-                 test_mode: bool = False,
                  modality: str = 'RGB',
-                 indices=None,
-                 serialize_data: bool = True,
                  lazy_init: bool = False,
-                 max_refetch: int = 100,
-                 filename_tmpl: Optional[str] = None,
-                 start_index: Optional[int] = None) -> None:
+                 **settings) -> None:
         self._check_choice(split, subset, num_classes, modality)
-        if not self.with_frames and (filename_tmpl or start_index is not None):
+        if not self.with_frames and settings.keys() & {'filename_tmpl', 'start_index'}:
             raise TypeError('A video has no filename_tmpl and no start_index.')
+        if self.with_frames and not settings.get('filename_tmpl'):
+            settings['filename_tmpl'] = self.templates[modality]
         self.subset = subset
-        template = filename_tmpl or self.templates[modality]
         data_root = os.fspath(data_root)
         self.hint = preparation_hint(name, data_root, self.with_frames, modality)
         data_prefix = dict(data_prefix or {self.prefix_key: self.list_kind})
@@ -107,11 +103,8 @@ class _SplitDataset:
             ann_file = annotation_path('', name, split, subset, self.list_kind).name
         super().__init__(
             ann_file=ann_file, pipeline=pipeline, data_root=data_root,
-            num_classes=num_classes, data_prefix=data_prefix, test_mode=test_mode,
-            modality=modality, indices=indices, serialize_data=serialize_data,
-            lazy_init=True, max_refetch=max_refetch,
-            **({'filename_tmpl': template} if template else {}),
-            **({} if start_index is None else {'start_index': start_index}))
+            num_classes=num_classes, data_prefix=data_prefix, modality=modality,
+            lazy_init=True, **{'max_refetch': 100, **settings})
         self._metainfo.update(dataset=name, split=split)
         class_file = os.path.join(data_root, f'{name}_classes.txt')
         if os.path.isfile(class_file):

@@ -35,7 +35,7 @@ def class_weights(wanted: Union[str, Mapping[str, float]], dataset: Any,
     Args:
         wanted: 'auto', or weights by the names of classes.
         dataset: What is trained on, with all that repeats or joins it.
-        num_classes: K.
+        num_classes: How many weights.
 
     Raises:
         ValueError: ``wanted`` is something else, names a class that there is not, or
@@ -53,17 +53,14 @@ def class_weights(wanted: Union[str, Mapping[str, float]], dataset: Any,
     if not isinstance(wanted, Mapping):
         raise ValueError("class_weight is 'auto', a dict of weights by class name, or "
                          f'a list of {num_classes} weights, got {wanted!r}.')
-    names: Sequence[str] = (dataset.metainfo or {}).get('classes') or ()
-    unknown = [name for name in wanted if name not in names]
-    if unknown:
-        known = f'there are {name_some(names)}' if names else (
-            'the data set has no file <name>_classes.txt that names any')
-        raise ValueError(f'class_weight: there is no class {name_some(unknown)}; '
-                         f'{known}.')
-    wrong = [name for name, weight in wanted.items()
-             if not isinstance(weight, (int, float)) or not 0 < weight < math.inf]
-    if wrong:
-        raise ValueError(f'class_weight of {name_some(wrong)} must be more than 0.')
+    names: Sequence[str] = dataset.metainfo.get('classes') or ()
+    for name, weight in wanted.items():
+        if name not in names:
+            raise ValueError(
+                f'class_weight: there is no class {name!r}; the file '
+                f'<name>_classes.txt names {name_some(names) or "none"}.')
+        if not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
+            raise ValueError(f'class_weight of {name} must be more than 0.')
     return [float(wanted.get(name, 1)) for name in names]
 
 

@@ -1,5 +1,6 @@
 """Several data sets as one, where mmengine's ``ConcatDataset`` wants equal metadata."""
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Union
 
 from mmengine.dataset import BaseDataset, ConcatDataset
@@ -33,15 +34,12 @@ class JoinedDataset(ConcatDataset):
         metas = [part.metainfo for part in self.datasets]
         named = [meta['classes'] for meta in metas if meta.get('classes')]
         for classes in named:
-            for label, (first, other) in enumerate(zip(named[0], classes)):
-                if first != other:
+            for label, names in enumerate(zip_longest(named[0], classes)):
+                if names[0] != names[1]:
                     raise ValueError(
-                        f'Label {label} is {first!r} in one of the joined data sets '
-                        f'and {other!r} in another: write their lists with one '
+                        f'Label {label} is {names[0]!r} in one of the joined data sets '
+                        f'and {names[1]!r} in another: write their lists with one '
                         'numbering, and the same file of class names beside each.')
-            if len(classes) != len(named[0]):
-                raise ValueError('The joined data sets have '
-                                 f'{len(named[0])} and {len(classes)} classes.')
         self._metainfo = {key: value for key, value in metas[0].items()
                           if all(meta.get(key) == value for meta in metas)}
         for key in ('dataset', 'split'):

@@ -7,6 +7,7 @@ Such a message needs no traceback. Everything else keeps it, so that no bug look
 a mistake.
 """
 import argparse
+import ast
 import contextlib
 import difflib
 import linecache
@@ -20,10 +21,10 @@ from pathlib import Path
 from typing import Callable
 
 __all__ = ['NO_VERIFY', 'TOOLS', 'CommandParser', 'add_no_verify', 'as_typed',
-           'at_least_two', 'existing_file', 'find_config', 'is_user_mistake',
-           'non_negative_float', 'non_negative_int', 'one_line_errors',
-           'positive_float', 'positive_int', 'run_as', 'share', 'shipped',
-           'shipped_configs']
+           'at_least_two', 'existing_file', 'find_config', 'first_line',
+           'is_user_mistake', 'non_negative_float', 'non_negative_int',
+           'one_line_errors', 'positive_float', 'positive_int', 'run_as', 'share',
+           'shipped', 'shipped_configs']
 
 # Environment variable, set by --no-verify: damaged checkpoints are read with a warning.
 NO_VERIFY = 'COSAM_MM_NO_VERIFY'
@@ -72,7 +73,8 @@ TOOLS = {
     'analyze': 'visualizations/analyze_results.py',
     'curves': 'visualizations/plot_curves.py', 'fuse': 'fuse_scores.py',
     'convert': 'model_converters/convert_reference.py',
-    'flops': 'analysis_tools/get_flops.py', 'layers': 'analysis_tools/list_layers.py'}
+    'flops': 'analysis_tools/get_flops.py', 'layers': 'analysis_tools/list_layers.py',
+    'configs': 'configs.py'}
 
 _command = ['']  # 'cosam-mm train' while that runs
 
@@ -107,6 +109,12 @@ class CommandParser(argparse.ArgumentParser):
     def format_help(self) -> str:
         """The help text."""
         return as_typed(super().format_help())
+
+
+def first_line(path: Path) -> str:
+    """What a tool or config says of itself: its docstring to the end of a clause."""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding='utf-8'))) or ''
+    return text.split('\n')[0].split(': ``')[0].rstrip('.')
 
 
 def shipped(part: str) -> Path:

@@ -172,7 +172,7 @@ def test_joined_data_set_names_its_parts(demo_root, more):
 
 @pytest.mark.parametrize(('change', 'word'), [
     (lambda names: [names[1], names[0], *names[2:]], 'Label 0'),
-    (lambda names: names[:-1], '8 and 7')])
+    (lambda names: names[:-1], 'Label 7')])
 def test_other_classes_are_not_joined(change, word, demo_root, tmp_path):
     other = shutil.copytree(demo_root, tmp_path / 'other')
     names = change((other / 'demo_classes.txt').read_text().splitlines())
