@@ -34,7 +34,7 @@ from .preparation.annotation_files import (
     read_class_names,
 )
 from .preparation.official_splits import OFFICIAL_COUNTS
-from .unreadable_samples import load_readable, log_once
+from .unreadable_samples import ReadableItems, log_once
 
 __all__ = ['ActionFrameDataset', 'ActionVideoDataset']
 
@@ -58,7 +58,7 @@ def preparation_hint(name: str, data_root: str, with_frames: bool, modality: str
             f'--videos DIR --out {data_root}')
 
 
-class _SplitDataset:
+class _SplitDataset(ReadableItems):
     """What the data sets of videos and of frames have in common.
 
     Subclasses set ``list_kind`` (the end of the annotation file's name), whether
@@ -66,6 +66,9 @@ class _SplitDataset:
     each modality. They make data items in ``make_item``.
     """
 
+    name_key, class_key = 'sample_id', 'label'
+    # Arguments that go on to mmengine's and MMAction2's data sets.
+    takes = {'indices', 'max_refetch', 'serialize_data', 'test_mode'}
     list_kind: str
     with_frames: bool
     prefix_key: str
@@ -84,8 +87,8 @@ class _SplitDataset:
                  lazy_init: bool = False,
                  **settings) -> None:
         self._check_choice(split, subset, num_classes, modality)
-        if not self.with_frames and settings.keys() & {'filename_tmpl', 'start_index'}:
-            raise TypeError('A video has no filename_tmpl and no start_index.')
+        if unknown := settings.keys() - self.takes:
+            raise TypeError(f'{type(self).__name__} takes no {name_some(unknown)}.')
         if self.with_frames and not settings.get('filename_tmpl'):
             settings['filename_tmpl'] = self.templates[modality]
         self.subset = subset
@@ -186,32 +189,6 @@ class _SplitDataset:
         if doubled:
             log_once(message, logging.WARNING)
 
-    def get_cat_ids(self, idx: int) -> list[int]:
-        """The label of a sample, for mmengine's ``ClassBalancedDataset``."""
-        return [self.get_data_info(idx)['label']]
-
-    def __getitem__(self, idx: int) -> dict:
-        """The sample ``idx``, or in training another where it cannot be read."""
-        data, refused = load_readable(
-            idx, 1 if self.test_mode else self.max_refetch + 1, self.get_data_info,
-            self.pipeline, self._rand_another, 'sample_id')
-        if data is None:
-            raise RuntimeError(self._nothing_readable(refused))
-        return data
-
-    def _nothing_readable(self, refused: list[str]) -> str:
-        names = list(dict.fromkeys(refused))
-        message = (
-            f'No sample came out of the pipeline in {len(refused)} attempt(s): '
-            f'{name_some(list(map(repr, names)))} of '
-            f'{self.data_prefix[self.prefix_key]!r} cannot be read (the warnings '
-            'above say why). ')
-        if self.test_mode:
-            return message + (
-                "Set on_unreadable='blank' in the loading transforms of the test "
-                'pipeline to leave such clips out of the metrics.')
-        return message + f'Check data_root and the files. {self.hint}'
-
 
 @DATASETS.register_module()
 class ActionVideoDataset(_SplitDataset, VideoDataset):
@@ -272,6 +249,7 @@ class ActionFrameDataset(_SplitDataset, RawframeDataset):
     list_kind = 'rawframes'
     with_frames = True
     prefix_key = 'img'
+    takes = _SplitDataset.takes | {'filename_tmpl', 'start_index'}
     templates = {'RGB': 'img_{:05}.jpg', 'Flow': 'flow_{}_{:05}.jpg'}
 
     def make_item(self, entry: Entry, path: str) -> dict:

@@ -26,11 +26,14 @@ from threading import Thread
 from time import monotonic
 from typing import Any, Callable, NamedTuple, Optional
 
+from cosam_mm.utils.messages import name_some
+
 __all__ = [
     'BLANK', 'CUT', 'MAX_GIVEN_UP', 'REPLACED', 'SKIPPED', 'TIME_LIMIT',
-    'DecoderFailed', 'UnreadableSample', 'UnreadableVideo', 'attach_notes',
-    'check_time_limit', 'each_within', 'forget_given_up', 'library_timeout',
-    'load_readable', 'log_once', 'note_unreadable', 'notes_of', 'tick', 'within'
+    'DecoderFailed', 'ReadableItems', 'UnreadableSample', 'UnreadableVideo',
+    'attach_notes', 'check_time_limit', 'each_within', 'forget_given_up',
+    'library_timeout', 'load_readable', 'log_once', 'note_unreadable', 'notes_of',
+    'tick', 'within'
 ]
 
 # What becomes of a sample, or of a frame of one.
@@ -139,6 +142,38 @@ def load_readable(
         if not any(note.outcome == SKIPPED for note in own):
             notes.append(UnreadableSample(SKIPPED, name, 'a transform gave None'))
     return None, refused
+
+
+class ReadableItems:
+    """What data sets of clips and tracklets have in common, before mmengine's class.
+
+    Subclasses set ``name_key`` and ``class_key`` of their items, and ``hint``: what to
+    do where files are missing.
+    """
+
+    name_key: str
+    class_key: str
+    hint: str
+
+    def get_cat_ids(self, idx: int) -> list:
+        """Label or person of an item, for mmengine's ``ClassBalancedDataset``."""
+        return [self.get_data_info(idx)[self.class_key]]
+
+    def __getitem__(self, idx: int) -> dict:
+        """The item ``idx``, or in training another where it cannot be read."""
+        data, refused = load_readable(
+            idx, 1 if self.test_mode else self.max_refetch + 1, self.get_data_info,
+            self.pipeline, self._rand_another, self.name_key)
+        if data is not None:
+            return data
+        advice = f'Check the files. {self.hint}' if not self.test_mode else (
+            "Set on_unreadable='blank' in the loading transforms of the test pipeline "
+            'to leave such samples out of the metrics.')
+        names = name_some(map(repr, dict.fromkeys(refused)))
+        raise RuntimeError(
+            f'No sample of {self.data_root!r} came out of the pipeline in '
+            f'{len(refused)} attempt(s): {names} cannot be read (the warnings say '
+            f'why). {advice}')
 
 
 # -- reading that hangs ----------------------------------------------------------

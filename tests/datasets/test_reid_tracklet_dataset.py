@@ -98,8 +98,8 @@ class TestUnreadable:
         assert {dataset[k]['tracklet_id'] for k in range(5)} == {'t3'}
 
     @pytest.mark.parametrize(('subset', 'index', 'match'), [
-        ('train', 4, r'4 attempt\(s\): t5'),
-        ('query', 1, r'1 attempt\(s\): t2.*blank')])
+        ('train', 4, r'4 attempt\(s\): .t5'),
+        ('query', 1, r'1 attempt\(s\): .t2.*blank')])
     def test_nothing_comes_out(self, make, subset, index, match):
         """Training tries others, a test is told what to do."""
         dataset = make(subset, pipeline=[lambda results: None], max_refetch=3)

@@ -215,13 +215,8 @@ class MARS(TrackletDataset):
     hint = ('It must hold bbox_train/, bbox_test/ and info/ of MARS; "python '
             'tools/prepare_data.py reid-demo --out DIR" generates small data like it.')
 
-    def __init__(self,
-                 data_root: str,
-                 subset: str = 'train',
-                 pipeline: Sequence = (),
-                 query_in_gallery: bool = False,
-                 check_images: Union[bool, str] = 'sample',
-                 **base) -> None:
+    def __init__(self, *args, query_in_gallery: bool = False,
+                 check_images: Union[bool, str] = 'sample', **base) -> None:
         if (not isinstance(check_images, (bool, str))
                 or check_images not in _CHECK_MODES):
             raise ValueError(
@@ -229,7 +224,7 @@ class MARS(TrackletDataset):
         self.query_in_gallery = query_in_gallery
         self.protocol = f'gallery {"with" if query_in_gallery else "without"} queries'
         self.check_images = check_images
-        super().__init__(data_root, subset, pipeline, **base)
+        super().__init__(*args, **base)
 
     def official_counts(self) -> dict:
         gallery = (11310, 635) if self.query_in_gallery else (9330, 621)

@@ -19,7 +19,7 @@ from typing import Optional, Union
 from mmengine.dataset import BaseDataset
 from mmengine.logging import print_log
 
-from cosam_mm.datasets.unreadable_samples import load_readable
+from cosam_mm.datasets.unreadable_samples import ReadableItems
 from cosam_mm.structures.tracklet import UNKNOWN_CAMERA, Tracklet
 from cosam_mm.utils.messages import name_some
 
@@ -61,7 +61,7 @@ def _describe(tracklets: Sequence[Tracklet]) -> str:
         f'{one_tracklet:,} pids with one tracklet')
 
 
-class TrackletDataset(BaseDataset):
+class TrackletDataset(ReadableItems, BaseDataset):
     """Tracklets of one subset, one an item.
 
     Subclasses list their tracklets in :meth:`list_tracklets`, name the protocol and
@@ -94,6 +94,7 @@ class TrackletDataset(BaseDataset):
             expected ones, or no tracklet is left.
     """
 
+    name_key, class_key = 'tracklet_id', 'pid'
     default_name: str = ''
     hint: str = 'Set data_root to the folder of the data set.'
     protocol: str  # what a test compares with what
@@ -109,21 +110,18 @@ class TrackletDataset(BaseDataset):
                  name: Optional[str] = None,
                  min_frames: int = 1,
                  expected_counts: Union[str, dict, None] = 'official',
-                 indices: Union[int, Sequence[int], None] = None,
-                 serialize_data: bool = True,
                  lazy_init: bool = False,
-                 max_refetch: int = 100,
-                 force: bool = False) -> None:
+                 force: bool = False,
+                 **base) -> None:
         _check_arguments(subset, min_frames, expected_counts)
         self.subset = subset
         self.min_frames = min_frames
         self.expected_counts = expected_counts
         self.force = force
         super().__init__(
-            data_root=os.fspath(data_root), data_prefix={}, indices=indices,
-            serialize_data=serialize_data, pipeline=pipeline,
+            data_root=os.fspath(data_root), data_prefix={}, pipeline=pipeline,
             test_mode=subset != 'train' if test_mode is None else test_mode,
-            lazy_init=True, max_refetch=max_refetch)
+            lazy_init=True, **{'max_refetch': 100, **base})
         self.name = name or self.default_name or os.path.basename(
             os.path.abspath(self.data_root))
         self._metainfo.update(
@@ -222,22 +220,3 @@ class TrackletDataset(BaseDataset):
                 f'{self.title} in {self.data_root!r}: {"; ".join(wrong)}. Files are '
                 'missing, or it is another data set. Set expected_counts=None to use '
                 'it as it is.')
-
-    def get_cat_ids(self, idx: int) -> list[int]:
-        """The person of a tracklet, for mmengine's ``ClassBalancedDataset``."""
-        return [self.get_data_info(idx)['pid']]
-
-    def __getitem__(self, idx: int) -> dict:
-        """The tracklet ``idx``, or in training another where it cannot be read."""
-        data, refused = load_readable(
-            idx, 1 if self.test_mode else self.max_refetch + 1, self.get_data_info,
-            self.pipeline, self._rand_another, 'tracklet_id')
-        if data is not None:
-            return data
-        advice = self.hint if not self.test_mode else (
-            "Set on_unreadable='blank' in LoadTrackletFrames of the test pipeline to "
-            'leave such tracklets out of the metrics.')
-        raise RuntimeError(
-            f'{self.title}: no tracklet came out of the pipeline in {len(refused)} '
-            f'attempt(s): {name_some(dict.fromkeys(refused))} in '
-            f'{self.data_root!r} (the warnings above say why). {advice}')

@@ -5,7 +5,6 @@ A split trains on half of the persons, in both cameras, and tests on the others:
 """
 import os
 import re
-from collections.abc import Sequence
 
 from cosam_mm.datasets.image_files import list_folders, list_images
 from cosam_mm.structures.tracklet import Tracklet
@@ -33,17 +32,12 @@ class TwoCameraDataset(TrackletDataset):
     person_name: str  # pattern of the persons' folders, with the pid as a group
     all_in_both = True  # whether both cameras saw every person
 
-    def __init__(self,
-                 data_root: str,
-                 subset: str = 'train',
-                 pipeline: Sequence = (),
-                 split: int = 1,
-                 **base) -> None:
+    def __init__(self, *args, split: int = 1, **base) -> None:
         if not isinstance(split, int) or split < 1:
             raise ValueError(f'split must be an integer of at least 1, got {split!r}.')
         self.split = split
         self.split_name = self.split_name or split
-        super().__init__(data_root, subset, pipeline, **base)
+        super().__init__(*args, **base)
 
     def camera_folder(self, camid: int) -> str:
         """The folder of persons of a camera, 1 or 2."""
