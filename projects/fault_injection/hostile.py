@@ -7,20 +7,20 @@ written. It has to refuse the file in a line, or leave it out and name it, withi
 """
 import contextlib
 import os
-import resource
 import runpy
 import shutil
 import sys
-import time
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
+import torch
+
+from cosam_mm.utils.io import read_checkpoint
+
 from ..text_table import text_table
 from . import hostile_files, oversized_files
 from .launched import REPO, run_tool
-from .training import prepare
 from .trials import Child, Options, Trial, Verdict
 
 _LIMIT = 120.
@@ -75,74 +75,95 @@ _OF_IMAGES = {
     'index': 'tools/search_gallery.py index REID FOLDER --out OUT/a.npz',
     'masks': 'tools/visualizations/visualize_masks.py REID_CONFIG REID FOLDER --out '
              'OUT'}
+_MODELS = {'ACTION': 'actions', 'REID': 'persons'}
+_OF_REID = ('index', 'search', 'ranks', 'TrackletEncoder')
+# Both validations have a score, so that the second finds a better one.
+_SCORED = ' --cfg-options train_cfg.max_epochs=2 train_cfg.val_interval=1'
 _OF_TRACKS = {'crop': 'tools/prepare_data.py crop --video VIDEO --tracks EVIL --out '
                       'OUT/a --camid 1'}
 
 
-def _changed(how: str, paths: dict, family: str = 'ACTION') -> Callable:
-    return lambda path, marker, url: hostile_files.change_config(
-        Path(paths[family]), path,
-        lambda cfg: hostile_files.make_hostile(cfg, how, url))
+def _of_model(own: str) -> dict:
+    """What reads a checkpoint of a kind of model."""
+    return {tool: command for tool, command in _OF_CHECKPOINTS.items()
+            if (tool in _OF_REID) == (own == 'REID')}
 
 
 def _files(paths: dict) -> dict[str, dict[str, tuple[Callable, dict]]]:
-    """Family -> what a file holds -> what writes it, and who reads it."""
-    checkpoints, names = _OF_CHECKPOINTS, (*_SCORES, *_FEATURES)
-    hostile, large = hostile_files, oversized_files
+    """Family -> name and content of a file -> what writes it, and who reads it."""
+    code, large, names = hostile_files, oversized_files, (*_SCORES, *_FEATURES)
+    lines = paths['TRACKS'].read_text()
+    step = '{"step": %d, "iter": %d, "epoch": 1, "loss": 1}\n'
+
+    def given(write: Callable, *args) -> Callable:
+        return lambda path, marker, url: write(path, *args)
+
+    def marking(write: Callable, *args) -> Callable:
+        return lambda path, marker, url: write(path, marker, *args)
+
     return {
         'code': {
-            'a.pth: pickled call': (
-                lambda path, marker, _: hostile.write_checkpoint(path, marker),
-                checkpoints),
+            'a.pth: pickled call': (marking(code.write_checkpoint), _OF_CHECKPOINTS),
             'a.pth: pickled call, old format': (
-                lambda path, marker, _: hostile.write_checkpoint(path, marker, False),
-                checkpoints),
-            'a.npz: pickled arrays': (
-                lambda path, marker, _: hostile.write_arrays(path, marker, names),
-                _OF_SCORES),
-            'a.npz: bare pickle': (
-                lambda path, marker, _: hostile.write_pickle(path, marker),
-                _OF_SCORES),
-            'scalars.json: bare pickle': (
-                lambda path, marker, _: hostile.write_pickle(path, marker),
-                _OF_FOLDERS),
-            'config.py: code': (
-                lambda path, marker, _: path.write_text(
-                    hostile.EVIL_CONFIG.format(str(marker))), _OF_FOLDERS)},
+                marking(code.write_checkpoint, False), _OF_CHECKPOINTS),
+            'a.npz: pickled arrays': (marking(code.write_arrays, names), _OF_SCORES),
+            'a.npz: bare pickle': (marking(code.write_pickle), _OF_SCORES),
+            'scalars.json: bare pickle': (marking(code.write_pickle), _OF_FOLDERS),
+            'config.py: code': (lambda path, marker, _: path.write_text(
+                code.EVIL_CONFIG.format(str(marker))), _OF_FOLDERS)},
         'configs': {
-            f'a.pth: {how}': (_changed(how, paths), checkpoints)
-            for how in ('address', 'module', 'scope', 'default scope', 'pipeline')},
+            f'a.pth: {how} in a model of {word}': (
+                lambda path, _, url, how=how, own=own: code.change_config(
+                    paths[own], path, lambda cfg: code.make_hostile(cfg, how, url)),
+                _of_model(own)) for own, word in _MODELS.items()
+            for how in ('address', 'module', 'scope', 'default scope', 'pipeline')
+            if own == 'ACTION' or how != 'address'},
         'sizes': {
             'a.npz: 10^12 numbers': (
-                lambda path, *_: large.write_claiming_arrays(path, names), _OF_SCORES),
-            'a.npz: 13 x 1.6 GB of zeros': (
-                lambda path, *_: large.write_inflating_arrays(path, names),
-                _OF_SCORES),
-            'a.mp4: 30 million frames': (
-                lambda path, *_: large.write_video(path), _OF_VIDEOS),
-            'a.avi: 8190 x 8190 pixels': (
-                lambda path, *_: large.write_large_frames(path), _OF_VIDEOS),
-            'a.png: 30,000 x 30,000 pixels': (
-                lambda path, *_: large.write_image(path), _OF_IMAGES),
-            'scalars.json: a TB of holes': (
-                lambda path, *_: large.write_holes(path), _OF_FOLDERS),
-            'scalars.json: step 10^15': (lambda path, *_: path.write_text(
-                '{"step": 1, "iter": 1, "epoch": 1, "loss": 1}\n'
-                f'{{"step": {10**15}, "iter": {10**15}, "epoch": 1, "loss": 1}}\n'),
-                _OF_FOLDERS),
-            'a.txt: a TB of holes': (
-                lambda path, *_: large.write_holes(path), _OF_TRACKS),
-            'a.txt: frame 10^12': (lambda path, *_: path.write_text(
-                f'{10**12},1,1e300,0,1e12,1e12\n1,{10**12},0,0,9,40\n'
-                + paths['TRACKS'].read_text()), _OF_TRACKS)},
+                given(large.write_claiming_arrays, names), _OF_SCORES),
+            'a.npz: 20 GB of zeros': (
+                given(large.write_inflating_arrays, names), _OF_SCORES),
+            'a.mp4: 30 million frames': (given(large.write_video), _OF_VIDEOS),
+            'a.avi: 8190 x 8190 pixels': (given(large.write_large_frames), _OF_VIDEOS),
+            'a.png: 30,000 x 30,000 pixels': (given(large.write_image), _OF_IMAGES),
+            'scalars.json: a TB of holes': (given(large.write_holes), _OF_FOLDERS),
+            'scalars.json: step 10^15': (given(Path.write_text, step % (1, 1) + step % (
+                10**15, 10**15)), _OF_FOLDERS),
+            'a.txt: a TB of holes': (given(large.write_holes), _OF_TRACKS),
+            'a.txt: frame and person 10^12': (given(
+                Path.write_text, f'{10**12},1,1e300,0,1e12,1e12\n1,{10**12},0,0,9,40\n'
+                + lines), _OF_TRACKS)},
+        'damage': {
+            f'a.pth: a bit flipped in a model of {word}': (
+                given(lambda path, own: code.flip_a_bit(Path(shutil.copy(own, path))),
+                      paths[own]), _of_model(own)) for own, word in _MODELS.items()},
+        'deletion': {
+            f'epoch_1.pth: its best checkpoint is {what}': (
+                given(_order_deletion, paths['ACTION'], what),
+                {'train --resume': _OF_FOLDERS['train --resume'] + _SCORED})
+            for what in ('thesis.tex', 'data', 'best_x.pth')},
+        'names': {
+            f'{name}: a video': (lambda path, *_: shutil.copy(paths['VIDEO'], path), {
+                tool: _OF_VIDEOS[tool] for tool in ('demo', 'masks')})
+            for name in ("$(touch 'it ran').avi", '`touch it\\ ran`.avi', '-rf.avi',
+                         "a';touch 'it ran';'.avi", 'a\nb <script>.avi',
+                         'http%3A%2F%2Fa.avi', 'a\udcff.avi')},
         'pipes': {
-            f'{name}: named pipe': (lambda path, *_: os.mkfifo(path), commands)
-            for name, commands in (
-                ('a.pth', checkpoints), ('a.npz', _OF_SCORES), ('a.mp4', _OF_VIDEOS),
-                ('a.png', _OF_IMAGES), ('a.txt', _OF_TRACKS),
-                ('scalars.json', _OF_FOLDERS), ('last_checkpoint', _OF_FOLDERS),
-                ('epoch_1.pth', _OF_FOLDERS), ('config.py', _OF_FOLDERS))},
+            f'{name}: named pipe': (given(os.mkfifo), commands) for name, commands in (
+                ('a.pth', _OF_CHECKPOINTS), ('a.npz', _OF_SCORES),
+                ('a.mp4', _OF_VIDEOS), ('a.png', _OF_IMAGES), ('a.txt', _OF_TRACKS),
+                *((name, _OF_FOLDERS) for name in (
+                    'scalars.json', 'last_checkpoint', 'epoch_1.pth', 'config.py')))},
     }
+
+
+def _order_deletion(path: Path, own: Path, what: str) -> None:
+    """A training's checkpoint that calls a file or folder of others its best one."""
+    content, victim = read_checkpoint(own), path.with_name(what)
+    victim.mkdir() if what == 'data' else victim.write_text('years of work')
+    content['message_hub']['runtime_info'].update(
+        best_ckpt=str(victim), last_ckpt=str(victim), best_score=-1.)
+    torch.save(content, path)
 
 
 def hostile(options: Options) -> Iterator[Trial]:
@@ -151,7 +172,7 @@ def hostile(options: Options) -> Iterator[Trial]:
     log = options.folder / 'hostile.log'
     paths = _prepare_all(options.folder)
     with hostile_files.listener() as (url, asked), contextlib.closing(
-            Child(f'{__name__}:judge', log, 2 * _LIMIT)) as child:
+            Child(f'{__name__}:judge', log, _LIMIT)) as child:
         for family in options.families:
             for title, (write, commands) in _files(paths)[family].items():
                 for tool, command in commands.items():
@@ -162,13 +183,18 @@ def hostile(options: Options) -> Iterator[Trial]:
                     path = folder / 'evil' / title.partition(':')[0]
                     write(path, marker, url)
                     (folder / 'out').mkdir()
+                    before = set((folder / 'evil').iterdir())
                     named = dict(paths, EVIL=path, FOLDER=path.parent,
                                  OUT=folder / 'out')
                     outcome, problem = child(
                         [_fill(word, named) for word in command.split()], str(folder))
+                    child.close()  # a tool may have changed its process
                     if asked or marker.exists():
                         problem = f'asked for {asked.pop()}' if asked else 'code ran'
-                    yield Trial(family, f'{title} -> {tool}', problem, outcome)
+                    for gone in before - set((folder / 'evil').iterdir()):
+                        problem = f'{gone.name} is gone'
+                    shown = title if title.isprintable() else ascii(title)[1:-1]
+                    yield Trial(family, f'{shown} -> {tool}', problem, outcome)
 
 
 def summarize(trials: list[Trial]) -> str:
@@ -191,91 +217,49 @@ def _fill(word: str, named: dict) -> str:
 
 
 def _prepare_all(folder: Path) -> dict:
-    """What the tools need besides: a trained model of either kind and its results."""
-    paths = {}
-    for family, prefix in (('action', ''), ('reid', 'REID_')):
-        config, _, data, *_ = prepare(family, folder / family)
-        work_dir, log = folder / family / 'run', folder / f'{family}.log'
-        run_tool('tools/train.py', [
-            config, '--data-root', data, '--work-dir', work_dir, '--seed', '3',
-            '--no-validate', '--cfg-options', 'train_cfg.max_epochs=1',
-            'train_dataloader.num_workers=0',
-            'train_dataloader.persistent_workers=False'], log)
-        paths.update({f'{prefix}CONFIG': config, f'{prefix}DATA': data,
-                      family.upper(): work_dir / 'epoch_1.pth'})
-    paths.update(FEATURES=folder / 'features.npz', GALLERY=folder / 'gallery.npz',
+    """Paths by the words of the commands: models, results, data."""
+    shipped, paths = REPO / 'tests/data/written_by_0_1', {}
+    for name, data, prefix in (('action', 'demo', ''), ('reid', 'reid-demo', 'REID_')):
+        paths[name.upper()] = shipped / f'{name}.pth'
+        paths[f'{prefix}CONFIG'] = folder / f'{name}.py'
+        paths[f'{prefix}CONFIG'].write_text(
+            read_checkpoint(paths[name.upper()])['meta']['cfg'])
+        paths[f'{prefix}DATA'] = folder / data
+        run_tool('tools/prepare_data.py', [data, '--out', folder / data],
+                 folder / f'{data}.log')
+    paths.update(FEATURES=shipped / 'features.npz', GALLERY=shipped / 'gallery.npz',
                  API=folder / 'api.py', TRACKS=folder / 'tracks.txt',
-                 VIDEO=next(Path(paths['DATA']).rglob('*.avi')),
-                 PERSONS=next(Path(paths['REID_DATA']).rglob('*.jpg')).parents[1])
+                 VIDEO=next(paths['DATA'].rglob('*.avi')),
+                 PERSONS=next(paths['REID_DATA'].rglob('*.jpg')).parents[1])
     paths['API'].write_text(_API)
     paths['TRACKS'].write_text(''.join(f'{k},1,0,0,20,40\n' for k in range(1, 9)))
-    run_tool('tools/test.py', [paths['REID_CONFIG'], paths['REID'], '--data-root',
-                               paths['REID_DATA'], '--dump', paths['FEATURES']],
-             folder / 'features.log')
-    run_tool('tools/search_gallery.py', [
-        'index', paths['REID'], paths['PERSONS'], '--out', paths['GALLERY']],
-        folder / 'gallery.log')
     return paths
 
 
-# -- in the child process ------------------------------------------------------------
-
-
 def judge(argv: list[str], folder: str) -> Verdict:
-    """Run a tool in a fork of this process; what became of the file that it read."""
-    output, start = Path(folder, 'output.txt'), time.monotonic()
-    pid = os.fork()
-    if pid == 0:
-        _become(argv, folder, output)
-    while not (done := os.wait4(pid, os.WNOHANG))[0]:
-        if time.monotonic() - start > _LIMIT:
-            os.kill(pid, 9)
-            os.waitpid(pid, 0)
-            return Verdict('lost', f'no end within {_LIMIT:g} s')
-        time.sleep(0.05)
-    status = os.waitstatus_to_exitcode(done[1])
-    text, peak = output.read_text(errors='replace'), Path(folder, 'peak.txt')
-    growth = int(peak.read_text()) if peak.exists() else 0
-    print(argv, status, text)
-    if status < 0:
-        return Verdict('lost', f'died of signal {-status}')
+    """Run a tool in this process; what became of the file that it was given."""
+    program, output, status = REPO / argv[0], Path(folder, 'output.txt'), 0
+    handle = os.open(output, os.O_WRONLY | os.O_CREAT)
+    for stream in (1, 2):
+        os.dup2(handle, stream)
+    os.chdir(folder)
+    Path('/proc/self/clear_refs').write_text('5')  # forget the peak
+    before = _peak()
+    sys.argv, sys.path[0] = [str(program), *argv[1:]], str(program.parent)
+    try:
+        runpy.run_path(str(program), run_name='__main__')
+    except SystemExit as error:
+        status = error.code or 0
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    text, growth = output.read_text(errors='replace'), _peak() - before
     if growth > _MEMORY:
         return Verdict('lost', f'took {growth / 1e9:.1f} GB')
-    if 'Traceback (most recent call last)' in text:
-        return Verdict('lost', f'a traceback: {text.splitlines()[-1][:200]}')
-    refusal = text.rpartition('error: ')[2]
-    if status and not (f'{folder}/evil' in refusal or 'out of a file' in refusal):
-        return Verdict('lost', f'status {status}, no word of the file: {text[-200:]}')
+    if status and 'error: ' not in f'{text}{status}':
+        return Verdict('lost', f'status {status}: {text[-200:]}')
     return Verdict('refused' if status else 'read')
 
 
 def _peak() -> int:
     status = Path('/proc/self/status').read_text()
     return int(status.split('VmHWM:')[1].split()[0]) << 10
-
-
-def _become(argv: list[str], folder: str, output: Path) -> None:
-    """Turn this fork into a tool."""
-    handle = os.open(output, os.O_WRONLY | os.O_CREAT)
-    for stream in (1, 2):
-        os.dup2(handle, stream)
-    os.chdir(folder)
-    Path('/proc/self/clear_refs').write_text('5')  # forget the peak
-    before, status = _peak(), 0
-    program = REPO / argv[0]
-    sys.argv, sys.path[0] = [str(program), *argv[1:]], str(program.parent)
-    resource.setrlimit(resource.RLIMIT_DATA, (6 << 30, 6 << 30))
-    try:
-        runpy.run_path(str(program), run_name='__main__')
-    except SystemExit as error:
-        status = error.code or 0
-        if isinstance(status, str):
-            print(status, file=sys.stderr)
-            status = 2
-    except BaseException:
-        traceback.print_exc()
-        status = 1
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    Path(folder, 'peak.txt').write_text(str(_peak() - before))
-    os._exit(status)

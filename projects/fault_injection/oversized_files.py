@@ -53,21 +53,6 @@ def write_image(path: Path, side: int = 30_000) -> Path:
     return path
 
 
-def write_matrix(path: Path, name: str) -> Path:
-    """A .mat file of version 5 with a compressed number that claims 4 GB."""
-    def element(kind: int, data: bytes, claimed: int) -> bytes:
-        return struct.pack('<II', kind, claimed) + data + bytes(-len(data) % 8)
-
-    parts = [(6, struct.pack('<II', 6, 0)), (5, struct.pack('<ii', 8, 1)),
-             (1, name.encode())]
-    data = b''.join(element(kind, part, len(part)) for kind, part in parts)
-    data = element(14, data + element(9, bytes(64), 0xffffffc0), 0xffffffff)
-    data = zlib.compress(data)
-    path.write_bytes(b'MATLAB 5.0'.ljust(124) + struct.pack('<H', 0x100) + b'IM'
-                     + struct.pack('<II', 15, len(data)) + data)
-    return path
-
-
 def write_holes(path: Path) -> Path:
     """A TB of nothing, which takes no space on most disks."""
     path.touch()

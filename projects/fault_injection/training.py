@@ -71,7 +71,7 @@ class Result(NamedTuple):
 # -- trainings -----------------------------------------------------------------------
 
 
-def prepare(family: str, folder: Path) -> list[str]:
+def _prepare(family: str, folder: Path) -> list[str]:
     """Generate data and write a config; what tools/train.py is told."""
     folder.mkdir(parents=True, exist_ok=True)
     text, base, settings = CONFIGS[family]
@@ -191,7 +191,7 @@ def disturb(options: Options,
     """
     for family in options.families:
         folder = options.folder / family
-        given = prepare(family, folder)
+        given = _prepare(family, folder)
         undisturbed, start = folder / 'undisturbed', time.monotonic()
         run_tool(tool, _arguments(given, tool, undisturbed, 0),
                  undisturbed.with_suffix('.log'))

@@ -8,7 +8,6 @@ import pytest
 from cosam_mm.utils.io import read_checkpoint
 from projects.fault_injection.hostile_files import (
     EVIL_CONFIG,
-    assert_is_dangerous,
     change_config,
     listener,
     make_hostile,
@@ -16,6 +15,7 @@ from projects.fault_injection.hostile_files import (
     write_checkpoint,
     write_pickle,
 )
+from tests.hostile_records import assert_is_dangerous
 from tests.tool_process import assert_refused
 
 SCORES = ('sample_id', 'score', 'label', 'unreadable', 'dataset', 'split', 'score_type')

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import struct
+import zlib
 from pathlib import Path
 from typing import Callable, NamedTuple
 
@@ -17,6 +18,7 @@ import torch
 from cosam_mm.utils.io import read_checkpoint
 from projects.fault_injection import hostile_files, oversized_files
 from tests.engine.test_checkpoint_hook import make_runner
+from tests.hostile_records import Tensor, write_records
 from tests.video_data import write_video
 
 REPO = Path(__file__).resolve().parents[2]
@@ -63,6 +65,21 @@ class Guard(NamedTuple):
     effect: str  # without the guard: 'code', 'address', 'memory', 'deletion',
     # 'hang', 'done'
     refusal: str  # a word of it
+
+
+def write_matrix(path: Path, name: str) -> Path:
+    """A .mat file of version 5 with a compressed number that claims 4 GB."""
+    def element(kind: int, data: bytes, claimed: int) -> bytes:
+        return struct.pack('<II', kind, claimed) + data + bytes(-len(data) % 8)
+
+    parts = [(6, struct.pack('<II', 6, 0)), (5, struct.pack('<ii', 8, 1)),
+             (1, name.encode())]
+    data = b''.join(element(kind, part, len(part)) for kind, part in parts)
+    data = element(14, data + element(9, bytes(64), 0xffffffc0), 0xffffffff)
+    data = zlib.compress(data)
+    path.write_bytes(b'MATLAB 5.0'.ljust(124) + struct.pack('<H', 0x100) + b'IM'
+                     + struct.pack('<II', 15, len(data)) + data)
+    return path
 
 
 def write_index(folder, *_):
@@ -179,8 +196,8 @@ GUARDS = {
         write_damaged, "io.read_checkpoint('a.pth')",
         'io.check_checkpoint = lambda path: None', 'done', 'checksum'),
     'claimed tensor': Guard(
-        lambda folder, *_: hostile_files.write_records(
-            folder / 'a.pth', dict(a=hostile_files.Tensor(1, (300_000_000,), (0,))),
+        lambda folder, *_: write_records(
+            folder / 'a.pth', dict(a=Tensor(1, (300_000_000,), (0,))),
             {'data/0': bytes(4)}), "io.read_checkpoint('a.pth')['a'].clone()",
         'io.check_sizes = lambda *_: None', 'memory', 'no room'),
     'deletion': Guard(
@@ -214,7 +231,7 @@ GUARDS = {
         '"loop_limit"): delattr(faiss, f"set_deserialization_{name}")', 'memory',
         'done'),
     'matrix': Guard(
-        lambda folder, *_: oversized_files.write_matrix(folder / 'a.mat', 'a'),
+        lambda folder, *_: write_matrix(folder / 'a.mat', 'a'),
         "from cosam_mm.datasets.reid import matfile\n"
         "matfile.read_integer_matrix('a.mat', 'a')",
         'from cosam_mm.datasets.reid import matfile\n'

@@ -9,7 +9,8 @@ from mmengine.runner import CheckpointLoader
 
 from cosam_mm.utils.checkpoint_integrity import check_checkpoint, describe_damage
 from cosam_mm.utils.io import loading_weights_only, read_checkpoint, write_checkpoint
-from projects.fault_injection.hostile_files import Tensor, flip_a_bit, write_records
+from projects.fault_injection.hostile_files import flip_a_bit
+from tests.hostile_records import Tensor, write_records
 
 
 @pytest.fixture

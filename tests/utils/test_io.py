@@ -26,10 +26,11 @@ from cosam_mm.utils.io import (
     write_text,
     writing,
 )
-from projects.fault_injection.hostile_files import assert_is_dangerous, write_pickle
 from projects.fault_injection.hostile_files import (
     write_checkpoint as write_hostile_checkpoint,
 )
+from projects.fault_injection.hostile_files import write_pickle
+from tests.hostile_records import assert_is_dangerous
 
 # -- reading -----------------------------------------------------------------
 
