@@ -124,7 +124,6 @@ def _files(paths: dict) -> dict[str, dict[str, tuple[Callable, dict]]]:
             'a.npz: 20 GB of zeros': (
                 given(large.write_inflating_arrays, names), _OF_SCORES),
             'a.mp4: 30 million frames': (given(large.write_video), _OF_VIDEOS),
-            'a.avi: 8190 x 8190 pixels': (given(large.write_large_frames), _OF_VIDEOS),
             'a.png: 30,000 x 30,000 pixels': (given(large.write_image), _OF_IMAGES),
             'scalars.json: a TB of holes': (given(large.write_holes), _OF_FOLDERS),
             'scalars.json: step 10^15': (given(Path.write_text, step % (1, 1) + step % (

@@ -97,19 +97,3 @@ def write_video(path: Path) -> Path:
         + _box(b'moov', _full(b'mvhd', 0, 0, 1000, 1000, 0x10000, 0x1000000, 0, 0,
                               *unity, *[0] * 6, 2), track))
     return path
-
-
-def write_large_frames(path: Path, side: int = 8190, count: int = 5) -> Path:
-    """A video of black frames, as large as an encoder makes them."""
-    import av
-    with av.open(str(path), 'w') as container:
-        stream = container.add_stream('mpeg4', rate=25)
-        stream.width, stream.height, stream.pix_fmt = side, side, 'yuv420p'
-        frame = av.VideoFrame(side, side, 'yuv420p')
-        for plane in frame.planes:
-            plane.update(bytes(plane.buffer_size))
-        for number in range(count):
-            frame.pts = number
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path

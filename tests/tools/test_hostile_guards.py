@@ -82,6 +82,22 @@ def write_matrix(path: Path, name: str) -> Path:
     return path
 
 
+def write_large_frames(path: Path, side: int = 8190, count: int = 5) -> Path:
+    """A video of black frames, as large as an encoder makes them."""
+    import av
+    with av.open(str(path), 'w') as container:
+        stream = container.add_stream('mpeg4', rate=25)
+        stream.width, stream.height, stream.pix_fmt = side, side, 'yuv420p'
+        frame = av.VideoFrame(side, side, 'yuv420p')
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        for number in range(count):
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
 def write_index(folder, *_):
     """A FAISS index beside a gallery, a vector of which claims 1.2 GB."""
     from cosam_mm.apis.gallery_faiss import nearest_by_faiss
@@ -248,7 +264,7 @@ GUARDS = {
         lambda folder, *_: oversized_files.write_video(folder / 'a.avi'), READ_VIDEO,
         NO_LIMIT, 'memory', 'no frame'),
     'large frames': Guard(
-        lambda folder, *_: oversized_files.write_large_frames(folder / 'a.avi'),
+        lambda folder, *_: write_large_frames(folder / 'a.avi'),
         READ_VIDEO, 'from cosam_mm.datasets import video_reader\n'
         'video_reader._MAX_PIXELS = 1 << 60', 'memory', '8,190'),
     'playlist': Guard(
