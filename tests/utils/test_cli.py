@@ -4,6 +4,7 @@ import linecache
 import pytest
 
 from cosam_mm import __main__ as command
+from cosam_mm import __version__
 from cosam_mm.utils import cli
 from cosam_mm.utils.cli import find_config, is_user_mistake, one_line_errors
 from cosam_mm.utils.config import Config, set_split
@@ -72,6 +73,8 @@ def test_every_tool_is_a_command_with_a_line_on_it(repo, capsys):
     for name in cli.TOOLS:
         (line,) = (line for line in lines if line.startswith(f'{name} '))
         assert len(line.split()) > 3
+    assert command.main(['--version']) == 0
+    assert __version__ in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(('wrong', 'meant'), [
