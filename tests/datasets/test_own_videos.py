@@ -79,13 +79,15 @@ def test_split_parts_no_recording_and_keeps_the_share(seed, share):
 
 
 def test_classes_of_few_recordings():
-    clips = clips_of('a/1 a/2 a/3 b/1 b/2 c/1 c/2')
+    clips = clips_of('a/1 a/2 a/3 b/1 b/2 c/1 c/2 d/1 d/2 d/3 d/4 d/5')
     recordings = {'a/1': 'A', 'a/2': 'A', 'a/3': 'B', 'b/1': 'C', 'b/2': 'D',
-                  'c/1': 'E', 'c/2': 'E'}
+                  'c/1': 'E', 'c/2': 'E', 'd/1': 'F', 'd/2': 'F', 'd/3': 'F',
+                  'd/4': 'G', 'd/5': 'G'}
     val = split_groups(clips, recordings, 0.1)
     assert 'a/3' in val  # a third of the class, the smaller of its two recordings
     assert len(val & {'b/1', 'b/2'}) == 1
     assert not val & {'c/1', 'c/2'}  # one recording trains
+    assert {'d/4', 'd/5'} == {path for path in val if path[0] == 'd'}
 
 
 @pytest.mark.parametrize('text', [
