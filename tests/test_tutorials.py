@@ -17,32 +17,44 @@ _BLOCK = re.compile(r'<!-- setup:[^\n]*\n(?P<setup>.*?)^-->|'
 
 
 @pytest.fixture
-def checkout(tmp_path):
-    """A folder in which the commands of the documents work and leave their files."""
-    for name in ('tools', 'configs', 'projects'):
+def run(nest, tmp_path):
+    """Runs a page in a folder in which its commands work and leave their files."""
+    for name in ('tools', 'configs'):
         (tmp_path / name).symlink_to(REPO / name)
     (tmp_path / 'bin').mkdir()
     python = tmp_path / 'bin' / 'python'
     python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
     python.chmod(0o755)
-    return tmp_path
-
-
-def run(page, folder, shorter):
-    """Run a page's blocks; ``shorter`` replaces what would take long."""
-    environment = dict(ENVIRONMENT, PATH=f'{folder / "bin"}:{os.environ["PATH"]}',
+    environment = dict(ENVIRONMENT, PATH=f'{tmp_path / "bin"}:{os.environ["PATH"]}',
                        PYTHONPATH=str(REPO))
-    for block in _BLOCK.finditer((PAGES / page).read_text(encoding='utf-8')):
-        code = block['setup'] or block['code']
-        for words, fewer in shorter.items():
-            code = code.replace(words, fewer)
-        if block['language'] == 'python':
-            name = re.match(r'# file: (\S+)\n', code)[1]
-            (folder / name).write_text(code)
-            continue
-        done = subprocess.run(['bash', '-euc', code], cwd=folder, env=environment,
-                              capture_output=True, text=True, timeout=600, check=False)
+
+    def shell(code):
+        done = subprocess.run(['bash', '-euc', code], cwd=tmp_path, env=environment,
+                              capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode == 0, code + done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout
+
+    def run_page(page, shorter):
+        text = (PAGES / page).read_text(encoding='utf-8')
+        for words, fewer in shorter.items():
+            text = text.replace(words, fewer)
+        for block in _BLOCK.finditer(text):
+            if block['setup']:
+                shell(block['setup'])
+            elif block['language'] == 'python':
+                name, code = re.match(r'# file: (\S+)\n(.*)', block['code'],
+                                      re.S).groups()
+                (tmp_path / name).write_text(code)
+            else:
+                for command in block['code'].replace('\\\n', '').splitlines():
+                    # The shell expands what the tool's own process then gets.
+                    program, tool, *arguments = shell(
+                        f"printf '%s\\n' {command}").splitlines()
+                    assert program == 'python'
+                    nest.ok(tmp_path / tool, *arguments, cwd=tmp_path)
+        return tmp_path
+
+    return run_page
 
 
 def assert_picture(path):
@@ -52,14 +64,31 @@ def assert_picture(path):
         assert len(image.convert('RGB').getcolors(1 << 24)) > 20
 
 
-def test_plain_pytorch(checkout):
-    run('plain_pytorch.md', checkout, {'range(300)': 'range(3)'})
-    assert_picture(checkout / 'my_masks.png')
+def test_plain_pytorch(run):
+    folder = run('plain_pytorch.md', {'range(300)': 'range(3)'})
+    assert_picture(folder / 'my_masks.png')
 
 
-def test_mmaction2_config(checkout):
-    run('mmaction2_config.md', checkout, {
+def test_mmaction2_config(run):
+    folder = run('mmaction2_config.md', {
         '--work-dir': '--epochs 1 --work-dir', 'epoch_30': 'epoch_1'})
-    (picture, *_) = (checkout / 'masks').rglob('*_masks.png')
-    assert_picture(picture)
-    assert list((checkout / 'compared').iterdir())
+    assert_picture(next((folder / 'masks').rglob('*_masks.png')))
+    assert list((folder / 'compared').iterdir())
+
+
+def test_actions_from_my_folder_and_what_follows(run):
+    config = 'train.py data/mine/config.py'
+    shorter = {config: f'{config} --epochs 1 --cfg-options '
+               'train_dataloader.dataset.times=1', 'epoch_30': 'epoch_1'}
+    folder = run('actions_from_my_folder.md', shorter)
+    assert (folder / 'data' / 'mine' / 'work_dir' / 'report.html').stat().st_size > 1e5
+    run('reading_the_results.md', shorter)
+    assert_picture(next((folder / 'masks').rglob('*_masks.png')))
+    run('onnx_in_numpy.md', shorter)
+    assert_picture(folder / 'scores.png')
+
+
+def test_persons_from_my_cameras(run):
+    config = 'train.py data/persons/config.py'
+    folder = run('persons_from_my_cameras.md', {config: f'{config} --epochs 2'})
+    assert_picture(folder / 'found.png')
