@@ -248,7 +248,7 @@ def test_metafile_names_every_config_beside_it(metafile):
     content, models = load_yaml(metafile), indexed_models(metafile)
     assert sorted(model['Name'] for model in content['Models']) == sorted(
         path.stem for path in metafile.parent.glob('*.py')
-        if not re.search('_demo(_strong)?$', path.stem))
+        if not re.search('_(demo|own)(_strong)?$', path.stem))
     assert len(models) == (72 if metafile.parent.name == 'reid' else 46)
     assert {model['In Collection'] for model in models.values()} == {
         collection['Name'] for collection in content['Collections']}
