@@ -3,6 +3,7 @@
 mmengine logs environment, config and hooks, some 400 lines, before the first iteration.
 """
 import logging
+import re
 import sys
 
 import torch
@@ -21,6 +22,17 @@ def _is_for_the_console(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(_FOR_THE_FILE)
 
 
+class _WithoutHashes(logging.Formatter):
+    """Of metrics, those that a person compares; the JSON of a test has the others."""
+
+    def __init__(self, inner: logging.Formatter) -> None:
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record: logging.LogRecord) -> str:
+        return re.sub(r'\S+_sha256: [0-9a-f]{64} *', '', self._inner.format(record))
+
+
 class QuietRunner(Runner):
     """mmengine's runner; what its config and hooks are stands in the log file only."""
 
@@ -30,6 +42,7 @@ class QuietRunner(Runner):
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
                 handler.addFilter(_is_for_the_console)
+                handler.setFormatter(_WithoutHashes(handler.formatter))
         device = 'a GPU' if torch.cuda.is_available() else 'the CPU'
         logger.info(f'Python {sys.version.split()[0]}, torch {torch.__version__}, on '
                     f'{device}. Environment, config and hooks are in '
