@@ -94,6 +94,8 @@ setup(
             *ACTION, *DEPLOY, *SEARCH,
             # Whose backbones COSAM is tried in.
             'mmpretrain>=1.2,<1.3', 'timm>=0.9', 'torchvision>=0.21',
+            # Run the notebook of the documents, in a kernel as its reader does.
+            'ipykernel>=6.29', 'nbclient>=0.10',
             # Opens reports in a Chromium that is there, and downloads none.
             'playwright>=1.40',
             # The tests' files, shared out among the cores.

@@ -5,7 +5,9 @@ import shlex
 import subprocess
 import sys
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 from PIL import Image
 
 from tests.conftest import REPO
@@ -17,19 +19,30 @@ _BLOCK = re.compile(r'<!-- setup:[^\n]*\n(?P<setup>.*?)^-->|'
 
 
 @pytest.fixture
-def run(nest, tmp_path):
-    """Runs a page in a folder in which its commands work and leave their files."""
+def checkout(tmp_path):
+    """A folder in which the commands of the documents work and leave their files."""
     for name in ('tools', 'configs'):
         (tmp_path / name).symlink_to(REPO / name)
     (tmp_path / 'bin').mkdir()
     python = tmp_path / 'bin' / 'python'
     python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
     python.chmod(0o755)
-    environment = dict(ENVIRONMENT, PATH=f'{tmp_path / "bin"}:{os.environ["PATH"]}',
-                       PYTHONPATH=str(REPO))
+    return tmp_path
+
+
+@pytest.fixture
+def environment(checkout):
+    """Variables with which ``python`` is this one."""
+    return dict(ENVIRONMENT, PATH=f'{checkout / "bin"}:{os.environ["PATH"]}',
+                PYTHONPATH=str(REPO))
+
+
+@pytest.fixture
+def run(nest, checkout, environment):
+    """Runs a page from top to bottom."""
 
     def shell(code):
-        done = subprocess.run(['bash', '-euc', code], cwd=tmp_path, env=environment,
+        done = subprocess.run(['bash', '-euc', code], cwd=checkout, env=environment,
                               capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode == 0, code + done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout
@@ -44,15 +57,15 @@ def run(nest, tmp_path):
             elif block['language'] == 'python':
                 name, code = re.match(r'# file: (\S+)\n(.*)', block['code'],
                                       re.S).groups()
-                (tmp_path / name).write_text(code)
+                (checkout / name).write_text(code)
             else:
                 for command in block['code'].replace('\\\n', '').splitlines():
                     # The shell expands what the tool's own process then gets.
                     program, tool, *arguments = shell(
                         f"printf '%s\\n' {command}").splitlines()
                     assert program == 'python'
-                    nest.ok(tmp_path / tool, *arguments, cwd=tmp_path)
-        return tmp_path
+                    nest.ok(checkout / tool, *arguments, cwd=checkout)
+        return checkout
 
     return run_page
 
@@ -92,3 +105,17 @@ def test_persons_from_my_cameras(run):
     config = 'train.py data/persons/config.py'
     folder = run('persons_from_my_cameras.md', {config: f'{config} --epochs 2'})
     assert_picture(folder / 'found.png')
+
+
+def test_notebook(checkout, environment, monkeypatch):
+    """Every cell runs, in a kernel as its reader has one."""
+    monkeypatch.setenv('EPOCHS', '1')
+    for name in ('PATH', 'PYTHONPATH', 'OMP_NUM_THREADS'):
+        monkeypatch.setenv(name, environment[name])
+    notebook = nbformat.read(REPO / 'docs' / 'tutorial.ipynb', as_version=4)
+    nbformat.validate(notebook)
+    NotebookClient(notebook, timeout=240, kernel_name='python3',
+                   resources=dict(metadata=dict(path=str(checkout)))).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get('outputs', ())]
+    assert any('image/png' in output.get('data', ()) for output in outputs)
+    assert 'error: ' not in ''.join(output.get('text', '') for output in outputs)
