@@ -27,10 +27,12 @@ def take_frames(results: dict) -> dict:
     """Pipeline step: the frames that were chosen, out of ``video_reader``.
 
     Needs ``video_reader`` and ``frame_inds``; adds ``imgs``, a list of (H, W, C)
-    uint8 arrays, ``original_shape`` and ``img_shape``.
+    uint8 arrays, ``original_shape`` and ``img_shape``; puts their numbers into
+    the list ``frames_seen``, if there is one.
     """
-    reader = results.pop('video_reader')
-    imgs = list(reader.get_batch(np.ravel(results['frame_inds'])))
+    reader, chosen = results.pop('video_reader'), np.ravel(results['frame_inds'])
+    imgs = list(reader.get_batch(chosen))
+    results.pop('frames_seen', []).extend(chosen.tolist())
     size = imgs[0].shape[:2]
     results.update(imgs=imgs, original_shape=size, img_shape=size)
     return results

@@ -1,5 +1,6 @@
 """Recognise actions: a trained recogniser of MMAction2 and videos to class names."""
 import dataclasses
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import islice
@@ -10,8 +11,10 @@ import torch
 from mmaction.models.recognizers.base import BaseRecognizer
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
+from cosam_mm.datasets.frame_stream import FilmFrames, LiveFrames, TimedFrame
 from cosam_mm.datasets.preparation.annotation_files import read_class_names
 from cosam_mm.datasets.unreadable_samples import TIME_LIMIT, check_time_limit
 from cosam_mm.datasets.video_reader import UnreadableVideo
@@ -19,6 +22,12 @@ from cosam_mm.evaluation.functional.score_fusion import class_probabilities
 from cosam_mm.layers.mask_recording import ModuleMasks, record_masks, split_masks
 
 from .action_pipeline import action_pipeline, modality
+from .action_windows import (
+    WindowPrediction,
+    WindowReader,
+    cut_windows,
+    smooth_scores,
+)
 from .inference_optimization import make_fast
 from .model_loading import (
     PathLike,
@@ -32,6 +41,7 @@ from .video_input import check_channel_order, describe, is_path, open_video
 __all__ = ['ActionPrediction', 'ActionRecognizer', 'ClassScore', 'load_recognizer']
 
 _SCOPE = 'mmaction'  # of configs that name none
+_Sample = tuple[dict, int, int]  # inputs of the model, frames of the video, seen ones
 
 
 class ClassScore(NamedTuple):
@@ -51,6 +61,8 @@ class ActionPrediction:
     # By the name of the COSAM, for the V views of the video: ``spatial`` (V, T, H, W)
     # and ``channel`` (V, C), on the CPU; if asked for
     masks: Optional[dict[str, ModuleMasks]] = None
+    num_frames: int = 0  # of the video
+    num_frames_seen: int = 0  # of these, how many the model looked at
 
 
 class ActionRecognizer:
@@ -133,7 +145,8 @@ class ActionRecognizer:
 
     def predict_batch(self, videos: Iterable[Any], topk: int = 5, views: str = 'test',
                       batch_size: int = 1, return_feature: bool = False,
-                      return_masks: bool = False) -> list[ActionPrediction]:
+                      return_masks: bool = False, on_error: str = 'raise'
+                      ) -> list[Optional[ActionPrediction]]:
         """Classify several videos.
 
         Args:
@@ -142,10 +155,13 @@ class ActionRecognizer:
             batch_size: Videos that go through the model at once, each with all its
                 views.
             topk, views, return_feature, return_masks: As for :meth:`predict`.
+            on_error: 'raise', or 'skip' for a warning that names what cannot be read.
 
         Returns:
-            Predictions in the order of the videos.
+            Predictions in the order of the videos; None for a skipped one.
         """
+        if on_error not in ('raise', 'skip'):
+            raise ValueError(f'on_error must be raise or skip, got {on_error!r}.')
         for name, value in (('topk', topk), ('batch_size', batch_size)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f'{name} must be at least 1, got {value!r}.')
@@ -157,9 +173,61 @@ class ActionRecognizer:
         pipeline, waiting = self._pipeline(views), iter(videos)
         predictions = []
         while batch := list(islice(waiting, batch_size)):
-            samples = [self._sample(video, pipeline) for video in batch]
-            predictions += self._run(samples, topk, return_feature, return_masks)
+            samples = [self._sample(video, pipeline, on_error) for video in batch]
+            read = [sample for sample in samples if sample is not None]
+            found = iter(self._run(read, topk, return_feature, return_masks)
+                         if read else ())
+            predictions += [sample and next(found) for sample in samples]
         return predictions
+
+    def predict_windows(self, video: Union[PathLike, FilmFrames, LiveFrames],
+                        window: float, stride: Optional[float] = None, smooth: int = 1,
+                        topk: int = 5, views: str = 'center'
+                        ) -> Iterator[WindowPrediction]:
+        """Classify a long video part by part, in one pass.
+
+        The prediction for a window is that of :meth:`predict` for a video of these
+        frames. The last window ends with the video and is as long as the others. At
+        most the frames of one window are held, decoded.
+
+        Args:
+            video: Video file, or a camera or stream, of which windows are left out
+                where the model is slower than the frames come.
+            window: Seconds of a window.
+            stride: Seconds from one start to the next. Default: ``window``.
+            smooth: Odd number of windows over which scores are averaged, as those of
+                several views are: as many before as after. Default: no averaging.
+            topk, views: As for :meth:`predict`.
+
+        Returns:
+            Iterator of (start, end, prediction), times in seconds by the file's time
+            stamps. A window of which the file has no frame is left out.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It is no video file, cannot be decoded, or an argument is wrong.
+        """
+        stride = window if stride is None else stride
+        for name, value in (('window', window), ('stride', stride)):
+            if not 0 < value < float('inf'):
+                raise ValueError(f'{name} must be seconds above 0, got {value!r}.')
+        if smooth < 1 or smooth % 2 == 0:
+            raise ValueError(f'smooth must be an odd number of windows, got {smooth}.')
+        frames = FilmFrames(video, self._time_limit) if is_path(video) else video
+        if self.modality == 'Flow' or not isinstance(frames, (FilmFrames, LiveFrames)):
+            raise ValueError(
+                'Windows are cut from video files, for models of RGB: give the path of '
+                'one, or pass parts of your frames to predict.')
+        pipeline = self._pipeline(views)
+
+        def predicted(chosen: list[TimedFrame]) -> ActionPrediction:
+            reader = WindowReader(chosen, frames.fps)
+            return next(self._run([self._prepare(reader, frames.path, pipeline)], topk))
+
+        windows = (WindowPrediction(start, end, predicted(chosen))
+                   for start, end, chosen in cut_windows(frames, window, stride))
+        return windows if smooth == 1 else smooth_scores(
+            windows, smooth, lambda score: self._classes(score, topk))
 
     def _pipeline(self, views: str) -> Compose:
         if views not in self._pipelines:
@@ -167,32 +235,46 @@ class ActionRecognizer:
                 self._pipelines[views] = Compose(action_pipeline(self.config, views))
         return self._pipelines[views]
 
-    def _sample(self, video: Any, pipeline: Compose) -> dict:
-        """Inputs (V, C, T, H, W) and data sample of one video."""
-        if self.modality == 'Flow' and is_path(video):
-            raise ValueError(
-                'This model reads optical flow from folders of images, and a video '
-                'file does not do. Extract frames with tools/prepare_data.py and use '
-                'tools/test.py, or give flow as an array (T, H, W, 2).')
-        reader = open_video(video, self._channels, self.channel_order,
-                            self._time_limit)
+    def _sample(self, video: Any, pipeline: Compose, on_error: str
+                ) -> Optional[_Sample]:
+        """A video through the pipeline; None for one that is skipped."""
         try:
-            return pipeline(dict(
-                video_reader=reader, total_frames=len(reader),
+            if self.modality == 'Flow' and is_path(video):
+                raise ValueError(
+                    'This model reads optical flow from folders of images, and a video '
+                    'file does not do. Extract frames with tools/prepare_data.py and '
+                    'use tools/test.py, or give flow as an array (T, H, W, 2).')
+            reader = open_video(video, self._channels, self.channel_order,
+                                self._time_limit)
+            return self._prepare(reader, video, pipeline)
+        except (FileNotFoundError, ValueError) as error:
+            if on_error == 'raise':
+                raise
+            print_log(f'{describe(video)} is skipped: {error}', 'current',
+                      logging.WARNING)
+            return None
+
+    def _prepare(self, reader: Any, video: Any, pipeline: Compose) -> _Sample:
+        seen = []
+        try:
+            inputs = pipeline(dict(
+                video_reader=reader, total_frames=len(reader), frames_seen=seen,
                 avg_fps=reader.get_avg_fps(), start_index=0, modality=self.modality,
                 label=-1, filename=describe(video)))
         except UnreadableVideo as error:
             raise ValueError(f'{describe(video)} cannot be decoded: {error}') from None
+        return inputs, len(reader), len(set(seen))
 
-    def _run(self, samples: list[dict], topk: int, return_feature: bool,
-             return_masks: bool) -> Iterator[ActionPrediction]:
-        shapes = {tuple(sample['inputs'].shape) for sample in samples}
+    def _run(self, samples: list[_Sample], topk: int, return_feature: bool = False,
+             return_masks: bool = False) -> Iterator[ActionPrediction]:
+        shapes = {tuple(inputs['inputs'].shape) for inputs, *_ in samples}
         if len(shapes) > 1:
             raise ValueError(
                 f'The videos of a batch become inputs of different shapes {shapes}, '
                 'because the test pipeline does not crop to one size: set '
                 'batch_size=1.')
-        count, batch = len(samples), pseudo_collate(samples)
+        count = len(samples)
+        batch = pseudo_collate([inputs for inputs, *_ in samples])
         if self._is_to_be_fast:
             make_fast(self.model, batch)
             self._is_to_be_fast = False
@@ -207,22 +289,26 @@ class ActionRecognizer:
             features = rows.reshape(count, -1, rows.shape[-1]).mean(1).numpy()
         masks = split_masks(record.masks(), [1] * count) \
             if return_masks else [None] * count
-        return map(self._prediction, results, features, masks, [topk] * count)
+        return map(self._prediction, results, features, masks, samples, [topk] * count)
 
-    def _prediction(self, result, feature, masks, topk: int) -> ActionPrediction:
+    def _prediction(self, result, feature, masks, sample: _Sample, topk: int
+                    ) -> ActionPrediction:
         score = result.pred_score.float().cpu()
         # (K,), or (V, K) of a head that does not average over the views
         score = score.reshape(-1, score.shape[-1]).mean(0).numpy()
         if not np.isfinite(score).all():
             raise ValueError(f'The scores hold NaN or infinity: the weights of '
                              f'{self.checkpoint} are of no use.')
+        return ActionPrediction(self._classes(score, topk), score, feature, masks,
+                                *sample[1:])
+
+    def _classes(self, score: np.ndarray, topk: int) -> list[ClassScore]:
+        """The ``topk`` classes of a score (K,), by falling probability."""
         probability = score if self.model.cls_head.average_clips == 'prob' \
             else class_probabilities(score)
         best = np.argsort(-probability, kind='stable')[:topk].tolist()
         names = self.class_names or [f'class {k}' for k in range(len(score))]
-        return ActionPrediction(
-            [ClassScore(k, names[k], float(probability[k])) for k in best],
-            score, feature, masks)
+        return [ClassScore(k, names[k], float(probability[k])) for k in best]
 
 
 def load_recognizer(checkpoint: Union[PathLike, TrainedModel],

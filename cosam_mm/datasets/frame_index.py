@@ -34,9 +34,10 @@ from .unreadable_samples import (
     tick,
 )
 
-__all__ = ['MAX_FRAMES', 'FrameIndex', 'absolute', 'decode_packets', 'file_version',
+__all__ = ['MAX_FRAMES', 'TIMED_CONTAINERS', 'FrameIndex', 'absolute',
+           'declared_times', 'decode_packets', 'describe_shortfall', 'file_version',
            'forget_indices', 'frame_index', 'limit_memory', 'number_packets',
-           'open_stream']
+           'open_stream', 'unpack_frames']
 
 PathLike = Union[str, Path]
 
@@ -54,7 +55,7 @@ _NOTICES_KEYS = {'h264', 'mpeg4', 'mjpeg'}
 # Frames that are shown after a key frame may refer to what is shown before it.
 _OPEN = {'h264', 'hevc'}
 # Containers that hold the time of each frame; FFmpeg guesses those of others.
-_TIMED = ('mov', 'matroska', 'mpegts', 'flv')
+TIMED_CONTAINERS = ('mov', 'matroska', 'mpegts', 'flv')
 # A VOP of MPEG-4 begins so, then two bits say its type (ISO/IEC 14496-2, 6.2.5).
 _VOP, _I_VOP, _B_VOP = b'\x00\x00\x01\xb6', 0, 2
 # Frames at the start that are decoded to see whether they are those expected.
@@ -144,13 +145,17 @@ def limit_memory(package_file: str, library: str) -> None:
 
 
 @contextmanager
-def open_stream(path: PathLike, num_threads: int = 1) -> Iterator[tuple]:
+def open_stream(path: PathLike, num_threads: int = 1, is_address: bool = False,
+                timeout: Optional[float] = None) -> Iterator[tuple]:
     """PyAV's stream that a player shows, never a cover picture, and its packets."""
     import av  # here, so that others can do without it
     limit_memory(av.__file__, '_core*')
     tick()
-    with av.open(absolute(path), metadata_errors='ignore',
-                 timeout=library_timeout()) as container:
+    # Packets that get lost on UDP would spoil frames until the next key frame.
+    options = {'rtsp_transport': 'tcp'} if str(path).startswith('rtsp') else {}
+    with av.open(str(path) if is_address else absolute(path), options=options,
+                 metadata_errors='ignore',
+                 timeout=timeout or library_timeout()) as container:
         stream = container.streams.best('video')
         if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
             raise UnreadableVideo(
@@ -161,17 +166,28 @@ def open_stream(path: PathLike, num_threads: int = 1) -> Iterator[tuple]:
         yield stream, (packet for packet in container.demux(stream) if packet.size)
 
 
+def unpack_frames(stream, packets: Iterator) -> Iterator:
+    """Packets, each of one frame.
+
+    DivX packs two frames into one packet, and something empty into the next.
+    """
+    if stream.codec_context.name != 'mpeg4':
+        yield from packets
+        return
+    from av.bitstream import BitStreamFilterContext
+    unpack = BitStreamFilterContext('mpeg4_unpack_bframes', stream)
+    for packet in packets:
+        yield from unpack.filter(packet)
+
+
 def number_packets(stream, packets: Iterator, start: int = 0) -> Iterator:
     """Packets, each of one frame, which takes the packet's number along as its time."""
-    unpack = None
-    if stream.codec_context.name == 'mpeg4':
-        # DivX packs two frames into one packet, and something empty into the next.
-        from av.bitstream import BitStreamFilterContext
-        unpack = BitStreamFilterContext('mpeg4_unpack_bframes', stream)
-    for number, packet in enumerate(packets, start):
-        tick()
-        packet.pts = packet.dts = number
-        yield from unpack.filter(packet) if unpack else [packet]
+    def numbered() -> Iterator:
+        for number, packet in enumerate(packets, start):
+            tick()
+            packet.pts = packet.dts = number
+            yield packet
+    return unpack_frames(stream, numbered())
 
 
 def decode_packets(decoder, packets: Iterator) -> Iterator:
@@ -216,8 +232,8 @@ class _Packets:
         except FFmpegError:  # its end is missing
             self.is_sound = False
         self.has_times = (
-            stream.container.format.name.startswith(_TIMED) and None not in self.times
-            and len(set(self.times)) == len(self.times))
+            stream.container.format.name.startswith(TIMED_CONTAINERS)
+            and None not in self.times and len(set(self.times)) == len(self.times))
 
     def _add(self, packet) -> None:
         is_mpeg4, head = self.codec == 'mpeg4', bytes(memoryview(packet)[:64])
@@ -273,7 +289,7 @@ class _Packets:
 def _read_index(path: str) -> FrameIndex:
     with open_stream(path) as (stream, packets):
         facts, fps = _Packets(stream, packets), float(stream.average_rate or 0)
-        start, end, unit = *_declared_times(stream), float(stream.time_base)
+        start, end, unit = *declared_times(stream), float(stream.time_base)
     order = facts.order()
     shown = _shown(path, facts, order) if order else None
     if shown is None:
@@ -282,7 +298,7 @@ def _read_index(path: str) -> FrameIndex:
         raise DecoderFailed('PyAV: no frame decodes')
     ends = [facts.ends[number] for number in shown if number is not None]
     last = max((one for one in ends if one is not None), default=end)
-    shortfall = _describe_shortfall((last - start) * unit, (end - start) * unit, fps)
+    shortfall = describe_shortfall((last - start) * unit, (end - start) * unit, fps)
     if len(set(shown)) < len(shown) or None in shown:
         return FrameIndex(len(shown), fps, None, *np.empty((2, 0), np.int64), None,
                           shortfall)
@@ -290,7 +306,7 @@ def _read_index(path: str) -> FrameIndex:
                       *_entries(facts, order, shown), shortfall)
 
 
-def _declared_times(stream) -> tuple[int, float]:
+def declared_times(stream) -> tuple[int, float]:
     """When a stream starts and ends by what the file says; (0, 0) where it does not."""
     container, start = stream.container, stream.start_time or 0
     # FFmpeg shortens the duration of an AVI file that is cut, not its frame count,
@@ -306,7 +322,7 @@ def _declared_times(stream) -> tuple[int, float]:
     return 0, 0
 
 
-def _describe_shortfall(found: float, declared: float, fps: float) -> str:
+def describe_shortfall(found: float, declared: float, fps: float) -> str:
     slack = max(_SLACK_SHARE * declared, _SLACK_FRAMES / fps if fps else 0.)
     return '' if found >= declared - slack else (
         f'the file says {declared:.2f} s, of which {max(found, 0.):.2f} s are there')

@@ -48,7 +48,7 @@ __all__ = [
     'COUNTERS', 'DECODERS', 'NEAR_PACKETS', 'DecoderFailed', 'UnreadableVideo',
     'check_video_file', 'count_with_decord', 'count_with_opencv', 'count_with_pyav',
     'decode_with_decord', 'decode_with_opencv', 'decode_with_pyav', 'errors_of',
-    'forget_files'
+    'forget_files', 'rgb_converter',
 ]
 
 # Frames that decord decodes at a time. One by one is slower, and decord's ``next``
@@ -241,7 +241,7 @@ def decode_with_pyav(path: PathLike, wanted: Sequence[int],
         UnreadableVideo: A frame does not decode, or the file has no video.
     """
     with errors_of('PyAV'):
-        index, to_rgb, num_found = frame_index(path), _rgb_converter(), 0
+        index, to_rgb, num_found = frame_index(path), rgb_converter(), 0
         for is_short in (True, False):
             with closing(_numbered_frames(path, index, wanted[num_found:], num_threads,
                                           is_short)) as frames:
@@ -306,7 +306,7 @@ def _leaving_out(decoder, packets: Iterator, asked: dict) -> Iterator:
         yield packet
 
 
-def _rgb_converter():
+def rgb_converter():
     """A function from PyAV's frames to RGB arrays, as they are to be seen."""
     from av import __version__ as version
     from av.video.reformatter import Interpolation, VideoReformatter

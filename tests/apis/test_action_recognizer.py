@@ -1,20 +1,27 @@
 """Classes of videos from files and memory, against mmengine's own test loop."""
+import weakref
+from pathlib import Path
+
+import av
 import cv2
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from PIL import Image
 
 from cosam_mm import ActionRecognizer
+from cosam_mm.datasets.frame_stream import FilmFrames
 from cosam_mm.datasets.video_reader import VideoReader
 from cosam_mm.evaluation.metrics.action_metric import load_scores
 from cosam_mm.utils.config import dump_scores, set_data_root
 from cosam_mm.utils.io import read_checkpoint
 from tests import gallery_data
 from tests.action_data import write_data_root, write_video
+from tests.video_data import encode, index_first
 
 NAMES = tuple(f'motion {k}' for k in range(8))
 VIDEO = 'videos/class 1/clip (a&b) 1.avi'
@@ -397,3 +404,147 @@ class TestMMAction2:
         inferencer(str(tmp_path / 'a.avi'), vid_out_dir=str(tmp_path / 'out'),
                    out_type='video')
         assert (tmp_path / 'out' / 'a.mp4').stat().st_size > 1000
+
+
+@pytest.fixture
+def log(caplog):
+    """What mmengine logs."""
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
+@pytest.fixture(scope='module')
+def film(tmp_path_factory):
+    """130 frames in 5.2 s, with B frames, and the times of which 25 a second make."""
+    return encode(tmp_path_factory.mktemp('film') / 'film.mp4', 'libx264',
+                  times=range(130))
+
+
+class TestWindows:
+
+    @pytest.mark.parametrize(('window', 'stride', 'parts'), [
+        (1.6, None, [(0, 40), (40, 80), (80, 120), (90, 130)]),
+        (1., 2., [(0, 25), (50, 75), (100, 125)]),
+        (2., 1.2, [(0, 50), (30, 80), (60, 110), (80, 130)]),
+        (9., 1., [(0, 130)])])
+    def test_a_window_is_a_video_of_its_frames(self, recognizer, film, window, stride,
+                                               parts):
+        frames = VideoReader(film).get_batch(range(130))
+        found = list(recognizer.predict_windows(film, window, stride))
+        assert [(one.start, one.end) for one in found] == [
+            pytest.approx((first / 25, end / 25)) for first, end in parts]
+        for (first, end), (_, _, one) in zip(parts, found):
+            assert_close(one.score, recognizer.predict(frames[first:end],
+                                                       views='center').score)
+            assert (one.num_frames, one.num_frames_seen) == (end - first, CLIP_LEN)
+        if len(parts) > 1:
+            assert np.ptp([one.score for *_, one in found], axis=0).max() > 1e-3
+
+    def test_a_window_is_a_clip_cut_without_loss(self, recognizer, film, tmp_path):
+        frames = VideoReader(film).get_batch(range(50, 100))
+        with av.open(str(tmp_path / 'cut.mkv'), 'w') as container:
+            stream = container.add_stream('ffv1', rate=25, width=96, height=64,
+                                          pix_fmt='bgr0')
+            for frame in frames:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+            container.mux(stream.encode(None))
+        expected = recognizer.predict(tmp_path / 'cut.mkv', views='test')
+        _, (start, _, found), _ = recognizer.predict_windows(film, 2., views='test')
+        assert start == 2
+        assert_close(found.score, expected.score)
+
+    @pytest.mark.parametrize(('name', 'codec', 'times'), [
+        ('a.avi', 'mpeg4', range(60)), ('a.ts', 'libx264', range(60)),
+        ('a.mkv', 'libx264', [*range(20), *range(100, 120)])])
+    def test_times_of_other_containers(self, recognizer, tmp_path, name, codec, times):
+        """Of MPEG-TS, which starts at 1.4 s, and of a film that pauses for 3.2 s."""
+        path = encode(tmp_path / name, codec, times=times,
+                      options={'bf': '2'} if codec == 'mpeg4' else {})
+        found = list(recognizer.predict_windows(path, 0.8))
+        starts, ends = zip(*((one.start, one.end) for one in found))
+        counts = [one.prediction.num_frames for one in found]
+        if len(times) == 60:
+            assert starts == pytest.approx((0, 0.8, 1.6), abs=2e-3)
+            assert ends[-1] == pytest.approx(2.4, abs=2e-3)
+            assert counts == [20] * 3
+        else:
+            assert starts == pytest.approx((0, 4), abs=2e-3)
+            assert counts == [20] * 2
+
+    def test_smoothing_is_the_mean_of_scores(self, recognizer, film):
+        plain = list(recognizer.predict_windows(film, 1., 0.5))
+        smooth = list(recognizer.predict_windows(film, 1., 0.5, smooth=3, topk=2))
+        scores = np.array([one.prediction.score for one in plain])
+        assert [one[:2] for one in smooth] == [one[:2] for one in plain]
+        for k, (_, _, one) in enumerate(smooth):
+            mean = scores[max(k - 1, 0):k + 2].mean(0)
+            assert_close(one.score, mean)
+            assert [c.label for c in one.classes] == np.argsort(-mean)[:2].tolist()
+
+    def test_memory_holds_a_window(self, recognizer, tmp_path):
+        """A film ten times as long takes no more of Python's and FFmpeg's memory."""
+        def frames_alive(num_frames):
+            alive, most = [], 0
+            path = encode(tmp_path / f'{num_frames}.mp4', 'libx264',
+                          times=range(num_frames))
+            class Film(FilmFrames):
+                def __iter__(self):
+                    nonlocal most
+                    for frame in super().__iter__():
+                        alive.append(weakref.ref(frame.rgb))
+                        most = max(most, sum(one() is not None for one in alive))
+                        yield frame
+            assert len(list(recognizer.predict_windows(Film(path), 0.4, 0.2))) > 5
+            return most
+        assert frames_alive(50) == frames_alive(500) < 20
+
+    def test_what_is_refused(self, recognizer, film, real_data_dir,
+                             tmp_path):
+        for wrong, word in ((dict(window=0), 'window'), (dict(stride=-1), 'stride'),
+                            (dict(smooth=2), 'odd'), (dict(views='all'), 'views')):
+            with pytest.raises(ValueError, match=word):
+                recognizer.predict_windows(film, **{'window': 1., **wrong})
+        for wrong, word in ((np.zeros((4, 8, 8, 3), np.uint8), 'path'),
+                            (str(tmp_path), 'folder')):
+            with pytest.raises(ValueError, match=word):
+                recognizer.predict_windows(wrong, 1.)
+        for wrong in ('no.mp4', 'http://127.0.0.1/a.mp4', '0'):
+            with pytest.raises(FileNotFoundError, match=wrong):
+                recognizer.predict_windows(wrong, 1.)
+        stuck = real_data_dir / 'fights' / 'fight' / 'fi079.mp4'  # all times are 0
+        with pytest.raises(ValueError, match='rise'):
+            list(recognizer.predict_windows(stuck, 1.))
+
+    def test_film_that_is_cut_off_is_named(self, recognizer, tmp_path, log):
+        path = tmp_path / 'cut.mp4'
+        path.write_bytes(index_first(Path(encode(
+            tmp_path / 'whole.mp4', 'libx264', times=range(130))).read_bytes()))
+        path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+        found = list(recognizer.predict_windows(path, 1.))
+        assert 0 < found[-1].end < 5
+        assert 'cut.mp4 is cut off' in log.text
+
+
+def test_how_much_of_a_video_was_seen(recognizer, frames):
+    one = recognizer.predict(np.concatenate([frames] * 4), views='center')
+    assert (one.num_frames, one.num_frames_seen) == (80, CLIP_LEN)
+    one = recognizer.predict(frames[:5], views='center')  # looped
+    assert (one.num_frames, one.num_frames_seen) == (5, 5)
+
+
+def test_broken_videos_are_skipped_on_request(recognizer, data_root, prediction,
+                                              tmp_path, log):
+    (tmp_path / 'broken.avi').write_bytes(b'RIFF' + bytes(500))
+    videos = [tmp_path / 'broken.avi', data_root / VIDEO, 'no.mp4', data_root / VIDEO]
+    for batch_size in (1, 2, 4):
+        found = recognizer.predict_batch(videos, batch_size=batch_size,
+                                         on_error='skip')
+        assert [one is None for one in found] == [True, False, True, False]
+        assert_close(found[3].score, prediction.score)
+        assert 'broken.avi' in log.text
+        assert 'no.mp4' in log.text
+        log.clear()
+    with pytest.raises(ValueError, match='on_error'):
+        recognizer.predict_batch(videos, on_error='ignore')
