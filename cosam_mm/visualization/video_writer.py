@@ -5,14 +5,16 @@ from collections.abc import Iterable
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import Optional
 
 import cv2
 import numpy as np
 from PIL import Image
 
-__all__ = ['VIDEO_KINDS', 'encode_video']
+__all__ = ['VIDEO_KINDS', 'encode_video', 'write_mp4']
 
 VIDEO_KINDS = ('mp4', 'gif')
+_TIME_BASE = Fraction(1, 90_000)  # of images with times of their own
 
 
 def encode_video(images: Iterable[np.ndarray], kind: str = 'mp4', fps: float = 8.,
@@ -52,30 +54,51 @@ def encode_video(images: Iterable[np.ndarray], kind: str = 'mp4', fps: float = 8
 
 
 def _encode_mp4(images: Iterable[np.ndarray], fps: float, quality: int) -> bytes:
+    # FFmpeg can move the index to the front of a file only, not of a memory buffer.
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'clip.mp4'
+        # One thread and no macroblock tree, for equal files: the tree reads
+        # uninitialised memory unless sides are multiples of 16.
+        write_mp4(path, ((None, image) for image in images), fps, {
+            'crf': str(quality), 'preset': 'slow', 'threads': '1',
+            'x264-params': 'mbtree=0'})
+        return path.read_bytes()
+
+
+def write_mp4(path: Path, images: Iterable[tuple[Optional[float], np.ndarray]],
+              fps: float, options: dict[str, str]) -> None:
+    """Write an MP4 file of H.264, image by image.
+
+    Args:
+        path: File to write, of any suffix.
+        images: (seconds, image): times rise; None has each image last 1 / ``fps``.
+            Images are those of :func:`encode_video`.
+        fps: Images per second, on average where they have times.
+        options: Of libx264, as FFmpeg names them.
+
+    Raises:
+        ImportError: PyAV is not installed.
+    """
     try:
         import av
     except ImportError:
         raise ImportError('MP4 files are written by PyAV, which is not installed: pip '
                           'install av, or write a GIF.', name='av') from None
-    # FFmpeg can move the index to the front of a file only, not of a memory buffer.
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / 'clip.mp4'
-        stream = None
-        with av.open(str(path), 'w', options={'movflags': '+faststart'}) as container:
-            for image in images:
-                height, width = image.shape[:2]  # made even, as H.264 needs them
-                image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), 'edge')
-                if stream is None:
-                    stream = container.add_stream(
-                        'libx264', Fraction(fps).limit_denominator(1000),
-                        height=image.shape[0], width=image.shape[1], pix_fmt='yuv420p')
-                    # One thread and no macroblock tree, for equal files: the tree reads
-                    # uninitialised memory unless sides are multiples of 16.
-                    stream.options = {'crf': str(quality), 'preset': 'slow',
-                                      'threads': '1', 'x264-params': 'mbtree=0'}
-                # FFmpeg's own conversion reads such memory, too, at some widths.
-                planes = cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420)
-                frame = av.VideoFrame.from_ndarray(planes, 'yuv420p')
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode(None))
-        return path.read_bytes()
+    rate, stream = Fraction(fps).limit_denominator(1001), None
+    with av.open(str(path), 'w', 'mp4', {'movflags': '+faststart'}) as container:
+        for time, image in images:
+            height, width = image.shape[:2]  # made even, as H.264 needs them
+            image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), 'edge')
+            if stream is None:
+                stream = container.add_stream(
+                    'libx264', rate, options, height=image.shape[0],
+                    width=image.shape[1], pix_fmt='yuv420p')
+                if time is not None:
+                    stream.codec_context.time_base = _TIME_BASE
+            # FFmpeg's own conversion reads uninitialised memory at some widths.
+            planes = cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420)
+            frame = av.VideoFrame.from_ndarray(planes, 'yuv420p')
+            if time is not None:
+                frame.pts, frame.time_base = round(time / _TIME_BASE), _TIME_BASE
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
