@@ -25,6 +25,7 @@ from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
 
 from cosam_mm.utils.io import check_destination, write_text
+from cosam_mm.utils.messages import one_line
 from cosam_mm.utils.progress import progress_bar
 
 from .deployable import DeployableModel
@@ -91,8 +92,8 @@ def _check_onnx(opset: Optional[int]) -> None:
 def export_model(model: DeployableModel, out: PathLike,
                  formats: Sequence[str] = ('onnx',), opset: Optional[int] = None,
                  batch_size: int = 2, tolerance: float = 1e-4,
-                 external_data: bool = False, overwrite: bool = False
-                 ) -> list[ExportedFile]:
+                 external_data: bool = False, overwrite: bool = False,
+                 dynamic_frames: bool = False) -> list[ExportedFile]:
     """Write a model in one or more formats; all files are kept, or none.
 
     Args:
@@ -106,11 +107,13 @@ def export_model(model: DeployableModel, out: PathLike,
         external_data: Whether the weights of an ONNX file go into ``<file>.data``
             beside it. Weights of more than 1.5 GiB do in any case.
         overwrite: Whether files of these names may be replaced.
+        dynamic_frames: Whether clips may have any number T of frames. The files are
+            checked with the model's own T, and with one and a half and two times it.
 
     Raises:
         FileExistsError: See :func:`check_exportable`.
-        ValueError: See there; ``batch_size`` is below 2; or the model gives NaN or
-            infinity.
+        ValueError: See there; ``batch_size`` is below 2; the model gives NaN or
+            infinity; or it has parts for one T alone.
         RuntimeError: A file is not the model: its error is above the tolerance.
     """
     check_exportable(out, formats, opset, overwrite)
@@ -122,20 +125,32 @@ def export_model(model: DeployableModel, out: PathLike,
     bar = progress_bar(what='exporting', total=1 + len(formats), leave=False)
     with bar, tempfile.TemporaryDirectory(
             prefix='.export-', dir=out.parent) as folder:
-        program = _trace(model, batch_size + 1)
         samples = [_sample(model, size) for size in (1, batch_size)]
+        if dynamic_frames:
+            samples += _longer_samples(model)
+        program = _trace(model, batch_size + 1, dynamic_frames)
         bar.update()
-        errors = {}
+        contract, errors = _contract_of(model, dynamic_frames), {}
         for name in formats:
             path = Path(folder, f'{out.name}{FORMATS[name]}')
-            _write(program, path, model.contract, opset, external_data)
+            _write(program, path, contract, opset, external_data)
             errors[path] = _check(path, samples, tolerance)
             check = dict(max_relative_error=errors[path], tolerance=tolerance,
-                         batch_sizes=[1, batch_size])
-            content = dict(model.contract, file=path.name, format=name, check=check)
+                         batch_sizes=[1, batch_size], shapes=[
+                             list(frames.shape) for frames, _ in samples])
+            content = dict(contract, file=path.name, format=name, check=check)
             write_text(f'{path}.json', json.dumps(content, indent=2) + '\n')
             bar.update()
         return [_keep(path, out.parent, error) for path, error in errors.items()]
+
+
+def _contract_of(model: DeployableModel, dynamic_frames: bool) -> dict:
+    """The model's contract, with T in the shape where it is open."""
+    given = dict(model.contract['input'])
+    if dynamic_frames:
+        given['shape'] = [axis if axis == 'T' else size
+                          for axis, size in zip(model.layout, given['shape'])]
+    return dict(model.contract, input=given)
 
 
 @contextlib.contextmanager
@@ -151,16 +166,36 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _trace(model: DeployableModel, batch_size: int) -> ExportedProgram:
+def _longer_samples(model: DeployableModel) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Samples of one and a half and of two times the frames."""
+    channels, frames, *size = model.clip_shape
+    try:
+        return [_sample(model, 1, (channels, frames * share // 2, *size))
+                for share in (3, 4)]
+    except ValueError as error:
+        raise ValueError(f'This model takes clips of {frames} frames alone, so '
+                         f'dynamic frames do not go with it: {error}') from None
+
+
+def _trace(model: DeployableModel, batch_size: int, dynamic_frames: bool
+           ) -> ExportedProgram:
     """Record a model as a program of one input, whose first axis is open.
 
     The example has ``batch_size`` clips, at least 2: torch takes 1 for a constant.
     """
-    pixels = torch.zeros(batch_size, *model.clip_shape, dtype=torch.uint8)
+    (channels, frames, *size), axes = model.clip_shape, {0: Dim('N', min=1)}
+    if dynamic_frames:  # strides divide them, and 1 is a constant for torch here, too
+        frames, axes[model.layout.index('T')] = 3 * frames, Dim.AUTO
+    pixels = torch.zeros(batch_size, channels, frames, *size, dtype=torch.uint8)
     with _quiet(), torch.no_grad():
         program = torch.export.export(
-            model, (model.frames_of(pixels),),
-            dynamic_shapes=({0: Dim('N', min=1)},), strict=False)
+            model, (model.frames_of(pixels),), dynamic_shapes=(axes,), strict=False)
+    (given,) = (node.meta['val'] for node in program.graph.nodes
+                if node.name == program.graph_signature.user_inputs[0])
+    if dynamic_frames and isinstance(given.shape[model.layout.index('T')], int):
+        raise ValueError(
+            'This model cannot be recorded for any number of frames: one of its parts, '
+            'as an LSTM, is unrolled for one. Leave dynamic frames out.')
     program.example_inputs = None  # they would be stored, and clips are large
     for node in program.graph.nodes:
         node.meta.pop('stack_trace', None)  # names the folders of this machine
@@ -175,12 +210,14 @@ def _write(program: ExportedProgram, path: Path, contract: dict, opset: Optional
         torch.export.save(program, str(path), extra_files={METADATA_NAME: metadata})
         return
     names = [contract[part]['name'] for part in ('input', 'output')]
+    axes = {axis: size for axis, size in enumerate(contract['input']['shape'])
+            if isinstance(size, str)}
     with _quiet():
         try:
             model = torch.onnx.export(
                 program, dynamo=True, verbose=False, opset_version=opset,
                 input_names=names[:1], output_names=names[1:],
-                dynamic_shapes=({0: 'N'},), external_data=external_data)
+                dynamic_shapes=(axes,), external_data=external_data)
         except ModuleNotFoundError as error:  # of a part that this torch looks for
             raise RuntimeError(
                 f'The installed onnxscript does not go with torch {torch.__version__} '
@@ -251,9 +288,11 @@ def _random_pixels(clip_shape: Sequence[int], batch_size: int) -> Tensor:
     return (clips * 255).round().to(torch.uint8)
 
 
-def _sample(model: DeployableModel, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def _sample(model: DeployableModel, batch_size: int,
+            clip_shape: Optional[Sequence[int]] = None
+            ) -> tuple[np.ndarray, np.ndarray]:
     """Random input as the contract wants it, with the output that tests would give."""
-    pixels = _random_pixels(model.clip_shape, batch_size)
+    pixels = _random_pixels(clip_shape or model.clip_shape, batch_size)
     with torch.no_grad():
         expected = model.reference(pixels).numpy()
     if not np.isfinite(expected).all():
@@ -270,7 +309,14 @@ def _check(path: Path, samples: Sequence[tuple[np.ndarray, np.ndarray]],
            tolerance: float) -> float:
     """The error of a file, read back from disk."""
     run = _open_onnx(path) if path.suffix == FORMATS['onnx'] else _open_program(path)
-    error = max(relative_error(run(frames), expected) for frames, expected in samples)
+    try:
+        outputs = [run(frames) for frames, _ in samples]
+    except Exception as error:  # of ONNX Runtime's C++ side, and of torch's guards
+        raise RuntimeError(
+            f'{path.name} does not run on clips that the model takes '
+            f'({one_line(error)}): no file was kept.') from error
+    error = max(relative_error(output, expected)
+                for output, (_, expected) in zip(outputs, samples))
     if not error <= tolerance:  # NaN is not
         raise RuntimeError(
             f'{path.name} differs from the model by {error:.1e} (relative), more than '

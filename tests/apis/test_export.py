@@ -459,3 +459,55 @@ def test_model_that_is_neither(tmp_path):
     config = Config(dict(model=dict(type='FrameResNet'), default_scope='mmengine'))
     with pytest.raises(ValueError, match='FrameResNet.*BaseRecognizer'):
         load_deployable(tmp_path / 'c.pth', config)
+
+
+def any_length(name):
+    """A model whose COSAM takes clips of any length."""
+    cosam = dict(type='COSAM', num_frames=2 if name == 'lstm' else 4, any_size=True,
+                 spatial_size=(2, 1))
+    if name == 'tp':
+        config = reid_config(dict(type='TemporalPoolAggregation'), ['after_layer3'])
+        config.model.backbone.plugins[0].cfg = cosam
+        return config
+    return resnext(dict(type='LSTMHead', hidden_channels=8), plugins=[
+        dict(cfg=cosam, position='after_layer3')])
+
+
+@needs_onnx
+@pytest.mark.parametrize(('name', 'lengths'), [
+    ('tp', (4, 5, 13)), ('lstm', (16, 24, 72))])
+def test_clips_of_any_length(tmp_path, name, lengths):
+    import onnxruntime
+    write_checkpoint(tmp_path / 'm.pth', any_length(name))
+    model = load_deployable(tmp_path / 'm.pth')
+    (file,) = export_model(model, tmp_path / 'm', dynamic_frames=True)
+    session = onnxruntime.InferenceSession(str(file.path))
+    contract = json.loads(session.get_modelmeta().custom_metadata_map[METADATA_NAME])
+    axis = contract['input']['layout'].index('T')
+    assert contract['input']['shape'][axis] == 'T'
+    assert session.get_inputs()[0].shape == contract['input']['shape']
+    assert contract['input']['clip_len'] == lengths[0]
+    outputs = []
+    for length in lengths:
+        channels, _, *size = model.clip_shape
+        pixels = torch.from_numpy(some_pixels((channels, length, *size), 2))
+        frames = pixels.transpose(1, 2) if name == 'tp' else pixels
+        (output,) = session.run(None, {'frames': frames.numpy()})
+        with torch.no_grad():
+            expected = model.reference(pixels).numpy()
+        np.testing.assert_allclose(output, expected, rtol=1e-3, atol=1e-5)
+        outputs.append(output)
+    assert np.ptp(outputs, axis=0).max() > 1e-4
+
+
+@pytest.mark.parametrize(('name', 'formats', 'word'), [
+    ('bert', ['program'], 'num_tokens'), ('tp', ['program'], 'num_frames'),
+    ('lstm', ['program'], 'does not run')])
+def test_parts_for_one_length_are_refused(tmp_path, name, formats, word):
+    """The LSTM's layer4 has one frame left, which torch takes for a constant."""
+    config = any_length('lstm') if name == 'lstm' else CONFIGS[name]()
+    write_checkpoint(tmp_path / 'm.pth', config)
+    model = load_deployable(tmp_path / 'm.pth')
+    with pytest.raises((ValueError, RuntimeError), match=word):
+        export_model(model, tmp_path / 'm', formats, dynamic_frames=True)
+    assert [path.name for path in tmp_path.iterdir()] == ['m.pth']

@@ -161,6 +161,13 @@ def test_example_of_actions(exported, repo, nest, demo_root, tmp_path):
     assert mirrored.count('%') == 5
 
 
+def test_a_model_for_one_length_is_refused_others(nest, trained, tmp_path):
+    done = nest.run(TOOL, trained / 'epoch_2.pth', '--format', 'program', '--out', 'm',
+                    '--dynamic-frames', cwd=tmp_path)
+    assert_refused(done, 'any_size')
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.usefixtures('onnx_packages')
 def test_example_of_reid(nest, repo, tmp_path):
     """Distances of tracklets of 7 and 10 images, in clips of 4."""

@@ -57,6 +57,10 @@ def parse_args():
     parser.add_argument('--shape', type=int, nargs=4, metavar=('C', 'T', 'H', 'W'),
                         help="one clip (default: what the config's test pipeline "
                         'makes); only the number of clips is open in a file')
+    parser.add_argument('--dynamic-frames', action='store_true',
+                        help='let clips have any number of frames, for models whose '
+                        'COSAMs have any_size and whose head takes any number of '
+                        'tokens: the mean or LSTM; TP of re-ID')
     parser.add_argument('--opset', type=int, metavar='N',
                         help="version of ONNX's operators (default: torch's choice)")
     parser.add_argument('--external-data', action='store_true',
@@ -122,7 +126,7 @@ def main():
         print('tracing, writing and checking ...', flush=True)
         files = export_model(
             model, out, args.formats, args.opset, args.batch_size, args.tolerance,
-            args.external_data, args.overwrite)
+            args.external_data, args.overwrite, args.dynamic_frames)
     for file in files:
         print(f'{file.path}: {file.num_bytes / 1e6:.1f} MB, max relative error '
               f'{file.max_relative_error:.1e} in batches of 1 and {args.batch_size}')
