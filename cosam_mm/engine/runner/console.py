@@ -15,7 +15,7 @@ __all__ = ['QuietRunner']
 # Beginnings of messages of mmengine that nobody has to act on.
 _FOR_THE_FILE = (
     '\n-----', 'Config:', 'Hooks will be executed', 'Distributed training is not used',
-    '"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
+    'Exp name:', '"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
 
 
 def _is_for_the_console(record: logging.LogRecord) -> bool:
