@@ -294,6 +294,7 @@ def parameters_in_millions(name):
     return sum(p.numel() for p in build_hollow(cfg).parameters()) / 1e6
 
 
+@pytest.mark.filterwarnings('ignore:COSAM uses the weights:UserWarning')
 @pytest.mark.parametrize('name', PAPER)
 def test_parameters_and_operations_of_the_paper(name):
     """The paper counts one a multiply-add in the backbone and two in the attention.

@@ -28,6 +28,7 @@ lost, the size is inferred from the number of scores or taken from ``trained_siz
 """
 import logging
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any, Optional
 
@@ -125,10 +126,11 @@ def _uncalled_weight(layer: nn.Module) -> Tensor:
     """Weights of the first summary convolution, which never runs.
 
     Parametrisations of them count, and so do the hooks by which ``weight_norm``,
-    ``spectral_norm`` and ``prune`` of ``torch.nn.utils`` compute them.
+    ``spectral_norm`` and ``prune`` of ``torch.nn.utils`` compute them. Of other hooks a
+    warning says that they do not run: most look on, as counters of operations do.
 
     Raises:
-        ValueError: The layer does something else, which would be ignored.
+        ValueError: The layer computes something else, which would be ignored.
     """
     if type(layer).forward is not nn.Conv2d.forward or 'forward' in layer.__dict__:
         raise ValueError(
@@ -142,9 +144,10 @@ def _uncalled_weight(layer: nn.Module) -> Tensor:
             if origin.startswith('torch.nn.utils.'):
                 hook(layer, ())
             elif origin.split('.')[0] not in _OBSERVERS:
-                raise ValueError(
+                warnings.warn(
                     'COSAM uses the weights of summary.0 without calling it, so the '
-                    f'hook {hook} there would never run: put it on the COSAM.')
+                    f'hook {hook} there does not run: put it on the COSAM.',
+                    stacklevel=3)
     return layer.weight
 
 

@@ -81,7 +81,7 @@ class TestFindCheckpoint:
             found = find_checkpoint(tmp_path)
             assert found.stem == expected
             found.unlink()
-        with pytest.raises(FileNotFoundError, match='--checkpoint'):
+        with pytest.raises(FileNotFoundError, match='Train'):
             find_checkpoint(tmp_path)
 
 

@@ -273,11 +273,7 @@ class Adapted(torch.nn.Conv2d):
 @pytest.mark.parametrize('change', [
     lambda summary: summary.__setitem__(0, Wrapped(summary[0])),
     lambda summary: setattr(summary[0], '__class__', Adapted),
-    lambda summary: setattr(summary[0], 'forward', lambda x: x),
-    lambda summary: summary[0].register_forward_hook(lambda *args: None),
-    lambda summary: summary[0].register_forward_pre_hook(lambda *args: None),
-    lambda summary: summary[0].register_full_backward_hook(lambda *args: None),
-    lambda summary: summary[0].register_full_backward_pre_hook(lambda *args: None)])
+    lambda summary: setattr(summary[0], 'forward', lambda x: x)])
 @pytest.mark.parametrize('options', [
     dict(), dict(num_references=2), dict(any_size=True)])
 def test_what_would_never_run_is_refused(change, options):
@@ -285,4 +281,17 @@ def test_what_would_never_run_is_refused(change, options):
     change(cosam.summary)
     for run in (lambda: cosam(x), lambda: list(cosam.stream(x.split(1, dim=2)))):
         with pytest.raises(ValueError, match='summary.0'):
+            run()
+
+
+@pytest.mark.parametrize('change', [
+    lambda summary: summary[0].register_forward_hook(lambda *args: None),
+    lambda summary: summary[0].register_forward_pre_hook(lambda *args: None),
+    lambda summary: summary[0].register_full_backward_hook(lambda *args: None),
+    lambda summary: summary[0].register_full_backward_pre_hook(lambda *args: None)])
+def test_hook_that_does_not_run_is_named(change):
+    cosam, x = small_cosam()
+    change(cosam.summary)
+    for run in (lambda: cosam(x), lambda: list(cosam.stream(x.split(1, dim=2)))):
+        with pytest.warns(UserWarning, match='summary.0'):
             run()
