@@ -11,7 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
-from cosam_mm import ActionRecognizer
+import cosam_mm
 from cosam_mm.apis.action_pipeline import VIEWS
 from cosam_mm.apis.action_windows import (
     EVENT_FILES,
@@ -147,8 +147,9 @@ def main():
         checkpoint, config = find_trained(args.model, args.checkpoint)
         if config is not None:
             print(f'checkpoint {checkpoint}')
-        recognizer = ActionRecognizer(checkpoint, config, args.device,
-                                      fast=args.fast, time_limit=args.time_limit)
+        recognizer = cosam_mm.ActionRecognizer(
+            checkpoint, config, args.device, fast=args.fast,
+            time_limit=args.time_limit)
         show, num_failed = print_windows if args.every else print_classes, 0
         for video in args.video:
             print(video)
