@@ -26,6 +26,9 @@ __all__ = ['ActionComparison', 'ActionResults', 'compare_results', 'find_class_n
            'read_results']
 
 PathLike = Union[str, os.PathLike]
+# Their confusion matrix takes 200 MB, and a small file may claim any number.
+# EPIC-KITCHENS-100 has 4,053 actions (Damen et al., IJCV 2022).
+_MAX_CLASSES = 5_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,10 +141,13 @@ def read_results(path: PathLike) -> ActionResults:
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It is no score file, its labels do not fit, it holds no readable
-            clip, or a score is NaN or infinite.
+            clip, a score is NaN or infinite, or it has more than 5,000 classes.
     """
     path = os.fspath(path)
     scores = load_scores(path)
+    if (count := scores['score'].shape[1]) > _MAX_CLASSES:
+        raise ValueError(f'{path} has {count:,} classes; a confusion matrix is made of '
+                         f'{_MAX_CLASSES:,} at most.')
     readable = ~scores['unreadable']
     if not readable.any():
         raise ValueError(f'{path} holds {len(readable)} clips, none of which could be '

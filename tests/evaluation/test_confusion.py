@@ -135,8 +135,3 @@ class TestTwoModels:
         first = np.repeat([True, False, True], [only_first, only_second, 3])
         second = np.repeat([False, True, True], [only_first, only_second, 3])
         assert compare_clips(first, second).p_value == pytest.approx(expected)
-
-
-def test_more_classes_than_memory_holds():
-    with pytest.raises(ValueError, match='10,000'):
-        confusion_matrix(np.zeros(1, int), np.zeros(1, int), 100_000)

@@ -75,6 +75,7 @@ class TestResults:
 
     @pytest.mark.parametrize(('changes', 'message'), [
         (dict(unreadable=np.ones(6, bool)), 'none'),
+        (dict(score=np.full((6, 100_000), 1e-5)), 's.npz .*100,000'),
         (dict(label=[0, 0, 1, 1, 2, 3]), 's.npz: .*3'),
         (dict(label=[0, 0, 1, 1, 2, -1]), 's.npz: .*-1')])
     def test_results_without_valid_clips_are_refused(self, tmp_path, changes, message):

@@ -13,7 +13,6 @@ __all__ = ['ClassAccuracy', 'ConfusedPair', 'PairedOutcome', 'class_accuracy',
            'most_confused_classes', 'most_confused_pairs', 'true_class_losses']
 
 _LEAST_PROBABILITY = 1e-12
-_MAX_CLASSES = 10_000  # 800 MB; a small file may claim any number
 
 
 def true_class_losses(score: np.ndarray, label: np.ndarray,
@@ -52,12 +51,9 @@ def confusion_matrix(label: np.ndarray, predicted: np.ndarray,
         (K, K) int64: clips of class ``row`` taken for class ``column``.
 
     Raises:
-        ValueError: A class is outside of its range, or there are more than 10,000.
+        ValueError: A class is outside of its range.
     """
     label, predicted = np.asarray(label), np.asarray(predicted)
-    if num_classes > _MAX_CLASSES:
-        raise ValueError(f'{num_classes:,} classes are more than the '
-                         f'{_MAX_CLASSES:,} that a confusion matrix is made of.')
     for what, values in (('label', label), ('prediction', predicted)):
         wrong = values[(values < 0) | (values >= num_classes)]
         if len(wrong):
