@@ -140,13 +140,13 @@ class Gallery:
             FileNotFoundError: There is no such file.
             ValueError: It is no gallery file, or an empty one.
         """
+        advice = 'Make one with tools/search_gallery.py index.'
         if not os.path.isfile(path):
-            raise FileNotFoundError(f'There is no gallery {path}. Make one with '
-                                    'tools/search_gallery.py index.')
+            raise FileNotFoundError(f'There is no gallery {path}. {advice}')
         arrays = read_arrays(path, 'gallery')
         if problem := _describe_problem(arrays):
             raise ValueError(f'{path} is not a gallery that can be searched: {problem}.'
-                             ' Make one with tools/search_gallery.py index.')
+                             f' {advice}')
         return cls(**{key: arrays[key] if arrays[key].ndim else arrays[key].item()
                       for key in _ARRAYS if key in arrays})
 
@@ -172,8 +172,11 @@ class Gallery:
                 f'{self.weights_sha256[:12]}) than {encoder.checkpoint} has (sha256 '
                 f'{encoder.weights[:12]}): their features do not compare. {advice}')
         if self.recipe != encoder.recipe:
-            old, new = (_flat(json.loads(recipe))
-                        for recipe in (self.recipe, encoder.recipe))
+            try:
+                old, new = (_flat(json.loads(recipe))
+                            for recipe in (self.recipe, encoder.recipe))
+            except (ValueError, RecursionError):
+                raise ValueError(f'{path}: its recipe is no JSON. {advice}') from None
             differences = [
                 f'{key} {old.get(key)!r} there, {new.get(key)!r} here'
                 for key in {**old, **new} if old.get(key) != new.get(key)]

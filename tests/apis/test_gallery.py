@@ -315,6 +315,11 @@ class TestFile:
         with pytest.raises(FileNotFoundError, match='no.npz'):
             Gallery.read('no.npz')
 
+    def test_recipe_without_end(self, indexed, encoder):
+        gallery = dataclasses.replace(Gallery.read(indexed[0]), recipe='[' * 100_000)
+        with pytest.raises(ValueError, match='x.npz.*recipe'):
+            gallery.check_fit(encoder, 'x.npz')
+
     def test_sha256_changes_with_the_images(self, indexed):
         gallery = Gallery.read(indexed[0])
         other = dataclasses.replace(gallery, state=gallery.state + np.uint64(1))

@@ -161,7 +161,7 @@ def _read_settings(path: Path) -> Optional[FrameSettings]:
         return None
     try:
         return FrameSettings(**json.loads(read_text(path)))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(
             f'{path} does not say how the frames beside it were made ({error}): '
             'remove them, or choose another folder to write to') from None

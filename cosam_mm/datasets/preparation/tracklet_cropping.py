@@ -315,7 +315,7 @@ def crop_tracklets(video: PathLike, tracks: PathLike, out_dir: PathLike,
         report = report._replace(left_out=left_out)
         if not report.num_tracklets:
             raise ValueError(
-                f'no tracklet is left of {len(boxes)} boxes: '
+                f'{video}: no tracklet is left of {len(boxes)} boxes: '
                 f'{"; ".join(report.lines(settings)[2:])}. Allow more with '
                 '--min-height, --max-gap, --min-frames or --first-frame')
         for camera in sorted(partial.glob('*/*')):

@@ -62,7 +62,7 @@ class PRID2011(TwoCameraDataset):
             raise FileNotFoundError(f'{self.split_file!r} does not exist. {self.hint}')
         try:
             train, test = self._read_split()
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(
                 f'{self.split_file!r}: expected a list of splits, each with "train" '
                 'and "test", different persons in each; got '
