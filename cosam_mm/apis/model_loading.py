@@ -32,7 +32,7 @@ from cosam_mm.models.reid import VideoReID
 from cosam_mm.utils.buildable_types import refuse_unlisted
 from cosam_mm.utils.config import default_work_dir
 from cosam_mm.utils.config_of_checkpoint import config_of_checkpoint
-from cosam_mm.utils.io import read_checkpoint, unwrap_state_dict
+from cosam_mm.utils.io import PathLike, read_checkpoint, unwrap_state_dict
 from cosam_mm.utils.messages import name_some
 
 __all__ = [
@@ -41,8 +41,6 @@ __all__ = [
     'model_class', 'read_trained_model', 'scope_of', 'seed_of_training',
     'untrained_model', 'unused_parameters', 'weights_sha256', 'without'
 ]
-
-PathLike = Union[str, os.PathLike]
 
 
 class TrainedModel(NamedTuple):

@@ -18,7 +18,7 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from mmengine.logging import MMLogger
 from torch import Tensor
 
 from .checkpoint_integrity import (
+    PathLike,
     check_checkpoint,
     check_claims,
     check_sizes,
@@ -41,8 +42,6 @@ __all__ = [
     'sha256_of_file', 'unwrap_state_dict', 'write_arrays', 'write_checkpoint',
     'write_results', 'write_text', 'writing'
 ]
-
-PathLike = Union[str, os.PathLike]
 
 # More than any frame has. A file full of holes can have any size, and is read whole.
 MAX_IMAGE_BYTES = 1 << 28

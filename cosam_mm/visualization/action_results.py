@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Optional, Union
+from typing import Optional
 
 import numpy as np
 
@@ -18,14 +18,13 @@ from cosam_mm.evaluation.functional.score_fusion import (
 )
 from cosam_mm.evaluation.metrics.action_metric import load_scores
 from cosam_mm.evaluation.provenance import MADE_BY, describe_other_classes
-from cosam_mm.utils.io import read_checkpoint
+from cosam_mm.utils.io import PathLike, read_checkpoint
 
 from .report.work_dir_collection import get_in
 
 __all__ = ['ActionComparison', 'ActionResults', 'compare_results', 'find_class_names',
            'read_results']
 
-PathLike = Union[str, os.PathLike]
 # Their confusion matrix takes 200 MB, and a small file may claim any number.
 # EPIC-KITCHENS-100 has 4,053 actions (Damen et al., IJCV 2022).
 _MAX_CLASSES = 5_000

@@ -2,9 +2,9 @@
 import os
 from collections.abc import Iterator
 from importlib import import_module
-from typing import Optional, Union
+from typing import Optional
 
-from cosam_mm.utils.io import write_text
+from cosam_mm.utils.io import PathLike, write_text
 from cosam_mm.utils.messages import name_some
 
 from . import page, run_sections
@@ -12,8 +12,6 @@ from .page import Block, Report, Section
 from .work_dir_collection import ACTION, REID, collect_work_dir, get_in
 
 __all__ = ['build_report', 'missing_of', 'size_advice', 'write_report']
-
-PathLike = Union[str, os.PathLike]
 
 # What mail programs still take.
 _MANY_BYTES = 25_000_000

@@ -14,19 +14,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 from mmengine.config import Config
 
 from cosam_mm.apis.model_loading import weights_sha256
 from cosam_mm.evaluation.provenance import MADE_BY, describe_other_weights
 from cosam_mm.utils.config_of_checkpoint import config_of_checkpoint
-from cosam_mm.utils.io import read_checkpoint, read_text, unwrap_state_dict
+from cosam_mm.utils.io import PathLike, read_checkpoint, read_text, unwrap_state_dict
 from cosam_mm.utils.messages import natural_key
 
 __all__ = ['ACTION', 'REID', 'WorkDir', 'collect_work_dir', 'get_in']
 
-PathLike = Union[str, os.PathLike]
 
 ACTION, REID = 'Action recognition', 'Person re-identification'
 # 'acc/top1': the prefix of the evaluator, then the metric.
