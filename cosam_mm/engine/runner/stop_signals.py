@@ -3,6 +3,7 @@
 Clusters send SIGTERM some seconds before SIGKILL, and people press Ctrl-C (SIGINT).
 The signal is stored, and the loop checks for it between two iterations.
 """
+import multiprocessing
 import os
 import signal
 import threading
@@ -98,8 +99,9 @@ class StopSignals:
 
 def _wait_for_parent() -> None:
     """End this process when its parent sends SIGTERM; ignore other senders."""
+    parent = multiprocessing.parent_process().pid  # getppid is that of a forkserver
     while True:
-        if signal.sigwaitinfo({signal.SIGTERM}).si_pid == os.getppid():
+        if signal.sigwaitinfo({signal.SIGTERM}).si_pid == parent:
             os._exit(0)
 
 
