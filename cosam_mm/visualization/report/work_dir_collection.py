@@ -20,6 +20,7 @@ from mmengine.config import Config
 
 from cosam_mm.apis.model_loading import weights_sha256
 from cosam_mm.evaluation.provenance import MADE_BY, describe_other_weights
+from cosam_mm.utils.config import type_name
 from cosam_mm.utils.config_of_checkpoint import config_of_checkpoint
 from cosam_mm.utils.io import PathLike, read_checkpoint, read_text, unwrap_state_dict
 from cosam_mm.utils.messages import natural_key
@@ -78,7 +79,7 @@ class WorkDir:
         """Settings of the config's ``ReIDMetric``; empty if there is none."""
         found = self.config.get('test_evaluator')
         return next((one for one in (found if isinstance(found, list) else [found])
-                     if get_in(one, 'type') == 'ReIDMetric'), {})
+                     if isinstance(one, dict) and type_name(one) == 'ReIDMetric'), {})
 
     @property
     def started(self) -> Optional[datetime]:

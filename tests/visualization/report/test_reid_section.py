@@ -64,7 +64,7 @@ def test_whole_section(section):
     (None, dict(type='ReIDMetric', distance='cosine'), 'cosine', False),
     ({'reid/mAP': .5, 'reid/distance': 'cosine'}, dict(type='ReIDMetric'), 'cosine',
      False),
-    (None, [dict(type='ReIDMetric', rerank=dict(k1=2))], 'euclidean', True),
+    (None, [dict(type='cosam_mm.ReIDMetric', rerank=dict(k1=2))], 'euclidean', True),
 ])
 def test_distance_and_re_ranking_are_those_of_the_test(section, log, evaluator,
                                                        distance, reranked):
