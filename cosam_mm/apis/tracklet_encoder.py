@@ -24,6 +24,7 @@ from cosam_mm.layers.mask_recording import ModuleMasks, record_masks, split_mask
 from cosam_mm.models.reid import VideoReID
 from cosam_mm.structures.tracklet import UNKNOWN_CAMERA
 from cosam_mm.utils.config import type_name
+from cosam_mm.utils.unpickling import SendableCollate
 
 from .inference_optimization import make_fast
 from .model_loading import (
@@ -335,7 +336,7 @@ class TrackletEncoder:
                  return_masks: bool = False) -> Iterator[Optional[_Encoded]]:
         with scope_of(self.config):
             dataset = _Tracklets(tracklets, self._steps, self.channel_order)
-        loader = DataLoader(dataset, batch_size, collate_fn=_collate,
+        loader = DataLoader(dataset, batch_size, collate_fn=SendableCollate(_collate),
                             num_workers=num_workers, worker_init_fn=_start_worker)
         remaining = iter(tracklets)
         for is_readable, batch in loader:

@@ -3,6 +3,7 @@
 Each function takes an mmengine ``Config`` and changes it in place.
 """
 import copy
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Optional
@@ -12,10 +13,10 @@ from mmengine.config import Config, ConfigDict
 from .io import check_destination, read_text
 
 __all__ = [
-    'LOADERS', 'check_checkpoint', 'check_classes', 'default_work_dir', 'dicts_of',
-    'dump_scores', 'hook_option', 'input_shape', 'set_data_root', 'set_reid_metric',
-    'set_split', 'set_time_limit', 'split_numbers', 'split_of_test', 'swap_test_data',
-    'type_name'
+    'LOADERS', 'check_checkpoint', 'check_classes', 'check_names', 'default_work_dir',
+    'dicts_of', 'dump_scores', 'hook_option', 'input_shape', 'set_data_root',
+    'set_reid_metric', 'set_split', 'set_time_limit', 'split_numbers', 'split_of_test',
+    'swap_test_data', 'type_name'
 ]
 
 # Steps of pipelines that give up what hangs.
@@ -167,6 +168,21 @@ def check_checkpoint(cfg: Config, force: bool = False) -> None:
         if type_name(dataset) in ('TrackletFolder', 'DukeMTMCVideoReID'):
             dataset.force = True
     cfg.custom_hooks = hooks
+
+
+def check_names(cfg: Config) -> None:
+    """Refuse a work dir, config file or data root whose name is no UTF-8.
+
+    Logs and records are UTF-8, and could not name it.
+
+    Raises:
+        ValueError: There is one.
+    """
+    for path in (os.path.abspath(cfg.work_dir), cfg.filename,
+                 *(dataset.get('data_root') for dataset in _datasets(cfg))):
+        if str(path).encode('utf-8', 'replace').decode() != str(path):
+            raise ValueError(f'{path!a}: this name is no UTF-8, and no log could '
+                             'hold it. Rename the folder or file, or link to it.')
 
 
 def hook_option(cfg: Config, hook: object, setting: str) -> str:

@@ -1,12 +1,13 @@
 """Work is not lost to a file that cannot be written, nor to one that hangs."""
 import os
 import shutil
+import sys
 
 import numpy as np
 import pytest
 
 from cosam_mm.utils.io import read_arrays, write_results
-from tests.tool_process import assert_refused
+from tests.tool_process import assert_refused, run_fresh
 
 NOWHERE = '/proc/no_folder/out'  # that not even root can make
 
@@ -68,3 +69,28 @@ def test_pipes_do_not_hang_a_resumed_training(
     (with_pipes / 'tiny.py').unlink()
     os.mkfifo(with_pipes / 'tiny.py')
     assert_refused(nest.run(*command, cwd=tmp_path), 'tiny.py')
+
+
+@pytest.mark.parametrize(('size', 'warnings'), [('100k', 1), ('100m', 0)])
+def test_a_small_shared_memory_does_not_hang_a_test(
+        repo, tiny_config, trained, demo_root, tmp_path, size, warnings):
+    mount = f'mount -t tmpfs -o size={size} tmpfs /dev/shm'
+    if run_fresh('unshare', '-rm', 'sh', '-c', mount, cwd=tmp_path).returncode:
+        pytest.skip('no file system can be mounted here')
+    done = run_fresh(
+        'unshare', '-rm', 'sh', '-c', f'{mount} && exec "$@"', 'sh', sys.executable,
+        repo / 'tools' / 'test.py', tiny_config, trained / 'epoch_1.pth', '--data-root',
+        demo_root, '--work-dir', tmp_path, '--split', 1, '--cfg-options',
+        'test_dataloader.num_workers=1', cwd=tmp_path, PYTHONPATH=str(repo))
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout + done.stderr).count('--shm-size') == warnings
+
+
+@pytest.mark.parametrize('option', ['--work-dir', '--data-root'])
+def test_a_name_that_is_no_utf_8_is_refused_first(
+        nest, repo, tiny_config, demo_root, tmp_path, option):
+    folder = tmp_path / os.fsdecode(b'\xff')
+    done = nest.run(repo / 'tools' / 'train.py', tiny_config, '--data-root', demo_root,
+                    option, folder, cwd=tmp_path)
+    assert_refused(done, 'UTF-8')
+    assert not folder.exists()

@@ -36,6 +36,7 @@ from cosam_mm.engine.runner.work_dir_lock import lock_work_dir, unlock_work_dir
 from cosam_mm.registry import HOOKS
 from cosam_mm.utils.checkpoint_integrity import drop_from_list
 from cosam_mm.utils.io import remove_partial_files, write_text, writing
+from cosam_mm.utils.unpickling import make_batches_sendable
 
 from .checkpoint_files import (
     AWAITS_VALIDATION,
@@ -145,6 +146,9 @@ class SafeCheckpointHook(CheckpointHook):
         # A test does not build the loop; it may look at what is being trained.
         if is_main_process() and isinstance(runner._train_loop, BaseLoop):
             lock_work_dir(runner.work_dir)
+        for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
+            if isinstance(loop, BaseLoop):
+                make_batches_sendable(loop.dataloader)
         read_with_checks(runner)
         if isinstance(runner, Runner) and runner._resume and runner._load_from is None:
             self._choose_newest(runner)

@@ -18,6 +18,7 @@ from mmengine.runner import FlexibleRunner, Runner
 from cosam_mm.datasets.class_weights import set_class_weights, without_class_weights
 from cosam_mm.engine.runner.console import QuietRunner
 from cosam_mm.utils.checkpoint_integrity import check_checkpoint
+from cosam_mm.utils.config import check_names
 from cosam_mm.utils.io import loading_weights_only
 
 from .work_dir_lock import lock_work_dir
@@ -74,7 +75,9 @@ def build_runner(cfg: Config, keeps_config: bool = False
 
     Raises:
         RuntimeError: The config is for MMAction2, which is not installed.
+        ValueError: A folder's name is no UTF-8.
     """
+    check_names(cfg)
     kind = _ConfigOfTest if keeps_config else _ConfigOfRun
     run_cfg = kind.__new__(kind)
     run_cfg.__dict__.update(cfg.__dict__)
