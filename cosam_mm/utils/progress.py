@@ -1,9 +1,10 @@
 """Bars with the remaining time, for people who wait.
 
-A bar goes to the error stream, and only if that is a terminal: files and pipes get
-none. Of several processes of one run the first one shows it.
+A bar goes to the error stream if that is a terminal; files and pipes get a line every
+half minute. Of several processes of one run the first one shows it.
 """
 import os
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Optional
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 __all__ = ['progress_bar']
+
+SECONDS_A_LINE = 30
 
 
 def progress_bar(items: Optional[Iterable] = None, what: str = '', unit: str = 'step',
@@ -24,7 +27,7 @@ def progress_bar(items: Optional[Iterable] = None, what: str = '', unit: str = '
         unit: What is counted, in the singular: 'clip'.
         total: Number of all, or the length of ``items``; without one there is a count
             and no remaining time.
-        show: False: no bar, whatever the stream is.
+        show: False: nothing, whatever the stream is.
         leave: Whether it stays when it is done.
         delay: Seconds before it appears. Default: 0 for one that stays, 1 for one that
             does not, so that what is quick is not seen at all.
@@ -36,6 +39,17 @@ def progress_bar(items: Optional[Iterable] = None, what: str = '', unit: str = '
     is_shown = show and total != 0 and os.environ.get('RANK', '0') == '0'
     if delay is None:
         delay = 0 if leave else 1
-    # None is tqdm's word for "where a terminal looks on".
+    if not sys.stderr.isatty():
+        lines = type('Lines', (tqdm,), dict(display=_print_line))
+        return lines(items, what, total, leave=False, unit=unit, delay=SECONDS_A_LINE,
+                     mininterval=SECONDS_A_LINE, miniters=1, ncols=0,
+                     disable=not is_shown)
     return tqdm(items, what, total, leave, unit=unit, delay=delay, dynamic_ncols=True,
-                disable=None if is_shown else True)
+                disable=not is_shown)
+
+
+def _print_line(bar: 'tqdm', msg: Optional[str] = None, pos: Optional[int] = None
+                ) -> None:
+    """Print how far it is; tqdm asks for an empty message at the end."""
+    if msg is None:
+        print(bar, file=bar.fp, flush=True)

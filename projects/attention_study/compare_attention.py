@@ -155,7 +155,7 @@ def compare_attention(shape: Shape = PAPER_SHAPE,
         seconds: About how long to time the forward passes, and again the training.
         memory_limit: Bytes; a block whose table of pairs alone would take more in
             training is not run. Default: three quarters of the memory there is.
-        progress: Show bars, where the error stream is a terminal.
+        progress: Show bars; where no terminal looks on, a line every half minute.
 
     Raises:
         ValueError: An unknown block or sub-sampling, a batch below 1, or a shape

@@ -1,4 +1,4 @@
-"""Bars: on a terminal with the remaining time, nowhere else anything."""
+"""Bars: on a terminal with the remaining time; elsewhere lines, if it takes long."""
 import re
 
 import pytest
@@ -48,10 +48,17 @@ def test_the_first_process_shows_a_bar_on_a_terminal(show, rank):
     assert shown.rstrip().endswith('done')
 
 
-def test_nothing_in_a_pipe(bare_nest, tmp_path):
-    code = SLOW.format(leave=True, pause=0.01, rank='0')
+@pytest.mark.parametrize(('seconds', 'rank', 'lines'), [
+    (30, '0', []), (0.15, '0', ['2/4', '4/4']), (0.15, '1', [])])
+def test_a_line_now_and_then_in_a_pipe(bare_nest, tmp_path, seconds, rank, lines):
+    code = ('from cosam_mm.utils import progress\n'
+            f'progress.SECONDS_A_LINE = {seconds}\n'
+            + SLOW.format(leave=True, pause=0.1, rank=rank))
     done = bare_nest.run_code(code, tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, 'done\n', '')
+    assert (done.returncode, done.stdout) == (0, 'done\n')
+    assert re.findall(r'frames: .* (\S+) \[.*clip/s\]\n', done.stderr) == lines
+    assert done.stderr.count('\n') == len(lines)
+    assert '\r' not in done.stderr
 
 
 @pytest.mark.parametrize(('pause', 'appears'), [(0.01, False), (0.4, True)])

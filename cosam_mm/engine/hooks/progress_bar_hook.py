@@ -1,4 +1,5 @@
 """A bar over the batches of a validation or a test."""
+import sys
 from contextlib import ExitStack
 from typing import Any, Optional
 
@@ -12,7 +13,7 @@ __all__ = ['ProgressBarHook']
 
 @HOOKS.register_module()
 class ProgressBarHook(Hook):
-    """Shows how much of a validation or test is left, where a terminal looks on.
+    """Shows how much of a validation or test is left.
 
     mmengine logs a line every so many batches, and a short test, or one of large
     batches, is over before the first. These lines stand above the bar. It goes when
@@ -33,7 +34,7 @@ class ProgressBarHook(Hook):
         self._bar = self._open.enter_context(progress_bar(
             what='validating' if mode == 'val' else 'testing', unit='batch',
             total=len(getattr(runner, f'{mode}_dataloader')), leave=False, delay=0))
-        if not self._bar.disable:
+        if sys.stderr.isatty() and not self._bar.disable:
             from tqdm.contrib.logging import logging_redirect_tqdm
             self._open.enter_context(logging_redirect_tqdm([runner.logger]))
 
