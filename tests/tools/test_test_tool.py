@@ -86,12 +86,15 @@ def test_another_split_is_refused_unless_forced(
 
     done = nest.run('tools/test.py', *arguments, cwd=tmp_path)
     assert_refused(done, 'split 1', 'split 2', '--force')
-    assert not list(tmp_path.glob('*.npz'))
+    assert not list(tmp_path.iterdir())
 
     done = nest.ok('tools/test.py', *arguments, '--force', cwd=tmp_path)
     assert 'Going on, as forced' in done.stdout + done.stderr
     assert load_scores(tmp_path / 'x2.npz')['split'] == 2
-    assert list((tmp_path / 'there').glob('*/*.log'))  # no folder in between
+    log, = (tmp_path / 'there').glob('*/*.log')  # no folder in between
+    done = nest.run('tools/test.py', *arguments, cwd=tmp_path)
+    assert_refused(done, '--force')
+    assert list((tmp_path / 'there').glob('*/*.log')) == [log]
 
 
 def test_other_classes_than_the_checkpoint(

@@ -4,11 +4,16 @@ mmengine logs environment, config and hooks, some 400 lines, before the first it
 """
 import logging
 import re
+import shutil
 import sys
+from pathlib import Path
 
 import torch
+from mmengine.dist import is_main_process
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
+
+from cosam_mm.utils.cli import is_user_mistake
 
 __all__ = ['QuietRunner']
 
@@ -34,7 +39,12 @@ class _WithoutHashes(logging.Formatter):
 
 
 class QuietRunner(Runner):
-    """mmengine's runner; what its config and hooks are stands in the log file only."""
+    """mmengine's runner; what its config and hooks are stands in the log file only.
+
+    A test that is refused before its first batch leaves no files.
+    """
+
+    _has_begun = _made_work_dir = False
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """mmengine's logger, whose console is spared the beginning."""
@@ -43,8 +53,30 @@ class QuietRunner(Runner):
             if type(handler) is logging.StreamHandler:
                 handler.addFilter(_is_for_the_console)
                 handler.setFormatter(_WithoutHashes(handler.formatter))
+        self._made_work_dir = [*Path(self.work_dir).iterdir()] == [Path(self._log_dir)]
         device = 'a GPU' if torch.cuda.is_available() else 'the CPU'
         logger.info(f'Python {sys.version.split()[0]}, torch {torch.__version__}, on '
                     f'{device}. Environment, config and hooks are in '
                     f'{self._log_dir}/{self.timestamp}.log')
         return logger
+
+    def call_hook(self, fn_name: str, **kwargs) -> None:
+        """mmengine's; the first batch is noticed."""
+        self._has_begun = self._has_begun or fn_name.endswith('_iter')
+        super().call_hook(fn_name, **kwargs)
+
+    def test(self) -> dict:
+        """mmengine's; the metrics by name."""
+        try:
+            return super().test()
+        except Exception as error:
+            if is_user_mistake(error) and not self._has_begun and is_main_process():
+                self._remove_log()
+            raise
+
+    def _remove_log(self) -> None:
+        """Remove the log, and the work dir if this made it and it holds no more."""
+        shutil.rmtree(self._log_dir, ignore_errors=True)
+        config = Path(self.work_dir, Path(self.cfg.filename or '').name)
+        if self._made_work_dir and [*Path(self.work_dir).iterdir()] == [config]:
+            shutil.rmtree(self.work_dir)
