@@ -211,6 +211,36 @@ def test_a_host_without_mmaction_has_its_own_names(bare_nest, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+WITHOUT_MMACTION = """
+import importlib.util, runpy, sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] == 'mmaction':
+            raise ModuleNotFoundError(name, name='mmaction')
+find_spec = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *args: (
+    None if name == 'mmaction' else find_spec(name, *args))
+sys.meta_path.insert(0, Absent())
+sys.argv[:] = [{tool!r}, *{arguments!r}]
+runpy.run_path({tool!r}, run_name='__main__')
+"""
+
+
+@pytest.mark.parametrize('arguments', [
+    ('train.py', '{config}'), ('test.py', '{config}', 'x.pth'),
+    ('demo.py', 'x.pth', 'x.avi'), ('analysis_tools/get_flops.py', '{config}')])
+def test_tools_without_mmaction_say_what_to_install(
+        bare_nest, repo, tmp_path, arguments):
+    config = repo / 'configs' / 'resnext14_bert_demo.py'
+    for name in ('x.pth', 'x.avi'):
+        (tmp_path / name).touch()
+    tool, *others = (one.format(config=config) for one in arguments)
+    done = bare_nest.run_code(WITHOUT_MMACTION.format(
+        tool=str(repo / 'tools' / tool), arguments=others), tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "pip install 'cosam_mm[action]'" in done.stderr
+
+
 def test_lookups_of_the_host_import_nothing(run_python):
     """Modules of the package are imported for names that nobody else has."""
     status, out, err = run_python('''

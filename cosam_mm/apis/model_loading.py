@@ -15,6 +15,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, Optional, Union
 
@@ -36,9 +37,9 @@ from cosam_mm.utils.io import PathLike, read_checkpoint, unwrap_state_dict
 from cosam_mm.utils.messages import name_some
 
 __all__ = [
-    'PathLike', 'TrainedModel', 'dataset_of_tests', 'describe_misfit',
-    'find_checkpoint', 'find_trained', 'list_misfits', 'load_model', 'load_weights',
-    'model_class', 'read_trained_model', 'scope_of', 'seed_of_training',
+    'PathLike', 'TrainedModel', 'check_installed', 'dataset_of_tests',
+    'describe_misfit', 'find_checkpoint', 'find_trained', 'list_misfits', 'load_model',
+    'load_weights', 'model_class', 'read_trained_model', 'scope_of', 'seed_of_training',
     'untrained_model', 'unused_parameters', 'weights_sha256', 'without'
 ]
 
@@ -143,9 +144,17 @@ def dataset_of_tests(config: Config) -> Mapping:
     return (config.get('test_dataloader') or {}).get('dataset') or {}
 
 
+def check_installed(scope: Optional[str]) -> None:
+    """Raise ``RuntimeError`` for a config of MMAction2 where that is not installed."""
+    if scope == 'mmaction' and find_spec(scope) is None:
+        raise RuntimeError('This config needs MMAction2, which is not installed: '
+                           "pip install 'cosam_mm[action]' brings it.")
+
+
 def scope_of(config: Config, default: Optional[str] = None):
     """Context of a config's ``default_scope``, to look its parts up and build them."""
     scope = config.get('default_scope', default)
+    check_installed(scope)
     refuse_unlisted(scope)
     return DefaultScope.overwrite_default_scope(scope)
 

@@ -29,7 +29,7 @@ __all__ = ['NO_VERIFY', 'TOOLS', 'CommandParser', 'add_no_verify', 'as_typed',
 # Environment variable, set by --no-verify: damaged checkpoints are read with a warning.
 NO_VERIFY = 'COSAM_MM_NO_VERIFY'
 # These very classes: NotImplementedError, for one, is a RuntimeError and a bug.
-_KINDS = (FileExistsError, FileNotFoundError, RuntimeError, ValueError)
+_KINDS = (FileExistsError, FileNotFoundError, ImportError, RuntimeError, ValueError)
 
 
 def is_user_mistake(error: BaseException) -> bool:

@@ -1,10 +1,11 @@
 """Parameters and multiply-adds of a model: ``get_flops.py CONFIG``."""
 
 from mmengine.config import Config, DictAction
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
 
 import cosam_mm  # noqa: F401
 from cosam_mm.apis.complexity import measure_complexity
+from cosam_mm.apis.model_loading import scope_of
 from cosam_mm.datasets.class_weights import without_class_weights
 from cosam_mm.utils.cli import CommandParser, existing_file, one_line_errors
 from cosam_mm.utils.config import input_shape
@@ -29,9 +30,9 @@ def main():
     with one_line_errors():
         cfg = Config.fromfile(args.config)
         merge_options(cfg, args.cfg_options or {})
-        init_default_scope(cfg.get('default_scope', 'mmaction'))
         shape = tuple(args.shape or input_shape(cfg))
-        model = MODELS.build(without_class_weights(cfg.model))
+        with scope_of(cfg, 'mmaction'):
+            model = MODELS.build(without_class_weights(cfg.model))
         cost = measure_complexity(model, shape, args.table)
     if args.table:
         print(cost.table)

@@ -7,7 +7,6 @@ and ``strategy`` and goes with any training config.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Union
 
@@ -15,6 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 
+from cosam_mm.apis.model_loading import check_installed
 from cosam_mm.datasets.class_weights import set_class_weights, without_class_weights
 from cosam_mm.engine.runner.console import QuietRunner
 from cosam_mm.utils.checkpoint_integrity import check_checkpoint
@@ -81,10 +81,7 @@ def build_runner(cfg: Config, keeps_config: bool = False
     kind = _ConfigOfTest if keeps_config else _ConfigOfRun
     run_cfg = kind.__new__(kind)
     run_cfg.__dict__.update(cfg.__dict__)
-    scope = cfg.get('default_scope')
-    if scope == 'mmaction' and find_spec(scope) is None:
-        raise RuntimeError('This config needs MMAction2, which is not installed: '
-                           "pip install 'cosam_mm[action]' brings it.")
+    check_installed(cfg.get('default_scope'))
     if keeps_config:
         run_cfg.model = without_class_weights(cfg.model)
     else:
