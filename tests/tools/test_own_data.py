@@ -152,3 +152,14 @@ def test_recipe_of_the_paper_moves_weights_at_every_batch(nest, tmp_path):
     assert cfg.train_dataloader.batch_size == 2
     assert cfg.train_dataloader.dataset.times == 20
     assert cfg.test_dataloader.dataset.pipeline[-3].type == 'TenCrop'
+
+
+def test_blended_labels_are_of_own_classes(nest, tmp_path):
+    for seed, name in enumerate(('a/x.avi', 'a/y.avi', 'b/x.avi', 'b/y.avi')):
+        write_video(tmp_path / 'v' / name, 3, seed=seed)
+    nest.ok(PREPARE, 'folder', '--videos', 'v', '--out', 'o', '--num-workers', 0,
+            '--base', 'resnext101_bert_ucf101_strong', cwd=tmp_path)
+    cfg = Config.fromfile(tmp_path / 'o' / 'config.py')
+    assert [(one.type, one.num_classes)
+            for one in cfg.model.data_preprocessor.blending.augments] == [
+        ('MixupBlending', 2), ('CutmixBlending', 2)]

@@ -114,10 +114,14 @@ _VIDEOS = '''\
     val_dataloader = dict(dataset=own)
     test_dataloader = dict(dataset=own)
     val_evaluator = test_evaluator = dict(topk={topk})
-    model = dict(cls_head=dict(num_classes=num_classes))
+    model = dict(cls_head=dict(num_classes=num_classes){blending})
     optim_wrapper = dict(accumulative_counts=1)
     work_dir = {work_dir!r}
 '''
+_BLENDING = ''',
+    data_preprocessor=dict(blending=dict(augments=[
+        dict(one, num_classes=num_classes)
+        for one in _base_.model.data_preprocessor.blending.augments]))'''
 
 
 def prepare_videos(
@@ -136,7 +140,8 @@ def prepare_videos(
             no clip that can be used, or no class can be validated.
     """
     videos_dir, out_dir, base = Path(videos_dir), Path(out_dir), find_config(base)
-    kind = Config.fromfile(base).train_dataloader.dataset.get('type')
+    inherited = Config.fromfile(base)
+    kind = inherited.train_dataloader.dataset.get('type')
     if kind != 'ActionVideoDataset':
         raise ValueError(f'--base {base} trains on {kind}, not on videos')
     clips, others = find_videos(videos_dir) if list_file is None else (
@@ -161,7 +166,8 @@ def prepare_videos(
     batch_size = next(size for size in (16, 8, 4, 2) if size <= max(2, num_train / 3))
     config = write_config(
         out_dir, _VIDEOS, title=title, base=base, root=out_dir, name=name,
-        num_classes=num_classes, batch_size=batch_size,
+        num_classes=num_classes, batch_size=batch_size, blending=_BLENDING
+        if 'blending' in inherited.model.get('data_preprocessor', ()) else '',
         times=max(1, -(-_STEPS * batch_size // num_train)),
         topk=(1, 3) if num_classes > 3 else (1,))
     return Prepared(config, [
