@@ -1,7 +1,7 @@
 """Find a person again in a folder of tracklets.
 
     python tools/search_gallery.py index CHECKPOINT FOLDER --out gallery.npz
-    python tools/search_gallery.py search gallery.npz QUERY_FOLDER \\
+    python tools/search_gallery.py search gallery.npz QUERY \\
         --checkpoint CHECKPOINT
     python tools/search_gallery.py index --remove NAME ... --out gallery.npz
 

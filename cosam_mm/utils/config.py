@@ -227,10 +227,6 @@ def input_shape(cfg: Config) -> tuple[int, int, int, int]:
     return cfg.model.backbone.get('in_channels', 3), clip_lens[-1], height, width
 
 
-
-
-
-
 def dump_scores(cfg: Config, out_file: str) -> None:
     """Let a test write the scores of every clip, or features of every tracklet.
 
