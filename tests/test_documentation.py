@@ -15,7 +15,8 @@ from tests.action_data import write_video
 from tests.conftest import REPO
 from tests.gallery_data import reid_config, write_checkpoint, write_tracklet
 
-PAGES = [REPO / 'README.md', REPO / 'CONTRIBUTING.md', *sorted(REPO.glob('docs/**/*.md')),
+PAGES = [REPO / 'README.md', REPO / 'CONTRIBUTING.md',
+         *sorted(REPO.glob('docs/**/*.md')),
          *sorted(REPO.glob('configs/**/README.md')),
          *sorted(REPO.glob('projects/*/README.md')), REPO / 'benchmarks' / 'README.md']
 

@@ -104,7 +104,7 @@ def parse_args(argv: Optional[Sequence[str]] = None):
                         default='none', help='how processes were started')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0,
                         help='set by the launcher')
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     check_args(parser, args)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args

@@ -147,7 +147,7 @@ class TestRefusals:
         assert path.read_bytes() == b'precious'
 
     @pytest.mark.parametrize(('content', 'word'), [
-        (None, 'a.pth'), (b'rubbish', 'PyTorch'),
+        (None, 'a.pth'), (b'rubbish', 'no checkpoint'),
         ({'weight': torch.zeros(1)}, 'weight')])
     def test_other_files(self, run, tmp_path, content, word):
         path = tmp_path / 'a.pth'

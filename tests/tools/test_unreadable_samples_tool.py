@@ -7,8 +7,9 @@ from cosam_mm.datasets.synthetic.reid_dataset_files import generate_reid_dataset
 from cosam_mm.engine.hooks.unreadable_samples_hook import listed_samples
 from tests.action_data import write_data_root
 
-ACTION = ('--cfg-options', 'train_cfg.max_epochs=2', 'train_dataloader.num_workers=2',
-          'train_dataloader.persistent_workers=True', 'val_dataloader.num_workers=1')
+ACTION = ('--cfg-options', 'param_scheduler=[]', 'train_cfg.max_epochs=2',
+          'train_dataloader.num_workers=2', 'train_dataloader.persistent_workers=True',
+          'val_dataloader.num_workers=1')
 REID = """
 _base_ = [{base!r}]
 model = dict(backbone=dict(base_channels=8), head=dict(num_pids=4))
