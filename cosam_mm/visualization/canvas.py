@@ -31,8 +31,11 @@ def text_width(text: str, size: int, bold: bool = False) -> int:
 
 
 def shorten(text: str, width: int, size: int, bold: bool = False) -> str:
-    """One line of text of at most ``width`` pixels; '…' replaces its middle."""
-    text = ' '.join(text.split())
+    """One line of text of at most ``width`` pixels; '…' replaces its middle.
+
+    Bytes of a file name that are no UTF-8 become '?': a font has none for them.
+    """
+    text = ' '.join(text.split()).encode('utf-8', 'replace').decode()
     if text_width(text, size, bold) <= width:
         return text
     for kept in range(len(text) - 1, 0, -1):

@@ -79,3 +79,7 @@ def test_files_of_the_masks_that_a_model_makes(tmp_path, spatial, channel, expec
     files = write_masks(clip, tmp_path / 'new', 'x', 'both')
     assert [path.name for path in files] == expected
     assert all(path.stat().st_size for path in files)
+
+
+def test_name_that_is_no_text(masks):
+    figure_svg(plot_channel_masks(clip_of(masks, name='a\udcff.avi')))
