@@ -4,10 +4,6 @@ from collections.abc import Sequence
 from typing import Callable
 
 
-def _truncate(data: bytearray, rng: random.Random, _) -> bytes:
-    return data[:rng.randrange(1, len(data))]
-
-
 def _flip_bits(data: bytearray, rng: random.Random, _) -> bytes:
     for _ in range(rng.choice((1, 3, 10, 100))):
         data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
@@ -30,22 +26,11 @@ def _huge_numbers(data: bytearray, rng: random.Random, _) -> bytes:
     return data
 
 
-def _zero_block(data: bytearray, rng: random.Random, _) -> bytes:
+def _overwrite(data: bytearray, rng: random.Random, most: int, make) -> bytes:
     start = rng.randrange(len(data))
-    end = min(start + rng.choice((10, 1000, len(data))), len(data))
-    data[start:end] = bytes(end - start)
+    end = min(start + rng.choice((10, 1000, most)), len(data))
+    data[start:end] = make(end - start)
     return data
-
-
-def _noise_block(data: bytearray, rng: random.Random, _) -> bytes:
-    start = rng.randrange(len(data))
-    end = min(start + rng.choice((10, 1000, 10_000)), len(data))
-    data[start:end] = rng.randbytes(end - start)
-    return data
-
-
-def _splice(data: bytearray, rng: random.Random, other: bytes) -> bytes:
-    return data[:rng.randrange(1, len(data))] + other[rng.randrange(len(other)):]
 
 
 def _repeat(data: bytearray, rng: random.Random, _) -> bytes:
@@ -59,9 +44,14 @@ def _drop_block(data: bytearray, rng: random.Random, _) -> bytes:
 
 
 _FAULTS: dict[str, Callable] = {
-    'truncated': _truncate, 'bits flipped': _flip_bits, 'head spoilt': _spoil_head,
-    'huge numbers': _huge_numbers, 'zeros': _zero_block, 'noise': _noise_block,
-    'spliced': _splice, 'repeated': _repeat, 'bytes dropped': _drop_block,
+    'truncated': lambda data, rng, _: data[:rng.randrange(1, len(data))],
+    'bits flipped': _flip_bits, 'head spoilt': _spoil_head,
+    'huge numbers': _huge_numbers,
+    'zeros': lambda data, rng, _: _overwrite(data, rng, len(data), bytes),
+    'noise': lambda data, rng, _: _overwrite(data, rng, 10_000, rng.randbytes),
+    'spliced': lambda data, rng, other: (
+        data[:rng.randrange(1, len(data))] + other[rng.randrange(len(other)):]),
+    'repeated': _repeat, 'bytes dropped': _drop_block,
     'empty': lambda data, rng, _: b''}
 
 

@@ -7,12 +7,13 @@ written. It has to refuse the file in a line, or leave it out and name it, withi
 """
 import contextlib
 import os
+import re
 import runpy
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Optional
 
 import torch
 
@@ -28,6 +29,7 @@ _MEMORY = 1 << 30  # beyond what was in use before
 _SCORES = ('sample_id', 'score', 'label', 'unreadable', 'dataset', 'split',
            'score_type')
 _FEATURES = ('feature', 'pid', 'camid', 'subset', 'tracklet_id')
+_OUTCOMES = ('refused', 'other refusal', 'read', 'lost')  # read: or left out
 _API = """
 import sys, numpy as np, cosam_mm
 clip = np.zeros((9, 64, 64, 3), np.uint8)
@@ -36,12 +38,14 @@ try:
 except (OSError, ValueError, RuntimeError) as error:
     sys.exit(f'error: {error}')
 """
-# Words in capitals stand for paths: see _prepare_all.
+# Words in capitals stand for paths: see _prepare_all. Both validations of a short
+# training have a score, so that the second finds a better one.
+_SHORT = ('tools/train.py CONFIG --data-root DATA --cfg-options train_cfg.max_epochs=2 '
+          'train_cfg.val_interval=1 train_dataloader.dataset.indices=4 '
+          'val_dataloader.dataset.indices=4 ')
 _OF_CHECKPOINTS = {
-    'train --resume': 'tools/train.py CONFIG --data-root DATA --work-dir OUT '
-                      '--resume EVIL',
-    'train load_from': 'tools/train.py CONFIG --data-root DATA --work-dir OUT '
-                       '--cfg-options load_from=EVIL',
+    'train --resume': _SHORT + '--work-dir OUT --resume EVIL',
+    'train load_from': _SHORT + 'load_from=EVIL --work-dir OUT',
     'test': 'tools/test.py CONFIG EVIL --data-root DATA --work-dir OUT',
     'demo': 'tools/demo.py EVIL VIDEO',
     'export': 'tools/deployment/export.py EVIL --format program --out OUT/a.pt2',
@@ -49,7 +53,7 @@ _OF_CHECKPOINTS = {
     'index': 'tools/search_gallery.py index EVIL PERSONS --out OUT/a.npz',
     'search': 'tools/search_gallery.py search GALLERY PERSONS --checkpoint EVIL',
     'masks': 'tools/visualizations/visualize_masks.py CONFIG EVIL VIDEO --out OUT',
-    'ranks': 'tools/visualizations/visualize_ranks.py FEATURES --config REID_CONFIG '
+    'ranks': 'tools/visualizations/visualize_ranks.py FEATURES --config MARS_CONFIG '
              '--data-root REID_DATA --masks EVIL --out OUT',
     'convert': 'tools/model_converters/convert_reference.py EVIL OUT/a.pth',
     'ActionRecognizer': 'API ActionRecognizer EVIL',
@@ -63,8 +67,7 @@ _OF_SCORES = {
 _OF_FOLDERS = {
     'report': 'tools/report.py FOLDER',
     'curves': 'tools/visualizations/plot_curves.py FOLDER --out OUT/a.png',
-    'train --resume': 'tools/train.py CONFIG --data-root DATA --work-dir FOLDER '
-                      '--resume'}
+    'train --resume': _SHORT + '--work-dir FOLDER --resume'}
 _OF_VIDEOS = {
     'demo': 'tools/demo.py ACTION EVIL',
     'masks': 'tools/visualizations/visualize_masks.py CONFIG ACTION EVIL --out OUT',
@@ -72,13 +75,19 @@ _OF_VIDEOS = {
             '--camid 1'}
 _OF_IMAGES = {
     'demo': 'tools/demo.py ACTION FOLDER',
-    'index': 'tools/search_gallery.py index REID FOLDER --out OUT/a.npz',
+    'index': 'tools/search_gallery.py index REID FOLDER/.. --out OUT/a.npz',
     'masks': 'tools/visualizations/visualize_masks.py REID_CONFIG REID FOLDER --out '
              'OUT'}
+_OF_WORK_DIRS = {tool: _OF_FOLDERS[tool] for tool in ('report', 'train --resume')}
 _MODELS = {'ACTION': 'actions', 'REID': 'persons'}
 _OF_REID = ('index', 'search', 'ranks', 'TrackletEncoder')
-# Both validations have a score, so that the second finds a better one.
-_SCORED = ' --cfg-options train_cfg.max_epochs=2 train_cfg.val_interval=1'
+# What a refusal must say: of a file, else of its family. Others are listed as such.
+_WORDS = {
+    'code': 'would run|allow_pickle=False|is not a|is no JSON',
+    'configs': 'out of a file', 'damage': 'checksum', 'pipes': 'named pipe',
+    'a.npz: 10^12 numbers': 'too few', 'a.npz: 20 GB of zeros': 'that claim to hold',
+    'a.mp4: 30 million frames': 'no frame', 'scalars.json: a TB of holes': 'more than',
+    'a.png: 30,000 x 30,000 pixels': '900000000', 'a.txt: a TB of holes': 'more than'}
 _OF_TRACKS = {'crop': 'tools/prepare_data.py crop --video VIDEO --tracks EVIL --out '
                       'OUT/a --camid 1'}
 
@@ -110,7 +119,7 @@ def _files(paths: dict) -> dict[str, dict[str, tuple[Callable, dict]]]:
             'a.npz: bare pickle': (marking(code.write_pickle), _OF_SCORES),
             'scalars.json: bare pickle': (marking(code.write_pickle), _OF_FOLDERS),
             'config.py: code': (lambda path, marker, _: path.write_text(
-                code.EVIL_CONFIG.format(str(marker))), _OF_FOLDERS)},
+                code.EVIL_CONFIG.format(str(marker))), _OF_WORK_DIRS)},
         'configs': {
             f'a.pth: {how} in a model of {word}': (
                 lambda path, _, url, how=how, own=own: code.change_config(
@@ -139,7 +148,7 @@ def _files(paths: dict) -> dict[str, dict[str, tuple[Callable, dict]]]:
         'deletion': {
             f'epoch_1.pth: its best checkpoint is {what}': (
                 given(_order_deletion, paths['ACTION'], what),
-                {'train --resume': _OF_FOLDERS['train --resume'] + _SCORED})
+                {'train --resume': _OF_FOLDERS['train --resume']})
             for what in ('thesis.tex', 'data', 'best_x.pth')},
         'names': {
             f'{name}: a video': (lambda path, *_: shutil.copy(paths['VIDEO'], path), {
@@ -151,8 +160,8 @@ def _files(paths: dict) -> dict[str, dict[str, tuple[Callable, dict]]]:
             f'{name}: named pipe': (given(os.mkfifo), commands) for name, commands in (
                 ('a.pth', _OF_CHECKPOINTS), ('a.npz', _OF_SCORES),
                 ('a.mp4', _OF_VIDEOS), ('a.png', _OF_IMAGES), ('a.txt', _OF_TRACKS),
-                *((name, _OF_FOLDERS) for name in (
-                    'scalars.json', 'last_checkpoint', 'epoch_1.pth', 'config.py')))},
+                ('scalars.json', _OF_FOLDERS), *((name, _OF_WORK_DIRS) for name in (
+                    'last_checkpoint', 'epoch_1.pth', 'config.py')))},
     }
 
 
@@ -186,7 +195,8 @@ def hostile(options: Options) -> Iterator[Trial]:
                     named = dict(paths, EVIL=path, FOLDER=path.parent,
                                  OUT=folder / 'out')
                     outcome, problem = child(
-                        [_fill(word, named) for word in command.split()], str(folder))
+                        [_fill(word, named) for word in command.split()], str(folder),
+                        _WORDS.get(title, _WORDS.get(family)))
                     child.close()  # a tool may have changed its process
                     if asked or marker.exists():
                         problem = f'asked for {asked.pop()}' if asked else 'code ran'
@@ -201,11 +211,10 @@ def summarize(trials: list[Trial]) -> str:
     rows = {}
     for trial in trials:
         title, _, tool = trial.fault.partition(' -> ')
-        row = rows.setdefault(title, dict(refused=[], read=[], lost=[]))
-        row['lost' if trial.problem else trial.outcome].append(tool)
-    return text_table([('file', 'refused by', 'left out or read as data by', 'lost in'),
-                       *((title, *map(', '.join, row.values()))
-                         for title, row in rows.items())], 4)
+        row = rows.setdefault(title, {name: [] for name in _OUTCOMES})
+        row['lost' if trial.problem else trial.outcome.partition(':')[0]].append(tool)
+    return text_table([('file', *_OUTCOMES), *(
+        (title, *map(', '.join, row.values())) for title, row in rows.items())], 5)
 
 
 def _fill(word: str, named: dict) -> str:
@@ -226,7 +235,8 @@ def _prepare_all(folder: Path) -> dict:
         paths[f'{prefix}DATA'] = folder / data
         run_tool('tools/prepare_data.py', [data, '--out', folder / data],
                  folder / f'{data}.log')
-    paths.update(FEATURES=shipped / 'features.npz', GALLERY=shipped / 'gallery.npz',
+    paths.update(MARS_CONFIG=REPO / 'configs/reid/resnet14_cosam45_tp_demo.py',
+                 FEATURES=shipped / 'features.npz', GALLERY=shipped / 'gallery.npz',
                  API=folder / 'api.py', TRACKS=folder / 'tracks.txt',
                  VIDEO=next(paths['DATA'].rglob('*.avi')),
                  PERSONS=next(paths['REID_DATA'].rglob('*.jpg')).parents[1])
@@ -235,8 +245,8 @@ def _prepare_all(folder: Path) -> dict:
     return paths
 
 
-def judge(argv: list[str], folder: str) -> Verdict:
-    """Run a tool in this process; what became of the file that it was given."""
+def judge(argv: list[str], folder: str, words: Optional[str]) -> Verdict:
+    """Run a tool in this process; whether its refusal, if it is one, says ``words``."""
     program, output, status = REPO / argv[0], Path(folder, 'output.txt'), 0
     handle = os.open(output, os.O_WRONLY | os.O_CREAT)
     for stream in (1, 2):
@@ -252,10 +262,15 @@ def judge(argv: list[str], folder: str) -> Verdict:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     text, growth = output.read_text(errors='replace'), _peak() - before
+    if 'Zen of Python' in text:  # see make_hostile
+        return Verdict('lost', 'a module was imported')
     if growth > _MEMORY:
         return Verdict('lost', f'took {growth / 1e9:.1f} GB')
-    if status and 'error: ' not in f'{text}{status}':
+    refusal = f'{text}{status}'.rpartition('error: ')
+    if status and not refusal[1]:
         return Verdict('lost', f'status {status}: {text[-200:]}')
+    if status and not (words and re.search(words, refusal[2])):
+        return Verdict(f'other refusal: {refusal[2]}')
     return Verdict('refused' if status else 'read')
 
 

@@ -75,14 +75,14 @@ def make_hostile(cfg, how, url):
 
     ``this`` is a module of Python's own that prints when it is imported.
     """
-    pipeline = [dict(type='this')]
     if how == 'address':
         cfg.model.cls_head = dict(
             type='mmpretrain.VQAGenerationHead', inference_method='rank',
             decoder=dict(type='mmpretrain.GlobalAveragePooling'),
             num_ans_candidates=1, answer_list_path=f'{url}/a.pkl')
     elif how == 'pipeline':
-        cfg.test_dataloader.dataset.pipeline += pipeline
+        dataset = cfg.test_dataloader.dataset
+        dataset.get('query', dataset).pipeline += [dict(type='this')]
     elif how == 'default scope':
         cfg.default_scope = 'this'
     else:

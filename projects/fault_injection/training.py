@@ -68,9 +68,6 @@ class Result(NamedTuple):
     last: dict          # content of the last one
 
 
-# -- trainings -----------------------------------------------------------------------
-
-
 def _prepare(family: str, folder: Path) -> list[str]:
     """Generate data and write a config; what tools/train.py is told."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -81,9 +78,6 @@ def _prepare(family: str, folder: Path) -> list[str]:
     run_tool('tools/prepare_data.py', [*_DATA[family], '--out', folder / 'data'],
              folder / 'data.log')
     return [str(config), '--data-root', str(folder / 'data'), '--seed', '3']
-
-
-# -- results -------------------------------------------------------------------------
 
 
 def read_result(work_dir: Path) -> Result:

@@ -20,7 +20,8 @@ from ..text_table import text_table
 # Of its own data, in bytes: what takes more is a fault.
 _MOST_MEMORY = 6 << 30
 # In memory before the children start, so that they start at once.
-PRELOADED = ['cosam_mm', 'mmaction.datasets', 'cosam_mm.datasets.reid']
+PRELOADED = ['cosam_mm.apis', 'cosam_mm.datasets.reid', 'cosam_mm.engine',
+             'cosam_mm.visualization', 'mmaction.datasets', 'mmaction.models']
 
 
 @dataclass(frozen=True)
