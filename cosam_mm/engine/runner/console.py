@@ -44,10 +44,12 @@ class QuietRunner(Runner):
     A test that is refused before its first batch leaves no files.
     """
 
-    _has_begun = _made_work_dir = False
+    _has_begun = _made_work_dir = _is_own_log = False
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """mmengine's logger, whose console is spared the beginning."""
+        # Two runs that begin within a second share a folder.
+        self._is_own_log = not Path(self._log_dir, f'{self.timestamp}.log').exists()
         logger = super().build_logger(*args, **kwargs)
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler:
@@ -70,7 +72,8 @@ class QuietRunner(Runner):
         try:
             return super().test()
         except Exception as error:
-            if is_user_mistake(error) and not self._has_begun and is_main_process():
+            if (is_user_mistake(error) and self._is_own_log and not self._has_begun
+                    and is_main_process()):
                 self._remove_log()
             raise
 
