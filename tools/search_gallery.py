@@ -223,23 +223,37 @@ def list_matches(gallery, index, distances, max_distance):
 
 
 def draw_panel(args, results):
-    """Write the picture of what was found."""
-    from cosam_mm.visualization.search_panels import SearchResult, draw_search_results
+    """Write each query's middle frame beside those of what was found."""
+    from cosam_mm.visualization.rank_panels import (
+        UNRATED,
+        PanelEntry,
+        RankPanel,
+        draw_rank_panels,
+        read_frame,
+    )
     from cosam_mm.visualization.style import encode_image
+    absent = []
 
-    def paths(name):
+    def found(name):
         folder = os.path.join(args.images, name)
-        return image_files(folder) if os.path.isdir(folder) else []
+        if os.path.isdir(folder):
+            return middle_frame(image_files(folder))
+        return absent.append(name)
 
-    rows = [SearchResult(result['query'], query_images(result['query']), [
-        (match['tracklet_id'], match['distance'], paths(match['tracklet_id']))
-        for match in result['matches']]) for result in results]
-    absent = [name for row in rows for name, _, images in row.matches if not images]
+    def middle_frame(paths):
+        return read_frame(paths, len(paths) // 2)
+
+    panels = [RankPanel(
+        '', result['query'], None, [middle_frame(query_images(result['query']))],
+        [PanelEntry(match['tracklet_id'], None, found(match['tracklet_id']), UNRATED,
+                    match['rank'], match['distance']) for match in result['matches']],
+        math.nan, 0, 0) for result in results]
     if absent:
         print(f'{args.images} has no folder {name_some(absent)}: no image is shown',
               file=sys.stderr)
     with writing(args.panel) as partial:
-        partial.write_bytes(encode_image(draw_search_results(rows), 'png'))
+        partial.write_bytes(encode_image(draw_rank_panels(panels, is_alone=False),
+                                         'png'))
     print(f'written to {args.panel}')
 
 

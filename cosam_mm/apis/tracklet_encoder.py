@@ -24,7 +24,7 @@ from cosam_mm.layers.mask_recording import ModuleMasks, record_masks, split_mask
 from cosam_mm.models.reid import VideoReID
 from cosam_mm.structures.tracklet import UNKNOWN_CAMERA
 from cosam_mm.utils.config import type_name
-from cosam_mm.utils.unpickling import SendableCollate
+from cosam_mm.utils.worker_batches import SendableCollate
 
 from .inference_optimization import make_fast
 from .model_loading import (

@@ -1,6 +1,4 @@
 """What the command-line tools change in a config, and what they refuse."""
-import copy
-
 import pytest
 from mmengine.config import Config
 
@@ -11,23 +9,6 @@ HMDB51 = 'resnext101_cosam_bert_hmdb51.py'
 MARS, DUKE, ILIDS = (
     f'reid/resnet50_tp_{name}.py' for name in ('mars', 'dukemtmc', 'ilids'))
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-
-
-@pytest.fixture(scope='module')
-def read(repo):
-    """Reads a config of the project."""
-    cache = {}
-
-    def read(name):
-        if name not in cache:
-            cache[name] = Config.fromfile(repo / 'configs' / name)
-        return copy.deepcopy(cache[name])
-    return read
-
-
-@pytest.fixture
-def cfg(read):
-    return read(HMDB51)
 
 
 def files_of(cfg):

@@ -17,23 +17,6 @@ LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 BATCHES = 10  # of an epoch
 
 
-@pytest.fixture(scope='module')
-def read(repo):
-    """Reads a config of the project."""
-    cache = {}
-
-    def read(name):
-        if name not in cache:
-            cache[name] = Config.fromfile(repo / 'configs' / name)
-        return copy.deepcopy(cache[name])
-    return read
-
-
-@pytest.fixture
-def cfg(read):
-    return read(HMDB51)
-
-
 # -- how long ------------------------------------------------------------------
 
 

@@ -36,7 +36,7 @@ from cosam_mm.engine.runner.work_dir_lock import lock_work_dir, unlock_work_dir
 from cosam_mm.registry import HOOKS
 from cosam_mm.utils.checkpoint_integrity import drop_from_list
 from cosam_mm.utils.io import remove_partial_files, write_text, writing
-from cosam_mm.utils.unpickling import make_batches_sendable
+from cosam_mm.utils.worker_batches import make_batches_sendable
 
 from .checkpoint_files import (
     AWAITS_VALIDATION,
